@@ -1,0 +1,40 @@
+# make demo · make test · make check · make bench: each sets up everything it needs on a fresh machine.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check bench experiments clean
+
+# On a machine with a display the demo opens napari; without one it runs under Xvfb and leaves demo.png.
+demo: $(READY)
+	@if [ "$$(uname)" = Darwin ] || [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ]; then \
+		$(BIN)/napari-uld demo; \
+	else \
+		sh .ci/system-packages && xvfb-run -a -s "-screen 0 1600x1000x24" $(BIN)/napari-uld demo --screenshot demo.png; \
+	fi
+
+test: $(READY)
+	@sh .ci/system-packages
+	$(BIN)/pytest
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	for bench in benchmarks/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+
+experiments: $(READY)
+	@sh .ci/system-packages
+	$(BIN)/pytest -m slow
+
+$(READY): pyproject.toml
+	@sh .ci/make-venv $(PYTHON) $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[qt,dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""Universal lesion detection in CT: run a detector and show it."""

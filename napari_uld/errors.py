@@ -1,0 +1,84 @@
+"""Every error this package raises on purpose.
+
+A message names the file, what was found, what was required and what to do.
+"""
+
+
+class UldError(Exception):
+    """Base of all errors that a user can cause and mend."""
+
+
+class ScanError(UldError):
+    """A scan cannot be read as a CT volume."""
+
+
+class UnsupportedScanError(ScanError):
+    """The file is readable but is no CT volume (localiser, SEG, RTSTRUCT, 4D, colour)."""
+
+
+class GeometryError(ScanError):
+    """The slices of a series do not form one regular grid."""
+
+
+class MissingSlicesError(GeometryError):
+    """There is a gap between slices."""
+
+
+class DuplicateSlicesError(GeometryError):
+    """Several different slices lie at one position."""
+
+
+class UnevenSpacingError(GeometryError):
+    """The distance between slices varies."""
+
+
+class MixedSlicesError(GeometryError):
+    """Slices of one series differ in size, spacing or orientation."""
+
+
+class AmbiguousScanError(ScanError):
+    """A path holds several scans and none was chosen."""
+
+
+class BoxError(UldError):
+    """A bounding box is malformed, empty or outside the image."""
+
+
+class RecistError(UldError):
+    """A RECIST measurement is malformed or degenerate."""
+
+
+class AnnotationError(UldError):
+    """An annotation is inconsistent, or an edit is impossible."""
+
+
+class AnnotationFileError(AnnotationError):
+    """An annotation file cannot be read or written."""
+
+
+class FileLockedError(AnnotationFileError):
+    """Another program holds the annotation file's lock."""
+
+
+class RecipeError(UldError):
+    """A recipe is unknown or invalid."""
+
+
+class CheckpointError(UldError):
+    """A checkpoint is unknown, damaged or does not fit its recipe."""
+
+
+class DataError(UldError):
+    """A training or evaluation data set is missing something."""
+
+
+class DeviceError(UldError):
+    """The requested device is not there."""
+
+
+class WorkerError(UldError):
+    """The inference process failed or died."""
+
+
+class CancelledError(UldError):
+    """The person cancelled."""

@@ -1,0 +1,326 @@
+"""What people decided: a table of lesions with undo and redo without limit."""
+
+import getpass
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import IntEnum, StrEnum
+
+from napari_uld.errors import AnnotationError
+from napari_uld.lesions.boxes import as_boxes
+from napari_uld.lesions.findings import Box, Findings, as_box
+from napari_uld.lesions.recist import Recist
+from napari_uld.lesions.rle import Rle
+
+
+class State(StrEnum):
+    """What was decided about a lesion."""
+
+    PENDING = "pending"
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+
+
+class Source(StrEnum):
+    """Where a lesion's marking comes from."""
+
+    EXPERT = "expert"
+    MINED = "mined"
+    EDITED = "edited"
+
+
+class LesionType(IntEnum):
+    """DeepLesion's coarse lesion types."""
+
+    UNKNOWN = -1
+    BONE = 1
+    ABDOMEN = 2
+    MEDIASTINUM = 3
+    LIVER = 4
+    LUNG = 5
+    KIDNEY = 6
+    SOFT_TISSUE = 7
+    PELVIS = 8
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One lesion on one scan.
+
+    Parameters
+    ----------
+    id
+        Stable id, see `new_id`.
+    scan_id
+        `CTVolume.scan_id` of the scan.
+    key_slice
+        Native slice number.
+    box
+        Pixel-centre box (x1, y1, x2, y2) on the key slice.
+    recist
+        The measurement on the key slice, where there is one.
+    mask
+        A corrected mask on the key slice, where there is one.
+    parent_id
+        Id of the finding it came from.
+    score
+        That finding's score.
+    reviewer
+        Who decided, and `time` when (ISO 8601, UTC).
+    """
+
+    id: str
+    scan_id: str
+    key_slice: int
+    box: Box
+    recist: Recist | None = None
+    mask: Rle | None = None
+    lesion_type: LesionType = LesionType.UNKNOWN
+    noisy: bool = False
+    source: Source = Source.EXPERT
+    state: State = State.ACCEPTED
+    parent_id: str | None = None
+    score: float | None = None
+    reviewer: str = ""
+    time: str = ""
+
+
+def new_id(scan_id: str, key_slice: int, box: Box, parent_id: str | None = None) -> str:
+    """Id of a lesion: a hash of where it was first marked, kept through later edits."""
+    text = f"{scan_id}|{key_slice}|{parent_id or ''}|" + ",".join(f"{v:.3f}" for v in box)
+    return "lesion:" + hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def now() -> str:
+    """Give the present moment as it is written to files: ISO 8601, UTC, whole seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def default_reviewer() -> str:
+    """Give the login name of the person at the machine, or "" where there is none."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return ""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One change of the table: what was done, to which lesion, before and after."""
+
+    action: str
+    before: Annotation | None
+    after: Annotation | None
+
+    @property
+    def id(self) -> str:
+        """Id of the lesion that changed."""
+        row = self.after or self.before
+        if row is None:
+            raise AnnotationError("An edit needs a lesion before or after it")
+        return row.id
+
+
+class Annotations:
+    """The lesions of one scan; every change can be undone.
+
+    Parameters
+    ----------
+    scan_id
+        `CTVolume.scan_id` of the scan; every row must carry it.
+    rows
+        Lesions to begin with.
+
+    Raises
+    ------
+    AnnotationError
+        If two rows share an id, or a row belongs to another scan.
+    """
+
+    def __init__(self, scan_id: str, rows: Iterable[Annotation] = ()) -> None:
+        self.scan_id = scan_id
+        self._rows: dict[str, Annotation] = {}
+        self._done: list[Edit] = []
+        self._undone: list[Edit] = []
+        self._saved_at: Edit | None = None
+        self._listeners: list[Callable[[Edit], None]] = []
+        for row in rows:
+            self._check(row)
+            if row.id in self._rows:
+                raise AnnotationError(f"Two lesions share the id {row.id}")
+            self._rows[row.id] = row
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[Annotation]:
+        return iter(self._rows.values())
+
+    def __getitem__(self, lesion_id: str) -> Annotation:
+        return self._rows[lesion_id]
+
+    def __contains__(self, lesion_id: object) -> bool:
+        return lesion_id in self._rows
+
+    def on_change(self, listener: Callable[[Edit], None]) -> None:
+        """Call `listener` with every edit, undo and redo (an undo comes as the reverse edit)."""
+        self._listeners.append(listener)
+
+    def from_finding(self, findings: Findings, row: int) -> Annotation | None:
+        """Give the lesion that was decided from this finding, or None."""
+        parent = findings.finding_id(row)
+        return next((r for r in self if r.parent_id == parent), None)
+
+    def decide(self, findings: Findings, row: int, state: State, reviewer: str = "") -> Annotation:
+        """Accept or reject a finding: it becomes a lesion that names the finding as its parent.
+
+        Deciding the same finding again changes the lesion's state.
+
+        Raises
+        ------
+        AnnotationError
+            If the findings are of another scan.
+        """
+        if findings.scan_id != self.scan_id:
+            raise AnnotationError(
+                f"These findings are of {findings.scan_id}, the annotations of {self.scan_id}"
+            )
+        known = self.from_finding(findings, row)
+        if known is not None:
+            return self.set_state(known.id, state, reviewer)
+        parent, box, key = (
+            findings.finding_id(row),
+            as_box(findings.boxes[row]),
+            int(findings.key_slices[row]),
+        )
+        lesion = Annotation(
+            id=new_id(self.scan_id, key, box, parent),
+            scan_id=self.scan_id,
+            key_slice=key,
+            box=box,
+            mask=findings.masks[row],
+            source=Source.MINED,
+            state=state,
+            parent_id=parent,
+            score=float(findings.scores[row]),
+            reviewer=reviewer,
+            time=now(),
+        )
+        return self.add(lesion, action=_verb(state))
+
+    def add(self, lesion: Annotation, action: str = "add") -> Annotation:
+        """Add a lesion.
+
+        Raises
+        ------
+        AnnotationError
+            If its id is taken or it belongs to another scan.
+        """
+        self._check(lesion)
+        if lesion.id in self._rows:
+            raise AnnotationError(f"There is a lesion {lesion.id} already")
+        self._do(Edit(action, None, lesion))
+        return lesion
+
+    def remove(self, lesion_id: str) -> None:
+        """Remove a lesion (undo brings it back)."""
+        self._do(Edit("remove", self._rows[lesion_id], None))
+
+    def set_state(self, lesion_id: str, state: State, reviewer: str = "") -> Annotation:
+        """Accept, reject or reopen a lesion."""
+        return self.edit(lesion_id, action=_verb(state), state=state, reviewer=reviewer, time=now())
+
+    def move_box(self, lesion_id: str, box: Box, reviewer: str = "") -> Annotation:
+        """Give a lesion another box; a machine's lesion becomes an edited one.
+
+        Raises
+        ------
+        BoxError
+            If the box is malformed.
+        """
+        before = self._rows[lesion_id]
+        source = Source.EDITED if before.source is Source.MINED else before.source
+        return self.edit(
+            lesion_id,
+            action="move box",
+            box=as_box(as_boxes([box])[0]),
+            source=source,
+            reviewer=reviewer,
+            time=now(),
+        )
+
+    def edit(self, lesion_id: str, *, action: str = "edit", **changes: object) -> Annotation:
+        """Change fields of a lesion.
+
+        Raises
+        ------
+        AnnotationError
+            If the id or the scan would change.
+        """
+        before = self._rows[lesion_id]
+        after = replace(before, **changes)  # type: ignore[arg-type]
+        if after.id != before.id:
+            raise AnnotationError("A lesion's id does not change")
+        self._check(after)
+        if after != before:
+            self._do(Edit(action, before, after))
+        return after
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is an edit to undo."""
+        return bool(self._done)
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is an undone edit to redo."""
+        return bool(self._undone)
+
+    def undo(self) -> Edit | None:
+        """Take back the last edit and give the reverse edit, or None where there is nothing to undo."""
+        if not self._done:
+            return None
+        edit = self._done.pop()
+        self._undone.append(edit)
+        return self._apply(Edit(f"undo {edit.action}", edit.after, edit.before))
+
+    def redo(self) -> Edit | None:
+        """Do the last undone edit again and give it, or None where there is nothing to redo."""
+        if not self._undone:
+            return None
+        edit = self._undone.pop()
+        self._done.append(edit)
+        return self._apply(Edit(f"redo {edit.action}", edit.before, edit.after))
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether something changed since the last `mark_saved`."""
+        return (self._done[-1] if self._done else None) is not self._saved_at
+
+    def mark_saved(self) -> None:
+        """Remember that the table as it is now is on disk."""
+        self._saved_at = self._done[-1] if self._done else None
+
+    def _do(self, edit: Edit) -> None:
+        self._done.append(edit)
+        self._undone.clear()
+        self._apply(edit)
+
+    def _apply(self, edit: Edit) -> Edit:
+        if edit.after is None:
+            del self._rows[edit.id]
+        else:
+            self._rows[edit.id] = edit.after
+        for listener in self._listeners:
+            listener(edit)
+        return edit
+
+    def _check(self, row: Annotation) -> None:
+        if row.scan_id != self.scan_id:
+            raise AnnotationError(f"Lesion {row.id} belongs to the scan {row.scan_id}, not to {self.scan_id}")
+        as_boxes([row.box])
+
+
+def _verb(state: State) -> str:
+    return {State.ACCEPTED: "accept", State.REJECTED: "reject", State.PENDING: "reopen"}[state]

@@ -1,0 +1,78 @@
+"""Boxes: (x1, y1, x2, y2) or (x1, y1, z1, x2, y2, z2), float, pixel centres at integers.
+
+Functions take and give arrays of shape (n, 4) or (n, 6); the first half of a row is the low
+corner, the second half the high one. Areas are continuous, (x2 - x1) (y2 - y1), unless
+``pixel_inclusive`` asks for the public code's "+ 1" convention.
+"""
+
+import numpy as np
+
+from napari_uld.errors import BoxError
+
+# RECIST boxes are the end points' extremes with this margin, native pixels (DeepLesion).
+RECIST_MARGIN = 5.0
+
+
+def as_boxes(boxes: object, dims: int = 2) -> np.ndarray:
+    """Check `boxes` and give them as a float64 array (n, 2 * dims); an empty input gives (0, 2 * dims).
+
+    Raises
+    ------
+    BoxError
+        If the shape is wrong, a value is not finite or a low corner exceeds its high corner.
+    """
+    array = np.asarray(boxes, dtype=np.float64)
+    if array.size == 0:
+        return np.zeros((0, 2 * dims))
+    if array.ndim != 2 or array.shape[1] != 2 * dims:
+        raise BoxError(f"Boxes must have shape (n, {2 * dims}); found {array.shape}")
+    if not np.isfinite(array).all():
+        raise BoxError("Boxes must be finite; found NaN or infinity")
+    if (array[:, :dims] > array[:, dims:]).any():
+        row = int(np.flatnonzero((array[:, :dims] > array[:, dims:]).any(axis=1))[0])
+        raise BoxError(
+            f"A box's low corner must not exceed its high corner; box {row} is {array[row].tolist()}"
+        )
+    return array
+
+
+def area(boxes: np.ndarray, *, pixel_inclusive: bool = False) -> np.ndarray:
+    """Area (or volume) of each box, (n,)."""
+    dims = boxes.shape[-1] // 2
+    return np.prod(boxes[..., dims:] - boxes[..., :dims] + float(pixel_inclusive), axis=-1)
+
+
+def intersection(a: np.ndarray, b: np.ndarray, *, pixel_inclusive: bool = False) -> np.ndarray:
+    """Area of overlap of every box of `a` with every box of `b`, (len(a), len(b))."""
+    dims = a.shape[1] // 2
+    low = np.maximum(a[:, None, :dims], b[None, :, :dims])
+    high = np.minimum(a[:, None, dims:], b[None, :, dims:])
+    return np.prod(np.clip(high - low + float(pixel_inclusive), 0, None), axis=2)
+
+
+def iou(a: np.ndarray, b: np.ndarray, *, pixel_inclusive: bool = False) -> np.ndarray:
+    """Intersection over union of every pair, (len(a), len(b)); 0 where the union is empty."""
+    overlap = intersection(a, b, pixel_inclusive=pixel_inclusive)
+    union = (
+        area(a, pixel_inclusive=pixel_inclusive)[:, None]
+        + area(b, pixel_inclusive=pixel_inclusive)[None]
+        - overlap
+    )
+    return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+
+
+def iobb(detected: np.ndarray, truth: np.ndarray, *, pixel_inclusive: bool = False) -> np.ndarray:
+    """Intersection over the detected box's area of every pair, (len(detected), len(truth))."""
+    overlap = intersection(detected, truth, pixel_inclusive=pixel_inclusive)
+    own = np.broadcast_to(area(detected, pixel_inclusive=pixel_inclusive)[:, None], overlap.shape)
+    return np.divide(overlap, own, out=np.zeros_like(overlap), where=own > 0)
+
+
+def to_edges(boxes: np.ndarray) -> np.ndarray:
+    """Pixel-centre boxes -> edge-based boxes (pixel i covers [i, i + 1]), as torchvision's ops expect."""
+    return boxes + 0.5
+
+
+def to_centres(boxes: np.ndarray) -> np.ndarray:
+    """Edge-based boxes -> pixel-centre boxes: the inverse of `to_edges`."""
+    return boxes - 0.5

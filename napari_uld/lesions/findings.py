@@ -1,0 +1,149 @@
+"""What a machine said about one scan: columnar and immutable."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from napari_uld.errors import BoxError
+from napari_uld.lesions.boxes import as_boxes
+from napari_uld.lesions.rle import Rle
+
+Box = tuple[float, float, float, float]
+SliceBoxes = Mapping[int, Box]
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """Detections on one scan, row i of every column belonging together.
+
+    Parameters
+    ----------
+    scan_id
+        `CTVolume.scan_id` of the scan.
+    scan_name
+        What a person calls the scan.
+    method
+        The recipe's name.
+    checkpoint
+        Hash of the checkpoint's bytes.
+    boxes
+        (n, 4) pixel-centre boxes (x1, y1, x2, y2) on the key slice.
+    scores
+        (n,) floats, higher is surer.
+    labels
+        (n,) class numbers; 1 is a lesion.
+    key_slices
+        (n,) native slice numbers.
+    negative
+        (n,) bool: mined as a false positive, not to be shown as a lesion.
+    slice_boxes
+        For each row the box on every slice it was traced through, by native number; the key
+        slice alone where it was not traced.
+    masks
+        For each row its mask on the key slice, or None.
+
+    Raises
+    ------
+    BoxError
+        If the columns differ in length or a box is malformed.
+    """
+
+    scan_id: str
+    scan_name: str
+    method: str
+    checkpoint: str
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    key_slices: np.ndarray
+    negative: np.ndarray
+    slice_boxes: tuple[SliceBoxes, ...]
+    masks: tuple[Rle | None, ...]
+
+    def __post_init__(self) -> None:
+        as_boxes(self.boxes)
+        columns = (self.scores, self.labels, self.key_slices, self.negative, self.slice_boxes, self.masks)
+        lengths = {len(self.boxes), *(len(column) for column in columns)}
+        if len(lengths) != 1:
+            raise BoxError(f"Columns of findings must have one length; found {sorted(lengths)}")
+        for column in (self.boxes, self.scores, self.labels, self.key_slices, self.negative):
+            column.setflags(write=False)
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    @classmethod
+    def from_rows(
+        cls,
+        *,
+        scan_id: str,
+        scan_name: str,
+        method: str,
+        checkpoint: str,
+        boxes: object,
+        scores: object,
+        key_slices: object,
+        labels: object = None,
+        negative: object = None,
+        slice_boxes: tuple[SliceBoxes, ...] | None = None,
+        masks: tuple[Rle | None, ...] | None = None,
+    ) -> "Findings":
+        """Make findings from array-likes, filling in what an untraced 2D detector does not give.
+
+        Raises
+        ------
+        BoxError
+            If the columns differ in length or a box is malformed.
+        """
+        rows = as_boxes(boxes)
+        keys = np.array(key_slices, dtype=np.int64).reshape(-1)
+        n = len(rows)
+        if slice_boxes is None:
+            slice_boxes = tuple({int(k): as_box(row)} for k, row in zip(keys, rows, strict=False))
+        return cls(
+            scan_id=scan_id,
+            scan_name=scan_name,
+            method=method,
+            checkpoint=checkpoint,
+            boxes=rows,
+            scores=np.array(scores, dtype=np.float64).reshape(-1),
+            labels=np.ones(n, np.int64) if labels is None else np.array(labels, dtype=np.int64).reshape(-1),
+            key_slices=keys,
+            negative=np.zeros(n, bool) if negative is None else np.array(negative, dtype=bool).reshape(-1),
+            slice_boxes=slice_boxes,
+            masks=(None,) * n if masks is None else masks,
+        )
+
+    def take(self, rows: np.ndarray) -> "Findings":
+        """Give the findings of `rows` (indices, or a bool mask of length n) in that order."""
+        picked = np.arange(len(self))[rows]
+        return replace(
+            self,
+            boxes=self.boxes[picked],
+            scores=self.scores[picked],
+            labels=self.labels[picked],
+            key_slices=self.key_slices[picked],
+            negative=self.negative[picked],
+            slice_boxes=tuple(self.slice_boxes[i] for i in picked),
+            masks=tuple(self.masks[i] for i in picked),
+        )
+
+    def above(self, threshold: float) -> "Findings":
+        """Give the findings with a score of at least `threshold`, best first."""
+        order = np.argsort(-self.scores, kind="stable")
+        return self.take(order[self.scores[order] >= threshold])
+
+    def finding_id(self, row: int) -> str:
+        """Stable id of one finding: a hash of the scan, the checkpoint, the slice and the box."""
+        text = f"{self.scan_id}|{self.checkpoint}|{int(self.key_slices[row])}|" + ",".join(
+            f"{v:.3f}" for v in self.boxes[row]
+        )
+        return "finding:" + hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def as_box(row: np.ndarray) -> Box:
+    """Give a row of four numbers as a tuple of plain floats."""
+    x1, y1, x2, y2 = (float(v) for v in row)
+    return x1, y1, x2, y2

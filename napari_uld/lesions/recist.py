@@ -1,0 +1,101 @@
+"""RECIST measurements: the long and the short diameter of a lesion on one slice."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from napari_uld.errors import RecistError
+from napari_uld.lesions.boxes import RECIST_MARGIN
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Recist:
+    """Two diameters on a slice, their end points as (x, y) pixel centres.
+
+    Parameters
+    ----------
+    long
+        End points p1, p2 of the long diameter.
+    short
+        End points p3, p4 of the short diameter.
+
+    Raises
+    ------
+    RecistError
+        If a coordinate is not finite.
+    """
+
+    long: tuple[Point, Point]
+    short: tuple[Point, Point]
+
+    def __post_init__(self) -> None:
+        if self.points.shape != (4, 2) or not np.isfinite(self.points).all():
+            raise RecistError(
+                f"A RECIST needs four finite (x, y) end points; found {self.long} and {self.short}"
+            )
+
+    @classmethod
+    def from_points(cls, points: object) -> "Recist":
+        """Make one from p1, p2, p3, p4 as an array-like of 8 numbers or shape (4, 2).
+
+        Raises
+        ------
+        RecistError
+            If there are not eight finite numbers.
+        """
+        array = np.asarray(points, dtype=np.float64)
+        if array.size != 8:
+            raise RecistError(f"A RECIST needs eight numbers (p1, p2, p3, p4 as x, y); found {array.size}")
+        p1, p2, p3, p4 = ((float(x), float(y)) for x, y in array.reshape(4, 2))
+        return cls((p1, p2), (p3, p4))
+
+    @property
+    def points(self) -> np.ndarray:
+        """(4, 2) array p1, p2 (long), p3, p4 (short)."""
+        return np.asarray([*self.long, *self.short], dtype=np.float64)
+
+    @property
+    def diameters(self) -> tuple[float, float]:
+        """Lengths of the long and the short diameter in pixels."""
+        p1, p2, p3, p4 = self.points
+        return float(np.hypot(*(p2 - p1))), float(np.hypot(*(p4 - p3)))
+
+    def box(self, margin: float = RECIST_MARGIN) -> tuple[float, float, float, float]:
+        """DeepLesion's box: the end points' extremes, `margin` pixels wider on each side."""
+        (x1, y1), (x2, y2) = self.points.min(axis=0) - margin, self.points.max(axis=0) + margin
+        return float(x1), float(y1), float(x2), float(y2)
+
+
+def from_mask(mask: np.ndarray) -> Recist:
+    """Measure a 2D mask: its longest chord, and the longest chord at a right angle to it.
+
+    Chords run between pixel centres, to within half a pixel across.
+
+    Raises
+    ------
+    RecistError
+        If the mask is empty.
+    """
+    ys, xs = np.nonzero(mask)
+    if xs.size == 0:
+        raise RecistError("An empty mask has no diameters")
+    points = np.stack([xs, ys], axis=1).astype(np.float64)
+    hull = cv2.convexHull(points.astype(np.int32))[:, 0].astype(np.float64)
+    distance = np.hypot(*(hull[:, None] - hull[None]).transpose(2, 0, 1))
+    i, j = np.unravel_index(int(distance.argmax()), distance.shape)
+    p1, p2 = hull[i], hull[j]
+    along = (p2 - p1) / max(distance[i, j], 1e-9) if i != j else np.array([1.0, 0.0])
+    across = np.array([-along[1], along[0]])
+    # Points that share a pixel-wide bin along the long diameter lie on one chord across it.
+    bins = np.rint((points - p1) @ along).astype(int)
+    offset = (points - p1) @ across
+    low = np.full(bins.max() - bins.min() + 1, np.inf)
+    high = np.full_like(low, -np.inf)
+    np.minimum.at(low, bins - bins.min(), offset)
+    np.maximum.at(high, bins - bins.min(), offset)
+    widest = int(np.argmax(high - low))
+    foot = p1 + (widest + bins.min()) * along
+    return Recist.from_points([*p1, *p2, *(foot + low[widest] * across), *(foot + high[widest] * across)])
