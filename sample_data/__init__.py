@@ -1,0 +1,1 @@
+"""One phantom study with its annotations, and small trained checkpoints."""

@@ -1,0 +1,1 @@
+"""Make a detector: data, recipes, the training loop, and reports."""

@@ -1,0 +1,1 @@
+"""The scan: a CT volume, its geometry, and how it is read from files."""

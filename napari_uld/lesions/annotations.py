@@ -183,9 +183,7 @@ class Annotations:
             If the findings are of another scan.
         """
         if findings.scan_id != self.scan_id:
-            raise AnnotationError(
-                f"These findings are of {findings.scan_id}, the annotations of {self.scan_id}"
-            )
+            raise AnnotationError(f"These findings are of {findings.scan_id}, the annotations of {self.scan_id}")
         known = self.from_finding(findings, row)
         if known is not None:
             return self.set_state(known.id, state, reviewer)

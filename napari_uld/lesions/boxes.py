@@ -30,9 +30,7 @@ def as_boxes(boxes: object, dims: int = 2) -> np.ndarray:
         raise BoxError("Boxes must be finite; found NaN or infinity")
     if (array[:, :dims] > array[:, dims:]).any():
         row = int(np.flatnonzero((array[:, :dims] > array[:, dims:]).any(axis=1))[0])
-        raise BoxError(
-            f"A box's low corner must not exceed its high corner; box {row} is {array[row].tolist()}"
-        )
+        raise BoxError(f"A box's low corner must not exceed its high corner; box {row} is {array[row].tolist()}")
     return array
 
 
@@ -53,11 +51,7 @@ def intersection(a: np.ndarray, b: np.ndarray, *, pixel_inclusive: bool = False)
 def iou(a: np.ndarray, b: np.ndarray, *, pixel_inclusive: bool = False) -> np.ndarray:
     """Intersection over union of every pair, (len(a), len(b)); 0 where the union is empty."""
     overlap = intersection(a, b, pixel_inclusive=pixel_inclusive)
-    union = (
-        area(a, pixel_inclusive=pixel_inclusive)[:, None]
-        + area(b, pixel_inclusive=pixel_inclusive)[None]
-        - overlap
-    )
+    union = area(a, pixel_inclusive=pixel_inclusive)[:, None] + area(b, pixel_inclusive=pixel_inclusive)[None] - overlap
     return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
 
 

@@ -33,9 +33,7 @@ class Recist:
 
     def __post_init__(self) -> None:
         if self.points.shape != (4, 2) or not np.isfinite(self.points).all():
-            raise RecistError(
-                f"A RECIST needs four finite (x, y) end points; found {self.long} and {self.short}"
-            )
+            raise RecistError(f"A RECIST needs four finite (x, y) end points; found {self.long} and {self.short}")
 
     @classmethod
     def from_points(cls, points: object) -> "Recist":

@@ -1,0 +1,1 @@
+"""Pseudo masks made from boxes and RECIST: bounding maps, quarter ellipses, GrabCut."""

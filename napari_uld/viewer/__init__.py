@@ -1,0 +1,1 @@
+"""The reading room: layers, panels and keys in napari."""

@@ -1,0 +1,1 @@
+"""Data sets to train and to evaluate on."""
