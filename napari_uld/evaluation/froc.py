@@ -1,0 +1,118 @@
+"""Free-response ROC: sensitivity at a mean number of false positives per image."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from napari_uld.evaluation.matching import Matches
+
+# Mean false positives per image at which DeepLesion's papers report sensitivity.
+FP_RATES = (0.5, 1.0, 2.0, 4.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Froc:
+    """A FROC curve and its values at the usual rates.
+
+    Parameters
+    ----------
+    fp_per_image, sensitivity
+        The curve, one point per distinct score, from (0, 0).
+    rates
+        Mean false positives per image that were asked for.
+    values
+        Sensitivity at each of `rates`.
+    """
+
+    fp_per_image: np.ndarray
+    sensitivity: np.ndarray
+    rates: tuple[float, ...]
+    values: np.ndarray
+
+    @property
+    def average(self) -> float:
+        """Mean sensitivity over `rates`."""
+        return float(self.values.mean())
+
+
+def froc(matches: Matches, rates: Sequence[float] = FP_RATES, *, weights: np.ndarray | None = None) -> Froc:
+    """Sensitivity over all lesions against false positives divided by ALL images.
+
+    Sensitivity at a rate between two score thresholds is interpolated linearly; beyond the last
+    detection it stays as it is.
+
+    Parameters
+    ----------
+    matches
+        Matched detections of the whole data set.
+    rates
+        Mean false positives per image to read the curve at.
+    weights
+        (images,) how often each image counts: the bootstrap's resampling. Default once.
+    """
+    images = len(matches.lesions_per_image)
+    if weights is None:
+        weights = np.ones(images)
+    lesions = float(weights @ matches.lesions_per_image)
+    of_detection = weights[matches.images] if len(matches.images) else np.zeros(0)
+    sensitivity = np.cumsum(of_detection * matches.hits) / max(lesions, 1.0)
+    fp_per_image = np.cumsum(of_detection * matches.false_positive) / max(float(weights.sum()), 1.0)
+    # Detections of equal score enter together: the curve has a point where the score changes.
+    last = np.flatnonzero(np.diff(matches.scores, append=-np.inf))
+    sensitivity = np.concatenate([[0.0], sensitivity[last]])
+    fp_per_image = np.concatenate([[0.0], fp_per_image[last]])
+    values = np.asarray([_read(fp_per_image, sensitivity, rate) for rate in rates])
+    return Froc(fp_per_image, sensitivity, tuple(rates), values)
+
+
+def bootstrap_froc(
+    matches: Matches,
+    groups: Sequence[object],
+    rates: Sequence[float] = FP_RATES,
+    *,
+    samples: int = 1000,
+    seed: int = 0,
+) -> np.ndarray:
+    """Resample patients and read the curve each time.
+
+    Parameters
+    ----------
+    matches
+        Matched detections of the whole data set.
+    groups
+        (images,) the patient of each image; images of one patient stay together.
+    samples
+        Number of resamplings.
+
+    Returns
+    -------
+    np.ndarray
+        (samples, len(rates) + 1): sensitivity at each rate, and their average last. The same
+        seed and groups draw the same patients, so two methods' arrays differ pairwise.
+    """
+    _, member = np.unique(np.asarray([str(g) for g in groups]), return_inverse=True)
+    patients = int(member.max()) + 1 if len(member) else 0
+    rng = np.random.default_rng(seed)
+    rows = np.empty((samples, len(rates) + 1))
+    for row in rows:
+        drawn = np.bincount(rng.integers(patients, size=patients), minlength=patients).astype(float)
+        curve = froc(matches, rates, weights=drawn[member])
+        row[:-1] = curve.values
+        row[-1] = curve.average
+    return rows
+
+
+def interval(samples: np.ndarray, coverage: float = 0.95) -> np.ndarray:
+    """Percentile interval of bootstrap samples (samples, k): (2, k) low and high."""
+    tail = (1 - coverage) / 2
+    return np.quantile(samples, [tail, 1 - tail], axis=0)
+
+
+def _read(fp: np.ndarray, sensitivity: np.ndarray, rate: float) -> float:
+    """Interpolate the curve at `rate`; where it climbs at one FP rate, the top counts."""
+    right = int(np.searchsorted(fp, rate, side="right"))
+    if right == len(fp):
+        return float(sensitivity[-1])
+    share = (rate - fp[right - 1]) / (fp[right] - fp[right - 1])
+    return float(sensitivity[right - 1] + share * (sensitivity[right] - sensitivity[right - 1]))
