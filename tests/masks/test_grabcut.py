@@ -1,0 +1,165 @@
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_uld.errors import RecistError
+from napari_uld.lesions.recist import Recist, from_mask
+from napari_uld.masks import MaskKind, MaskParameters, pseudo_mask
+from napari_uld.masks.bounding_map import adaptive_bounding_map, bounding_map
+from napari_uld.masks.ellipse import quarter_ellipse_mask
+from napari_uld.masks.grabcut import grabcut_mask, trimap
+
+SHAPE = (96, 96)
+WINDOW = (-175.0, 275.0)
+CROSS = Recist.from_points([(30, 50), (60, 50), (45, 40), (45, 60)])
+BOX = CROSS.box()
+
+
+def disc(centre=(48, 48), radius=12, noise=10.0, inside=100, outside=0):
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    truth = (x - centre[0]) ** 2 + (y - centre[1]) ** 2 <= radius**2
+    hu = np.where(truth, inside, outside) + np.random.default_rng(0).normal(0, noise, SHAPE)
+    return hu.astype(np.int16), truth
+
+
+def dice(a, b):
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+def test_the_trimap_is_background_outside_the_box_and_foreground_in_the_quadrilateral():
+    labels = trimap(CROSS, BOX, SHAPE)
+    assert BOX == (25, 35, 65, 65)
+    inside = np.zeros(SHAPE, bool)
+    inside[35:66, 25:66] = True
+    assert (labels[~inside] == cv2.GC_BGD).all()
+    # The rhombus |x - 45| / 15 + |y - 50| / 10 <= 1.
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    rhombus = 2 * abs(x - 45) + 3 * abs(y - 50) <= 30
+    assert (labels[rhombus] == cv2.GC_FGD).all()
+    assert (labels[inside & ~rhombus] == cv2.GC_PR_FGD).all()
+
+
+def test_a_quadrilateral_with_a_dent_keeps_its_dent():
+    # The short diameter lies on one side of the long one; p4 is the dent.
+    labels = trimap(Recist.from_points([(20, 60), (70, 60), (45, 20), (45, 50)]), (10, 10, 80, 70), SHAPE)
+    foreground = labels == cv2.GC_FGD
+    assert foreground[45, 45]
+    assert not foreground[55, 45]
+
+
+def test_a_quadrilateral_that_crosses_itself_is_replaced_by_its_hull():
+    # Joining p1, p3, p2, p4 in turn makes a bow tie.
+    labels = trimap(Recist.from_points([(20, 20), (60, 22), (60, 60), (20, 64)]), (10, 10, 80, 80), SHAPE)
+    foreground = labels == cv2.GC_FGD
+    assert foreground[[25, 58, 40, 40], [40, 40, 22, 58]].all()
+
+
+def test_grabcut_finds_a_clean_disc():
+    hu, truth = disc()
+    recist = from_mask(truth)
+    mask = grabcut_mask(hu, recist, recist.box(), WINDOW)
+    assert dice(mask, truth) > 0.9
+
+
+def test_grabcut_finds_more_of_a_square_than_the_ellipse_does():
+    truth = np.zeros(SHAPE, bool)
+    truth[35:60, 30:55] = True
+    hu = np.where(truth, 80, 0).astype(np.int16)
+    recist = from_mask(truth)
+    grabcut, ellipse = grabcut_mask(hu, recist, recist.box(), WINDOW), quarter_ellipse_mask(recist, SHAPE)
+    assert dice(grabcut, truth) > dice(ellipse, truth)
+
+
+def test_hu_far_outside_the_window_do_not_wrap_around():
+    # An air-filled lesion in bone: both ends are clipped to black and white.
+    hu, truth = disc(inside=-3024, outside=3000, noise=0)
+    recist = from_mask(truth)
+    assert dice(grabcut_mask(hu, recist, recist.box(), WINDOW), truth) > 0.9
+
+
+def test_the_same_slice_gives_the_same_mask_whatever_was_drawn_before():
+    hu, _ = disc(noise=80)
+    cv2.setRNGSeed(1)
+    first = grabcut_mask(hu, CROSS, BOX, WINDOW)
+    cv2.setRNGSeed(2)
+    assert (grabcut_mask(hu, CROSS, BOX, WINDOW) == first).all()
+
+
+def test_nothing_outside_the_box_becomes_lesion():
+    hu, _ = disc(radius=40)
+    mask = grabcut_mask(hu, CROSS, BOX, WINDOW)
+    y, x = np.nonzero(mask)
+    assert (x.min(), y.min()) >= BOX[:2]
+    assert x.max() <= BOX[2]
+    assert y.max() <= BOX[3]
+
+
+def test_without_background_to_learn_from_the_mask_is_the_ellipse():
+    hu, _ = disc()
+    mask = grabcut_mask(hu, CROSS, (0, 0, 95, 95), WINDOW)
+    assert (mask == quarter_ellipse_mask(CROSS, SHAPE)).all()
+
+
+def test_where_grabcut_leaves_nothing_the_mask_is_the_ellipse():
+    # No pixel centre lies in the quadrilateral, and the box looks like its surroundings.
+    recist = Recist.from_points([(40.3, 40.5), (40.7, 40.5), (40.5, 40.3), (40.5, 40.7)])
+    hu = np.zeros(SHAPE, np.int16)
+    mask = grabcut_mask(hu, recist, (40.1, 40.1, 41.2, 41.2), WINDOW)
+    assert mask.any()
+
+
+def test_a_recist_outside_its_box_is_refused():
+    with pytest.raises(RecistError, match="outside its box"):
+        trimap(CROSS, (70, 70, 90, 90), SHAPE)
+
+
+def test_a_box_outside_the_image_is_refused():
+    with pytest.raises(RecistError, match="no pixel of an image of 96 x 96"):
+        trimap(CROSS, (200, 200, 220, 220), SHAPE)
+
+
+place = st.floats(-40, 140, allow_nan=False)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(place, place), min_size=4, max_size=4), st.floats(0, 30))
+def test_any_recist_gives_a_mask_inside_the_image_or_a_typed_error(points, margin):
+    hu, _ = disc(noise=30)
+    recist = Recist.from_points(points)
+    try:
+        mask = grabcut_mask(hu, recist, recist.box(margin), WINDOW)
+    except RecistError as refusal:
+        assert len(str(refusal)) > 20  # noqa: PT017
+    else:
+        assert mask.shape == SHAPE
+        assert mask.any()
+
+
+def test_the_bounding_maps_need_no_recist():
+    hu, _ = disc()
+    boxes = [[10, 10, 30, 30], [28, 10, 50, 30]]
+    assert (pseudo_mask(MaskKind.BM, hu, boxes, [None, None], WINDOW) == bounding_map(boxes, SHAPE)).all()
+    # 96 px wide slices are scaled to 512: the areas of 400 and 440 px^2 become large ones.
+    expected = adaptive_bounding_map(boxes, SHAPE, areas=np.array([1e4, 1e4]), combine="max")
+    found = pseudo_mask(MaskKind.ABM, hu, boxes, [None, None], WINDOW, MaskParameters(combine="max"))
+    assert (found == expected).all()
+
+
+@pytest.mark.parametrize("kind", [MaskKind.ELLIPSE, MaskKind.GRABCUT])
+def test_the_masks_that_need_a_recist_say_so(kind):
+    hu, _ = disc()
+    assert kind.needs_recist
+    with pytest.raises(RecistError, match=f"The {kind} mask needs a RECIST and the lesion at .* has none"):
+        pseudo_mask(kind, hu, [BOX], [None], WINDOW)
+
+
+@pytest.mark.parametrize("kind", list(MaskKind))
+def test_every_kind_gives_floats_between_0_and_1(kind):
+    hu, _ = disc()
+    mask = pseudo_mask(kind, hu, [BOX], [CROSS], WINDOW)
+    assert mask.dtype == np.float32
+    assert mask.shape == SHAPE
+    assert mask.max() == 1
+    assert mask.min() == 0
