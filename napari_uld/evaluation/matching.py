@@ -78,7 +78,7 @@ def match_image(
         fresh = enough[row] & np.isneginf(lesion_scores)
         first_hits[row] = fresh.sum()
         lesion_scores[fresh] = scores[row]
-    return first_hits, ~enough.any(axis=1), lesion_scores
+    return first_hits, np.logical_not(enough.any(axis=1)), lesion_scores
 
 
 def match(

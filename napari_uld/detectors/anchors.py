@@ -1,0 +1,50 @@
+"""Anchors centred on their feature cells."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+
+
+class CentredAnchorGenerator(AnchorGenerator):
+    """torchvision's generator, its anchors moved from each cell's corner to its centre.
+
+    A bounding map resized to the feature map speaks of cell centres; anchors that stand half a
+    stride beside them would be labelled with their neighbour's value.
+    """
+
+    def grid_anchors(self, grid_sizes: list[list[int]], strides: list[list[Tensor]]) -> list[Tensor]:
+        """Give one (h * w * anchors, 4) tensor of edge-based boxes for each level."""
+        corner = super().grid_anchors(grid_sizes, strides)
+        moved = []
+        for boxes, (stride_y, stride_x) in zip(corner, strides, strict=True):
+            half = torch.stack([stride_x, stride_y, stride_x, stride_y]).to(boxes) / 2
+            moved.append(boxes + half)
+        return moved
+
+
+class Grid(NamedTuple):
+    """The anchors of one image.
+
+    Parameters
+    ----------
+    anchors
+        (n, 4) edge-based boxes, level by level, row by row, all anchors of a cell together.
+    levels
+        (height, width) in cells of each level.
+    per_cell
+        Anchors on a cell.
+    strides
+        Input pixels per cell of each level.
+    """
+
+    anchors: Tensor
+    levels: tuple[tuple[int, int], ...]
+    per_cell: int
+    strides: tuple[float, ...]
+
+    def of_cells(self, cells: Tensor) -> Tensor:
+        """Indices (k * per_cell,) of all anchors on `cells` (indices over all levels' cells)."""
+        offsets = torch.arange(self.per_cell, device=cells.device)
+        return (cells[:, None] * self.per_cell + offsets).reshape(-1)

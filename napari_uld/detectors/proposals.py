@@ -1,0 +1,121 @@
+"""The proposal network: torchvision's, with injected supervision."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.rpn import RegionProposalNetwork, concat_box_prediction_layers
+
+from napari_uld.detectors.anchors import CentredAnchorGenerator, Grid
+from napari_uld.detectors.supervision import Objectness, Regression, Target
+
+# Smooth L1 with sigma 3: quadratic below 1 / sigma^2.
+RPN_BETA = 1 / 9
+
+
+class ProposalHead(nn.Module):
+    """A 3x3 convolution, then objectness and box deltas for each anchor.
+
+    Parameters
+    ----------
+    in_channels, channels
+        Channels of the features and of the hidden layer.
+    anchors
+        Anchors on a cell.
+    """
+
+    def __init__(self, in_channels: int, channels: int, anchors: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, channels, 3, padding=1)
+        self.objectness = nn.Conv2d(channels, anchors, 1)
+        self.deltas = nn.Conv2d(channels, 4 * anchors, 1)
+        for layer in (self.conv, self.objectness, self.deltas):
+            nn.init.normal_(layer.weight, std=0.01)
+            nn.init.constant_(layer.bias, 0.0)  # type: ignore[arg-type]
+
+    def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Objectness (N, A, h, w) and deltas (N, 4A, h, w) of each level."""
+        hidden = [F.relu(self.conv(level)) for level in features]
+        return [self.objectness(h) for h in hidden], [self.deltas(h) for h in hidden]
+
+
+class ProposalNetwork(RegionProposalNetwork):
+    """Proposes regions; what its objectness and its boxes learn from is injected.
+
+    Parameters
+    ----------
+    anchors
+        Anchor generator.
+    head
+        Predicts objectness and deltas.
+    objectness, regression
+        The supervision's parts.
+    before_nms, after_nms
+        Proposals kept before and after non-maximum suppression, (training, evaluation).
+    nms
+        IoU above which the lower-scored proposal is dropped.
+    min_size
+        Smallest side of a proposal in input pixels.
+    """
+
+    def __init__(
+        self,
+        anchors: CentredAnchorGenerator,
+        head: ProposalHead,
+        *,
+        objectness: Objectness,
+        regression: Regression,
+        before_nms: tuple[int, int],
+        after_nms: tuple[int, int],
+        nms: float,
+        min_size: float,
+    ) -> None:
+        phases = ("training", "testing")
+        super().__init__(
+            anchors,
+            head,
+            # Matching and sampling are the injected parts' business; the base class never gets to use these.
+            fg_iou_thresh=0.7,
+            bg_iou_thresh=0.3,
+            batch_size_per_image=1,
+            positive_fraction=0.5,
+            pre_nms_top_n=dict(zip(phases, before_nms, strict=True)),
+            post_nms_top_n=dict(zip(phases, after_nms, strict=True)),
+            nms_thresh=nms,
+        )
+        self.min_size = min_size
+        self.objectness = objectness
+        self.regression = regression
+
+    def forward(
+        self, images: ImageList, features: dict[str, Tensor], targets: list[Target] | None = None
+    ) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Propose boxes for each image, best first; with `targets` give the losses as well."""
+        levels = list(features.values())
+        objectness, deltas = self.head(levels)
+        anchors = self.anchor_generator(images, levels)
+        per_level = [o.shape[1] * o.shape[2] * o.shape[3] for o in objectness]
+        objectness, deltas = concat_box_prediction_layers(objectness, deltas)
+        proposals = self.box_coder.decode(deltas.detach(), anchors).view(len(anchors), -1, 4)
+        boxes, _ = self.filter_proposals(proposals, objectness, images.image_sizes, per_level)
+        if targets is None:
+            return boxes, {}
+        per_cell = self.anchor_generator.num_anchors_per_location()[0]
+        sizes = tuple((int(f.shape[2]), int(f.shape[3])) for f in levels)
+        strides = tuple(images.tensors.shape[-1] / w for _, w in sizes)
+        grids = [Grid(a, sizes, per_cell, strides) for a in anchors]
+        count = len(grids)
+        losses = self.losses(grids, objectness.view(count, -1), deltas.view(count, -1, 4), targets)
+        return boxes, losses
+
+    def losses(self, grids: list[Grid], objectness: Tensor, deltas: Tensor, targets: list[Target]) -> dict[str, Tensor]:
+        """Binary cross entropy on the picked anchors, smooth L1 on the positive ones; each a mean over the images."""
+        of_objectness, of_boxes = [], []
+        for grid, logits, delta, target in zip(grids, objectness, deltas, targets, strict=True):
+            picked = self.objectness(grid, target)
+            of_objectness.append(F.binary_cross_entropy_with_logits(logits[picked.anchors], picked.labels))
+            positive = self.regression(grid, target)
+            wanted = self.box_coder.encode([positive.boxes], [grid.anchors[positive.anchors]])[0]
+            summed = F.smooth_l1_loss(delta[positive.anchors], wanted, beta=RPN_BETA, reduction="sum")
+            of_boxes.append(summed / positive.normalizer)
+        return {"objectness": torch.stack(of_objectness).mean(), "proposal_boxes": torch.stack(of_boxes).mean()}

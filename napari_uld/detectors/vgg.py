@@ -1,0 +1,52 @@
+"""VGG-16 without its last pooling layers: the 3DCE family's backbone."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+# Channels of VGG-16's convolutions; a pooling layer follows each group but the last.
+VGG16_GROUPS: tuple[tuple[int, ...], ...] = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+
+
+class Vgg(nn.Module):
+    """Convolution groups with max pooling between them, up to the last convolution (conv5_3).
+
+    Parameters
+    ----------
+    in_channels
+        Channels of the input: its number of slices.
+    width
+        Share of the published number of channels.
+    without_pools
+        Which of the poolings 1 to 4 are left out; each leaves the stride half as large.
+    norm
+        "batch" puts a batch norm behind every convolution (for training from scratch); "none" is VGG-16.
+    """
+
+    def __init__(self, *, in_channels: int, width: float, without_pools: Sequence[int], norm: str) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = in_channels
+        for number, group in enumerate(VGG16_GROUPS, start=1):
+            for full in group:
+                out = max(8, round(full * width))
+                conv = nn.Conv2d(channels, out, 3, padding=1, bias=norm == "none")
+                nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+                layers.append(conv)
+                if norm == "batch":
+                    layers.append(nn.BatchNorm2d(out))
+                layers.append(nn.ReLU(inplace=True))
+                channels = out
+            if number < len(VGG16_GROUPS) and number not in without_pools:
+                layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers)
+        self.out_channels = channels
+        self.stride = 2 ** (len(VGG16_GROUPS) - 1 - len(set(without_pools)))
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """(N, C, H, W) -> one level of features (N, out_channels, H / stride, W / stride)."""
+        return {"0": self.features(images)}
+
+    def convolutions(self) -> list[nn.Conv2d]:
+        """Give the convolutions in order, as ImageNet's weights count them."""
+        return [layer for layer in self.features if isinstance(layer, nn.Conv2d)]

@@ -1,0 +1,100 @@
+"""Which checkpoints there are and what they say of themselves; no torch here."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from napari_uld.errors import CheckpointError
+
+FORMAT = "napari-uld checkpoint"
+VERSION = 1
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """A checkpoint's own description.
+
+    Parameters
+    ----------
+    path
+        The file.
+    digest
+        Hash of its bytes.
+    recipe
+        The full recipe it was trained with.
+    evaluation
+        What it reached and on what, or an empty dict.
+    """
+
+    path: Path
+    digest: str
+    recipe: dict[str, Any]
+    evaluation: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The recipe's name."""
+        return str(self.recipe["method"]["name"])
+
+    @property
+    def title(self) -> str:
+        """What a person calls the method."""
+        return str(self.recipe["method"]["title"])
+
+
+def bundled_checkpoints() -> dict[str, Path]:
+    """Checkpoints that come with the package, by name."""
+    folder = Path(str(resources.files("napari_uld.sample_data"))) / "checkpoints"
+    return {path.stem: path for path in sorted(folder.glob(f"*{SUFFIX}"))}
+
+
+def find_checkpoint(name_or_path: str | Path) -> Path:
+    """Path of a checkpoint given by a bundled one's name or by its own path.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none.
+    """
+    bundled = bundled_checkpoints()
+    if str(name_or_path) in bundled:
+        return bundled[str(name_or_path)]
+    path = Path(name_or_path)
+    if not path.is_file():
+        names = ", ".join(bundled) or "none"
+        raise CheckpointError(f"There is no checkpoint {name_or_path}: give a file, or a bundled one's name ({names})")
+    return path
+
+
+def read_info(path: Path) -> CheckpointInfo:
+    """Read a checkpoint's description without its weights.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged, no checkpoint of ours, or of a newer version.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read as a checkpoint ({error}): is the file complete?") from error
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is a safetensors file, but no checkpoint written by `napari-uld train`")
+    try:
+        version = int(metadata["version"])
+        recipe, evaluation = json.loads(metadata["recipe"]), json.loads(metadata["evaluation"])
+        info = CheckpointInfo(path, digest, recipe, evaluation)
+        _ = info.name, info.title
+    except (KeyError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: its description is damaged ({error!r})") from error
+    if version > VERSION:
+        raise CheckpointError(f"{path} has format version {version}; this program knows up to {VERSION}: update it")
+    return info

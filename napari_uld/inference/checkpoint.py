@@ -1,0 +1,124 @@
+"""Checkpoints: one safetensors file that describes itself, no pickle."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from napari_uld.detectors.build import build_detector
+from napari_uld.detectors.spec import DetectorSpec, InputSpec, SupervisionSpec
+from napari_uld.errors import CheckpointError, DeviceError
+from napari_uld.inference.catalogue import FORMAT, VERSION, CheckpointInfo, read_info
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedDetector:
+    """A network ready to run, and what it expects.
+
+    Parameters
+    ----------
+    model
+        In evaluation mode, on `device`.
+    inputs
+        How slices become its input.
+    info
+        The checkpoint's description.
+    """
+
+    model: nn.Module
+    inputs: InputSpec
+    info: CheckpointInfo
+    device: torch.device
+
+
+def save_checkpoint(path: Path, model: nn.Module, recipe: dict[str, Any], evaluation: dict[str, Any]) -> None:
+    """Write a model in half precision with its full recipe and the evaluation it got.
+
+    Weights beyond half precision's range stay in single precision.
+    """
+    metadata = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "recipe": json.dumps(recipe),
+        "evaluation": json.dumps(evaluation),
+    }
+    tensors = {name: _halve(tensor) for name, tensor in model.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path, metadata=metadata)
+
+
+def load_checkpoint(path: Path, device: str = "auto") -> LoadedDetector:
+    """Build the network that a checkpoint describes and fill in its weights.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged or its weights do not fit its recipe.
+    DeviceError
+        If the device is not there.
+    """
+    where = pick_device(device)
+    info = read_info(path)
+    try:
+        inputs = InputSpec(**info.recipe["input"])
+        model = build_detector(
+            DetectorSpec(**info.recipe["detector"]), SupervisionSpec(**info.recipe["supervision"]), inputs
+        )
+        model.load_state_dict({name: _widen(tensor) for name, tensor in load_file(path).items()})
+    except (KeyError, TypeError, ValidationError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: its weights do not fit its recipe ({error})") from error
+    model.to(where, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return LoadedDetector(model, inputs, info, where)
+
+
+def initialise(model: nn.Module, path: Path) -> list[str]:
+    """Take over from a checkpoint every weight that fits.
+
+    Returns
+    -------
+    list of str
+        Names of the model's weights that it has none for.
+    """
+    read_info(path)
+    offered = load_file(path)
+    own = model.state_dict()
+    fitting = {
+        name: _widen(offered[name]) for name, value in own.items() if name in offered and offered[name].shape == value.shape
+    }
+    model.load_state_dict(fitting, strict=False)
+    return [name for name in own if name not in fitting]
+
+
+def pick_device(device: str) -> torch.device:
+    """Turn "auto", "cuda", "mps" or "cpu" into a device that is there.
+
+    Raises
+    ------
+    DeviceError
+        If the device asked for is not there.
+    """
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        device = next(name for name, there in present.items() if there)
+    if not present.get(device, False):
+        there = ", ".join(name for name, is_there in present.items() if is_there)
+        raise DeviceError(f"The device {device} is not there; this machine has: {there}. Choose auto to use the best one")
+    return torch.device(device)
+
+
+def _halve(tensor: Tensor) -> Tensor:
+    tensor = tensor.detach().cpu().contiguous()
+    if not tensor.is_floating_point():
+        return tensor
+    half = tensor.half()
+    return half if torch.isfinite(half).all() else tensor
+
+
+def _widen(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor

@@ -1,0 +1,135 @@
+"""From a scan to a network's input and back: neighbouring slices on a fixed grid, cropped to the body."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from napari_uld.detectors.spec import InputSpec
+from napari_uld.lesions.boxes import to_centres, to_edges
+
+# Air is -1000 HU, fat about -100: everything above belongs to the body, its clothes or the table.
+BODY_HU = -400
+# Objects thinner than this on the search grid (table tops, tubes) do not count as body.
+BODY_OPENING_MM = 12.0
+BODY_SEARCH_MM = 3.0
+BODY_MARGIN_MM = 8.0
+
+
+@dataclass(frozen=True, eq=False)
+class Slab:
+    """Neighbouring slices of one key slice, in HU, and where they lie in the scan.
+
+    Parameters
+    ----------
+    hu
+        (slices, H, W) float32, the key slice in the middle.
+    offset
+        (x, y) of the crop's first pixel in native pixels.
+    scale
+        (x, y) network pixels per native pixel.
+    """
+
+    hu: np.ndarray
+    offset: tuple[int, int]
+    scale: tuple[float, float]
+
+    def to_network(self, boxes: np.ndarray) -> np.ndarray:
+        """Native pixel-centre boxes (n, 4) -> edge-based boxes in the slab."""
+        return (to_edges(boxes) - np.tile(self.offset, 2)) * np.tile(self.scale, 2)
+
+    def to_native(self, boxes: np.ndarray) -> np.ndarray:
+        """Edge-based boxes (n, 4) in the slab -> native pixel-centre boxes."""
+        return to_centres(boxes / np.tile(self.scale, 2) + np.tile(self.offset, 2))
+
+
+def extract_slab(hu: np.ndarray, spacing: tuple[float, float, float], z: int, spec: InputSpec) -> Slab:
+    """Sample the slices that a network wants to see around slice `z`.
+
+    Slices between the scan's own are interpolated linearly, each with its own weights; a
+    neighbour beyond the scan's end is replaced by the end slice.
+
+    Parameters
+    ----------
+    hu
+        (z, y, x) scan, or the part of it around `z`.
+    spacing
+        Millimetres along (z, y, x).
+    z
+        Index of the key slice.
+    """
+    top, bottom, left, right = _crop(hu[z], spacing, spec)
+    steps = np.arange(spec.slices) - spec.slices // 2
+    positions = np.clip(z + steps * spec.interval_mm / spacing[0], 0, len(hu) - 1)
+    # Every size is at least one pixel, and both axes shrink alike when the long side is too long.
+    height, width = (bottom - top) * spacing[1], (right - left) * spacing[2]
+    pixel = max(spec.spacing_mm, max(height, width) / spec.long_side)
+    size = (max(1, round(width / pixel)), max(1, round(height / pixel)))
+    cropped = {int(i): _resize(hu[i, top:bottom, left:right], size) for i in _neighbours(positions)}
+    low = np.floor(positions).astype(int)
+    high = np.minimum(low + 1, len(hu) - 1)
+    slices = [
+        cropped[a] if share == 0 else (1 - share) * cropped[a] + share * cropped[b]
+        for a, b, share in zip(low, high, positions - low, strict=True)
+    ]
+    scale = (size[0] / (right - left), size[1] / (bottom - top))
+    return Slab(np.stack(slices).astype(np.float32), (left, top), scale)
+
+
+def normalize(hu: np.ndarray, spec: InputSpec) -> np.ndarray:
+    """Clip HU to the window, scale it to [0, 255] and subtract the mean; float32."""
+    low, high = spec.window
+    return (np.clip(hu, low, high) - low) * np.float32(255 / (high - low)) - np.float32(spec.mean)
+
+
+def body_box(hu: np.ndarray, spacing: tuple[float, float]) -> tuple[int, int, int, int]:
+    """Rows and columns (top, bottom, left, right; ends excluded) around the largest body part on a slice.
+
+    Parameters
+    ----------
+    hu
+        (y, x) slice.
+    spacing
+        Millimetres along (y, x).
+
+    Returns
+    -------
+    tuple of int
+        The whole slice where nothing is found.
+    """
+    height, width = hu.shape
+    small = cv2.resize(
+        hu.astype(np.float32),
+        (max(1, round(width * spacing[1] / BODY_SEARCH_MM)), max(1, round(height * spacing[0] / BODY_SEARCH_MM))),
+        interpolation=cv2.INTER_AREA,
+    )
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (int(BODY_OPENING_MM / BODY_SEARCH_MM) + 1,) * 2)
+    mask = cv2.morphologyEx((small > BODY_HU).astype(np.uint8), cv2.MORPH_OPEN, kernel)
+    count, _, stats, _ = cv2.connectedComponentsWithStats(mask)
+    if count < 2:
+        return 0, height, 0, width
+    x, y, w, h = stats[1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()), :4] * BODY_SEARCH_MM
+    margin = BODY_MARGIN_MM
+    return (
+        max(0, int((y - margin) / spacing[0])),
+        min(height, int(np.ceil((y + h + margin) / spacing[0]))),
+        max(0, int((x - margin) / spacing[1])),
+        min(width, int(np.ceil((x + w + margin) / spacing[1]))),
+    )
+
+
+def _crop(key: np.ndarray, spacing: tuple[float, float, float], spec: InputSpec) -> tuple[int, int, int, int]:
+    if not spec.crop_to_body:
+        return 0, key.shape[0], 0, key.shape[1]
+    return body_box(key, spacing[1:])
+
+
+def _neighbours(positions: np.ndarray) -> np.ndarray:
+    """Slices that have a share in any of the positions."""
+    return np.unique(np.concatenate([np.floor(positions), np.ceil(positions)])).astype(int)
+
+
+def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize to (width, height): averaging when shrinking, linear when growing."""
+    shrinking = size[0] < image.shape[1]
+    return cv2.resize(image.astype(np.float32), size, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
