@@ -60,6 +60,10 @@ class FileLockedError(AnnotationFileError):
     """Another program holds the annotation file's lock."""
 
 
+class FileChangedError(AnnotationFileError):
+    """The annotation file changed on disk since it was read."""
+
+
 class RecipeError(UldError):
     """A recipe is unknown or invalid."""
 

@@ -141,6 +141,8 @@ class Annotations:
     def __init__(self, scan_id: str, rows: Iterable[Annotation] = ()) -> None:
         self.scan_id = scan_id
         self._rows: dict[str, Annotation] = {}
+        # A lesion that was removed and brought back stands where it stood.
+        self._places: dict[str, int] = {}
         self._done: list[Edit] = []
         self._undone: list[Edit] = []
         self._saved_at: Edit | None = None
@@ -149,13 +151,13 @@ class Annotations:
             self._check(row)
             if row.id in self._rows:
                 raise AnnotationError(f"Two lesions share the id {row.id}")
-            self._rows[row.id] = row
+            self._put(row)
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __iter__(self) -> Iterator[Annotation]:
-        return iter(self._rows.values())
+        return iter(sorted(self._rows.values(), key=lambda row: self._places[row.id]))
 
     def __getitem__(self, lesion_id: str) -> Annotation:
         return self._rows[lesion_id]
@@ -222,8 +224,14 @@ class Annotations:
         return lesion
 
     def remove(self, lesion_id: str) -> None:
-        """Remove a lesion (undo brings it back)."""
-        self._do(Edit("remove", self._rows[lesion_id], None))
+        """Remove a lesion (undo brings it back).
+
+        Raises
+        ------
+        AnnotationError
+            If there is no such lesion.
+        """
+        self._do(Edit("remove", self._row(lesion_id), None))
 
     def set_state(self, lesion_id: str, state: State, reviewer: str = "") -> Annotation:
         """Accept, reject or reopen a lesion."""
@@ -237,7 +245,7 @@ class Annotations:
         BoxError
             If the box is malformed.
         """
-        before = self._rows[lesion_id]
+        before = self._row(lesion_id)
         source = Source.EDITED if before.source is Source.MINED else before.source
         return self.edit(
             lesion_id,
@@ -254,9 +262,9 @@ class Annotations:
         Raises
         ------
         AnnotationError
-            If the id or the scan would change.
+            If there is no such lesion, or its id or scan would change.
         """
-        before = self._rows[lesion_id]
+        before = self._row(lesion_id)
         after = replace(before, **changes)  # type: ignore[arg-type]
         if after.id != before.id:
             raise AnnotationError("A lesion's id does not change")
@@ -309,10 +317,19 @@ class Annotations:
         if edit.after is None:
             del self._rows[edit.id]
         else:
-            self._rows[edit.id] = edit.after
+            self._put(edit.after)
         for listener in self._listeners:
             listener(edit)
         return edit
+
+    def _put(self, row: Annotation) -> None:
+        self._places.setdefault(row.id, len(self._places))
+        self._rows[row.id] = row
+
+    def _row(self, lesion_id: str) -> Annotation:
+        if lesion_id not in self._rows:
+            raise AnnotationError(f"There is no lesion {lesion_id} on the scan {self.scan_id}")
+        return self._rows[lesion_id]
 
     def _check(self, row: Annotation) -> None:
         if row.scan_id != self.scan_id:

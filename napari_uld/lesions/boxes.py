@@ -21,7 +21,10 @@ def as_boxes(boxes: object, dims: int = 2) -> np.ndarray:
     BoxError
         If the shape is wrong, a value is not finite or a low corner exceeds its high corner.
     """
-    array = np.asarray(boxes, dtype=np.float64)
+    try:
+        array = np.asarray(boxes, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise BoxError(f"Boxes must be rows of {2 * dims} numbers: {error}") from error
     if array.size == 0:
         return np.zeros((0, 2 * dims))
     if array.ndim != 2 or array.shape[1] != 2 * dims:

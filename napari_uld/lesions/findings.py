@@ -97,7 +97,7 @@ class Findings:
         BoxError
             If the columns differ in length or a box is malformed.
         """
-        rows = as_boxes(boxes)
+        rows = as_boxes(boxes).copy()  # the findings freeze their columns, not the caller's array
         keys = np.array(key_slices, dtype=np.int64).reshape(-1)
         n = len(rows)
         if slice_boxes is None:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from napari_uld.errors import AnnotationError
+
 
 @dataclass(frozen=True)
 class Rle:
@@ -15,10 +17,22 @@ class Rle:
         (height, width) in pixels.
     counts
         Lengths of alternating runs of 0 and 1, the first of 0 (it may be 0), column by column.
+
+    Raises
+    ------
+    AnnotationError
+        If the counts are negative or do not fill the shape.
     """
 
     shape: tuple[int, int]
     counts: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        height, width = self.shape
+        if min(height, width, *self.counts) < 0 or sum(self.counts) != height * width:
+            raise AnnotationError(
+                f"Run lengths must be non-negative and sum to {height} x {width}; they sum to {sum(self.counts)}"
+            )
 
 
 def encode(mask: np.ndarray) -> Rle:
@@ -30,17 +44,6 @@ def encode(mask: np.ndarray) -> Rle:
 
 
 def decode(rle: Rle) -> np.ndarray:
-    """Bool mask (height, width) of `rle`.
-
-    Raises
-    ------
-    ValueError
-        If the counts are negative or do not fill the shape.
-    """
-    height, width = rle.shape
-    if any(c < 0 for c in rle.counts) or sum(rle.counts) != height * width:
-        raise ValueError(
-            f"Run lengths must be non-negative and sum to {height} x {width}; they sum to {sum(rle.counts)}"
-        )
+    """Bool mask (height, width) of `rle`."""
     values = np.arange(len(rle.counts)) % 2 == 1
-    return np.repeat(values, rle.counts).reshape((height, width), order="F")
+    return np.repeat(values, rle.counts).reshape(rle.shape, order="F")

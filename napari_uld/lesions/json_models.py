@@ -1,0 +1,260 @@
+"""What the JSON files of this package hold, field by field, and how they are checked and written."""
+
+import contextlib
+import json
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, TypeVar
+
+import pydantic
+from pydantic import AfterValidator, Field
+
+from napari_uld.errors import AnnotationFileError, UldError
+from napari_uld.lesions.annotations import Source, State
+from napari_uld.lesions.boxes import as_boxes
+from napari_uld.lesions.recist import Point, Recist
+from napari_uld.lesions.rle import Rle
+
+BoxTuple = tuple[float, float, float, float]
+
+
+class NewerVersionError(AnnotationFileError):
+    """The file was written by a newer version of this package."""
+
+
+class Model(pydantic.BaseModel):
+    """Base: nothing is converted, nothing unknown is passed over, NaN and infinity are no numbers."""
+
+    model_config = pydantic.ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _ordered(box: BoxTuple) -> BoxTuple:
+    try:
+        as_boxes([box])
+    except UldError as error:
+        raise ValueError(str(error)) from error
+    return box
+
+
+def _iso_time(text: str) -> str:
+    if text:
+        datetime.fromisoformat(text)
+    return text
+
+
+BoxField = Annotated[BoxTuple, AfterValidator(_ordered), Field(description="x1, y1, x2, y2 in pixels, 0-based centres")]
+TimeField = Annotated[str, AfterValidator(_iso_time), Field(description='ISO 8601, UTC, or ""')]
+# A list of nothing but numbers, as json.dumps spreads it over lines.
+_NUMBERS = re.compile(r"\[\n([-+.\deE,\s]+?)\n\s*\]")
+# How much of what was found an error quotes.
+FOUND_LENGTH = 80
+AnyModel = TypeVar("AnyModel", bound=Model)
+
+
+class RecistModel(Model):
+    """A RECIST measurement: end points (x, y) of both diameters."""
+
+    long: tuple[Point, Point]
+    short: tuple[Point, Point]
+
+    def decoded(self) -> Recist:
+        """Give it as the type the package works with."""
+        return Recist(self.long, self.short)
+
+
+class MaskModel(Model):
+    """A mask as COCO's uncompressed, column-major run lengths."""
+
+    shape: tuple[int, int] = Field(description="height, width")
+    counts: tuple[int, ...]
+
+    @pydantic.model_validator(mode="after")
+    def _fills_its_shape(self) -> "MaskModel":
+        try:
+            self.decoded()
+        except UldError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    def decoded(self) -> Rle:
+        """Give it as the type the package works with."""
+        return Rle(self.shape, self.counts)
+
+
+class ScanModel(Model):
+    """The scan that lesions or findings lie in."""
+
+    id: str = Field(min_length=1, description="SeriesInstanceUID, or a hash of geometry and pixels")
+    name: str
+
+
+class SourcedScanModel(ScanModel):
+    """The scan, and where it came from."""
+
+    source: str = Field(description="name of the file or folder it was read from")
+
+
+class LesionModel(Model):
+    """One lesion."""
+
+    id: str = Field(min_length=1)
+    key_slice: int = Field(description="the file's own slice number")
+    box: BoxField
+    recist: RecistModel | None
+    mask: MaskModel | None
+    lesion_type: Literal[
+        "unknown", "bone", "abdomen", "mediastinum", "liver", "lung", "kidney", "soft_tissue", "pelvis"
+    ]
+    noisy: bool
+    source: Source
+    state: State
+    parent_id: str | None = Field(description="id of the finding it came from")
+    score: float | None = Field(description="that finding's score")
+    reviewer: str
+    time: TimeField
+
+
+class FileModel(Model):
+    """Base of whole files, which name their format and its version."""
+
+    FORMAT: ClassVar[str]
+    VERSION: ClassVar[int]
+
+
+File = TypeVar("File", bound=FileModel)
+
+
+class LesionFileModel(FileModel):
+    """`<scan>.lesions.json`: what people decided about the lesions of one scan."""
+
+    FORMAT = "napari-uld lesions"
+    VERSION = 1
+    format: Literal["napari-uld lesions"]
+    version: Literal[1]
+    scan: SourcedScanModel
+    lesions: tuple[LesionModel, ...]
+
+
+class SliceBoxModel(Model):
+    """A finding's box on one slice it was traced through."""
+
+    slice: int
+    box: BoxField
+
+
+class FindingModel(Model):
+    """One finding."""
+
+    box: BoxField
+    score: float
+    label: int
+    key_slice: int
+    negative: bool
+    slice_boxes: tuple[SliceBoxModel, ...]
+    mask: MaskModel | None
+
+
+class FindingFileModel(FileModel):
+    """`*.findings.json`: what one detector said about one scan."""
+
+    FORMAT = "napari-uld findings"
+    VERSION = 1
+    format: Literal["napari-uld findings"]
+    version: Literal[1]
+    scan: ScanModel
+    method: str
+    checkpoint: str
+    findings: tuple[FindingModel, ...]
+
+
+class ReviewModel(Model):
+    """One line of the review log."""
+
+    time: TimeField
+    reviewer: str
+    action: str
+    scan_id: str
+    before: LesionModel | None
+    after: LesionModel | None
+
+
+class _Head(pydantic.BaseModel):
+    format: str = ""
+    version: int = 0
+
+
+def parse_file(model: type[File], data: bytes, path: Path, row_name: str) -> File:
+    """Check a whole file against `model`, whose version must not be older than the file's.
+
+    Raises
+    ------
+    NewerVersionError
+        If the file's version is newer than the one this package knows.
+    AnnotationFileError
+        If it does not fit, see `parse`.
+    """
+    with contextlib.suppress(pydantic.ValidationError):
+        head = _Head.model_validate_json(data)
+        if head.format == model.FORMAT and head.version > model.VERSION:
+            raise NewerVersionError(
+                f"{path}: found version {head.version} of the format, required {model.VERSION} or older; "
+                "open it with a newer napari-uld"
+            )
+    return parse(model, data, str(path), row_name)
+
+
+def parse(model: type[AnyModel], data: bytes, where: str, row_name: str) -> AnyModel:
+    """Check JSON against `model`.
+
+    Parameters
+    ----------
+    where
+        The file, for the error's sentence.
+    row_name
+        What a member of the file's list is called in that sentence ("lesion").
+
+    Raises
+    ------
+    AnnotationFileError
+        If it does not fit, naming the row, the field, what was found and what was required.
+    """
+    try:
+        return model.model_validate_json(data)
+    except pydantic.ValidationError as error:
+        raise AnnotationFileError(f"{where}{_sentence(error, row_name)}") from error
+
+
+def _sentence(error: pydantic.ValidationError, row_name: str) -> str:
+    errors = error.errors(include_url=False)
+    location, place = list(errors[0]["loc"]), ""
+    if len(location) > 1 and isinstance(location[1], int):
+        place, location = f", {row_name} {location[1] + 1}", location[2:]
+    if location:
+        place += f", field {'.'.join(map(str, location))}"
+    found = repr(errors[0]["input"])
+    found = found if len(found) <= FOUND_LENGTH else found[:FOUND_LENGTH] + "..."
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return f"{place}: found {found}, required: {errors[0]['msg']}{more}"
+
+
+def dump(content: object, path: Path) -> bytes:
+    """Give a file's text: two spaces a level, lists of numbers on one line, the same bytes every time.
+
+    Raises
+    ------
+    AnnotationFileError
+        If a number is NaN or infinite, or a text is no Unicode.
+    """
+    try:
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+        # A line break right after a bracket never lies inside a JSON string: there it is escaped.
+        text = _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text)
+        return (text + "\n").encode()
+    except ValueError as error:
+        raise AnnotationFileError(f"Cannot write {path}: {error}; finite numbers and Unicode are required") from error
+
+
+def mask_to_json(mask: Rle | None) -> dict[str, object] | None:
+    """Give a mask as JSON has it."""
+    return None if mask is None else {"shape": mask.shape, "counts": mask.counts}
