@@ -1,0 +1,182 @@
+"""Inference in a process of its own: a crash there is a message here. No torch on this side."""
+
+import multiprocessing as mp
+import time
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from multiprocessing.shared_memory import SharedMemory
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+import numpy as np
+
+from napari_uld import errors
+from napari_uld.ct.volume import CTVolume
+from napari_uld.errors import CancelledError, UldError, WorkerError
+from napari_uld.lesions.findings import Findings
+from napari_uld.progress import Progress, Work
+
+# A cancel that is not heard within this time ends the process.
+CANCEL_SECONDS = 0.5
+POLL_SECONDS = 0.1
+SHUTDOWN_SECONDS = 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One scan to detect on: its voxels are in shared memory, the rest travels with the request."""
+
+    memory: str
+    shape: tuple[int, int, int]
+    scan: CTVolume
+    checkpoint: Path
+    device: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An error of the other process: the name of its type, if it is one of ours, and its sentence."""
+
+    kind: str
+    message: str
+
+
+class DetectionWorker:
+    """A long-lived process that detects; started when it is first needed."""
+
+    def __init__(self) -> None:
+        self._process: mp.process.BaseProcess | None = None
+        self._connection: Connection | None = None
+        self._cancel: Event | None = None
+        self._cancelled_at: float | None = None
+        self._busy = False
+
+    def detect(self, volume: CTVolume, checkpoint: Path, device: str = "auto") -> Work[Findings]:
+        """Detect lesions on a scan.
+
+        Raises
+        ------
+        CancelledError
+            After `cancel`.
+        WorkerError
+            If the process died, or failed for a reason that is no error of ours.
+        UldError
+            If the checkpoint or the device is at fault.
+        """
+        if self._busy:
+            raise WorkerError("A detection is running already: wait for it, or cancel it")
+        self._cancelled_at = None
+        connection = self._start()
+        memory = SharedMemory(create=True, size=max(volume.hu.nbytes, 1))
+        try:
+            np.ndarray(volume.shape, np.int16, buffer=memory.buf)[:] = volume.hu
+            # The id may be a hash of the voxels: it has to be known before they are left out.
+            empty = replace(volume, hu=np.zeros((0, 0, 0), np.int16), series_uid=volume.scan_id)
+            connection.send(Request(memory.name, volume.shape, empty, checkpoint, device))
+            return (yield from self._follow(connection))
+        except (BrokenPipeError, EOFError, ConnectionResetError) as error:
+            raise WorkerError(self._post_mortem()) from error
+        finally:
+            if self._busy:
+                self._end()
+            memory.close()
+            memory.unlink()
+
+    def cancel(self) -> None:
+        """Ask the run in progress to stop; safe from any thread."""
+        self._cancelled_at = time.monotonic()
+        if self._cancel is not None:
+            self._cancel.set()
+
+    def close(self) -> None:
+        """End the process."""
+        if self._connection is not None and self._process is not None and self._process.is_alive():
+            try:
+                self._connection.send(None)
+                self._process.join(SHUTDOWN_SECONDS)
+            except OSError:
+                pass
+        self._end()
+
+    def _start(self) -> Connection:
+        if self._connection is None or self._process is None or not self._process.is_alive():
+            self._end()
+            context = mp.get_context("spawn")
+            self._connection, theirs = context.Pipe()
+            self._cancel = context.Event()
+            self._process = context.Process(target=serve, args=(theirs, self._cancel), daemon=True)
+            self._process.start()
+            theirs.close()
+        if self._cancel is not None:
+            self._cancel.clear()
+        self._busy = True
+        return self._connection
+
+    def _follow(self, connection: Connection) -> Work[Findings]:
+        step = Progress(0, 0, "Starting the detector")
+        while True:
+            yield step
+            if self._cancelled_at is not None and time.monotonic() - self._cancelled_at > CANCEL_SECONDS:
+                raise CancelledError("Cancelled")
+            if not connection.poll(POLL_SECONDS):
+                continue
+            answer = connection.recv()
+            if isinstance(answer, Progress):
+                step = answer
+                continue
+            self._busy = False
+            if isinstance(answer, Findings):
+                return answer
+            kind = getattr(errors, answer.kind, WorkerError)
+            raise kind(answer.message)
+
+    def _post_mortem(self) -> str:
+        code = None
+        if self._process is not None:
+            self._process.join(SHUTDOWN_SECONDS)
+            code = self._process.exitcode
+        return (
+            f"The detector's process ended unexpectedly (exit code {code}; negative means a signal, -9 often "
+            "means too little memory). Nothing else is affected; run it again, or choose the device cpu"
+        )
+
+    def _end(self) -> None:
+        if self._process is not None and self._process.is_alive():
+            self._process.kill()
+            self._process.join(SHUTDOWN_SECONDS)
+        if self._connection is not None:
+            self._connection.close()
+        self._process = self._connection = self._cancel = None
+        self._busy = False
+
+
+def serve(connection: Connection, cancel: Event) -> None:
+    """Answer requests until None comes; the other process's entry point."""
+    try:
+        while (request := connection.recv()) is not None:
+            try:
+                connection.send(_answer(request, connection, cancel))
+            except UldError as error:
+                connection.send(Failure(type(error).__name__, str(error)))
+            except (RuntimeError, ValueError, MemoryError, OSError) as error:
+                connection.send(Failure("WorkerError", f"The detector failed: {error}"))
+    except (EOFError, BrokenPipeError, KeyboardInterrupt):
+        return
+
+
+def _answer(request: Request, connection: Connection, cancel: Event) -> Findings:
+    from napari_uld.inference.checkpoint import load_checkpoint
+    from napari_uld.inference.detect import detect
+
+    connection.send(Progress(0, request.shape[0], f"Loading {request.checkpoint.stem}"))
+    detector = load_checkpoint(request.checkpoint, request.device)
+    memory = SharedMemory(request.memory)
+    hu = np.ndarray(request.shape, np.int16, buffer=memory.buf).copy()
+    memory.close()
+    work = detect(replace(request.scan, hu=hu), detector)
+    while not cancel.is_set():
+        try:
+            connection.send(next(work))
+        except StopIteration as stop:
+            return stop.value
+    raise CancelledError("Cancelled")
