@@ -9,7 +9,7 @@ from napari_uld.lesions.recist import Recist, from_mask
 from napari_uld.masks import MaskKind, MaskParameters, pseudo_mask
 from napari_uld.masks.bounding_map import adaptive_bounding_map, bounding_map
 from napari_uld.masks.ellipse import quarter_ellipse_mask
-from napari_uld.masks.grabcut import grabcut_mask, trimap
+from napari_uld.masks.grabcut import cut, grabcut_mask, trimap
 
 SHAPE = (96, 96)
 WINDOW = (-175.0, 275.0)
@@ -103,10 +103,13 @@ def test_without_background_to_learn_from_the_mask_is_the_ellipse():
 
 
 def test_where_grabcut_leaves_nothing_the_mask_is_the_ellipse():
-    # No pixel centre lies in the quadrilateral, and the box looks like its surroundings.
+    # No pixel centre lies in the quadrilateral, and the box looks like its surroundings: nothing is foreground.
     recist = Recist.from_points([(40.3, 40.5), (40.7, 40.5), (40.5, 40.3), (40.5, 40.7)])
     hu = np.zeros(SHAPE, np.int16)
-    mask = grabcut_mask(hu, recist, (40.1, 40.1, 41.2, 41.2), WINDOW)
+    box = (36, 36, 45, 45)
+    assert not cut(hu, trimap(recist, box, SHAPE), WINDOW, 3).any()
+    mask = grabcut_mask(hu, recist, box, WINDOW)
+    assert (mask == quarter_ellipse_mask(recist, SHAPE)).all()
     assert mask.any()
 
 
