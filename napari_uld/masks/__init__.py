@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import numpy as np
 
+from napari_uld.ct.windows import Window
 from napari_uld.errors import RecistError
 from napari_uld.lesions.boxes import area, as_boxes
 from napari_uld.lesions.recist import Recist
@@ -62,7 +63,7 @@ def pseudo_mask(
     hu: np.ndarray,
     boxes: object,
     recists: Sequence[Recist | None],
-    window: tuple[float, float],
+    window: Window,
     parameters: MaskParameters | None = None,
 ) -> np.ndarray:
     """Give one pseudo mask for all lesions of a slice.

@@ -81,7 +81,7 @@ def check_spans_area(points: np.ndarray) -> None:
     """
     along, across = points[:, 1] - points[:, 0], points[:, 3] - points[:, 2]
     lengths = np.stack([np.hypot(*along.T), np.hypot(*across.T)], axis=1)
-    short = (lengths < MIN_DIAMETER).any(axis=1)
+    short = lengths.min(axis=1) < MIN_DIAMETER
     parallel = np.abs(cross(along, across)) < MIN_SINE * lengths.prod(axis=1)
     if (short | parallel).any():
         row = int(np.flatnonzero(short | parallel)[0])
@@ -135,7 +135,7 @@ def _crossings(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     start, along, across = points[:, 0], points[:, 1] - points[:, 0], points[:, 3] - points[:, 2]
     offset, det = points[:, 2] - start, cross(along, across)
     cuts = np.stack([cross(offset, across) / det, cross(offset, along) / det], axis=1)
-    crossing = ((cuts >= -EPSILON) & (cuts <= 1 + EPSILON)).all(axis=1)
+    crossing = np.abs(cuts - 0.5).max(axis=1) <= 0.5 + EPSILON
     cuts = np.where(crossing[:, None], np.clip(cuts, 0, 1), 0.5)
     return start + cuts[:, :1] * along, cuts, crossing
 

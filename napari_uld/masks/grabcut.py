@@ -10,6 +10,7 @@ the lesion, and the cost falls with the area.
 import cv2
 import numpy as np
 
+from napari_uld.ct.windows import Window, to_uint8
 from napari_uld.errors import RecistError
 from napari_uld.lesions.boxes import as_boxes
 from napari_uld.lesions.recist import Recist
@@ -63,7 +64,7 @@ def grabcut_mask(
     hu: np.ndarray,
     recist: Recist,
     box: object,
-    window: tuple[float, float],
+    window: Window,
     *,
     iterations: int = ITERATIONS,
     margin: int = MARGIN,
@@ -108,15 +109,12 @@ def grabcut_mask(
     return mask if mask.any() else quarter_ellipse_mask(recist, shape)
 
 
-def cut(hu: np.ndarray, labels: np.ndarray, window: tuple[float, float], iterations: int) -> np.ndarray:
+def cut(hu: np.ndarray, labels: np.ndarray, window: Window, iterations: int) -> np.ndarray:
     """Run GrabCut on an image with its trimap, both (height, width); the same input gives the same bool mask."""
-    low, high = window
-    # Clipped before the cast: what lies outside the window must not wrap around.
-    grey = np.clip((hu.astype(np.float32) - low) * (255 / max(high - low, 1)), 0, 255).round().astype(np.uint8)
     result = labels.copy()
     cv2.setRNGSeed(_SEED)
     background, foreground = np.zeros((1, 65)), np.zeros((1, 65))
-    colour = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
+    colour = cv2.cvtColor(to_uint8(hu, window), cv2.COLOR_GRAY2BGR)
     cv2.grabCut(colour, result, (0, 0, 0, 0), background, foreground, iterations, cv2.GC_INIT_WITH_MASK)
     return (result == cv2.GC_FGD) | (result == cv2.GC_PR_FGD)
 
