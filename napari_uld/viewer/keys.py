@@ -1,0 +1,59 @@
+"""The review's keys: one table that feeds both the bindings and the help.
+
+All of them are free in napari's own map. A layer's keys shadow the viewer's, so both are bound.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from napari.components import ViewerModel
+from napari.layers import Layer
+
+from napari_uld.lesions.annotations import State
+from napari_uld.viewer.session import Session
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key, what it does in a few words, and the doing of it."""
+
+    key: str
+    title: str
+    act: Callable[[Session], object]
+
+
+KEYS = (
+    Key("Down", "next lesion", lambda session: session.step(1)),
+    Key("Up", "previous lesion", lambda session: session.step(-1)),
+    Key("J", "next undecided", lambda session: session.step(1, pending_only=True)),
+    Key("K", "previous undecided", lambda session: session.step(-1, pending_only=True)),
+    Key("G", "accept (good)", lambda session: session.decide(State.ACCEPTED)),
+    Key("N", "reject (no)", lambda session: session.decide(State.REJECTED)),
+    Key("U", "undo", lambda session: session.undo()),
+    Key("H", "redo", lambda session: session.redo()),
+    Key("W", "save (write)", lambda session: session.save()),
+    Key("8", "lung window", lambda session: session.set_window("lung")),
+    Key("9", "mediastinum window", lambda session: session.set_window("mediastinum")),
+    Key("0", "liver window", lambda session: session.set_window("liver")),
+    Key("Q", "bone window", lambda session: session.set_window("bone")),
+)
+
+
+def bind(target: ViewerModel | Layer, session: Session) -> None:
+    """Bind all keys on a viewer or a layer to its session."""
+    for key in KEYS:
+        target.bind_key(key.key, _action(key, session), overwrite=True)
+
+
+def key_of(title: str) -> str:
+    """Give the key whose title begins with `title`."""
+    return next(key.key for key in KEYS if key.title.startswith(title))
+
+
+def _action(key: Key, session: Session) -> Callable[[object], None]:
+    def act(_target: object) -> None:
+        key.act(session)
+
+    act.__doc__ = f"Lesion review: {key.title}."
+    act.__name__ = key.title
+    return act

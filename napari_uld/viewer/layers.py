@@ -1,0 +1,216 @@
+"""An open scan as napari layers: CT, mask, RECIST, lesions, detections.
+
+Layers are made once and then updated in place. Data coordinates are voxels (z, y, x); the layer's
+scale and translation turn them into millimetres.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from napari.layers import Image, Layer, Shapes
+from napari.utils.colormaps import Colormap
+
+from napari_uld.lesions.annotations import LesionType
+from napari_uld.lesions.findings import Box
+from napari_uld.lesions.recist import Recist
+from napari_uld.viewer.case import Case, Mark, Row
+
+METADATA = "napari_uld"
+AXES = ("z", "y", "x")
+# What a soft-tissue reader expects where the series does not say.
+DEFAULT_WINDOW = (-175.0, 275.0)
+
+# Okabe and Ito's colours, told apart by readers with any colour vision.
+COLOURS = {
+    Mark.EXPERT: "#56B4E9",
+    Mark.ACCEPTED: "#00C89A",
+    Mark.REJECTED: "#D55E00",
+    Mark.PENDING: "#F0A000",
+}
+RECIST_COLOUR = "#F0E442"
+THIN, THICK = 1.0, 2.0
+TEXT_SIZE = 11
+
+
+class Part(StrEnum):
+    """The layers of a case, from the bottom up; the values are their names."""
+
+    CT = "CT"
+    MASK = "Mask"
+    RECIST = "RECIST"
+    LESIONS = "Lesions"
+    DETECTIONS = "Detections"
+
+
+# Soft maps run from .5 at a box's border to 1 at its centre; below, they are seen through.
+MASK_COLOURS = Colormap(
+    [[0.9, 0.2, 0.0, 0.0], [0.9, 0.15, 0.1, 0.25], [1.0, 0.45, 0.0, 0.55], [1.0, 0.95, 0.4, 0.8]],
+    name="lesion mask",
+    controls=[0.0, 0.4, 0.75, 1.0],
+)
+
+LayerTuple = tuple[Any, dict[str, Any], str]
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """One rectangle or line to draw: which lesion, its corners (n, 3) in voxels (z, y, x), how it looks."""
+
+    key: str
+    corners: np.ndarray
+    colour: str
+    width: float
+    label: str = ""
+
+
+def case_layers(case: Case) -> list[LayerTuple]:
+    """Give the layers of a newly opened case, bottom first, as napari's readers do."""
+    common = _geometry(case)
+    shown: list[LayerTuple] = [
+        (
+            case.volume.hu,
+            {
+                **common,
+                "name": f"{Part.CT} {case.volume.name}",
+                "metadata": {METADATA: case, "part": Part.CT},
+                "colormap": "gray",
+                "contrast_limits": case.volume.window or DEFAULT_WINDOW,
+                "interpolation2d": "linear",
+            },
+            "image",
+        ),
+        (
+            # Untouched pages of a zeroed array cost no memory: only slices with lesions do.
+            np.zeros(case.volume.shape, np.uint8),
+            {
+                **common,
+                "name": Part.MASK.value,
+                "metadata": {METADATA: case, "part": Part.MASK},
+                "colormap": MASK_COLOURS,
+                "contrast_limits": (0, 255),
+                "blending": "translucent_no_depth",
+                "opacity": 0.7,
+            },
+            "image",
+        ),
+    ]
+    for part in (Part.RECIST, Part.LESIONS, Part.DETECTIONS):
+        shown.append(_shapes_tuple(case, part, common))
+    return shown
+
+
+def part_of(layer: Layer) -> Part | None:
+    """Which layer of a case this is, or None where it is none."""
+    return layer.metadata.get("part") if METADATA in layer.metadata else None
+
+
+def case_of(layer: Layer) -> Case | None:
+    """Give the case that a layer shows, or None."""
+    return layer.metadata.get(METADATA)
+
+
+def drawn_of(case: Case, part: Part) -> list[Drawn]:
+    """Everything that the Shapes layer `part` of a case has to show."""
+    position = {int(native): z for z, native in enumerate(case.volume.slice_numbers)}
+    current = case.current
+    drawn: list[Drawn] = []
+    for row in case.rows:
+        width = THICK if current is not None and row.key == current.key else THIN
+        if part is Part.RECIST:
+            if row.recist is not None and row.native in position:
+                drawn += _recist_lines(row, row.recist, position[row.native])
+        elif (row.annotation is None) == (part is Part.DETECTIONS):
+            label = _label(row)
+            drawn += [
+                Drawn(row.key, rectangle(position[native], box), COLOURS[row.mark], width, label)
+                for native, box in sorted(row.boxes.items())
+                if native in position
+            ]
+    return drawn
+
+
+def draw(layer: Shapes, drawn: Sequence[Drawn]) -> None:
+    """Make a Shapes layer show `drawn`, touching its geometry only where that differs."""
+    same = [d.key for d in drawn] == list(layer.features.get("key", ())) and all(
+        np.allclose(old, new.corners, atol=1e-3) for old, new in zip(layer.data, drawn, strict=False)
+    )
+    if not same:
+        kind = _shape_type(layer.metadata["part"])
+        layer.data = [(d.corners, kind) for d in drawn]
+        layer.features = _features(drawn)
+    elif not _features(drawn).equals(layer.features.astype(object)):
+        layer.features = _features(drawn)
+    if drawn:
+        layer.edge_color = [d.colour for d in drawn]
+        layer.edge_width = [d.width for d in drawn]
+
+
+def rectangle(z: int, box: Box) -> np.ndarray:
+    """Corners (4, 3) of a box on slice `z`, in voxels (z, y, x)."""
+    x1, y1, x2, y2 = box
+    return np.array([[z, y1, x1], [z, y1, x2], [z, y2, x2], [z, y2, x1]], dtype=np.float64)
+
+
+def box_of(corners: np.ndarray) -> Box:
+    """Give the box about a shape's corners (n, 3) in voxels (z, y, x)."""
+    y1, x1 = (float(v) for v in corners[:, 1:].min(axis=0))
+    y2, x2 = (float(v) for v in corners[:, 1:].max(axis=0))
+    return x1, y1, x2, y2
+
+
+def mask_layer(layers: Sequence[Layer]) -> Image | None:
+    """Give the mask layer among `layers`, or None."""
+    return next((layer for layer in layers if part_of(layer) is Part.MASK), None)
+
+
+def _geometry(case: Case) -> dict[str, Any]:
+    x, y, z = case.volume.origin
+    return {"scale": case.volume.spacing, "translate": (z, y, x), "units": ("mm",) * 3, "axis_labels": AXES}
+
+
+def _shapes_tuple(case: Case, part: Part, common: dict[str, Any]) -> LayerTuple:
+    drawn = drawn_of(case, part)
+    look: dict[str, Any] = {
+        **common,
+        "name": part.value,
+        "metadata": {METADATA: case, "part": part},
+        "ndim": 3,
+        "face_color": "transparent",
+        "features": _features(drawn),
+        "feature_defaults": {"key": "", "label": "", "colour": COLOURS[Mark.EXPERT]},
+        "text": {"string": "{label}", "size": TEXT_SIZE, "anchor": "upper_left", "color": {"feature": "colour"}},
+        "edge_color": [d.colour for d in drawn] or COLOURS[Mark.EXPERT],
+        "edge_width": [d.width for d in drawn] or THIN,
+        "shape_type": _shape_type(part),
+    }
+    return [d.corners for d in drawn], look, "shapes"
+
+
+def _features(drawn: Sequence[Drawn]) -> pd.DataFrame:
+    columns = {
+        "key": [d.key for d in drawn],
+        "label": [d.label for d in drawn],
+        "colour": [d.colour for d in drawn],
+    }
+    return pd.DataFrame(columns, dtype=object)
+
+
+def _shape_type(part: Part) -> str:
+    return "line" if part is Part.RECIST else "rectangle"
+
+
+def _recist_lines(row: Row, recist: Recist, z: int) -> list[Drawn]:
+    lines = []
+    for (x1, y1), (x2, y2) in (recist.long, recist.short):
+        lines.append(Drawn(row.key, np.array([[z, y1, x1], [z, y2, x2]], dtype=np.float64), RECIST_COLOUR, THIN))
+    return lines
+
+
+def _label(row: Row) -> str:
+    if row.score is not None:
+        return f"{row.score:.2f}"
+    return "" if row.lesion_type is LesionType.UNKNOWN else row.lesion_type.name.lower().replace("_", " ")

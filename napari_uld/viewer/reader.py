@@ -1,0 +1,118 @@
+"""What napari calls when something is dropped on it: scans, annotations, findings."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from napari import current_viewer
+from napari.utils.notifications import show_info, show_warning
+
+from napari_uld.ct import find_scans, read_scan
+from napari_uld.errors import AnnotationError, ScanError
+from napari_uld.lesions.annotation_file import SUFFIX
+from napari_uld.lesions.findings_file import read_findings
+from napari_uld.viewer.case import Case
+from napari_uld.viewer.case_files import open_annotations, open_case
+from napari_uld.viewer.dialogs import ask_unsaved, choose_scan
+from napari_uld.viewer.layers import LayerTuple, case_layers
+from napari_uld.viewer.session import Session, session_of
+
+FINDINGS_SUFFIX = ".findings.json"
+# What a reader gives napari to say "done, there is no layer to add".
+NOTHING: list[LayerTuple] = [(None,)]  # type: ignore[list-item]
+
+Paths = str | list[str]
+Reader = Callable[[Paths], list[LayerTuple]]
+
+
+def get_reader(path: Paths) -> Reader:
+    """Give the reader of a path that the manifest's patterns let through."""
+    name = _first(path).name
+    if name.endswith(SUFFIX):
+        return read_lesions
+    if name.endswith(FINDINGS_SUFFIX):
+        return read_detections
+    return read_volume
+
+
+def read_volume(path: Paths) -> list[LayerTuple]:
+    """Open a CT scan with what is known about its lesions; it takes the place of the scan that was open.
+
+    Raises
+    ------
+    ScanError
+        If there is no scan, it is damaged or no CT, or there are several and nobody to ask.
+    AnnotationFileError
+        If it has annotations that cannot be read.
+    """
+    chosen = _first(path)
+    session = _session()
+    name = None
+    if session is not None:
+        found = find_scans(chosen)
+        name = found[0].name if len(found) == 1 else choose_scan(chosen, found)
+        if name is None or not session.may_close():
+            return NOTHING
+        for left_out in found.left_out:
+            show_info(f"Left out {left_out}")
+    case, notes = open_case(read_scan(chosen, name))
+    for note in notes:
+        show_warning(f"{case.volume.name}: {note}")
+    return case_layers(case)
+
+
+def read_lesions(path: Paths) -> list[LayerTuple]:
+    """Show an annotation file on the open scan.
+
+    Raises
+    ------
+    AnnotationError
+        If they are of another scan.
+    ScanError
+        If no scan is open.
+    """
+    chosen = _first(path)
+    session = _session()
+    case = _open_case(session, chosen)
+    if session is not None and session.may_close():
+        message = open_annotations(case, chosen)
+        if message:
+            show_warning(message)
+    return NOTHING
+
+
+def read_detections(path: Paths) -> list[LayerTuple]:
+    """Show a detector's findings on the open scan.
+
+    Raises
+    ------
+    AnnotationError
+        If they are of another scan.
+    ScanError
+        If no scan is open.
+    """
+    chosen = _first(path)
+    case = _open_case(_session(), chosen)
+    try:
+        case.set_findings(read_findings(chosen))
+    except AnnotationError as error:
+        raise AnnotationError(f"{chosen}: {error}") from error
+    return NOTHING
+
+
+def _first(path: Paths) -> Path:
+    return Path(path[0] if isinstance(path, list) else path)
+
+
+def _session() -> Session | None:
+    viewer = current_viewer()
+    if viewer is None:
+        return None
+    session = session_of(viewer)
+    session.ask_unsaved = ask_unsaved
+    return session
+
+
+def _open_case(session: Session | None, path: Path) -> Case:
+    if session is None or session.case is None:
+        raise ScanError(f"{path} belongs to a scan and none is open: open its scan first, then this file")
+    return session.case

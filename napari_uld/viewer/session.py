@@ -1,0 +1,308 @@
+"""What ties a viewer to the scan open in it: layers follow the case, drawing becomes edits."""
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary, ref
+
+from napari.components import ViewerModel
+from napari.layers import Image, Layer, Shapes
+from napari.utils.notifications import show_error, show_info
+from psygnal import Signal
+
+from napari_uld.ct.windows import WINDOWS
+from napari_uld.errors import AnnotationFileError, UldError
+from napari_uld.lesions.annotations import State
+from napari_uld.lesions.recist import Recist
+from napari_uld.viewer.case import Case, Row
+from napari_uld.viewer.case_files import save_case
+from napari_uld.viewer.layers import Part, box_of, case_of, draw, drawn_of, part_of
+from napari_uld.viewer.mask_layer import MaskPainter
+
+
+class Answer(StrEnum):
+    """What to do with unsaved edits."""
+
+    SAVE = "save"
+    DISCARD = "discard"
+    KEEP_OPEN = "keep open"
+
+
+class Session:
+    """One viewer and the case open in it; `session_of` gives the one of a viewer.
+
+    Parameters
+    ----------
+    viewer
+        The viewer (a plain `ViewerModel` does).
+    """
+
+    case_changed = Signal()
+    view_changed = Signal()
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self._viewer = ref(viewer)
+        self.case: Case | None = None
+        self.painter: MaskPainter | None = None
+        # Questions are asked in windows; where there are none, nothing unsaved is ever given up.
+        self.ask_unsaved: Callable[[Case], Answer] = lambda case: Answer.KEEP_OPEN
+        self.ask_path: Callable[[Case], Path | None] = lambda case: None
+        self._busy = False
+        viewer.layers.events.inserted.connect(self._inserted)
+        viewer.layers.events.removed.connect(self._removed)
+        viewer.dims.events.point.connect(self._moved)
+        for layer in list(viewer.layers):
+            self._adopt(layer)
+
+    @property
+    def viewer(self) -> ViewerModel:
+        """The viewer.
+
+        Raises
+        ------
+        RuntimeError
+            If it was closed.
+        """
+        viewer = self._viewer()
+        if viewer is None:
+            raise RuntimeError("The viewer was closed")
+        return viewer
+
+    def layer(self, part: Part) -> Layer | None:
+        """Give a layer of the open case, or None where somebody removed it."""
+        if self.case is None:
+            return None
+        return next((at for at in self.viewer.layers if case_of(at) is self.case and part_of(at) is part), None)
+
+    @property
+    def z(self) -> int:
+        """Index of the slice that is shown."""
+        ct = self.layer(Part.CT)
+        if self.case is None or ct is None:
+            return 0
+        z = round((self.viewer.dims.point[0] - ct.translate[0]) / ct.scale[0])
+        return min(max(z, 0), self.case.volume.shape[0] - 1)
+
+    def show_slice(self, z: int) -> None:
+        """Show the slice with this index."""
+        ct = self.layer(Part.CT)
+        if ct is not None:
+            self.viewer.dims.set_point(0, float(ct.translate[0] + z * ct.scale[0]))
+
+    def jump(self, row: Row | None) -> None:
+        """Take a lesion in hand and show its key slice."""
+        if self.case is None or row is None:
+            return
+        self.case.select(row.key)
+        try:
+            self.show_slice(self.case.volume.z_of(row.native))
+        except KeyError:
+            show_info(f"Slice {row.native} of this lesion is not among the slices on disk.")
+
+    def step(self, by: int, *, pending_only: bool = False) -> None:
+        """Go to the next lesion (`by` = 1) or the previous one (-1)."""
+        if self.case is not None:
+            self.jump(self.case.step(by, pending_only=pending_only))
+
+    def decide(self, state: State) -> None:
+        """Accept or reject the lesion at hand and go on to the next undecided one."""
+        if self.case is None or self.case.current is None:
+            show_info("Choose a lesion first.")
+            return
+        self.case.decide(self.case.current.key, state)
+        self.step(1, pending_only=True)
+
+    def undo(self) -> None:
+        """Take back the last edit and show where it was."""
+        self._show_edit("undo")
+
+    def redo(self) -> None:
+        """Do the last undone edit again and show where it was."""
+        self._show_edit("redo")
+
+    @property
+    def window(self) -> tuple[float, float] | None:
+        """The window that the CT is shown with, (low, high) HU."""
+        ct = self.layer(Part.CT)
+        if not isinstance(ct, Image):
+            return None
+        low, high = ct.contrast_limits
+        return float(low), float(high)
+
+    def set_window(self, name: str) -> None:
+        """Show the CT through one of the presets."""
+        ct = self.layer(Part.CT)
+        if isinstance(ct, Image):
+            ct.contrast_limits = WINDOWS[name]
+
+    def save(self, path: Path | None = None) -> bool:
+        """Save the annotations (to `path`, where it is given); tell whether that was done."""
+        if self.case is None:
+            show_info("There is no scan to save the lesions of.")
+            return False
+        try:
+            written = save_case(self.case, path)
+        except AnnotationFileError as error:
+            show_error(str(error))
+            elsewhere = self.ask_path(self.case) if path is None else None
+            return elsewhere is not None and self.save(elsewhere)
+        show_info(f"Saved {len(self.case.annotations)} lesions in {written}")
+        return True
+
+    def may_close(self) -> bool:
+        """Ask about unsaved edits; tell whether the case may go."""
+        if self.case is None or not self.case.annotations.unsaved:
+            return True
+        answer = self.ask_unsaved(self.case)
+        if answer is Answer.SAVE:
+            return self.save()
+        return answer is Answer.DISCARD
+
+    def _show_edit(self, what: str) -> None:
+        if self.case is None:
+            return
+        edit = self.case.annotations.undo() if what == "undo" else self.case.annotations.redo()
+        if edit is None:
+            show_info(f"Nothing to {what}.")
+            return
+        lesion = edit.after or edit.before
+        if lesion is not None:
+            self.jump(self.case.row(lesion.parent_id or "") or self.case.row(lesion.id))
+
+    # -- layers that come and go --
+
+    def _inserted(self, event: Any) -> None:
+        self._adopt(event.value)
+
+    def _adopt(self, layer: Layer) -> None:
+        case, part = case_of(layer), part_of(layer)
+        if case is None or part is None:
+            return
+        if case is not self.case:
+            self._open(case)
+        if part is Part.MASK and isinstance(layer, Image):
+            self.painter = MaskPainter(case, layer)
+            self.painter.paint(self.z)
+        if part is Part.CT:
+            layer.events.contrast_limits.connect(self._changed_view)
+        if isinstance(layer, Shapes):
+            layer.events.data.connect(self._drawn)
+
+    def _open(self, case: Case) -> None:
+        old, self.case, self.painter = self.case, case, None
+        if old is not None:
+            old.rows_changed.disconnect(self._redraw)
+            old.current_changed.disconnect(self._redraw)
+            for layer in [at for at in self.viewer.layers if case_of(at) is old]:
+                self.viewer.layers.remove(layer)
+        case.rows_changed.connect(self._redraw)
+        case.current_changed.connect(self._redraw)
+        self.case_changed.emit()
+
+    def _removed(self, event: Any) -> None:
+        if self.case is not None and case_of(event.value) is self.case and part_of(event.value) is Part.CT:
+            if not self.may_close():
+                self.viewer.layers.insert(0, event.value)
+                return
+            case, self.case, self.painter = self.case, None, None
+            case.rows_changed.disconnect(self._redraw)
+            case.current_changed.disconnect(self._redraw)
+            for layer in [at for at in self.viewer.layers if case_of(at) is case]:
+                self.viewer.layers.remove(layer)
+            self.case_changed.emit()
+
+    def _moved(self) -> None:
+        if self.painter is not None:
+            self.painter.paint(self.z)
+        self._changed_view()
+
+    def _changed_view(self) -> None:
+        self.view_changed.emit()
+
+    # -- the case changed: redraw --
+
+    def _redraw(self) -> None:
+        if self.case is None or self._busy:
+            return
+        with self._while_busy():
+            for part in (Part.RECIST, Part.LESIONS, Part.DETECTIONS):
+                layer = self.layer(part)
+                if isinstance(layer, Shapes):
+                    draw(layer, drawn_of(self.case, part))
+        if self.painter is not None:
+            self.painter.repaint(self.z)
+
+    # -- somebody drew: edit the case --
+
+    def _drawn(self, event: Any) -> None:
+        layer: Shapes = event.source
+        if self.case is None or self._busy or case_of(layer) is not self.case:
+            return
+        action = event.action.value
+        if action not in ("changed", "added", "removed"):
+            return
+        try:
+            with self._while_busy():
+                self._take_over(layer, action, tuple(event.data_indices))
+        except UldError as error:
+            show_info(str(error))
+        self._redraw()
+
+    def _take_over(self, layer: Shapes, action: str, indices: tuple[int, ...]) -> None:
+        part = layer.metadata["part"]
+        keys = list(layer.features["key"])
+        if action == "removed":
+            known = {d.key for d in drawn_of(self._open_case, part)}
+            for key in known - set(keys) if part is not Part.RECIST else ():
+                self._open_case.remove(key)
+        elif action == "added" and part is Part.LESIONS and keys and not keys[-1]:
+            corners = layer.data[-1]
+            self._open_case.add(round(float(corners[0, 0])), box_of(corners))
+        elif action == "changed" and part is Part.RECIST:
+            for key in {keys[i] for i in indices if keys[i]}:
+                self._measured(key, [layer.data[i] for i, at in enumerate(keys) if at == key])
+        elif action == "changed":
+            for i in indices:
+                self._moved_box(keys[i], layer.data[i])
+
+    @property
+    def _open_case(self) -> Case:
+        if self.case is None:
+            raise UldError("No scan is open")
+        return self.case
+
+    def _measured(self, key: str, lines: list) -> None:
+        (p1, p2), (p3, p4) = ([(x, y) for _, y, x in line] for line in lines[:2])
+        self._open_case.measure(key, Recist.from_points([*p1, *p2, *p3, *p4]))
+
+    def _moved_box(self, key: str, corners: Any) -> None:
+        row = self._open_case.row(key)
+        if row is None:
+            return
+        native = self._open_case.volume.native_slice(round(float(corners[0, 0])))
+        if native != row.native:
+            show_info(f"A lesion's box is edited on its key slice, here slice {row.native}.")
+        else:
+            self._open_case.move_box(key, box_of(corners))
+
+    @contextmanager
+    def _while_busy(self):  # noqa: ANN202
+        before, self._busy = self._busy, True
+        try:
+            yield
+        finally:
+            self._busy = before
+
+
+_SESSIONS: WeakKeyDictionary[ViewerModel, Session] = WeakKeyDictionary()
+
+
+def session_of(viewer: ViewerModel) -> Session:
+    """Give the session of a viewer, made at the first call."""
+    # Plugins are handed proxies; the viewer itself is what lasts.
+    real = getattr(viewer, "__wrapped__", viewer)
+    if real not in _SESSIONS:
+        _SESSIONS[real] = Session(real)
+    return _SESSIONS[real]

@@ -1,0 +1,44 @@
+"""What a person set on the plugin's page of napari's preferences."""
+
+from dataclasses import dataclass
+
+from napari.settings import get_plugin_settings
+
+from napari_uld.lesions.annotations import default_reviewer
+from napari_uld.viewer.case import DEFAULT_THRESHOLD
+
+PLUGIN = "napari-uld"
+DEVICES = ("auto", "cuda", "mps", "cpu")
+
+
+@dataclass(frozen=True)
+class ReviewSettings:
+    """The settings in force.
+
+    Parameters
+    ----------
+    reviewer
+        Who decides; the login name unless the preferences say otherwise.
+    device
+        Where detectors run.
+    score_threshold
+        Findings below it are not shown.
+    checkpoint
+        Name of a bundled checkpoint, or a path; "" for the first bundled one.
+    """
+
+    reviewer: str
+    device: str = "auto"
+    score_threshold: float = DEFAULT_THRESHOLD
+    checkpoint: str = ""
+
+
+def settings() -> ReviewSettings:
+    """Read the preferences."""
+    page = get_plugin_settings(PLUGIN).review
+    return ReviewSettings(
+        reviewer=page.reviewer or default_reviewer(),
+        device=page.device,
+        score_threshold=page.score_threshold,
+        checkpoint=page.checkpoint,
+    )
