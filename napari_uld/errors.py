@@ -76,6 +76,10 @@ class DataError(UldError):
     """A training or evaluation data set is missing something."""
 
 
+class TrainingError(UldError):
+    """Training diverged, or cannot be resumed."""
+
+
 class DeviceError(UldError):
     """The requested device is not there."""
 

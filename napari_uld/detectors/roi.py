@@ -42,8 +42,8 @@ class SingleLevelRoiPool(nn.Module):
     def forward(self, features: Features, boxes: list[Tensor], sizes: ImageSizes) -> Tensor:
         """Pool all boxes of all images, (sum of boxes, channels, size, size)."""
         (level,) = features.values()
-        # The rounding to cells is sensitive to the type; boxes stay in single precision under autocast.
-        return self.pool(level, [b.to(level.dtype) for b in boxes])
+        # Under autocast features are half precision, too coarse for boxes, and the op wants one type.
+        return self.pool(level.float(), boxes)
 
 
 class BoxHead(nn.Module):

@@ -1,4 +1,7 @@
-"""The segmentation branch that learns size-adaptive bounding maps."""
+"""The segmentation branch that learns size-adaptive bounding maps.
+
+"The BMC paper" is Li et al., "Conditional Training with Bounding Map for Universal Lesion Detection".
+"""
 
 from torch import Tensor, nn
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
@@ -14,7 +17,7 @@ OUTPUT = 28
 class MapBranch(nn.Module):
     """Mask R-CNN's mask branch, taught a continuous map in place of a mask.
 
-    Section 2.3 of the BM-based conditional training paper: the map is cropped to each positive
+    Section 2.3 of the BMC paper: the map is cropped to each positive
     proposal, resized to 28x28 and compared by its squared difference (eq. 13).
 
     Parameters

@@ -3,6 +3,8 @@
 Each part is called with an image's `Grid` and target and picks anchors on its own, so that any
 objectness part goes with any regression part. Targets hold ``boxes`` (n, 4), edge-based; the
 bounding-map parts also read ``bm`` (H, W) and ``lesion_bms`` (n, H, W) at the input's resolution.
+
+"The BMC paper" is Li et al., "Conditional Training with Bounding Map for Universal Lesion Detection".
 """
 
 from typing import NamedTuple, Protocol
@@ -108,7 +110,7 @@ class IouRegression:
 
 
 class BmcObjectness:
-    """The bounding map itself is the objectness map's target (eqs. 6 and 7 of the BM-based conditional training paper).
+    """The bounding map itself is the objectness map's target (eqs. 6 and 7 of the BMC paper).
 
     Foreground cells have a value of at least .5; at most twice as many background cells are drawn.
     """

@@ -89,7 +89,9 @@ def initialise(model: nn.Module, path: Path) -> list[str]:
     offered = load_file(path)
     own = model.state_dict()
     fitting = {
-        name: _widen(offered[name]) for name, value in own.items() if name in offered and offered[name].shape == value.shape
+        name: _widen(offered[name])
+        for name, value in own.items()
+        if name in offered and offered[name].shape == value.shape
     }
     model.load_state_dict(fitting, strict=False)
     return [name for name in own if name not in fitting]
@@ -108,7 +110,9 @@ def pick_device(device: str) -> torch.device:
         device = next(name for name, there in present.items() if there)
     if not present.get(device, False):
         there = ", ".join(name for name, is_there in present.items() if is_there)
-        raise DeviceError(f"The device {device} is not there; this machine has: {there}. Choose auto to use the best one")
+        raise DeviceError(
+            f"The device {device} is not there; this machine has: {there}. Choose auto to use the best one"
+        )
     return torch.device(device)
 
 

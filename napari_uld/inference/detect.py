@@ -34,7 +34,7 @@ def detect(volume: CTVolume, detector: LoadedDetector, *, score_floor: float = S
     rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     started = time.monotonic()
     for first, slabs in _batches(volume, detector):
-        for z, (boxes, scores, labels) in enumerate(run_slabs(slabs, detector), start=first):
+        for z, (boxes, scores, _) in enumerate(run_slabs(slabs, detector), start=first):
             kept = scores >= score_floor
             rows.append((boxes[kept], scores[kept], np.full(int(kept.sum()), volume.native_slice(z))))
         done = first + len(slabs)

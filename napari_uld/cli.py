@@ -1,0 +1,207 @@
+"""`napari-uld`: parse, call, print. What a command needs is imported inside it, so that help comes at once."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as ProgressBar
+from rich.table import Table
+
+from napari_uld.errors import UldError
+from napari_uld.progress import Progress, Result, Work, finish
+
+app = typer.Typer(
+    help="Universal lesion detection in CT.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
+console = Console()
+
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the same for programs into this file.")]
+Device = Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")]
+Data = Annotated[Path, typer.Option(help="Folder in DeepLesion's layout: DL_info.csv and Images_png.")]
+SplitName = Annotated[str, typer.Option(help="train, val, test or all.")]
+
+
+def main() -> None:
+    """Entry point: a typed error becomes one sentence on stderr and exit status 1."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        app()
+    except UldError as error:
+        sys.stderr.write(f"napari-uld: {error}\n")
+        raise SystemExit(1) from error
+    except KeyboardInterrupt:
+        sys.stderr.write("napari-uld: cancelled\n")
+        raise SystemExit(1) from None
+
+
+@app.command()
+def demo(
+    screenshot: Annotated[Path | None, typer.Option(help="Write the window's picture here and close.")] = None,
+) -> None:
+    """Open the sample study, run a detector on it and show what it found."""
+    from napari_uld.viewer.demo import run_demo
+
+    rows = run_demo(screenshot)
+    if rows:
+        _print_table("Findings", rows)
+    if screenshot is not None:
+        console.print(f"The picture is in {screenshot}")
+
+
+@app.command()
+def detect(
+    scan: Annotated[Path, typer.Argument(help="DICOM, NIfTI, NRRD/MHA or DeepLesion: a file or a folder.")],
+    checkpoint: Annotated[str, typer.Option(help="A file, or a bundled checkpoint's name.")] = "faster_rcnn_bmc",
+    series: Annotated[str | None, typer.Option(help="Which scan, where the folder holds several.")] = None,
+    device: Device = "auto",
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Show findings from this score on.")] = 0.3,
+    out: Annotated[Path | None, typer.Option("--json", help="Write all findings into this file.")] = None,
+) -> None:
+    """Detect lesions on a whole scan."""
+    from napari_uld.ct import read_scan
+    from napari_uld.inference.catalogue import find_checkpoint
+    from napari_uld.inference.checkpoint import load_checkpoint
+    from napari_uld.inference.detect import detect as run
+    from napari_uld.lesions.findings_file import write_findings
+
+    detector = load_checkpoint(find_checkpoint(checkpoint), device)
+    volume = read_scan(scan, series)
+    for correction in volume.corrections:
+        console.print(f"[yellow]{correction}[/yellow]")
+    findings = _follow(run(volume, detector))
+    shown = findings.above(threshold)
+    rows = [
+        {
+            "slice": int(shown.key_slices[i]),
+            "score": round(float(shown.scores[i]), 3),
+            "box (x1 y1 x2 y2, px)": " ".join(f"{v:.0f}" for v in shown.boxes[i]),
+            "slices": len(shown.slice_boxes[i]),
+        }
+        for i in range(len(shown))
+    ]
+    _print_table(f"{volume.name}: {len(shown)} of {len(findings)} findings from a score of {threshold:g} on", rows)
+    if out is not None:
+        write_findings(out, findings)
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Argument(help="A new folder.")],
+    patients: Annotated[int, typer.Option(min=1)] = 10,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    phases: Annotated[int, typer.Option(min=1, help="Contrast phases of a study.")] = 1,
+) -> None:
+    """Generate CT-like studies with lesions, in DeepLesion's layout, and the whole truth beside them."""
+    from napari_uld.training.data.phantom import generate_phantoms
+
+    console.print(f"Phantoms are in {_follow(generate_phantoms(out, patients, seed, phases=phases))}")
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name or file; see `napari-uld recipes`.")],
+    data: Data,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; default runs/<recipe>.")] = None,
+    small: Annotated[bool, typer.Option("--small", help="The recipe's small version.")] = False,
+    init: Annotated[str | None, typer.Option(help="Checkpoint to take over weights from.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where this run stopped.")] = False,
+    device: Device = "auto",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Train a detector."""
+    from napari_uld.inference.catalogue import find_checkpoint
+    from napari_uld.training.loop import TrainingOptions
+    from napari_uld.training.loop import train as run
+    from napari_uld.training.recipe import load_recipe
+
+    loaded = load_recipe(recipe, small=small)
+    folder = out or Path("runs") / (loaded.method.name + ("_small" if small else ""))
+    start = find_checkpoint(init) if init else None
+    options = TrainingOptions(data=data, out=folder, init=start, resume=resume, device=device, seed=seed)
+    checkpoint = _follow(run(loaded, options))
+    console.print(f"The best epoch's checkpoint is {checkpoint}; the log is {folder / 'log.jsonl'}")
+
+
+@app.command()
+def evaluate(
+    subject: Annotated[str, typer.Argument(help="A checkpoint (file or bundled name), or a .findings.json file.")],
+    data: Data,
+    split: SplitName = "test",
+    annotated: Annotated[
+        bool, typer.Option("--annotated", help="Score phantoms by DL_info.csv alone, not by the whole truth.")
+    ] = False,
+    device: Device = "auto",
+    out: JsonFile = None,
+) -> None:
+    """Sensitivity at .5, 1, 2 and 4 false positives per image, with 95% bootstrap intervals."""
+    from napari_uld.training.evaluate import evaluate_subject
+
+    evaluation = _follow(evaluate_subject(subject, data, split, annotated=annotated, device=device))
+    columns = [f"{rate:g} FP" for rate in evaluation.curve.rates] + ["average"]
+    values = [*evaluation.curve.values, evaluation.curve.average]
+    cells = [f"{v:.3f} [{a:.3f}, {b:.3f}]" for v, a, b in zip(values, evaluation.low, evaluation.high, strict=True)]
+    title = f"{subject}: {evaluation.lesions} lesions on {evaluation.images} images of {evaluation.patients} patients"
+    _print_table(title, [dict(zip(columns, cells, strict=True))])
+    _write_json(out, evaluation.to_dict())
+
+
+@app.command()
+def info(
+    subject: Annotated[str, typer.Argument(help="A recipe or a checkpoint: a name or a file.")],
+    small: Annotated[bool, typer.Option("--small", help="The recipe's small version.")] = False,
+    out: JsonFile = None,
+) -> None:
+    """What a recipe or a checkpoint is made of, and what it reached."""
+    from napari_uld.training.reports.description import describe
+
+    description = describe(subject, small=small)
+    _print_table(description["title"], description["rows"])
+    _write_json(out, description)
+
+
+@app.command()
+def recipes(out: JsonFile = None) -> None:
+    """The recipes that come with the package."""
+    from napari_uld.training.recipe import load_recipe, recipe_names
+
+    rows = []
+    for name in recipe_names():
+        method = load_recipe(name).method
+        published = "  ".join(f"{value:g}" for value in method.published.values())
+        rows.append({"recipe": name, "system": method.title, "published, %": published, "paper": method.paper})
+    _print_table("Recipes (sensitivity at .5, 1, 2, 4 FP per image as published)", rows)
+    _write_json(out, rows)
+
+
+def _follow(work: Work[Result]) -> Result:
+    """Run long work under a progress bar."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    with ProgressBar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def show(step: Progress) -> None:
+            bar.update(task, description=step.message, completed=step.done, total=step.total or None)
+
+        return finish(work, show)
+
+
+def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        console.print(f"{title}: none")
+        return
+    table = Table(title=title, title_justify="left")
+    for column in rows[0]:
+        table.add_column(column, justify="right" if isinstance(rows[0][column], int | float) else "left")
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    console.print(table)
+
+
+def _write_json(path: Path | None, content: Any) -> None:
+    if path is not None:
+        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,141 @@
+"""Run a detector over a data set's key slices and score it."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_uld.errors import DataError
+from napari_uld.evaluation.froc import FP_RATES, Froc, bootstrap_froc, froc, interval
+from napari_uld.evaluation.matching import Matches, match
+from napari_uld.inference.catalogue import find_checkpoint
+from napari_uld.inference.checkpoint import LoadedDetector, load_checkpoint
+from napari_uld.inference.detect import run_slabs
+from napari_uld.lesions.findings import Findings
+from napari_uld.lesions.findings_file import read_findings
+from napari_uld.progress import Progress, Work
+
+from .data.key_slices import KeySlice, SlabDataset, Split, annotated_slices, true_slices
+from .data.phantom.truth import FOLDER as TRUTH_FOLDER
+
+# Detections below it change no sensitivity at the usual rates.
+SCORE_FLOOR = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a detector reached on a data set.
+
+    Parameters
+    ----------
+    curve
+        The FROC.
+    low, high
+        Bounds of the 95% bootstrap interval (patients resampled) at each rate, and of the average last.
+    images, lesions, patients
+        Size of the data set.
+    """
+
+    curve: Froc
+    low: np.ndarray
+    high: np.ndarray
+    images: int
+    lesions: int
+    patients: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, for JSON and for a checkpoint's metadata."""
+        return {
+            "fp_per_image": list(self.curve.rates),
+            "sensitivity": [round(float(v), 4) for v in self.curve.values],
+            "average": round(self.curve.average, 4),
+            "low": [round(float(v), 4) for v in self.low],
+            "high": [round(float(v), 4) for v in self.high],
+            "images": self.images,
+            "lesions": self.lesions,
+            "patients": self.patients,
+        }
+
+
+def evaluate_subject(
+    subject: str, data: Path, split: Split, *, annotated: bool = False, device: str = "auto"
+) -> Work[Evaluation]:
+    """Score a checkpoint (path or bundled name) or a saved findings file on a data set.
+
+    Phantoms are scored against their whole truth, unless `annotated` asks for the lesions that
+    DL_info.csv lists.
+
+    Raises
+    ------
+    UldError
+        If the subject or the data cannot be read, or hold nothing to score.
+    """
+    whole_truth = not annotated and (data / TRUTH_FOLDER).is_dir()
+    slices = (true_slices if whole_truth else annotated_slices)(data, split)
+    if subject.endswith(".json"):
+        matches, slices = match_findings(read_findings(Path(subject)), slices)
+        return score(matches, slices)
+    detector = load_checkpoint(find_checkpoint(subject), device)
+    return (yield from evaluate_detector(detector, SlabDataset(data, slices, detector.inputs)))
+
+
+def evaluate_detector(detector: LoadedDetector, dataset: SlabDataset) -> Work[Evaluation]:
+    """Detect on every image of a data set and score the boxes at IoU >= .5."""
+    matches = yield from match_detector(detector, dataset)
+    return score(matches, dataset.slices)
+
+
+def match_detector(detector: LoadedDetector, dataset: SlabDataset) -> Work[Matches]:
+    """Detect on every image of a data set and match the boxes with its lesions at IoU >= .5."""
+    boxes, scores = [], []
+    started = time.monotonic()
+    for index in range(len(dataset)):
+        left = (time.monotonic() - started) / max(index, 1) * (len(dataset) - index)
+        yield Progress(index, len(dataset), f"Evaluating, {left:.0f} s left" if index else "Evaluating")
+        found, confidence, _ = run_slabs([dataset.slab(index)], detector)[0]
+        kept = confidence >= SCORE_FLOOR
+        boxes.append(found[kept])
+        scores.append(confidence[kept])
+    yield Progress(len(dataset), len(dataset), "Evaluated")
+    return match(boxes, scores, [key.boxes for key in dataset.slices])
+
+
+def match_findings(findings: Findings, slices: list[KeySlice]) -> tuple[Matches, list[KeySlice]]:
+    """Match a scan's saved findings with the lesions of its key slices.
+
+    Returns
+    -------
+    matches, slices
+        The matches and the key slices that belong to the scan.
+
+    Raises
+    ------
+    DataError
+        If the data hold no key slice of that scan.
+    """
+    own = [key for key in slices if key.series == findings.scan_name]
+    if not own:
+        raise DataError(f"The data hold no key slice of the scan {findings.scan_name} that these findings are of")
+    lesions = findings.take(~findings.negative)
+    boxes, scores = [], []
+    for key in own:
+        rows = [row for row in range(len(lesions)) if key.number in lesions.slice_boxes[row]]
+        boxes.append(np.asarray([lesions.slice_boxes[row][key.number] for row in rows]).reshape(-1, 4))
+        scores.append(lesions.scores[rows])
+    return match(boxes, scores, [key.boxes for key in own]), own
+
+
+def score(matches: Matches, slices: list[KeySlice]) -> Evaluation:
+    """FROC with a bootstrap over patients."""
+    patients = [key.patient for key in slices]
+    low, high = interval(bootstrap_froc(matches, patients, FP_RATES))
+    return Evaluation(
+        curve=froc(matches),
+        low=low,
+        high=high,
+        images=len(slices),
+        lesions=int(matches.lesions_per_image.sum()),
+        patients=len(set(patients)),
+    )

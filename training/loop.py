@@ -1,0 +1,293 @@
+"""One training loop for every recipe."""
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from napari_uld.detectors.build import build_detector, load_imagenet
+from napari_uld.detectors.vgg import Vgg
+from napari_uld.errors import TrainingError
+from napari_uld.inference.catalogue import CheckpointInfo
+from napari_uld.inference.checkpoint import LoadedDetector, initialise, pick_device, save_checkpoint
+from napari_uld.progress import Progress, Work
+
+from .data.key_slices import SlabDataset, annotated_slices
+from .evaluate import evaluate_detector
+from .recipe import Recipe, TrainingSpec
+
+CHECKPOINT = "checkpoint.safetensors"
+STATE = "state.pt"
+LOG = "log.jsonl"
+# Validation sensitivity at this many false positives per image picks the best epoch.
+PICK_RATE = 4.0
+LOG_EVERY = 10
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What a run is told beside its recipe.
+
+    Parameters
+    ----------
+    data
+        Folder in DeepLesion's layout.
+    out
+        Folder for the checkpoint, the resuming state and the log.
+    init
+        Checkpoint to take over weights from.
+    resume
+        Go on where a run in `out` stopped, after its last finished epoch.
+    """
+
+    data: Path
+    out: Path
+    init: Path | None = None
+    resume: bool = False
+    device: str = "auto"
+    seed: int = 0
+
+
+class Run:
+    """The state of one training run.
+
+    Parameters
+    ----------
+    recipe
+        What is trained.
+    options
+        On what, to where.
+    """
+
+    def __init__(self, recipe: Recipe, options: TrainingOptions) -> None:
+        self.recipe = recipe
+        self.options = options
+        self.device = pick_device(options.device)
+        torch.manual_seed(options.seed)
+        self.model = build_detector(recipe.detector, recipe.supervision, recipe.input)
+        self.notes = self._initial_weights()
+        self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = make_optimizer(self.model, recipe.training)
+        self.scaler = torch.amp.GradScaler(enabled=self.device.type == "cuda")
+        spec = recipe.training
+        flips = (spec.horizontal_flip, spec.vertical_flip)
+        parts = recipe.input, recipe.supervision
+        train_slices = annotated_slices(options.data, "train")
+        self.train_set = SlabDataset(options.data, train_slices, *parts, flips=flips, seed=options.seed)
+        self.val_set = SlabDataset(options.data, annotated_slices(options.data, "val"), *parts)
+        self.epoch = 0
+        self.step = 0
+        self.best = -math.inf
+        self.best_epoch = 0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in an epoch."""
+        return math.ceil(len(self.train_set) / self.recipe.training.batch)
+
+    def _initial_weights(self) -> list[str]:
+        if self.options.init is not None:
+            missing = initialise(self.model, self.options.init)
+            return [f"no weights in {self.options.init.name} for: {', '.join(missing) or 'nothing'}"]
+        backbone = self.model.backbone
+        if self.recipe.detector.pretrained == "imagenet" and not (
+            isinstance(backbone, Vgg) and load_imagenet(backbone)
+        ):
+            return ["ImageNet weights are not at hand: training starts from random ones"]
+        return []
+
+    def save_state(self) -> None:
+        """Write what resuming needs, all at once or not at all."""
+        state = {
+            "recipe": json.dumps(self.recipe.model_dump(mode="json")),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "seed": self.options.seed,
+        }
+        partial = self.options.out / f"{STATE}.partial"
+        torch.save(state, partial)
+        os.replace(partial, self.options.out / STATE)
+
+    def load_state(self) -> None:
+        """Take up a stopped run.
+
+        Raises
+        ------
+        TrainingError
+            If there is none, or it trained another recipe or seed.
+        """
+        path = self.options.out / STATE
+        if not path.is_file():
+            raise TrainingError(f"{path} is not there: nothing to resume; leave --resume out to begin")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if state["recipe"] != json.dumps(self.recipe.model_dump(mode="json")) or state["seed"] != self.options.seed:
+            raise TrainingError(f"{path} is of another recipe or seed: give the same ones, or another output folder")
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.best, self.best_epoch = state["best"], state["best_epoch"]
+
+    def log(self, **row: Any) -> None:
+        """Append a row to the log."""
+        with (self.options.out / LOG).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def train(recipe: Recipe, options: TrainingOptions) -> Work[Path]:
+    """Train a recipe; the best epoch by validation sensitivity at 4 FP per image is kept.
+
+    Yields progress after every step; closing the generator stops the run, which can be resumed
+    after its last finished epoch.
+
+    Returns
+    -------
+    Path
+        The checkpoint.
+
+    Raises
+    ------
+    TrainingError
+        If the loss is not finite, or a run cannot be resumed or begun where one is.
+    """
+    options.out.mkdir(parents=True, exist_ok=True)
+    if not options.resume and (options.out / LOG).exists():
+        raise TrainingError(f"{options.out} holds a run already: --resume goes on with it, or give another folder")
+    run = Run(recipe, options)
+    if options.resume:
+        run.load_state()
+    run.log(event="start", recipe=recipe.method.name, images=len(run.train_set), seed=options.seed, notes=run.notes)
+    yield Progress(run.step, recipe.training.epochs * run.steps_per_epoch, "; ".join(run.notes) or "Training")
+    spec = recipe.training
+    while run.epoch < spec.epochs:
+        yield from _epoch(run)
+        run.epoch += 1
+        yield from _validate(run)
+        run.save_state()
+        if spec.patience is not None and run.epoch - run.best_epoch >= spec.patience:
+            run.log(event="early stop", epoch=run.epoch, best_epoch=run.best_epoch)
+            break
+    return options.out / CHECKPOINT
+
+
+def _epoch(run: Run) -> Work[None]:
+    """One pass over the training images."""
+    spec = run.recipe.training
+    # Seeded by epoch: a resumed run draws what an uninterrupted one would.
+    torch.manual_seed(run.options.seed * 1_000_003 + run.epoch)
+    run.train_set.epoch = run.epoch
+    run.model.train()
+    total = spec.epochs * run.steps_per_epoch
+    started, first = time.monotonic(), run.step
+    for images, targets in _loader(run):
+        rate = learning_rate(spec, run.epoch, run.step)
+        losses = _step(run, images, targets, rate)
+        run.step += 1
+        seconds = (time.monotonic() - started) / (run.step - first)
+        summed = sum(losses.values())
+        if not math.isfinite(summed):
+            raise TrainingError(
+                f"The loss is {summed} at step {run.step} ({losses}): a lower learning rate than {rate:g} may help"
+            )
+        if run.step % LOG_EVERY == 0:
+            run.log(event="step", step=run.step, epoch=run.epoch, lr=rate, losses=losses, seconds=round(seconds, 4))
+        left = seconds * (total - run.step)
+        yield Progress(
+            run.step, total, f"Epoch {run.epoch + 1} of {spec.epochs}, loss {summed:.3f}, {_clock(left)} left"
+        )
+
+
+def _step(run: Run, images: list[Tensor], targets: list[dict[str, Tensor]], rate: float) -> dict[str, float]:
+    """One optimizer step; gives the losses by name."""
+    for group in run.optimizer.param_groups:
+        group["lr"] = rate
+    images = [image.to(run.device, non_blocking=True) for image in images]
+    targets = [{k: v.to(run.device, non_blocking=True) for k, v in target.items()} for target in targets]
+    mixed = torch.autocast("cuda") if run.device.type == "cuda" else nullcontext()
+    with mixed:
+        losses = run.model(images, targets)
+        loss = sum(losses.values())
+    run.optimizer.zero_grad(set_to_none=True)
+    run.scaler.scale(loss).backward()
+    run.scaler.unscale_(run.optimizer)
+    nn.utils.clip_grad_norm_(run.model.parameters(), run.recipe.training.clip_norm)
+    run.scaler.step(run.optimizer)
+    run.scaler.update()
+    return {name: round(float(value.detach()), 5) for name, value in losses.items()}
+
+
+def _validate(run: Run) -> Work[None]:
+    """Score the epoch, and keep it if it is the best so far."""
+    run.model.eval()
+    description = run.recipe.model_dump(mode="json")
+    info = CheckpointInfo(run.options.out / CHECKPOINT, "", description, {})
+    detector = LoadedDetector(run.model, run.recipe.input, info, run.device)
+    evaluation = yield from evaluate_detector(detector, run.val_set)
+    result = evaluation.to_dict()
+    picked = float(np.interp(PICK_RATE, evaluation.curve.rates, evaluation.curve.values))
+    run.log(event="validation", epoch=run.epoch, **result)
+    if picked > run.best:
+        run.best, run.best_epoch = picked, run.epoch
+        result |= {"data": "validation split", "epoch": run.epoch}
+        save_checkpoint(run.options.out / CHECKPOINT, run.model, description, result)
+    yield Progress(
+        run.step, run.recipe.training.epochs * run.steps_per_epoch, f"Epoch {run.epoch}: {picked:.3f} at 4 FP per image"
+    )
+
+
+def make_optimizer(model: nn.Module, spec: TrainingSpec) -> torch.optim.Optimizer:
+    """The optimizer a recipe asks for."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if spec.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=spec.lr, weight_decay=spec.weight_decay)
+    return torch.optim.SGD(parameters, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay)
+
+
+def learning_rate(spec: TrainingSpec, epoch: int, step: int) -> float:
+    """Rate of a step: linear warm-up, then a tenth from each milestone on."""
+    rate = spec.lr * 0.1 ** sum(epoch >= milestone for milestone in spec.milestones)
+    return rate * min(1.0, (step + 1) / spec.warmup_steps) if spec.warmup_steps else rate
+
+
+def _loader(run: Run) -> Iterator[tuple[list[Tensor], list[dict[str, Tensor]]]]:
+    """Batches in this epoch's order; loaders of their own only where a GPU would wait for them."""
+    order = torch.Generator().manual_seed(run.options.seed * 1_000_003 + run.epoch)
+    on_gpu = run.device.type == "cuda"
+    return iter(
+        DataLoader(
+            run.train_set,
+            batch_size=run.recipe.training.batch,
+            shuffle=True,
+            generator=order,
+            collate_fn=_collate,
+            num_workers=min(8, os.cpu_count() or 1) if on_gpu else 0,
+            pin_memory=on_gpu,
+        )
+    )
+
+
+def _collate(
+    batch: list[tuple[Tensor, dict[str, Tensor]]],
+) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+    images, targets = zip(*batch, strict=True)
+    return list(images), list(targets)
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes}:{seconds:02d}"

@@ -1,0 +1,114 @@
+"""Recipes: TOML files that say what a published system is made of."""
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError
+
+from napari_uld.detectors.spec import DetectorSpec, Fraction, InputSpec, Spec, SupervisionSpec
+from napari_uld.errors import RecipeError
+
+# How deep a recipe may build on others.
+MOST_HOSTS = 5
+
+
+class MethodSpec(Spec):
+    """Which published system a recipe describes."""
+
+    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    title: str
+    paper: str
+    # Sensitivity in % by false positives per image, as published.
+    published: dict[str, float] = {}
+
+
+class TrainingSpec(Spec):
+    """How a system is trained."""
+
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    lr: PositiveFloat = 1e-3
+    momentum: Fraction = 0.9
+    weight_decay: float = Field(default=5e-4, ge=0)
+    batch: PositiveInt = 2
+    epochs: PositiveInt = 6
+    # Epochs after which the learning rate falls to a tenth.
+    milestones: tuple[PositiveInt, ...] = (4, 5)
+    warmup_steps: int = Field(default=0, ge=0)
+    clip_norm: PositiveFloat = 5.0
+    # Epochs without a better validation sensitivity after which training stops; None never stops.
+    patience: PositiveInt | None = None
+    horizontal_flip: Fraction = 0.0
+    vertical_flip: Fraction = 0.0
+
+
+class Recipe(Spec):
+    """A whole recipe."""
+
+    method: MethodSpec
+    input: InputSpec = InputSpec()
+    detector: DetectorSpec = DetectorSpec()
+    supervision: SupervisionSpec = SupervisionSpec()
+    training: TrainingSpec = TrainingSpec()
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = Path(str(resources.files("napari_uld.training.recipes")))
+    return sorted(path.stem for path in folder.glob("*.toml"))
+
+
+def load_recipe(name_or_path: str | Path, *, small: bool = False) -> Recipe:
+    """Read a recipe by name or path; `small` applies its [small] overrides.
+
+    A recipe's ``[method] host`` names another one that it builds on: only differences are written.
+
+    Raises
+    ------
+    RecipeError
+        If there is none, or it says something the schema does not know.
+    """
+    path = _find(name_or_path)
+    try:
+        data = _read(path)
+        overrides = data.pop("small", {})
+        return Recipe(**(_merge(data, overrides) if small else data))
+    except ValidationError as error:
+        problems = "; ".join(f"[{'.'.join(map(str, e['loc']))}] {e['msg']}" for e in error.errors())
+        raise RecipeError(f"{path}: {problems}") from error
+
+
+def _find(name_or_path: str | Path) -> Path:
+    if str(name_or_path) in recipe_names():
+        return Path(str(resources.files("napari_uld.training.recipes"))) / f"{name_or_path}.toml"
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise RecipeError(f"There is no recipe {name_or_path}: give a TOML file or one of {', '.join(recipe_names())}")
+    return path
+
+
+def _read(path: Path, depth: int = 0) -> dict[str, Any]:
+    """A recipe's tables with its host's beneath them."""
+    if depth > MOST_HOSTS:
+        raise RecipeError(f"{path}: its hosts refer to one another in a circle")
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"{path} is no readable TOML file: {error}") from error
+    method = data.get("method")
+    host = method.pop("host", None) if isinstance(method, dict) else None
+    if host is None:
+        return data
+    if host not in recipe_names():
+        raise RecipeError(f"{path}: its host {host!r} is none of {', '.join(recipe_names())}")
+    return _merge({k: v for k, v in _read(_find(host), depth + 1).items() if k != "method"}, data)
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Tables of `above` laid over those of `below`, key by key."""
+    merged = dict(below)
+    for key, value in above.items():
+        lower = merged.get(key)
+        merged[key] = _merge(lower, value) if isinstance(lower, dict) and isinstance(value, dict) else value
+    return merged

@@ -1,0 +1,38 @@
+"""What a recipe or a checkpoint is made of, for people and for programs."""
+
+from typing import Any
+
+from napari_uld.detectors.build import build_detector
+from napari_uld.detectors.faster_rcnn import parameter_count
+from napari_uld.inference.catalogue import bundled_checkpoints, find_checkpoint, read_info
+
+from ..recipe import Recipe, load_recipe, recipe_names
+
+
+def describe(subject: str, *, small: bool = False) -> dict[str, Any]:
+    """Title, and rows (key, value) of every setting, of a recipe or a checkpoint.
+
+    A name that is both means the recipe; a checkpoint's file, or a bundled one's name ending in
+    ``.safetensors``, the checkpoint.
+
+    Raises
+    ------
+    UldError
+        If there is neither.
+    """
+    if subject in recipe_names() or subject.endswith(".toml"):
+        return _describe_recipe(load_recipe(subject, small=small), small=small)
+    name = subject.removesuffix(".safetensors")
+    checkpoint = read_info(find_checkpoint(name if name in bundled_checkpoints() else subject))
+    result = _describe_recipe(Recipe(**checkpoint.recipe), small=small)
+    reached = [{"key": f"evaluation.{k}", "value": str(v)} for k, v in checkpoint.evaluation.items()]
+    rows = [{"key": "checkpoint", "value": f"{checkpoint.path.name} ({checkpoint.digest})"}, *reached, *result["rows"]]
+    return {**result, "rows": rows, "evaluation": checkpoint.evaluation}
+
+
+def _describe_recipe(recipe: Recipe, *, small: bool) -> dict[str, Any]:
+    model = build_detector(recipe.detector, recipe.supervision, recipe.input)
+    data = recipe.model_dump(mode="json")
+    rows = [{"key": "parameters", "value": f"{parameter_count(model):,}"}]
+    rows += [{"key": f"{table}.{key}", "value": str(value)} for table in data for key, value in data[table].items()]
+    return {"title": recipe.method.title + (" [small]" if small else ""), "rows": rows, "recipe": data}
