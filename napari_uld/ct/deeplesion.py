@@ -32,7 +32,7 @@ _KEY_SLICE_NAME = re.compile(r"\d{6}_\d{2}_\d{2}_\d{3}\.png")
 def is_deeplesion(path: Path) -> bool:
     """Tell whether a file or folder is (part of) a DeepLesion download."""
     if path.is_file():
-        return path.name == CSV_NAME
+        return path.name == CSV_NAME or bool(_SLICE_NAME.fullmatch(path.name) or _KEY_SLICE_NAME.fullmatch(path.name))
     if (path / IMAGES_NAME).is_dir() or (path / CSV_NAME).is_file():
         return True
     names = [child.name for child in path.iterdir()]
@@ -45,7 +45,7 @@ def find_deeplesion(path: Path) -> FoundScans:
     Parameters
     ----------
     path
-        The root folder, its ``Images_png``, one series folder, or ``DL_info.csv``.
+        The root folder, its ``Images_png``, one series folder, one slice of it, or ``DL_info.csv``.
 
     Raises
     ------

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,17 @@ _HEADER_TAGS = [
 _DAMAGED = (AttributeError, EOFError, KeyError, NotImplementedError, OSError, RuntimeError, TypeError, ValueError)
 
 
+@dataclass(frozen=True)
+class _Header:
+    """What tells which series a CT slice belongs to, and how a person calls it."""
+
+    series: tuple[str, ...]
+    number: str
+    description: str
+    date: str
+    size: str
+
+
 def find_dicom(files: Sequence[Path], root: Path) -> tuple[list[ScanEntry], dict[Path, str]]:
     """Group the CT images among `files` by series.
 
@@ -54,23 +66,33 @@ def find_dicom(files: Sequence[Path], root: Path) -> tuple[list[ScanEntry], dict
     left_out
         Why each other file is no CT slice.
     """
-    series: dict[tuple[str, ...], list[tuple[Path, Dataset]]] = {}
+    series: dict[tuple[str, ...], list[tuple[Path, _Header]]] = {}
     left_out: dict[Path, str] = {}
     with ThreadPoolExecutor() as pool:
-        headers = pool.map(_read_header, files)
+        headers = pool.map(_header_or_reason, files)
     for file, header in zip(files, headers, strict=True):
-        reason = header if isinstance(header, str) else _why_no_slice(header)
-        if reason or isinstance(header, str):
-            left_out[file] = reason
+        if isinstance(header, str):
+            left_out[file] = header
         else:
-            series.setdefault(_series_key(header), []).append((file, header))
+            series.setdefault(header.series, []).append((file, header))
     return [_entry(members, root) for members in series.values()], left_out
 
 
-def _read_header(file: Path) -> Dataset | str:
-    """Read the tags that tell what a file is, or say why it cannot be read."""
+def _header_or_reason(file: Path) -> _Header | str:
+    """Read the tags that tell which series a slice belongs to, or say why the file is no CT slice."""
     try:
-        return _dcmread(file, specific_tags=_HEADER_TAGS, stop_before_pixels=True)
+        header = _dcmread(file, specific_tags=_HEADER_TAGS, stop_before_pixels=True)
+        reason = _why_no_slice(header)
+        if reason:
+            return reason
+        uid = str(header.get("SeriesInstanceUID") or "")
+        return _Header(
+            series=(uid,) if uid else ("", *(str(header.get(tag, "")) for tag in _TELL_APART)),
+            number=str(header.get("SeriesNumber") or ""),
+            description=str(header.get("SeriesDescription") or "").strip(),
+            date=str(header.get("SeriesDate") or header.get("StudyDate") or ""),
+            size=f"{header.get('Columns')} x {header.get('Rows')}",
+        )
     except InvalidDicomError:
         return "not DICOM"
     except _DAMAGED as error:
@@ -104,8 +126,10 @@ def _why_no_slice(header: Dataset) -> str:
     if header.get("Modality") == "SR":
         return "a structured report (SR)"
     # Some anonymisers empty the SOP class: an image of modality CT is then taken for what it says.
-    if sop_class != CTImageStorage and (sop_class or header.get("Modality") != "CT" or not header.get("Rows")):
+    if sop_class != CTImageStorage and (sop_class or header.get("Modality") != "CT"):
         return f"no CT image: {sop_class.name or 'unknown kind'}, modality {header.get('Modality') or 'unknown'}"
+    if not header.get("Rows") or not header.get("Columns"):
+        return "damaged: its header gives no image size"
     if "LOCALIZER" in image_type:
         return "a localiser"
     if int(header.get("NumberOfFrames") or 1) > 1:
@@ -117,20 +141,12 @@ def _why_no_slice(header: Dataset) -> str:
     return ""
 
 
-def _series_key(header: Dataset) -> tuple[str, ...]:
-    uid = str(header.get("SeriesInstanceUID") or "")
-    return (uid,) if uid else ("", *(str(header.get(tag, "")) for tag in _TELL_APART))
-
-
-def _entry(members: list[tuple[Path, Dataset]], root: Path) -> ScanEntry:
+def _entry(members: list[tuple[Path, _Header]], root: Path) -> ScanEntry:
     """Describe one series."""
     header = members[0][1]
-    number = header.get("SeriesNumber")
-    name = str(header.get("SeriesDescription") or "").strip()
-    if not name:
-        name = f"series {number}" if number is not None else root.name
-    date = str(header.get("SeriesDate") or header.get("StudyDate") or "")
-    note = f"{len(members)} slices of {header.get('Columns')} x {header.get('Rows')}"
+    name = header.description or (f"series {header.number}" if header.number else root.name)
+    date = header.date
+    note = f"{len(members)} slices of {header.size}"
     note += f", {date[:4]}-{date[4:6]}-{date[6:8]}" if len(date) == 8 else ""
     files = tuple(sorted(file for file, _ in members))
     folder = Path(os.path.commonpath([file.parent for file in files]))
@@ -167,34 +183,31 @@ def _read_slice(file: Path) -> tuple[Slice, Dataset, list[str]]:
     """Read one file: its slice, its header without pixels, and what was corrected."""
     try:
         dataset = _dcmread(file)
-        pixels = dataset.pixel_array
+        hu, said = _to_hu(dataset.pixel_array, dataset, file)
         del dataset.PixelData
+        number = dataset.get("InstanceNumber")
+        one = Slice(
+            hu=hu,
+            position=_numbers(dataset, "ImagePositionPatient", 3, file),
+            orientation=_numbers(dataset, "ImageOrientationPatient", 6, file),
+            spacing=tuple(_numbers(dataset, "PixelSpacing", 2, file).tolist()),
+            number=None if number is None else int(number),
+            file=file,
+        )
     except (InvalidDicomError, *_DAMAGED) as error:
         raise ScanError(
-            f"{file}: the pixels cannot be read ({error}); it may be damaged or cut short: copy or export it again"
+            f"{file}: the slice cannot be read ({error}); it may be damaged or cut short: copy or export it again"
         ) from error
-    hu, said = _to_hu(pixels, dataset, file)
-    number = dataset.get("InstanceNumber")
-    one = Slice(
-        hu=hu,
-        position=_numbers(dataset, "ImagePositionPatient", 3, file),
-        orientation=_numbers(dataset, "ImageOrientationPatient", 6, file),
-        spacing=tuple(_numbers(dataset, "PixelSpacing", 2, file).tolist()),
-        number=None if number is None else int(number),
-        file=file,
-    )
     return one, dataset, said
 
 
 def _numbers(dataset: Dataset, tag: str, count: int, file: Path) -> np.ndarray:
     """Give the finite numbers of an element that must have `count` of them."""
-    try:
-        values = np.array(dataset.get(tag), dtype=np.float64)
-    except (TypeError, ValueError):
-        values = np.zeros(0)
+    found = dataset.get(tag)
+    values = np.zeros(0) if found is None else np.array(found, dtype=np.float64)
     if values.shape != (count,) or not np.isfinite(values).all():
         raise GeometryError(
-            f"{file}: {tag} is {dataset.get(tag)}, {count} numbers required; export the series again with its geometry"
+            f"{file}: {tag} is {found}, {count} finite numbers required; export the series again with its geometry"
         )
     return values
 

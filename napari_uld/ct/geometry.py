@@ -22,9 +22,10 @@ from napari_uld.errors import (
 # Two slices closer than this lie at one position (mm).
 SAME_POSITION = 0.01
 # A slice may lie this far off its place on the regular grid: a fraction of the slice spacing,
-# or what is lost where positions are written with one decimal (mm), whichever is more.
+# or what is lost where positions, its own and those of the ends, are written with one decimal (mm),
+# whichever is more.
 PLACE_FRACTION = 0.05
-PLACE_ROUNDING = 0.051
+PLACE_ROUNDING = 0.101
 # In-plane pixel spacings that differ by less are the same (mm).
 PIXEL_SPACING_TOLERANCE = 1e-3
 # Direction cosines that differ by less are the same; also how far from orthonormal they may be.

@@ -78,8 +78,8 @@ def read_image(entry: ScanEntry) -> CTVolume:
     return to_volume(stack, source=entry.path, name=entry.name)
 
 
-def _damaged(file: Path, error: Exception) -> ScanError:
-    return ScanError(f"{file} cannot be read ({error}); it is damaged or cut short: copy or download it again")
+def _damaged(file: Path, found: object) -> ScanError:
+    return ScanError(f"{file} cannot be read ({found}); it is damaged or cut short: copy or download it again")
 
 
 def _nifti_header(file: Path) -> tuple[tuple[int, ...], bool]:
@@ -122,7 +122,7 @@ def _itk_header(file: Path) -> tuple[tuple[int, ...], bool]:
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
-        raise _damaged(file, error) from error
+        raise _damaged(file, f"no complete {file.suffix[1:]} image") from error
     scalar = reader.GetNumberOfComponents() == 1 and "complex" not in sitk.GetPixelIDValueAsString(reader.GetPixelID())
     return reader.GetSize(), scalar
 
@@ -132,7 +132,7 @@ def _read_itk(file: Path) -> Stack:
     try:
         image = sitk.ReadImage(str(file))
     except RuntimeError as error:
-        raise _damaged(file, error) from error
+        raise _damaged(file, f"no complete {file.suffix[1:]} image") from error
     direction = np.array(image.GetDirection()).reshape(3, 3)
     return _image_stack(
         sitk.GetArrayFromImage(image), np.array(image.GetSpacing()), np.array(image.GetOrigin()), direction, file, []
@@ -148,6 +148,8 @@ def _image_stack(
             f"{file}: the axes {np.round(direction, 3).tolist()} are not at right angles; "
             "resample the scan to a grid without shear"
         )
+    if np.array_equal(spacing, np.ones(3)) and not origin.any():
+        said = [*said, "voxels of exactly 1 mm at the origin: the file may not know its spacing, so check measures"]
     hu, more = _checked_hu(values, file)
     x, y, z = (float(value) for value in spacing)
     return Stack(hu, (z, y, x), origin, direction, np.arange(len(hu)), (*said, *more))
