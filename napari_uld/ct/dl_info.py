@@ -168,9 +168,10 @@ class DlInfo:
         r"""The header's line end, "\r\n" or "\n"."""
         return "\r\n" if self.header.endswith("\r\n") else "\n"
 
-    def text(self) -> str:
-        """Give the file's text as it was found."""
-        return self.header + "".join(row.line for row in self.rows) + self.tail
+    def to_bytes(self) -> bytes:
+        """Give the file's bytes as they were found."""
+        text = self.header + "".join(row.line for row in self.rows) + self.tail
+        return text.encode("utf-8", "surrogateescape")
 
 
 def read_dl_info(path: Path) -> DlInfo:
@@ -183,12 +184,23 @@ def read_dl_info(path: Path) -> DlInfo:
         fields or a number that cannot be read.
     """
     try:
-        # Bytes that are no UTF-8 survive as surrogates: they are given back as they were.
-        text = path.read_bytes().decode("utf-8", "surrogateescape")
+        return parse_dl_info(path, path.read_bytes())
     except OSError as error:
         raise AnnotationFileError(
             f"Cannot read {path}: {error.strerror or error}; DeepLesion's DL_info.csv is required"
         ) from error
+
+
+def parse_dl_info(path: Path, data: bytes) -> DlInfo:
+    """Parse the bytes of a DL_info.csv; `path` is for the errors' sentences.
+
+    Raises
+    ------
+    AnnotationFileError
+        As `read_dl_info` does.
+    """
+    # Bytes that are no UTF-8 survive as surrogates: they are given back as they were.
+    text = data.decode("utf-8", "surrogateescape")
     lines = text.split("\n")
     lines = [line + "\n" for line in lines[:-1]] + ([lines[-1]] if lines[-1] else [])
     count = len(lines)

@@ -87,7 +87,7 @@ def read_annotations(path: Path) -> AnnotationFile:
     try:
         return _parsed(path, backup, backup.read_bytes(), found, reason)
     except (OSError, AnnotationFileError) as error:
-        raise AnnotationFileError(f"{reason}; there is no backup {backup.name} to go back to either") from error
+        raise AnnotationFileError(f"{reason}; its backup {backup.name} cannot be read either: {error}") from error
 
 
 def save_annotations(
@@ -131,12 +131,12 @@ def save_annotations(
 
 def lesion_to_json(row: Annotation) -> dict[str, object]:
     """Give a lesion as JSON has it; the file, not the lesion, names the scan."""
-    recist = row.recist
+    ends = None if row.recist is None else row.recist.points.tolist()
     return {
         "id": row.id,
         "key_slice": int(row.key_slice),
         "box": [float(v) for v in row.box],
-        "recist": None if recist is None else {"long": recist.long, "short": recist.short},
+        "recist": None if ends is None else {"long": ends[:2], "short": ends[2:]},
         "mask": json_models.mask_to_json(row.mask),
         "lesion_type": row.lesion_type.name.lower(),
         "noisy": bool(row.noisy),

@@ -143,6 +143,12 @@ class SliceBoxModel(Model):
     box: BoxField
 
 
+def _each_slice_once(boxes: tuple[SliceBoxModel, ...]) -> tuple[SliceBoxModel, ...]:
+    if len({box.slice for box in boxes}) < len(boxes):
+        raise ValueError("each slice may occur once")
+    return boxes
+
+
 class FindingModel(Model):
     """One finding."""
 
@@ -151,7 +157,7 @@ class FindingModel(Model):
     label: int
     key_slice: int
     negative: bool
-    slice_boxes: tuple[SliceBoxModel, ...]
+    slice_boxes: Annotated[tuple[SliceBoxModel, ...], Field(min_length=1), AfterValidator(_each_slice_once)]
     mask: MaskModel | None
 
 

@@ -36,10 +36,11 @@ def log_path(annotation_file: Path) -> Path:
     return annotation_file.with_name(annotation_file.name.removesuffix(".json") + ".log.jsonl")
 
 
-def append_log(path: Path, edits: Iterable[Edit], reviewer: str) -> None:
+def append_log(path: Path, edits: Iterable[Edit], reviewer: str, *, timeout: float = storage.LOCK_TIMEOUT) -> None:
     """Add a line for every edit and flush them to the disk.
 
     A last line that a crash tore is removed first; its edit was never acknowledged.
+    `timeout` is how many seconds to wait for the log's lock.
 
     Raises
     ------
@@ -49,7 +50,7 @@ def append_log(path: Path, edits: Iterable[Edit], reviewer: str) -> None:
         If it cannot be written.
     """
     lines = b"".join(_line(edit, reviewer) for edit in edits)
-    with storage.locked(path):
+    with storage.locked(path, timeout):
         try:
             is_new = not path.exists()
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)

@@ -52,8 +52,10 @@ def locked(path: Path, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
     FileLockedError
         If another program holds it for longer than `timeout` seconds.
     AnnotationFileError
-        If the folder cannot be written to.
+        If the folder is missing or cannot be written to.
     """
+    if not path.parent.is_dir():  # the lock would make it, out of a mistyped name
+        raise AnnotationFileError(f"Cannot save {path}: there is no folder {path.parent}; make it, or choose another")
     lock = filelock.FileLock(f"{path}.lock")
     try:
         lock.acquire(timeout=timeout)
@@ -134,12 +136,14 @@ def _keep(path: Path, kept: Path) -> None:
     link = path.with_name(f".{path.name}.keep")
     link.unlink(missing_ok=True)
     try:
-        os.link(path, link)
-    except OSError:  # a file system without hard links
-        _write(link, path.read_bytes())
-    os.replace(link, kept)
-    # Renaming one name of a file to another name of the same file does nothing at all.
-    link.unlink(missing_ok=True)
+        try:
+            os.link(path, link)
+        except OSError:  # a file system without hard links
+            _write(link, path.read_bytes())
+        os.replace(link, kept)
+    finally:
+        # Also where all went well: renaming one name of a file to another name of it does nothing.
+        link.unlink(missing_ok=True)
 
 
 def _write(path: Path, data: bytes) -> None:

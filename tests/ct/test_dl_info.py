@@ -43,13 +43,13 @@ def test_the_text_is_kept_byte_for_byte(tmp_path: Path, end: str, last: str | No
     assert len(info.rows) == 2
     assert info.columns == tuple(COLUMNS)
     assert info.line_end == end
-    assert info.text().encode() == path.read_bytes()
+    assert info.to_bytes() == path.read_bytes()
 
 
 def test_bytes_that_are_no_utf8_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "DL_info.csv"
     path.write_bytes(f"{HEADER},note\n{ROW},".encode() + b"\xe9\xff\n")
-    assert read_dl_info(path).text().encode("utf-8", "surrogateescape") == path.read_bytes()
+    assert read_dl_info(path).to_bytes() == path.read_bytes()
 
 
 def test_extra_columns_after_the_eighteen_are_kept(tmp_path: Path) -> None:
@@ -117,5 +117,5 @@ def test_as_many_rows_as_deeplesion_has_are_read_within_two_seconds(tmp_path: Pa
 def test_the_real_table_is_kept_byte_for_byte() -> None:
     info = read_dl_info(REAL)
     assert len(info.rows) == 4927
-    assert info.text().encode() == REAL.read_bytes()
+    assert info.to_bytes() == REAL.read_bytes()
     assert info.rows[0].spacing == (5.0, 0.488281, 0.488281)

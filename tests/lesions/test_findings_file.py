@@ -1,0 +1,82 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_uld.errors import AnnotationFileError
+from napari_uld.lesions.findings import Findings
+from napari_uld.lesions.findings_file import read_findings, write_findings
+from napari_uld.lesions.json_models import NewerVersionError
+from napari_uld.lesions.rle import encode
+
+
+@pytest.fixture
+def findings() -> Findings:
+    return Findings.from_rows(
+        scan_id="1.2.3",
+        scan_name="Case",
+        method="faster_rcnn",
+        checkpoint="sha256:1",
+        boxes=[[1, 2, 3.3, 4], [0, 0, 9, 9]],
+        scores=np.array([0.9, 0.1], np.float32),
+        key_slices=[7, 9],
+        labels=[1, 2],
+        negative=[False, True],
+        slice_boxes=({6: (1.0, 2.0, 3.0, 4.0), 7: (1.0, 2.0, 3.3, 4.0)}, {9: (0.0, 0.0, 9.0, 9.0)}),
+        masks=(encode(np.eye(3)), None),
+    )
+
+
+def test_findings_come_back_exactly(tmp_path: Path, findings: Findings) -> None:
+    path = tmp_path / "case.findings.json"
+    write_findings(path, findings)
+    back = read_findings(path)
+    for name in ("scan_id", "scan_name", "method", "checkpoint", "slice_boxes", "masks"):
+        assert getattr(back, name) == getattr(findings, name)
+    for name in ("boxes", "scores", "labels", "key_slices", "negative"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(findings, name))
+        assert getattr(back, name).dtype == getattr(findings, name).dtype
+    # An annotation names the finding it came from by this id: it must outlive the file.
+    assert [back.finding_id(i) for i in range(2)] == [findings.finding_id(i) for i in range(2)]
+
+
+def test_a_scan_without_findings_comes_back(tmp_path: Path, findings: Findings) -> None:
+    write_findings(tmp_path / "f", findings.above(2.0))
+    assert len(read_findings(tmp_path / "f")) == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("score", float("nan"), "finding 2, field score: found nan"),
+        ("box", [3, 0, 1, 1], "finding 2, field box: found [3, 0, 1, 1]"),
+        ("negative", 1, "finding 2, field negative: found 1"),
+        ("slice_boxes", [], "finding 2, field slice_boxes: found []"),
+        ("slice_boxes", [{"slice": 9, "box": [0, 0, 1, 1]}] * 2, "finding 2, field slice_boxes: found"),
+    ],
+)
+def test_a_malformed_file_is_refused_by_finding_and_field(
+    tmp_path: Path, findings: Findings, field: str, value: object, told: str
+) -> None:
+    path = tmp_path / "case.findings.json"
+    write_findings(path, findings)
+    content = json.loads(path.read_text())
+    content["findings"][1][field] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(AnnotationFileError) as refused:
+        read_findings(path)
+    assert f"{path}, {told}" in str(refused.value)
+
+
+def test_a_newer_version_is_refused(tmp_path: Path, findings: Findings) -> None:
+    path = tmp_path / "case.findings.json"
+    write_findings(path, findings)
+    path.write_text(path.read_text().replace('"version": 1', '"version": 2'))
+    with pytest.raises(NewerVersionError):
+        read_findings(path)
+
+
+def test_an_absent_file_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(AnnotationFileError, match=r"nowhere\.json"):
+        read_findings(tmp_path / "nowhere.json")
