@@ -4,7 +4,11 @@ The trimap: outside the lesion's box background, inside the quadrilateral of the
 points foreground, the rest unknown and seeded as probable foreground (the paper does not say).
 
 GrabCut runs on a crop about the box, not on the whole slice: the background is what surrounds
-the lesion, and the cost falls with the area.
+the lesion, and the cost falls with the area. On 125 phantom lesions the margin hardly matters: mean
+Dice with the whole slice's result .971, .973, .974, .975 and .976 at margins of 4, 8, 16, 32 and 64
+pixels, and with the true masks .937, .934, .933, .932 and .932 against .923 for the whole slice
+(figures of `benchmarks/bench_grabcut.py`'s phantoms, 40 patients of them). Keeping only the component
+about the quadrilateral, filling holes or more iterations changes the latter by less than .001.
 """
 
 import cv2

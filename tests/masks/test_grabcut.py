@@ -6,8 +6,6 @@ from hypothesis import strategies as st
 
 from napari_uld.errors import RecistError
 from napari_uld.lesions.recist import Recist, from_mask
-from napari_uld.masks import MaskKind, MaskParameters, pseudo_mask
-from napari_uld.masks.bounding_map import adaptive_bounding_map, bounding_map
 from napari_uld.masks.ellipse import quarter_ellipse_mask
 from napari_uld.masks.grabcut import cut, grabcut_mask, trimap
 
@@ -138,31 +136,3 @@ def test_any_recist_gives_a_mask_inside_the_image_or_a_typed_error(points, margi
     else:
         assert mask.shape == SHAPE
         assert mask.any()
-
-
-def test_the_bounding_maps_need_no_recist():
-    hu, _ = disc()
-    boxes = [[10, 10, 30, 30], [28, 10, 50, 30]]
-    assert (pseudo_mask(MaskKind.BM, hu, boxes, [None, None], WINDOW) == bounding_map(boxes, SHAPE)).all()
-    # 96 px wide slices are scaled to 512: the areas of 400 and 440 px^2 become large ones.
-    expected = adaptive_bounding_map(boxes, SHAPE, areas=np.array([1e4, 1e4]), combine="max")
-    found = pseudo_mask(MaskKind.ABM, hu, boxes, [None, None], WINDOW, MaskParameters(combine="max"))
-    assert (found == expected).all()
-
-
-@pytest.mark.parametrize("kind", [MaskKind.ELLIPSE, MaskKind.GRABCUT])
-def test_the_masks_that_need_a_recist_say_so(kind):
-    hu, _ = disc()
-    assert kind.needs_recist
-    with pytest.raises(RecistError, match=f"The {kind} mask needs a RECIST and the lesion at .* has none"):
-        pseudo_mask(kind, hu, [BOX], [None], WINDOW)
-
-
-@pytest.mark.parametrize("kind", list(MaskKind))
-def test_every_kind_gives_floats_between_0_and_1(kind):
-    hu, _ = disc()
-    mask = pseudo_mask(kind, hu, [BOX], [CROSS], WINDOW)
-    assert mask.dtype == np.float32
-    assert mask.shape == SHAPE
-    assert mask.max() == 1
-    assert mask.min() == 0
