@@ -112,6 +112,8 @@ class Case:
         # Of the annotation file as it was read; saving refuses to overwrite any other.
         self.fingerprint = ABSENT
         self.findings: Findings | None = None
+        # Keys in the order in which `step` goes through them, where that is not the order of `rows`.
+        self.order: tuple[str, ...] = ()
         self._threshold = threshold
         self._current: str | None = None
         self._use(annotations, path)
@@ -188,7 +190,9 @@ class Case:
 
     def step(self, by: int, *, pending_only: bool = False) -> Row | None:
         """Take the next (or, `by` = -1, the previous) lesion in hand; at the end it goes on from the beginning."""
-        keys = [row.key for row in self._rows if not pending_only or row.mark is Mark.PENDING or row is self.current]
+        place = {key: i for i, key in enumerate(self.order)}
+        rows = sorted(self._rows, key=lambda row: place.get(row.key, len(place)))
+        keys = [r.key for r in rows if not pending_only or r.mark is Mark.PENDING or r.key == self._current]
         if not keys:
             return None
         start = keys.index(self._current) if self._current in keys else (-1 if by > 0 else 0)

@@ -5,12 +5,15 @@ All of them are free in napari's own map. A layer's keys shadow the viewer's, so
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from napari.components import ViewerModel
 from napari.layers import Layer
 
 from napari_uld.lesions.annotations import State
-from napari_uld.viewer.session import Session
+
+if TYPE_CHECKING:
+    from napari_uld.viewer.session import Session
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class Key:
 
     key: str
     title: str
-    act: Callable[[Session], object]
+    act: Callable[["Session"], object]
 
 
 KEYS = (
@@ -39,7 +42,7 @@ KEYS = (
 )
 
 
-def bind(target: ViewerModel | Layer, session: Session) -> None:
+def bind(target: ViewerModel | Layer, session: "Session") -> None:
     """Bind all keys on a viewer or a layer to its session."""
     for key in KEYS:
         target.bind_key(key.key, _action(key, session), overwrite=True)
@@ -50,7 +53,7 @@ def key_of(title: str) -> str:
     return next(key.key for key in KEYS if key.title.startswith(title))
 
 
-def _action(key: Key, session: Session) -> Callable[[object], None]:
+def _action(key: Key, session: "Session") -> Callable[[object], None]:
     def act(_target: object) -> None:
         key.act(session)
 

@@ -14,7 +14,6 @@ import pandas as pd
 from napari.layers import Image, Layer, Shapes
 from napari.utils.colormaps import Colormap
 
-from napari_uld.lesions.annotations import LesionType
 from napari_uld.lesions.findings import Box
 from napari_uld.lesions.recist import Recist
 from napari_uld.viewer.case import Case, Mark, Row
@@ -48,7 +47,7 @@ class Part(StrEnum):
 
 # Soft maps run from .5 at a box's border to 1 at its centre; below, they are seen through.
 MASK_COLOURS = Colormap(
-    [[0.9, 0.2, 0.0, 0.0], [0.9, 0.15, 0.1, 0.25], [1.0, 0.45, 0.0, 0.55], [1.0, 0.95, 0.4, 0.8]],
+    [[0.8, 0.0, 0.1, 0.0], [0.8, 0.0, 0.1, 0.2], [0.95, 0.15, 0.05, 0.4], [1.0, 0.4, 0.05, 0.6]],
     name="lesion mask",
     controls=[0.0, 0.4, 0.75, 1.0],
 )
@@ -93,7 +92,7 @@ def case_layers(case: Case) -> list[LayerTuple]:
                 "colormap": MASK_COLOURS,
                 "contrast_limits": (0, 255),
                 "blending": "translucent_no_depth",
-                "opacity": 0.7,
+                "opacity": 0.8,
             },
             "image",
         ),
@@ -124,7 +123,7 @@ def drawn_of(case: Case, part: Part) -> list[Drawn]:
             if row.recist is not None and row.native in position:
                 drawn += _recist_lines(row, row.recist, position[row.native])
         elif (row.annotation is None) == (part is Part.DETECTIONS):
-            label = _label(row)
+            label = "" if row.score is None else f"{row.score:.2f}"
             drawn += [
                 Drawn(row.key, rectangle(position[native], box), COLOURS[row.mark], width, label)
                 for native, box in sorted(row.boxes.items())
@@ -179,6 +178,7 @@ def _shapes_tuple(case: Case, part: Part, common: dict[str, Any]) -> LayerTuple:
         "name": part.value,
         "metadata": {METADATA: case, "part": part},
         "ndim": 3,
+        "opacity": 1.0,
         "face_color": "transparent",
         "features": _features(drawn),
         "feature_defaults": {"key": "", "label": "", "colour": COLOURS[Mark.EXPERT]},
@@ -208,9 +208,3 @@ def _recist_lines(row: Row, recist: Recist, z: int) -> list[Drawn]:
     for (x1, y1), (x2, y2) in (recist.long, recist.short):
         lines.append(Drawn(row.key, np.array([[z, y1, x1], [z, y2, x2]], dtype=np.float64), RECIST_COLOUR, THIN))
     return lines
-
-
-def _label(row: Row) -> str:
-    if row.score is not None:
-        return f"{row.score:.2f}"
-    return "" if row.lesion_type is LesionType.UNKNOWN else row.lesion_type.name.lower().replace("_", " ")

@@ -7,19 +7,30 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
+import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Layer, Shapes
-from napari.utils.notifications import show_error, show_info
+from napari.utils.notifications import show_error, show_info, show_warning
 from psygnal import Signal
+from scipy import ndimage
 
 from napari_uld.ct.windows import WINDOWS
 from napari_uld.errors import AnnotationFileError, UldError
-from napari_uld.lesions.annotations import State
+from napari_uld.lesions.annotations import Edit, State
 from napari_uld.lesions.recist import Recist
+from napari_uld.lesions.review_log import append_log, log_path
+from napari_uld.masks import MaskKind, MaskParameters
 from napari_uld.viewer.case import Case, Row
 from napari_uld.viewer.case_files import save_case
+from napari_uld.viewer.keys import bind
 from napari_uld.viewer.layers import Part, box_of, case_of, draw, drawn_of, part_of
 from napari_uld.viewer.mask_layer import MaskPainter
+
+CAPTION_SIZE = 12
+# Below it, in HU, is the air about the body.
+AIR = -500
+# How much of the canvas the body fills.
+BODY_FILLS = 0.95
 
 
 class Answer(StrEnum):
@@ -46,13 +57,17 @@ class Session:
         self._viewer = ref(viewer)
         self.case: Case | None = None
         self.painter: MaskPainter | None = None
+        self.mask_kind = MaskKind.BM
+        self.mask_parameters = MaskParameters()
         # Questions are asked in windows; where there are none, nothing unsaved is ever given up.
         self.ask_unsaved: Callable[[Case], Answer] = lambda case: Answer.KEEP_OPEN
         self.ask_path: Callable[[Case], Path | None] = lambda case: None
         self._busy = False
+        self._log_works = True
         viewer.layers.events.inserted.connect(self._inserted)
         viewer.layers.events.removed.connect(self._removed)
         viewer.dims.events.point.connect(self._moved)
+        bind(viewer, self)
         for layer in list(viewer.layers):
             self._adopt(layer)
 
@@ -151,6 +166,52 @@ class Session:
         show_info(f"Saved {len(self.case.annotations)} lesions in {written}")
         return True
 
+    def fit_body(self) -> None:
+        """Zoom to the body on the slice that is shown, leaving the air and the table out."""
+        ct, canvas = self.layer(Part.CT), self.viewer.canvas.size
+        if self.case is None or ct is None:
+            return
+        parts, count = ndimage.label(self.case.volume.hu[self.z] > AIR)
+        if not count:
+            return
+        body = int(np.argmax(np.bincount(parts.ravel())[1:])) + 1
+        rows, columns = ndimage.find_objects(parts == body)[0]
+        low = np.array([rows.start, columns.start]) * ct.scale[1:] + ct.translate[1:]
+        high = np.array([rows.stop, columns.stop]) * ct.scale[1:] + ct.translate[1:]
+        self.viewer.scene.camera.center = (0.0, *(low + high) / 2)
+        self.viewer.scene.camera.zoom = BODY_FILLS * float(np.min(np.array(canvas) / (high - low)))
+
+    def edit_box(self) -> None:
+        """Make the box of the lesion at hand ready to be dragged."""
+        row = self.case.current if self.case is not None else None
+        if row is None:
+            show_info("Choose a lesion first.")
+            return
+        self.jump(row)
+        layer = self.layer(Part.DETECTIONS if row.annotation is None else Part.LESIONS)
+        if isinstance(layer, Shapes):
+            self.viewer.layers.selection.active = layer
+            layer.mode = "select"
+            layer.selected_data = {
+                i
+                for i, (key, corners) in enumerate(zip(layer.features["key"], layer.data, strict=True))
+                if key == row.key and round(float(corners[0, 0])) == self.z
+            }
+
+    def draw_lesion(self) -> None:
+        """Make the next rectangle that is drawn a new lesion."""
+        layer = self.layer(Part.LESIONS)
+        if isinstance(layer, Shapes):
+            self.viewer.layers.selection.active = layer
+            layer.mode = "add_rectangle"
+
+    def choose_mask(self, kind: MaskKind, parameters: MaskParameters) -> None:
+        """Paint another kind of pseudo mask, in this scan and in the next."""
+        self.mask_kind, self.mask_parameters = kind, parameters
+        if self.painter is not None:
+            self.painter.choose(kind, parameters, self.z)
+            self.view_changed.emit()
+
     def may_close(self) -> bool:
         """Ask about unsaved edits; tell whether the case may go."""
         if self.case is None or not self.case.annotations.unsaved:
@@ -184,21 +245,22 @@ class Session:
             self._open(case)
         if part is Part.MASK and isinstance(layer, Image):
             self.painter = MaskPainter(case, layer)
-            self.painter.paint(self.z)
+            self.painter.choose(self.mask_kind, self.mask_parameters, self.z)
+        bind(layer, self)
         if part is Part.CT:
-            layer.events.contrast_limits.connect(self._changed_view)
+            layer.events.contrast_limits.connect(self._show_caption)
+            self._show_caption()
         if isinstance(layer, Shapes):
             layer.events.data.connect(self._drawn)
 
     def _open(self, case: Case) -> None:
         old, self.case, self.painter = self.case, case, None
         if old is not None:
-            old.rows_changed.disconnect(self._redraw)
-            old.current_changed.disconnect(self._redraw)
-            for layer in [at for at in self.viewer.layers if case_of(at) is old]:
-                self.viewer.layers.remove(layer)
+            self._leave(old)
         case.rows_changed.connect(self._redraw)
         case.current_changed.connect(self._redraw)
+        case.edited.connect(self._log)
+        self._log_works = True
         self.case_changed.emit()
 
     def _removed(self, event: Any) -> None:
@@ -207,18 +269,46 @@ class Session:
                 self.viewer.layers.insert(0, event.value)
                 return
             case, self.case, self.painter = self.case, None, None
-            case.rows_changed.disconnect(self._redraw)
-            case.current_changed.disconnect(self._redraw)
-            for layer in [at for at in self.viewer.layers if case_of(at) is case]:
-                self.viewer.layers.remove(layer)
+            self._leave(case)
+            self._show_caption()
             self.case_changed.emit()
+
+    def _leave(self, case: Case) -> None:
+        case.rows_changed.disconnect(self._redraw)
+        case.current_changed.disconnect(self._redraw)
+        case.edited.disconnect(self._log)
+        for layer in [at for at in self.viewer.layers if case_of(at) is case]:
+            self.viewer.layers.remove(layer)
+
+    def _log(self, edit: Edit) -> None:
+        """Add a decision to the review log; a folder that cannot be written to is mentioned once."""
+        if self.case is None or not self._log_works:
+            return
+        try:
+            append_log(log_path(self.case.path), [edit], self.case.reviewer)
+        except AnnotationFileError as error:
+            self._log_works = False
+            show_warning(f"Decisions are not logged: {error}")
 
     def _moved(self) -> None:
         if self.painter is not None:
             self.painter.paint(self.z)
-        self._changed_view()
+        self._show_caption()
 
-    def _changed_view(self) -> None:
+    def _show_caption(self) -> None:
+        """Write on the canvas what a reader of CT looks for first: which slice, which window."""
+        overlay, window = self.viewer.text_overlay, self.window
+        overlay.visible = self.case is not None
+        if self.case is not None and window is not None:
+            volume, z = self.case.volume, self.z
+            low, high = window
+            overlay.text = (
+                f"{volume.name}\nslice {volume.native_slice(z)}   ({volume.shape[0] - z} of {volume.shape[0]})\n"
+                f"window {low:.0f} to {high:.0f} HU"
+            )
+            overlay.font_size = CAPTION_SIZE
+            overlay.position = "top_left"
+            overlay.color = "#E0E0E0"
         self.view_changed.emit()
 
     # -- the case changed: redraw --

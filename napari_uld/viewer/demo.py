@@ -1,0 +1,114 @@
+"""The demonstration: the bundled study, the bundled detector, everything in view at once."""
+
+import time
+from pathlib import Path
+
+import napari
+from napari.qt import get_qapp
+
+from napari_uld.errors import WorkerError
+from napari_uld.viewer.case import Case, Mark, Row
+from napari_uld.viewer.layers import Part
+from napari_uld.viewer.panels.detect import DetectPanel
+from napari_uld.viewer.panels.lesion_table import HEADERS, cells
+from napari_uld.viewer.panels.review import ReviewPanel
+from napari_uld.viewer.samples import phantom_path
+from napari_uld.viewer.session import Session, session_of
+
+SIZE = (1600, 1000)
+# A detector that takes longer than this on one small study will not come back.
+PATIENCE = 300.0
+# Time for the canvas to be laid out and drawn before a picture is taken.
+SETTLE = 1.0
+
+
+def run_demo(screenshot: Path | None = None, study: Path | None = None) -> list[dict[str, str]]:
+    """Open a study, run the bundled detector on it and show what it found.
+
+    Parameters
+    ----------
+    screenshot
+        Where to write a picture of the window; then it closes. None: it stays open until the
+        person closes it.
+    study
+        The scan; the bundled phantom study where None.
+
+    Returns
+    -------
+    The rows of the review's table as texts, by column.
+
+    Raises
+    ------
+    WorkerError
+        If the detector failed or did not come back.
+    DataError
+        If the bundled study is missing.
+    """
+    viewer = napari.Viewer(title="napari-uld")
+    try:
+        viewer.window.resize(*SIZE)
+        viewer.open(study or phantom_path(), plugin="napari-uld")
+        session = session_of(viewer)
+        detect = _panels(viewer)
+        case = _detected(session, detect)
+        _show_best(session, case)
+        if screenshot is not None:
+            _settle(SETTLE)
+            session.fit_body()
+            _settle(SETTLE)
+            viewer.screenshot(str(screenshot), canvas_only=False, flash=False)
+        else:
+            _settle(SETTLE)
+            session.fit_body()
+            napari.run()
+        return [dict(zip(HEADERS, cells(row), strict=True)) for row in case.rows]
+    finally:
+        if screenshot is not None:
+            viewer.close()
+
+
+def _panels(viewer: napari.Viewer) -> DetectPanel:
+    """Dock the three panels, the review on top."""
+    detect = DetectPanel(viewer)
+    review = viewer.window.add_dock_widget(ReviewPanel(viewer), name="Review", area="right")
+    viewer.window.add_dock_widget(detect, name="Detect", area="right", tabify=True)
+    _settle(SETTLE)
+    review.raise_()
+    return detect
+
+
+def _detected(session: Session, detect: DetectPanel) -> Case:
+    """Run the detector and wait for it, the window staying alive."""
+    case = session.case
+    if case is None:
+        raise WorkerError("The study was not opened")
+    detect.run()
+    until = time.monotonic() + PATIENCE
+    while detect.running:
+        get_qapp().processEvents()
+        time.sleep(0.02)
+        if time.monotonic() > until:
+            detect.cancel()
+            raise WorkerError(f"The detector did not come back within {PATIENCE:.0f} seconds")
+    if case.findings is None:
+        raise WorkerError(detect.status.text())
+    return case
+
+
+def _show_best(session: Session, case: Case) -> None:
+    """Go to the slice that shows most: a measured lesion, its mask and detections."""
+
+    def seen(row: Row) -> tuple[bool, bool, int]:
+        on_slice = [r for r in case.rows if row.native in r.boxes]
+        waiting = sum(r.mark is Mark.PENDING for r in on_slice)
+        return row.recist is not None, waiting > 0, len(on_slice)
+
+    session.jump(max(case.rows, key=seen, default=None))
+    session.viewer.layers.selection.active = session.layer(Part.CT)
+
+
+def _settle(seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        get_qapp().processEvents()
+        time.sleep(0.02)

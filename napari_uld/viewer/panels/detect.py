@@ -1,0 +1,274 @@
+"""The Detect panel: choose a detector, run it in a process of its own, filter what it found."""
+
+# PyQt's stubs call every getter optional; these are there as long as the widget is.
+# mypy: disable-error-code="union-attr, override"
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from magicgui.widgets import ComboBox, Container, FloatSlider, PushButton
+from napari.qt.threading import GeneratorWorker, create_worker
+from napari.utils import progress
+from napari.utils.notifications import show_error, show_info
+from napari.viewer import Viewer
+from qtpy.QtCore import QEvent, QObject
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+
+from napari_uld.ct.volume import CTVolume
+from napari_uld.errors import CancelledError, CheckpointError, UldError, WorkerError
+from napari_uld.inference.catalogue import bundled_checkpoints, find_checkpoint, read_info
+from napari_uld.inference.worker import DetectionWorker
+from napari_uld.lesions.findings import Findings
+from napari_uld.progress import Progress, Work
+from napari_uld.viewer.case import Case
+from napari_uld.viewer.layers import Part
+from napari_uld.viewer.session import session_of
+from napari_uld.viewer.settings import DEVICES, settings
+
+# Detectors report nothing below it, so there is nothing to filter.
+LOWEST_SCORE = 0.05
+
+
+class Detector(Protocol):
+    """What runs a checkpoint on a scan: `DetectionWorker`, or a stand-in."""
+
+    def detect(self, volume: CTVolume, checkpoint: Path, device: str = "auto") -> Work[Findings]:
+        """Detect lesions."""
+
+    def cancel(self) -> None:
+        """Stop the run in progress; from any thread."""
+
+    def close(self) -> None:
+        """End the process."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: with findings, with an error, or (neither) cancelled."""
+
+    findings: Findings | None = None
+    error: UldError | None = None
+
+
+class DetectPanel(QWidget):
+    """Run a detector on the open scan.
+
+    Parameters
+    ----------
+    viewer
+        The viewer whose open scan is searched.
+    detector
+        Runs checkpoints; a process of its own unless a test brings something else.
+    """
+
+    def __init__(self, viewer: Viewer, detector: Detector | None = None) -> None:
+        super().__init__()
+        self.session = session_of(viewer)
+        self.detector = detector or DetectionWorker()
+        self._run: GeneratorWorker | None = None
+        self._bar: Any = None
+        self._case: Case | None = None
+        self._watched: QWidget | None = None
+        self._build()
+        self.session.case_changed.connect(self._open)
+        self._open()
+
+    def _build(self) -> None:
+        chosen = settings()
+        names = list(bundled_checkpoints())
+        self.checkpoint = ComboBox(choices=names, label="Checkpoint")
+        self.open_file = PushButton(text="Open a checkpoint file…")
+        self.device = ComboBox(choices=DEVICES, value=chosen.device, label="Device")
+        self.threshold = FloatSlider(
+            value=chosen.score_threshold, min=LOWEST_SCORE, max=1.0, step=0.01, label="Score at least"
+        )
+        self.run_button = PushButton(text="Run")
+        self.cancel_button = PushButton(text="Cancel")
+        form = Container(widgets=[self.checkpoint, self.open_file, self.device, self.threshold])
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.run_button.native)
+        buttons.addWidget(self.cancel_button.native)
+        self.status = QLabel()
+        self.status.setWordWrap(True)
+        layout = QVBoxLayout(self)
+        layout.addWidget(form.native)
+        layout.addLayout(buttons)
+        layout.addWidget(self.status)
+        layout.addStretch(1)
+        self.open_file.changed.connect(self._ask_checkpoint)
+        self.threshold.changed.connect(self._filter)
+        self.run_button.changed.connect(self.run)
+        self.cancel_button.changed.connect(self.cancel)
+        self.checkpoint.changed.connect(self._describe)
+        if chosen.checkpoint:
+            self._prefer(chosen.checkpoint)
+        self._describe()
+
+    # -- checkpoints --
+
+    def add_checkpoint(self, path: Path) -> None:
+        """Offer a checkpoint file and choose it.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is none.
+        """
+        read_info(path)
+        name = str(path)
+        if name not in self.checkpoint.choices:
+            self.checkpoint.choices = (*self.checkpoint.choices, name)
+        self.checkpoint.value = name
+        self._enable()
+
+    def _prefer(self, name_or_path: str) -> None:
+        if name_or_path in self.checkpoint.choices:
+            self.checkpoint.value = name_or_path
+            return
+        try:
+            self.add_checkpoint(find_checkpoint(name_or_path))
+        except CheckpointError as error:
+            show_error(f"The checkpoint set in the preferences cannot be used: {error}")
+
+    def _ask_checkpoint(self) -> None:
+        name, _ = QFileDialog.getOpenFileName(self, "Open a checkpoint", "", "Checkpoints (*.safetensors)")
+        if name:
+            try:
+                self.add_checkpoint(Path(name))
+            except CheckpointError as error:
+                show_error(str(error))
+
+    def _describe(self) -> None:
+        name = self.checkpoint.value
+        if name is None:
+            self.status.setText("No checkpoint comes with this installation: open a file.")
+            return
+        try:
+            info = read_info(find_checkpoint(name))
+        except CheckpointError as error:
+            self.status.setText(str(error))
+        else:
+            self.status.setText(info.title)
+
+    # -- running --
+
+    @property
+    def running(self) -> bool:
+        """Whether a detection is in progress."""
+        return self._run is not None
+
+    def run(self) -> None:
+        """Detect on the open scan with what is chosen."""
+        case = self.session.case
+        if case is None or self.running:
+            return
+        try:
+            checkpoint = find_checkpoint(self.checkpoint.value)
+        except CheckpointError as error:
+            show_error(str(error))
+            return
+        self._case = case
+        self._bar = progress(total=0, desc=f"Detecting in {case.volume.name}")
+        self._run = create_worker(
+            _detect,
+            self.detector,
+            case.volume,
+            checkpoint,
+            self.device.value,
+            _connect={"yielded": self._progressed, "returned": self._returned, "finished": self._finished},
+        )
+        self.status.setText("Starting the detector")
+        self._enable()
+
+    def cancel(self) -> None:
+        """Stop the detection in progress."""
+        if self.running:
+            self.status.setText("Cancelling")
+            self.cancel_button.enabled = False
+            self.detector.cancel()
+
+    def _progressed(self, step: Progress) -> None:
+        if self._bar is not None:
+            self._bar.total = step.total
+            self._bar.n = step.done
+            self._bar.set_description(step.message or "Detecting")
+            self._bar.refresh()
+        of = f" {step.done} of {step.total}" if step.total else ""
+        self.status.setText(f"{step.message or 'Detecting'}{of}")
+
+    def _returned(self, outcome: Outcome) -> None:
+        case = self._case
+        if outcome.error is not None:
+            self.status.setText(f"Failed: {outcome.error}")
+            show_error(str(outcome.error))
+        elif outcome.findings is None:
+            self.status.setText("Cancelled; nothing changed.")
+        elif case is not None and case is self.session.case:
+            case.set_findings(outcome.findings)
+            layer = self.session.layer(Part.DETECTIONS)
+            if layer is not None:
+                layer.visible = True
+            self._count()
+            self.session.step(1, pending_only=True)
+        else:
+            show_info(f"{outcome.findings.scan_name} was closed meanwhile; what was found in it is not shown.")
+
+    def _finished(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        self._run = self._bar = self._case = None
+        self._enable()
+
+    # -- following the case --
+
+    def _open(self) -> None:
+        case = self.session.case
+        if case is not None:
+            case.threshold = self.threshold.value
+        self._enable()
+
+    def _filter(self, value: float) -> None:
+        if self.session.case is not None:
+            self.session.case.threshold = value
+            self._count()
+
+    def _count(self) -> None:
+        case = self.session.case
+        if case is not None and case.findings is not None and not self.running:
+            shown = int((case.findings.scores >= case.threshold).sum())
+            self.status.setText(f"{shown} of {len(case.findings)} detections score at least {case.threshold:.2f}")
+
+    def _enable(self) -> None:
+        ready = self.session.case is not None and self.checkpoint.value is not None
+        self.run_button.enabled = ready and not self.running
+        self.cancel_button.enabled = self.running
+        self.checkpoint.enabled = self.device.enabled = self.open_file.enabled = not self.running
+
+    # -- the end --
+
+    def showEvent(self, event: Any) -> None:  # noqa: N802
+        """Watch the window that the panel is docked in: when it closes, so does the detector."""
+        self._watched = self.window()
+        self._watched.installEventFilter(self)
+        super().showEvent(event)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        """Stop the detector when the window is gone."""
+        if event.type() == QEvent.Type.Hide and watched is self._watched and not self._watched.isVisible():
+            self.detector.cancel()
+        return super().eventFilter(watched, event)
+
+
+def _detect(detector: Detector, volume: CTVolume, checkpoint: Path, device: str) -> Work[Outcome]:
+    """Follow a detection from a thread; errors that a person can understand come back as a result."""
+    try:
+        findings = yield from detector.detect(volume, checkpoint, device)
+    except CancelledError:
+        return Outcome()
+    except UldError as error:
+        return Outcome(error=error)
+    except (RuntimeError, OSError) as error:
+        # Qt's thread would take a RuntimeError for its own end and tell nobody.
+        return Outcome(error=WorkerError(f"The detector failed: {error}"))
+    return Outcome(findings)

@@ -1,0 +1,242 @@
+"""The Review panel: the table of lesions and everything that is decided about them."""
+
+# PyQt's stubs call every getter optional; these are there as long as the widget is.
+# mypy: disable-error-code="union-attr, override"
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from napari.viewer import Viewer
+from qtpy.QtCore import QEvent, QModelIndex, QObject, QSortFilterProxyModel, Qt
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QButtonGroup,
+    QGridLayout,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QPushButton,
+    QTableView,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+
+from napari_uld.ct.windows import WINDOWS
+from napari_uld.lesions.annotations import State
+from napari_uld.viewer.case import Case
+from napari_uld.viewer.dialogs import ask_save_path, ask_unsaved
+from napari_uld.viewer.keys import KEYS, key_of
+from napari_uld.viewer.panels.lesion_table import LesionTable
+from napari_uld.viewer.session import session_of
+
+
+class ReviewPanel(QWidget):
+    """Table of lesions; jump to, accept, reject, undo, save; windows.
+
+    Parameters
+    ----------
+    viewer
+        The viewer whose open scan is reviewed.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__()
+        self.session = session_of(viewer)
+        self.session.ask_unsaved = ask_unsaved
+        self.session.ask_path = ask_save_path
+        self._case: Case | None = None
+        self._marking = False
+        self._build()
+        self.session.case_changed.connect(self._open)
+        self.session.view_changed.connect(self._show_window)
+        self._open()
+
+    # -- building --
+
+    def _build(self) -> None:
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 6, 6, 6)
+        self.title = QLabel()
+        self.title.setTextFormat(Qt.TextFormat.RichText)
+        layout.addWidget(self.title)
+        layout.addWidget(self._build_table(), stretch=1)
+        layout.addLayout(self._build_buttons())
+        layout.addLayout(self._build_windows())
+        layout.addWidget(_help())
+
+    def _build_table(self) -> QTableView:
+        self.model = LesionTable()
+        self.sorted = QSortFilterProxyModel()
+        self.sorted.setSourceModel(self.model)
+        self.sorted.setSortRole(Qt.ItemDataRole.UserRole)
+        self.table = QTableView()
+        self.table.setModel(self.sorted)
+        self.table.setSortingEnabled(True)
+        self.table.sortByColumn(-1, Qt.SortOrder.AscendingOrder)
+        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.table.setAlternatingRowColors(True)
+        self.table.verticalHeader().hide()
+        self.table.verticalHeader().setDefaultSectionSize(24)
+        header = self.table.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setStretchLastSection(True)
+        self.table.setMinimumWidth(360)
+        self.table.selectionModel().currentRowChanged.connect(self._picked)
+        self.sorted.layoutChanged.connect(self._order)
+        return self.table
+
+    def _build_buttons(self) -> QGridLayout:
+        session = self.session
+        self.previous = _button("Previous", "previous lesion", lambda: session.step(-1))
+        self.next = _button("Next", "next lesion", lambda: session.step(1))
+        self.accept = _button("Accept", "accept", lambda: session.decide(State.ACCEPTED))
+        self.reject = _button("Reject", "reject", lambda: session.decide(State.REJECTED))
+        self.undo = _button("Undo", "undo", session.undo)
+        self.redo = _button("Redo", "redo", session.redo)
+        self.save = _button("Save", "save", session.save)
+        self.save_as = _plain("Save as…", "Save the lesions in another file", self._save_as)
+        self.edit_box = _plain("Edit box", "Drag the box of the lesion at hand on its key slice", session.edit_box)
+        self.draw = _plain("Draw lesion", "Draw a rectangle about a lesion that is missing", session.draw_lesion)
+        grid = QGridLayout()
+        rows = (
+            (self.accept, self.reject, self.previous, self.next),
+            (self.undo, self.redo, self.edit_box, self.draw),
+            (self.save, self.save_as),
+        )
+        for i, row in enumerate(rows):
+            for j, button in enumerate(row):
+                grid.addWidget(button, i, j)
+        return grid
+
+    def _build_windows(self) -> QHBoxLayout:
+        row = QHBoxLayout()
+        row.addWidget(QLabel("Window"))
+        self.windows = QButtonGroup(self)
+        self.windows.setExclusive(False)
+        for name in WINDOWS:
+            button = _button(name.capitalize(), f"{name} window", partial(self.session.set_window, name))
+            button.setCheckable(True)
+            button.setText(name.capitalize())
+            button.setObjectName(name)
+            self.windows.addButton(button)
+            row.addWidget(button)
+        return row
+
+    # -- following the case --
+
+    def _open(self) -> None:
+        if self._case is not None:
+            self._case.rows_changed.disconnect(self._show)
+            self._case.current_changed.disconnect(self._mark_current)
+            self._case.saved.disconnect(self._show)
+        self._case = self.session.case
+        if self._case is not None:
+            self._case.rows_changed.connect(self._show)
+            self._case.current_changed.connect(self._mark_current)
+            self._case.saved.connect(self._show)
+        self._show()
+        self._show_window()
+
+    def _show(self) -> None:
+        case = self._case
+        self.model.show(case.rows if case is not None else ())
+        self._order()
+        if case is None:
+            self.title.setText("Open a CT scan: drop its file or folder on the window.")
+        else:
+            unsaved = ' <span style="color:#F0A000">● not saved</span>' if case.annotations.unsaved else ""
+            self.title.setText(f"<b>{case.volume.name}</b>  {case.decided} of {len(case.rows)} decided{unsaved}")
+            self.title.setToolTip(str(case.path))
+        self._mark_current()
+
+    def _mark_current(self) -> None:
+        case = self._case
+        current = case.current if case is not None else None
+        row = next((i for i, row in enumerate(self.model.rows) if current is not None and row.key == current.key), -1)
+        self._marking = True
+        if row < 0:
+            self.table.clearSelection()
+        else:
+            index = self.sorted.mapFromSource(self.model.index(row, 0))
+            self.table.selectRow(index.row())
+            self.table.scrollTo(index)
+        self._marking = False
+        self._enable()
+
+    def _enable(self) -> None:
+        case = self._case
+        some = case is not None and bool(case.rows)
+        for button in (self.previous, self.next):
+            button.setEnabled(some)
+        for button in (self.accept, self.reject, self.edit_box):
+            button.setEnabled(case is not None and case.current is not None)
+        self.undo.setEnabled(case is not None and case.annotations.can_undo)
+        self.redo.setEnabled(case is not None and case.annotations.can_redo)
+        self.save.setEnabled(case is not None and case.annotations.unsaved)
+        self.save_as.setEnabled(case is not None)
+        self.draw.setEnabled(case is not None)
+
+    def _show_window(self) -> None:
+        window = self.session.window
+        for button in self.windows.buttons():
+            button.setEnabled(window is not None)
+            button.setChecked(window is not None and WINDOWS[button.objectName()] == window)
+
+    def _order(self) -> None:
+        if self._case is not None:
+            rows = (self.sorted.mapToSource(self.sorted.index(i, 0)).row() for i in range(self.sorted.rowCount()))
+            self._case.order = tuple(self.model.rows[row].key for row in rows)
+
+    # -- what the person does --
+
+    def _picked(self, index: QModelIndex, _previous: QModelIndex) -> None:
+        if index.isValid() and not self._marking:
+            self.session.jump(self.model.rows[self.sorted.mapToSource(index).row()])
+
+    def _save_as(self) -> None:
+        if self._case is not None:
+            path = ask_save_path(self._case)
+            if path is not None:
+                self.session.save(path)
+
+    def showEvent(self, event: Any) -> None:  # noqa: N802
+        """Watch the window that the panel is docked in, to ask before it closes."""
+        self.window().installEventFilter(self)
+        super().showEvent(event)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        """Keep the window open where there are unsaved edits and the person says so."""
+        if event.type() == QEvent.Type.Close and watched is self.window() and not self.session.may_close():
+            event.ignore()
+            return True
+        return super().eventFilter(watched, event)
+
+
+def _button(text: str, title: str, act: Callable[[], object]) -> QPushButton:
+    key = key_of(title)
+    return _plain(f"{text} ({key})" if len(key) == 1 else text, f"{title.capitalize()}: key {key}", act)
+
+
+def _plain(text: str, tip: str, act: Callable[[], object]) -> QPushButton:
+    button = QPushButton(text)
+    button.setToolTip(tip)
+    button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    button.clicked.connect(lambda: act())
+    return button
+
+
+def _help() -> QCollapsible:
+    half = (len(KEYS) + 1) // 2
+    lines = []
+    for left, right in zip(KEYS[:half], [*KEYS[half:], None], strict=False):
+        pair = [f"<td><b>{k.key}</b>&nbsp;</td><td>{k.title}&nbsp;&nbsp;&nbsp;</td>" for k in (left, right) if k]
+        lines.append(f"<tr>{''.join(pair)}</tr>")
+    drawing = "A box or a diameter that is dragged in its layer is an edit like any other: it can be undone."
+    label = QLabel(f"<table>{''.join(lines)}</table><p>{drawing}</p>")
+    label.setWordWrap(True)
+    keys = QCollapsible("Keys")
+    keys.addWidget(label)
+    return keys
