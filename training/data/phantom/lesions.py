@@ -10,7 +10,8 @@ from napari_uld.lesions.annotations import LesionType
 from .palette import Material, Palette
 
 M = Material
-_MOST_TRIES = 60
+_MOST_TRIES = 40
+_TRIES_PER_TYPE = 6
 _THINNEST_SAMPLE = 0.8  # mm along the body between samples of a lesion's shape
 
 
@@ -25,9 +26,9 @@ class _Kind:
     through
         Materials that do not bound the host.
     share
-        How often it occurs where its host is there (DeepLesion's shares).
+        How often it is drawn where its host is there; over all regions that gives about DeepLesion's shares.
     median
-        Median long diameter in mm (DeepLesion's test rows, a little smaller so that one fits its host).
+        Median long diameter in mm, as in DeepLesion's test rows.
     depth
         Distance of the centre from the host's border, in radii.
     contrast
@@ -43,18 +44,18 @@ class _Kind:
 
 
 KINDS = {
-    LesionType.BONE: _Kind((M.MARROW,), (), 0.04, 12.0, 0.5, ((-130, -70, 0.6), (120, 260, 0.4))),
-    LesionType.ABDOMEN: _Kind((M.ABDOMINAL_FAT,), (M.MESENTERIC_VESSEL,), 0.24, 16.0, 0.45, ((115, 165, 1.0),)),
-    LesionType.MEDIASTINUM: _Kind((M.MEDIASTINAL_FAT,), (M.AIRWAY_WALL,), 0.18, 15.0, 0.45, ((110, 155, 1.0),)),
-    LesionType.LIVER: _Kind((M.LIVER,), (M.LIVER_VESSEL,), 0.15, 20.0, 0.7, ((-55, -22, 0.8), (20, 40, 0.2))),
-    LesionType.LUNG: _Kind((M.LUNG,), (M.LUNG_VESSEL,), 0.22, 11.0, 0.5, ((820, 900, 0.8), (250, 450, 0.2))),
+    LesionType.BONE: _Kind((M.MARROW,), (), 0.04, 16.0, 0.5, ((-140, -80, 0.6), (180, 320, 0.4))),
+    LesionType.ABDOMEN: _Kind((M.ABDOMINAL_FAT,), (M.MESENTERIC_VESSEL,), 0.16, 20.5, 0.45, ((135, 185, 1.0),)),
+    LesionType.MEDIASTINUM: _Kind((M.MEDIASTINAL_FAT,), (M.AIRWAY_WALL,), 0.16, 19.0, 0.45, ((130, 175, 1.0),)),
+    LesionType.LIVER: _Kind((M.LIVER,), (M.LIVER_VESSEL,), 0.26, 23.5, 0.7, ((-75, -35, 0.8), (32, 55, 0.2))),
+    LesionType.LUNG: _Kind((M.LUNG,), (M.LUNG_VESSEL,), 0.22, 13.0, 0.5, ((820, 900, 0.85), (350, 550, 0.15))),
     LesionType.KIDNEY: _Kind(
-        (M.KIDNEY_CORTEX, M.KIDNEY_MEDULLA), (M.KIDNEY_SINUS,), 0.06, 17.0, 0.4, ((-130, -50, 1.0),)
+        (M.KIDNEY_CORTEX, M.KIDNEY_MEDULLA), (M.KIDNEY_SINUS,), 0.16, 20.0, 0.4, ((-130, -50, 1.0),)
     ),
-    LesionType.SOFT_TISSUE: _Kind((M.MUSCLE, M.FAT), (M.FAT_PLANE,), 0.08, 17.0, 0.5, ((18, 45, 1.0),)),
-    LesionType.PELVIS: _Kind((M.PELVIC_FAT,), (M.PELVIC_VESSEL,), 0.12, 18.0, 0.45, ((115, 165, 1.0),)),
+    LesionType.SOFT_TISSUE: _Kind((M.MUSCLE, M.FAT), (M.FAT_PLANE,), 0.06, 21.5, 0.45, ((32, 60, 1.0),)),
+    LesionType.PELVIS: _Kind((M.PELVIC_FAT,), (M.PELVIC_VESSEL,), 0.2, 21.5, 0.45, ((135, 185, 1.0),)),
 }
-_SPREAD = 0.52  # of the logarithm of the long diameter
+_SPREAD = 0.5  # of the logarithm of the long diameter
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,8 @@ def place(
         if len(placed) == wanted:
             break
         lesion_type = kinds[int(rng.choice(len(kinds), p=shares / shares.sum()))]
-        lesion = _try(rng, lesion_type, hosts, spacing, thickness, start)
+        tries = (_try(rng, lesion_type, hosts, spacing, thickness, start) for _ in range(_TRIES_PER_TYPE))
+        lesion = next((found for found in tries if found is not None), None)
         if lesion is not None and all(_apart(lesion, other) for other in placed):
             placed.append(lesion)
     return placed
@@ -160,18 +162,19 @@ def _try(
     rng: np.random.Generator, lesion_type: LesionType, hosts: np.ndarray, spacing: float, thickness: float, start: float
 ) -> Lesion | None:
     kind = KINDS[lesion_type]
-    diameter = float(np.clip(kind.median * np.exp(_SPREAD * rng.normal()), 4.5, 70.0))
+    diameter = float(np.clip(kind.median * np.exp(_SPREAD * rng.normal()), 6.0, 75.0))
     z = int(rng.integers(len(hosts)))
     inside = np.isin(hosts[z], kind.hosts + kind.through)
     distance = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 3) * spacing
-    fits = np.flatnonzero((distance >= kind.depth * diameter / 2) & np.isin(hosts[z], kind.hosts))
+    host = kind.hosts[int(rng.integers(len(kind.hosts)))]
+    fits = np.flatnonzero((distance >= kind.depth * diameter / 2) & (hosts[z] == host))
     if fits.size == 0:
         return None
     y, x = np.unravel_index(int(rng.choice(fits)), hosts[z].shape)
     shift = rng.uniform(-0.5, 0.5)
     half = (hosts.shape[1] - 1) / 2
     centre = (float(x - half) * spacing, float(y - half) * spacing, start + (z + shift) * thickness)
-    return _shape(rng, lesion_type, int(hosts[z, y, x]), centre, diameter / 2)
+    return _shape(rng, lesion_type, int(host), centre, diameter / 2)
 
 
 def _shape(
@@ -180,7 +183,7 @@ def _shape(
     kind = KINDS[lesion_type]
     ranges = kind.contrast
     if host == Material.FAT:
-        ranges = ((110, 150, 1.0),)
+        ranges = ((125, 170, 1.0),)
     low, high, _ = ranges[int(rng.choice(len(ranges), p=[r[2] for r in ranges]))]
     contrast = float(rng.uniform(low, high))
     axes = radius * np.array([1.0, rng.uniform(0.62, 0.98), rng.uniform(0.6, 1.0)])

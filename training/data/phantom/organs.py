@@ -1,5 +1,7 @@
 """The organs of chest, abdomen and pelvis, in the order in which they are painted."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from .palette import Material
@@ -7,8 +9,8 @@ from .shapes import Blob, Shape, Shell, Tube, strung, tree, wobble
 from .torso import DIAPHRAGM, Build
 
 
-def chest(rng: np.random.Generator, build: Build) -> list[Shape]:
-    """Lungs with their vessels, mediastinum, heart, great vessels and airways."""
+def chest(rng: np.random.Generator, build: Build, span: tuple[float, float]) -> list[Shape]:
+    """Lungs with their vessels (those within `span` of t), mediastinum, heart, great vessels and airways."""
     w, d = build.width, build.depth
     shapes: list[Shape] = [
         Blob(Material.MEDIASTINAL_FAT, (0, -8, 120), (118 * w, 80 * d, 300, 130), wobble(rng, 0.01), 0.9, 4.0)
@@ -26,8 +28,10 @@ def chest(rng: np.random.Generator, build: Build) -> list[Shape]:
         )
         shapes.append(lung)
         root = np.array([side * 30 * w, 4.0, 122.0])
-        targets = _inside(rng, lung, 420, 0.95)
-        vessels.append(Tube(Material.LUNG_VESSEL, *tree(rng, root, targets, 0.62, 8.5)))
+        targets = _inside(rng, lung, 3600, 0.97)
+        targets = targets[(targets[:, 2] > span[0] - 12) & (targets[:, 2] < span[1] + 12)]
+        if len(targets):
+            vessels.append(Tube(Material.LUNG_VESSEL, *tree(rng, root, targets, 0.5, 7.5)))
     return [*shapes, *vessels, *_mediastinum(rng, build)]
 
 
@@ -49,7 +53,7 @@ def _vertical(
     return Tube(label, *strung(path, radius, radius / 5))
 
 
-def _tube(label: int, path: list[tuple[float, float, float]], radius: float) -> Tube:
+def _tube(label: int, path: Sequence[tuple[float, float, float]], radius: float) -> Tube:
     """A tube along a smoothed path."""
     corners = np.array(path, dtype=float)
     for _ in range(2):  # Chaikin's corner cutting
@@ -180,9 +184,9 @@ def _liver(rng: np.random.Generator, build: Build, top: float) -> list[Shape]:
     left = Blob(
         Material.LIVER, (-5 * w, -36 * d, top + 55), (66 * w, 34 * d, 46, 62), wobble(rng, 0.06), 1.0, 2.2, angle=-0.15
     )
-    portal = tree(rng, np.array([-22 * w, 4.0, top + 85]), _inside(rng, right, 55, 0.9), 1.0, 6.5)
-    hepatic = tree(rng, np.array([-20 * w, 22.0, top + 12]), _inside(rng, right, 40, 0.9), 1.1, 5.5)
-    over = tree(rng, np.array([-18 * w, -8.0, top + 70]), _inside(rng, left, 28, 0.85), 0.9, 4.0)
+    portal = tree(rng, np.array([-22 * w, 4.0, top + 85]), _inside(rng, right, 90, 0.92), 1.15, 6.5)
+    hepatic = tree(rng, np.array([-20 * w, 22.0, top + 12]), _inside(rng, right, 60, 0.92), 1.2, 5.5)
+    over = tree(rng, np.array([-18 * w, -8.0, top + 70]), _inside(rng, left, 40, 0.85), 1.0, 4.0)
     vessels: list[Shape] = [Tube(Material.LIVER_VESSEL, *found) for found in (portal, hepatic, over)]
     bladder = Blob(
         Material.GALLBLADDER,
@@ -270,7 +274,7 @@ def _bowel(rng: np.random.Generator, build: Build) -> list[Shape]:
     w, d = build.width, build.depth
     shapes: list[Shape] = []
     oral = rng.random() < 0.4
-    for _ in range(9):
+    for _ in range(8):
         start = np.array([rng.uniform(-62, 72) * w, rng.uniform(-56, 8) * d, rng.uniform(285, 480)])
         path = _loops(rng, start, 14, np.array([75 * w, 34 * d, 105]), np.array([5.0, -26 * d, 390]))
         contents = Material.ORAL_CONTRAST if oral and rng.random() < 0.6 else Material.CHYME

@@ -190,7 +190,7 @@ class Tube:
     label
         What it is made of.
     points
-        (n, 3) mm, close enough together for the spheres to merge.
+        (n, 3) mm, at least one, close enough together for the spheres to merge.
     radii
         (n,) mm.
     """
@@ -199,9 +199,12 @@ class Tube:
         order = np.argsort(points[:, 2], kind="stable")
         self.label, self.points, self.radii = label, points[order], radii[order]
         self._widest = float(radii.max(initial=0))
+        self._span = float(self.points[0, 2]) - self._widest, float(self.points[-1, 2]) + self._widest
 
     def paint(self, canvas: Canvas, t: float) -> None:
         """Fill the spheres' cross-sections at `t`."""
+        if not self._span[0] < t < self._span[1]:
+            return
         first, last = np.searchsorted(self.points[:, 2], [t - self._widest, t + self._widest])
         points, radii = self.points[first:last], self.radii[first:last]
         square = radii**2 - (points[:, 2] - t) ** 2
@@ -210,7 +213,7 @@ class Tube:
 
 
 def strung(path: np.ndarray, radius: np.ndarray | float, step: float) -> tuple[np.ndarray, np.ndarray]:
-    """Points every `step` mm along a path (n, 3), smoothed, with their radii."""
+    """Points every `step` mm along a path (n, 3), with their radii."""
     lengths = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
     at = np.linspace(0, lengths[-1], max(2, int(lengths[-1] / step) + 1))
     points = np.stack([np.interp(at, lengths, path[:, k]) for k in range(3)], axis=1)

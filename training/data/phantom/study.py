@@ -10,7 +10,7 @@ from napari_uld.lesions.recist import Recist, from_mask
 
 from . import organs, torso
 from .lesions import Imaged, Lesion, blend, image, place
-from .palette import PHASES, Palette, draw_palette
+from .palette import Palette, draw_palette
 from .scanner import Scanner, Texture, draw_scanner, falloff, finish, noise
 from .shapes import Canvas, Shape
 
@@ -72,8 +72,8 @@ class Study:
         How it looks.
     clean
         (phases, slices, 512, 512) float32 HU without noise and lesions.
-    gains
-        (slices, 512, 512) uint8 labels, from which the texture's size follows.
+    labels
+        (slices, 512, 512) uint8 materials half way through each slice.
     lesions
         What is to be found.
     """
@@ -112,10 +112,10 @@ def draw_study(seed: int, patient: int, phases: int) -> Study:
     thickness = float(rng.choice(list(_THICKNESS), p=list(_THICKNESS.values())))
     region = str(rng.choice(list(_REGIONS), p=_REGION_SHARES))
     build = torso.draw_build(rng)
-    widest = 2 * (150 * build.width + 1.2 * build.fat)
-    spacing = round(float(np.clip(widest * rng.uniform(0.92, 1.25) / SIZE, 0.6, 0.95)), 6)
+    widest = 2 * (140 * build.width + 1.25 * build.fat)
+    spacing = round(float(np.clip(widest * rng.uniform(0.95, 1.2) / SIZE, 0.6, 0.95)), 6)
     start = float(rng.uniform(*_REGIONS[region])) + thickness / 2
-    shapes = _anatomy(rng, build, region)
+    shapes = _anatomy(rng, build, region, (start, start + EXTENT))
     palette, texture, scanner = draw_palette(rng), Texture(rng, SIZE), draw_scanner(rng, thickness)
     slices = int(EXTENT // thickness) + 1
     clean, labels = _render(shapes, palette, phases, spacing, thickness, start, slices)
@@ -139,17 +139,17 @@ def draw_study(seed: int, patient: int, phases: int) -> Study:
     )
 
 
-def _anatomy(rng: np.random.Generator, build: torso.Build, region: str) -> list[Shape]:
+def _anatomy(rng: np.random.Generator, build: torso.Build, region: str, span: tuple[float, float]) -> list[Shape]:
     inside = torso.cavity(rng, build, region)
     shapes: list[Shape] = [inside]
     if region != "pelvis":
-        shapes += organs.chest(rng, build) + organs.abdomen(rng, build)
+        shapes += organs.chest(rng, build, span) + organs.abdomen(rng, build)
     else:
         shapes += organs.pelvis(rng, build)
     shapes += torso.wall(rng, build, inside)
     shapes += torso.spine(rng, build)
     shapes += torso.pelvic_bones(rng, build) if region == "pelvis" else torso.ribs(rng, build, inside)
-    return [*shapes, *torso.table(build)]
+    return [*shapes, *torso.table(rng, build, inside)]
 
 
 def _render(
@@ -195,8 +195,3 @@ def _mark(
         recists = {z: from_mask(mask) for z, mask in masks.items()}
         marked.append(Marked(lesion, imaged, masks, recists, key, i in listed))
     return tuple(marked)
-
-
-def phase_names() -> tuple[str, ...]:
-    """Names of the contrast phases in the order in which they are written."""
-    return PHASES

@@ -27,8 +27,6 @@ class Build:
         Thickness of the subcutaneous fat in mm.
     female
         Whether the pelvis holds a uterus.
-    table
-        y of the table's surface in mm.
     spine
         y of the vertebral bodies' centre in mm.
     """
@@ -37,7 +35,6 @@ class Build:
     depth: float
     fat: float
     female: bool
-    table: float
     spine: float
 
 
@@ -46,25 +43,29 @@ def draw_build(rng: np.random.Generator) -> Build:
     width = float(np.clip(rng.normal(0.98, 0.07), 0.82, 1.15))
     depth = float(np.clip(width * rng.normal(1.0, 0.06), 0.82, 1.2))
     fat = float(np.clip(rng.gamma(3.0, 5.0), 5, 38))
-    return Build(width, depth, fat, bool(rng.random() < 0.5), 106 * depth + fat + rng.uniform(3, 8), 50 * depth)
+    return Build(width, depth, fat, bool(rng.random() < 0.5), 50 * depth)
 
 
 def cavity(rng: np.random.Generator, build: Build, region: str) -> Blob:
     """Outline of what lies inside the body wall."""
+    fat = {"chest": Material.MEDIASTINAL_FAT, "abdomen": Material.ABDOMINAL_FAT, "pelvis": Material.PELVIC_FAT}[region]
     half = {"chest": (126, 84), "abdomen": (121, 80), "pelvis": (100, 72)}[region]
     middle = {"chest": 140, "abdomen": 300, "pelvis": 470}[region]
     radii = (half[0] * build.width, half[1] * build.depth, 400.0, 400.0)
     fullness = 3.0 if region != "chest" else 2.2
-    return Blob(
-        Material.ABDOMINAL_FAT, (0, -8.0, middle), radii, wobble(rng, 0.012, 4), squareness=0.86, fullness=fullness
-    )
+    return Blob(fat, (0, -8.0, middle), radii, wobble(rng, 0.012, 4), squareness=0.86, fullness=fullness)
 
 
 def wall(rng: np.random.Generator, build: Build, inside: Blob) -> list[Shape]:
     """Muscle, fat and skin about the cavity, and the air outside."""
-    thick = 15.0 if inside.centre[2] < 400 else 38.0
+    thick = _wall(inside)
     rx, ry = inside.radii[0] + thick, inside.radii[1] + thick * 0.8
-    bumps = wobble(rng, 0.008, 5)
+    drawn = wobble(rng, 0.009, 5)
+    # The third harmonic flattens the back and rounds the front, as in a patient on a table.
+    flat = np.where(np.arange(5) == 1, 0.022, 0.0)
+    bumps = Wobble(
+        drawn.amplitudes * (flat == 0) + flat, np.where(flat > 0, -np.pi / 2, drawn.phases), drawn.twists * (flat == 0)
+    )
 
     def layer(across: float, ahead: float, shift: float) -> Blob:
         return Blob(
@@ -86,6 +87,11 @@ def wall(rng: np.random.Generator, build: Build, inside: Blob) -> list[Shape]:
     return [*shapes, Ring(Material.SKIN, fat, skin), Ring(Material.AIR, skin)]
 
 
+def _wall(inside: Blob) -> float:
+    """Thickness in mm of the muscles about a cavity."""
+    return 15.0 if inside.centre[2] < 400 else 38.0
+
+
 def _fat_planes(rng: np.random.Generator, inside: Blob, depth: float) -> list[Shape]:
     """Fat between the sheets of muscle: pieces of an outline inside the wall."""
     outline = inside.contour(inside.centre[2], depth)
@@ -104,7 +110,7 @@ def _fat_planes(rng: np.random.Generator, inside: Blob, depth: float) -> list[Sh
 def _back(rng: np.random.Generator, build: Build) -> list[Shape]:
     """Muscles along the spine, with the fat between them."""
     shapes: list[Shape] = []
-    y = build.spine + 36
+    y = build.spine + 31
     for side in (-1, 1):
         for x, r in ((21, (16, 13)), (46, (13, 9))):
             centre = (side * x * build.width, y + rng.uniform(-1, 2), 250.0)
@@ -129,7 +135,7 @@ def _outer_muscles(rng: np.random.Generator, build: Build, muscle: Blob) -> list
         along = np.array([np.cos(-side * 0.95), np.sin(-side * 0.95)])
         offsets = np.linspace(-0.22, 0.22, 7)[:, None] * rx * along
         bent = np.array(blade[:2]) + offsets + np.cos(np.linspace(-1.5, 1.5, 7))[:, None] * rng.uniform(1, 4)
-        for label, width in ((Material.CORTEX, 6.0), (Material.MARROW, 2.6)):
+        for label, width in ((Material.CORTEX, 4.6), (Material.MARROW, 2.0)):
             ends = [np.column_stack([bent, np.full(7, z)]) for z in (-60.0, 135.0)]
             shapes.append(Sheet(label, ends[0], ends[1], width))
     return shapes
@@ -143,13 +149,14 @@ def spine(rng: np.random.Generator, build: Build) -> list[Shape]:
     for k in range(-1, 18):
         t = offset + k * VERTEBRA
         size = (13 + 0.011 * max(t, 0)) * build.width
-        shapes += _vertebra(rng, t, y, size)
+        shapes += _vertebra(rng, build, t, size)
     canal = Blob(Material.CANAL, (0, y + 24, 200.0), (9.5, 8.0, 800.0, 800.0), _FLAT)
     cord = Blob(Material.CORD, (0, y + 24, 100.0), (5.5, 4.5, 400.0, 210.0), _FLAT)
     return [*shapes, canal, cord]
 
 
-def _vertebra(rng: np.random.Generator, t: float, y: float, size: float) -> list[Shape]:
+def _vertebra(rng: np.random.Generator, build: Build, t: float, size: float) -> list[Shape]:
+    y = build.spine
     rough = wobble(rng, 0.03, 4)
     half = VERTEBRA / 2
     disc = Blob(Material.DISC, (0, y, t + half), (size * 1.02, size * 0.82, 4.5, 4.5), rough, 0.9, 6.0)
@@ -158,12 +165,12 @@ def _vertebra(rng: np.random.Generator, t: float, y: float, size: float) -> list
     back = y + 0.8 * size
     for side in (-1, 1):
         pedicle = np.array([[side * 0.62 * size, back - 2, t - 5], [side * 14.0, back + 16, t - 3]])
-        lamina = np.array([[side * 14.0, back + 16, t - 2], [side * 1.0, y + 36, t + 6]])
+        lamina = np.array([[side * 14.0, back + 16, t - 2], [side * 1.0, y + 32, t + 6]])
         transverse = np.array([[side * 13.0, back + 14, t - 3], [side * (34 + rng.uniform(-3, 4)), back + 20, t - 4]])
         for path, r in ((pedicle, 4.6), (lamina, 3.6), (transverse, 4.2)):
             points, radii = strung(path, r, 1.5)
             shapes += [Tube(Material.CORTEX, points, radii), Tube(Material.MARROW, points, radii - 1.5)]
-    spinous = np.array([[0, y + 35, t + 5], [rng.normal(0, 1), y + 58, t + 17]])
+    spinous = np.array([[0, y + 31, t + 5], [rng.normal(0, 1), y + 38 * build.depth, t + 17]])
     points, radii = strung(spinous, 3.6, 1.5)
     return [*shapes, Tube(Material.CORTEX, points, radii), Tube(Material.MARROW, points, radii - 1.6)]
 
@@ -173,15 +180,15 @@ def ribs(rng: np.random.Generator, build: Build, inside: Blob) -> list[Shape]:
     shapes: list[Shape] = []
     rx, ry = inside.radii[0] + 5.5, inside.radii[1] + 4.5
     for k in range(12):
-        start = -8 + k * 25.0 + rng.uniform(-2, 2)
+        start = -45 + k * 25.0 + rng.uniform(-2, 2)
         sweep = np.linspace(0.12, 0.93 if k < 7 else 0.93 - 0.13 * (k - 6), 40)
         for side in (-1, 1):
             angle = np.pi / 2 - side * sweep * np.pi
             x = rx * np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** 0.86
             y = inside.centre[1] + ry * np.sign(np.sin(angle)) * np.abs(np.sin(angle)) ** 0.86
-            t = start + 72 * sweep**0.9 + 3 * np.sin(sweep * 6)
+            t = start + 118 * sweep - 20 * sweep * (sweep > 0.8) * (sweep - 0.8)
             narrow = min(1.0, 0.62 + 0.09 * k)  # the upper ribs' arcs are shorter
-            points, radii = strung(np.column_stack([x * narrow, y * (0.9 + 0.1 * narrow), t]), 4.6, 1.6)
+            points, radii = strung(np.column_stack([x * narrow, y * (0.9 + 0.1 * narrow), t]), 4.2, 1.4)
             shell = Material.CARTILAGE if k > 6 else Material.CORTEX
             front = y.min() * 0.62
             bony = points[:, 1] > front
@@ -203,9 +210,9 @@ def pelvic_bones(rng: np.random.Generator, build: Build) -> list[Shape]:
     )
     shapes: list[Shape] = [Shell(sacrum, Material.CORTEX, 1.6)]
     for side in (-1, 1):
-        top = np.array([[58, 62], [84, 40], [104, 12], [116, -14], [121, -30]]) * [side * w, 1]
-        low = np.array([[50, 52], [70, 36], [88, 20], [97, 4], [102, -10]]) * [side * w, 1]
-        ends = [np.column_stack([top, np.full(5, CREST - 5)]), np.column_stack([low, np.full(5, CREST + 98)])]
+        top = np.array([[52, 64], [70, 56], [88, 36], [106, 14], [119, -16], [120, -32]]) * [side * w, 1]
+        low = np.array([[50, 54], [62, 50], [74, 36], [84, 18], [99, 4], [106, -12]]) * [side * w, 1]
+        ends = [np.column_stack([top, np.full(6, CREST - 5)]), np.column_stack([low, np.full(6, CREST + 98)])]
         width = rng.uniform(9, 13)
         shapes.append(Sheet(Material.CORTEX, ends[0], ends[1], width))
         shapes.append(Sheet(Material.MARROW, ends[0], ends[1], width - 4))
@@ -224,12 +231,13 @@ def pelvic_bones(rng: np.random.Generator, build: Build) -> list[Shape]:
     return shapes
 
 
-def table(build: Build) -> list[Shape]:
+def table(rng: np.random.Generator, build: Build, inside: Blob) -> list[Shape]:
     """The table under the patient: a thin curved shell about a light core."""
     x = np.linspace(-215, 215, 41)
+    back = inside.radii[1] + _wall(inside) * 0.8 + 0.88 * build.fat + rng.uniform(-1, 3)
     shapes: list[Shape] = []
     for y, label, width in ((11, Material.TABLE_CORE, 20.0), (0, Material.TABLE, 2.2), (22, Material.TABLE, 2.2)):
-        curve = build.table + y - 0.00045 * x**2
+        curve = back + y - 0.0006 * x**2
         ends = [np.column_stack([x, curve, np.full(x.size, z)]) for z in (-200.0, 900.0)]
         shapes.append(Sheet(label, ends[0], ends[1], width))
     return shapes
