@@ -47,7 +47,7 @@ class Findings:
     Raises
     ------
     BoxError
-        If the columns differ in length or a box is malformed.
+        If the columns differ in length, a box is malformed or a score is not finite.
     """
 
     scan_id: str
@@ -68,6 +68,8 @@ class Findings:
         lengths = {len(self.boxes), *(len(column) for column in columns)}
         if len(lengths) != 1:
             raise BoxError(f"Columns of findings must have one length; found {sorted(lengths)}")
+        if not np.isfinite(self.scores).all():
+            raise BoxError("Scores of findings must be finite; found NaN or infinity")
         for column in (self.boxes, self.scores, self.labels, self.key_slices, self.negative):
             column.setflags(write=False)
 
@@ -95,7 +97,7 @@ class Findings:
         Raises
         ------
         BoxError
-            If the columns differ in length or a box is malformed.
+            If the columns differ in length, a box is malformed or a score is not finite.
         """
         rows = as_boxes(boxes).copy()  # the findings freeze their columns, not the caller's array
         keys = np.array(key_slices, dtype=np.int64).reshape(-1)
@@ -118,7 +120,7 @@ class Findings:
 
     def take(self, rows: np.ndarray) -> "Findings":
         """Give the findings of `rows` (indices, or a bool mask of length n) in that order."""
-        picked = np.arange(len(self))[rows]
+        picked = np.arange(len(self))[rows if len(rows) else []]
         return replace(
             self,
             boxes=self.boxes[picked],

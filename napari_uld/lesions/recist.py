@@ -70,7 +70,10 @@ class Recist:
 def from_mask(mask: np.ndarray) -> Recist:
     """Measure a 2D mask: its longest chord, and the longest chord at a right angle to it.
 
-    Chords run between pixel centres, to within half a pixel across.
+    End points lie on the mask's outline, half-way between a pixel inside and its neighbour outside:
+    one pixel measures 1 x 1. On rotated ellipses with half axes of 1 to 30 pixels the diameters come
+    out .0 to .5 pixels too long on average (between pixel centres they are .4 to .8 too short). The
+    short diameter is right to half a pixel in where it crosses the long one.
 
     Raises
     ------
@@ -80,20 +83,25 @@ def from_mask(mask: np.ndarray) -> Recist:
     ys, xs = np.nonzero(mask)
     if xs.size == 0:
         raise RecistError("An empty mask has no diameters")
-    points = np.stack([xs, ys], axis=1).astype(np.float64)
-    hull = cv2.convexHull(points.astype(np.int32))[:, 0].astype(np.float64)
+    halves = np.array([[1, 0], [-1, 0], [0, 1], [0, -1]])
+    doubled = (2 * np.stack([xs, ys], axis=1)[:, None] + halves).reshape(-1, 2)
+    outline = doubled / 2
+    hull = cv2.convexHull(doubled.astype(np.int32))[:, 0] / 2
     distance = np.hypot(*(hull[:, None] - hull[None]).transpose(2, 0, 1))
     i, j = np.unravel_index(int(distance.argmax()), distance.shape)
     p1, p2 = hull[i], hull[j]
-    along = (p2 - p1) / max(distance[i, j], 1e-9) if i != j else np.array([1.0, 0.0])
+    along = (p2 - p1) / distance[i, j]
     across = np.array([-along[1], along[0]])
     # Points that share a pixel-wide bin along the long diameter lie on one chord across it.
-    bins = np.rint((points - p1) @ along).astype(int)
-    offset = (points - p1) @ across
-    low = np.full(bins.max() - bins.min() + 1, np.inf)
+    bins = np.floor((outline - p1) @ along + 1e-6).astype(int)
+    offset = (outline - p1) @ across
+    low = np.full(bins.max() + 1, np.inf)
     high = np.full_like(low, -np.inf)
-    np.minimum.at(low, bins - bins.min(), offset)
-    np.maximum.at(high, bins - bins.min(), offset)
-    widest = int(np.argmax(high - low))
-    foot = p1 + (widest + bins.min()) * along
-    return Recist.from_points([*p1, *p2, *(foot + low[widest] * across), *(foot + high[widest] * across)])
+    np.minimum.at(low, bins, offset)
+    np.maximum.at(high, bins, offset)
+    width = high - low
+    # Of chords equally long (a bar has many) the one nearest the middle.
+    widest = np.flatnonzero(width > width.max() - 1e-6)
+    chord = int(widest[np.argmin(np.abs(widest + 0.5 - distance[i, j] / 2))])
+    foot = p1 + (chord + 0.5) * along
+    return Recist.from_points([*p1, *p2, *(foot + low[chord] * across), *(foot + high[chord] * across)])

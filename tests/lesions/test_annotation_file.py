@@ -6,7 +6,7 @@ from typing import get_args
 import jsonschema
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_uld.errors import AnnotationFileError, FileChangedError
@@ -68,6 +68,7 @@ def test_every_field_comes_back(path: Path) -> None:
 finite = st.floats(-1e6, 1e6)
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     low=st.tuples(finite, finite),
     size=st.tuples(st.floats(0, 1e6), st.floats(0, 1e6)),

@@ -1,5 +1,6 @@
 """Saving under faults: a process that dies at any moment leaves a readable file."""
 
+import contextlib
 import os
 import random
 import signal
@@ -145,22 +146,29 @@ def test_a_process_killed_at_fifty_moments_of_continuous_saving_leaves_a_readabl
     save(path, 1)
     generator = random.Random(0)
 
-    def forever() -> None:
-        count = 0
-        while True:
-            count = count % 50 + 1
-            save(path, count)
+    receiver, sender = os.pipe()
 
-    versions = set()
+    def forever(count: int) -> None:
+        while True:
+            count += 1
+            save(path, count % 60)
+            os.write(sender, b"x")
+
     for _ in range(50):
-        pid = child(forever)
-        time.sleep(0.01 + 0.05 * generator.random())
+        before = len(read_annotations(path).annotations)
+        pid = child(lambda before=before: forever(before))  # type: ignore[misc]
+        assert os.read(receiver, 1) == b"x"  # it is saving by now
+        time.sleep(0.03 * generator.random())
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         found = read_annotations(path)
         assert found.recovered_from is None
-        versions.add(len(found.annotations))
-    assert len(versions) > 5  # it did die at different moments
+        assert len(found.annotations) != before
+        read_annotations_of_backup(path)
+        os.set_blocking(receiver, False)
+        with contextlib.suppress(BlockingIOError):
+            os.read(receiver, 4096)
+        os.set_blocking(receiver, True)
 
 
 def test_the_version_before_is_kept(tmp_path: Path) -> None:

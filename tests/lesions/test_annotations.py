@@ -1,0 +1,179 @@
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_uld.errors import AnnotationError, BoxError
+from napari_uld.lesions.annotations import Annotation, Annotations, Edit, LesionType, Source, State
+from napari_uld.lesions.findings import Findings
+
+
+def lesion(number: int) -> Annotation:
+    return Annotation(f"lesion:{number}", "scan", number, (1.0, 2.0, 3.0, 4.0))
+
+
+FINDINGS = Findings.from_rows(
+    scan_id="scan",
+    scan_name="",
+    method="m",
+    checkpoint="c",
+    boxes=[[i, 0, i + 2, 2] for i in range(3)],
+    scores=[0.2, 0.9, 0.5],
+    key_slices=[5, 6, 7],
+)
+START = tuple(lesion(n) for n in range(3))
+
+
+def apply(table: Annotations, kind: str, number: int) -> None:
+    """Do one edit, on one of the lesions there are where it needs one."""
+    ids = [row.id for row in table]
+    if kind == "add":
+        new = lesion(100 + number)
+        if new.id not in table:
+            table.add(new)
+    elif kind == "decide":
+        table.decide(FINDINGS, number % 3, list(State)[number % 2 + 1])
+    elif ids:
+        chosen = ids[number % len(ids)]
+        edits: dict[str, Callable[[], object]] = {
+            "remove": lambda: table.remove(chosen),
+            "state": lambda: table.set_state(chosen, list(State)[number % 3], f"reviewer {number}"),
+            "move": lambda: table.move_box(chosen, (0.0, 0.0, 1.0 + number, 1.0)),
+            "edit": lambda: table.edit(chosen, lesion_type=list(LesionType)[number % 9]),
+        }
+        edits[kind]()
+
+
+KINDS = ["add", "decide", "remove", "state", "move", "edit"]
+edits = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 9)), max_size=25)
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps=edits)
+def test_undoing_all_gives_the_beginning_and_redoing_all_the_end(steps: list[tuple[str, int]]) -> None:
+    table = Annotations("scan", START)
+    states = [tuple(table)]
+    for kind, number in steps:
+        before = tuple(table)
+        apply(table, kind, number)
+        if tuple(table) != before:
+            states.append(tuple(table))
+    for state in reversed(states[:-1]):
+        table.undo()
+        assert tuple(table) == state
+    assert not table.can_undo
+    assert table.undo() is None
+    for state in states[1:]:
+        table.redo()
+        assert tuple(table) == state
+    assert not table.can_redo
+    assert table.redo() is None
+
+
+walk = st.lists(st.tuples(st.sampled_from([*KINDS, "undo", "undo", "redo", "save"]), st.integers(0, 9)), max_size=30)
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps=walk)
+def test_whatever_is_not_on_disk_counts_as_unsaved(steps: list[tuple[str, int]]) -> None:
+    table = Annotations("scan", START)
+    saved = tuple(table)
+    for kind, number in steps:
+        if kind == "save":
+            table.mark_saved()
+            saved = tuple(table)
+        elif kind in ("undo", "redo"):
+            getattr(table, kind)()
+        else:
+            apply(table, kind, number)
+        # It may warn without need (an edit and its contrary), never keep silent.
+        if tuple(table) != saved:
+            assert table.unsaved
+
+
+def test_undo_and_redo_to_the_saved_point_leave_nothing_unsaved() -> None:
+    table = Annotations("scan", START)
+    assert not table.unsaved
+    table.remove("lesion:1")
+    table.mark_saved()
+    table.remove("lesion:0")
+    assert table.unsaved
+    table.undo()
+    assert not table.unsaved
+    table.undo()
+    assert table.unsaved
+    table.redo()
+    assert not table.unsaved
+
+
+def test_a_lesion_brought_back_stands_where_it_stood() -> None:
+    table = Annotations("scan", START)
+    table.remove("lesion:1")
+    table.undo()
+    assert tuple(table) == START
+
+
+def test_an_edit_after_undo_forgets_what_was_undone() -> None:
+    table = Annotations("scan", START)
+    table.remove("lesion:1")
+    table.undo()
+    table.remove("lesion:2")
+    assert table.redo() is None
+
+
+def test_listeners_hear_the_reverse_of_what_is_undone() -> None:
+    table, heard = Annotations("scan", START), []
+    table.on_change(heard.append)
+    table.remove("lesion:1")
+    table.undo()
+    assert heard == [Edit("remove", START[1], None), Edit("undo remove", None, START[1])]
+
+
+def test_a_decided_finding_is_a_lesion_that_names_it() -> None:
+    table = Annotations("scan")
+    made = table.decide(FINDINGS, 1, State.ACCEPTED, "Ann")
+    assert (made.source, made.state, made.score, made.key_slice) == (Source.MINED, State.ACCEPTED, 0.9, 6)
+    assert made.parent_id == FINDINGS.finding_id(1)
+    assert table.from_finding(FINDINGS, 1) == made
+    assert table.from_finding(FINDINGS, 0) is None
+    # Deciding again changes that lesion; moving it makes it a person's work.
+    assert table.decide(FINDINGS, 1, State.REJECTED).id == made.id
+    assert len(table) == 1
+    assert table.move_box(made.id, (0.0, 0.0, 5.0, 5.0)).source is Source.EDITED
+
+
+def test_an_edit_without_effect_is_no_edit() -> None:
+    table = Annotations("scan", START)
+    table.edit("lesion:1", noisy=False)
+    assert not table.can_undo
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda table: table.add(START[0]),
+        lambda table: table.add(Annotation("lesion:9", "other", 1, (0.0, 0.0, 1.0, 1.0))),
+        lambda table: table.remove("lesion:9"),
+        lambda table: table.set_state("lesion:9", State.ACCEPTED),
+        lambda table: table.move_box("lesion:9", (0.0, 0.0, 1.0, 1.0)),
+        lambda table: table.edit("lesion:1", id="lesion:9"),
+        lambda table: table.edit("lesion:1", scan_id="other"),
+        lambda table: Annotations("scan", [START[0], START[0]]),
+        lambda table: Annotations("other", START),
+        lambda table: Annotations("other").decide(FINDINGS, 0, State.ACCEPTED),
+    ],
+)
+def test_an_impossible_edit_is_refused_and_changes_nothing(wrong: Callable[[Annotations], object]) -> None:
+    table = Annotations("scan", START)
+    with pytest.raises(AnnotationError):
+        wrong(table)
+    assert tuple(table) == START
+    assert not table.can_undo
+
+
+def test_a_malformed_box_is_refused() -> None:
+    table = Annotations("scan", START)
+    with pytest.raises(BoxError):
+        table.move_box("lesion:1", (5.0, 0.0, 1.0, 1.0))
+    assert tuple(table) == START

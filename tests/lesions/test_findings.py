@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+
+from napari_uld.errors import BoxError
+from napari_uld.lesions.findings import Findings
+
+
+def make(scores: object = (0.2, 0.9, 0.5), **columns: object) -> Findings:
+    rows = {"boxes": [[i, 0, i + 2, 2] for i in range(3)], "key_slices": [5, 6, 7], "scores": scores} | columns
+    return Findings.from_rows(scan_id="s", scan_name="", method="m", checkpoint="c", **rows)  # type: ignore[arg-type]
+
+
+def test_what_an_untraced_detector_does_not_give_is_filled_in() -> None:
+    findings = make()
+    assert findings.labels.tolist() == [1, 1, 1]
+    assert not findings.negative.any()
+    assert findings.slice_boxes[1] == {6: (1.0, 0.0, 3.0, 2.0)}
+    assert findings.masks == (None, None, None)
+
+
+def test_above_a_threshold_comes_best_first_with_every_column() -> None:
+    best = make().above(0.5)
+    assert best.scores.tolist() == [0.9, 0.5]
+    assert best.key_slices.tolist() == [6, 7]
+    assert [list(boxes) for boxes in best.slice_boxes] == [[6], [7]]
+
+
+def test_columns_are_frozen_but_the_callers_arrays_are_not() -> None:
+    boxes, scores = np.array([[0.0, 0, 1, 1]]), np.array([0.5])
+    findings = make(scores, boxes=boxes, key_slices=[1])
+    with pytest.raises(ValueError, match="read-only"):
+        findings.boxes[0, 0] = 9
+    boxes[0, 0], scores[0] = 0.5, 0.7
+    assert (findings.boxes[0, 0], findings.scores[0]) == (0.0, 0.5)
+
+
+def test_no_row_can_be_taken_from_no_rows() -> None:
+    empty = make([], boxes=[], key_slices=[])
+    assert len(empty.above(0.5)) == len(empty.take(np.array([]))) == 0
+
+
+@pytest.mark.parametrize("columns", [{"key_slices": [5, 6]}, {"scores": [0.1]}, {"scores": [0.1, np.nan, 0.2]}])
+def test_columns_of_different_lengths_or_scores_that_are_no_numbers_are_refused(columns: dict[str, object]) -> None:
+    with pytest.raises(BoxError):
+        make(**columns)
+
+
+def test_an_id_follows_from_scan_checkpoint_slice_and_box() -> None:
+    first, again, other = make(), make([0.1, 0.1, 0.1]), make(key_slices=[4, 6, 7])
+    assert first.finding_id(0) == again.finding_id(0)
+    assert len({first.finding_id(0), first.finding_id(1), other.finding_id(0)}) == 3
