@@ -78,11 +78,13 @@ def test_hu_far_outside_the_window_do_not_wrap_around():
 
 
 def test_the_same_slice_gives_the_same_mask_whatever_was_drawn_before():
-    hu, _ = disc(noise=80)
-    cv2.setRNGSeed(1)
-    first = grabcut_mask(hu, CROSS, BOX, WINDOW)
-    cv2.setRNGSeed(2)
-    assert (grabcut_mask(hu, CROSS, BOX, WINDOW) == first).all()
+    # So noisy that the mixture models' random start shows in the mask.
+    hu, _ = disc(noise=30)
+    masks = set()
+    for state in range(1, 7):
+        cv2.setRNGSeed(state)
+        masks.add(grabcut_mask(hu, CROSS, BOX, WINDOW).tobytes())
+    assert len(masks) == 1
 
 
 def test_nothing_outside_the_box_becomes_lesion():
