@@ -35,8 +35,17 @@ def is_deeplesion(path: Path) -> bool:
         return path.name == CSV_NAME or bool(_SLICE_NAME.fullmatch(path.name) or _KEY_SLICE_NAME.fullmatch(path.name))
     if (path / IMAGES_NAME).is_dir() or (path / CSV_NAME).is_file():
         return True
-    names = [child.name for child in path.iterdir()]
-    return any(_SERIES_NAME.fullmatch(n) or _SLICE_NAME.fullmatch(n) or _KEY_SLICE_NAME.fullmatch(n) for n in names)
+    children = sorted(path.iterdir())
+    if any(_SERIES_NAME.fullmatch(one.name) or _KEY_SLICE_NAME.fullmatch(one.name) for one in children):
+        return True
+    return any(_SLICE_NAME.fullmatch(one.name) and _is_16_bit(one) for one in children)
+
+
+def _is_16_bit(png: Path) -> bool:
+    """Tell slices from the 8-bit previews that some programs put beside DICOM files."""
+    with png.open("rb") as stream:
+        # The bit depth follows signature, chunk length and name, width and height.
+        return stream.read(25)[24:] == b"\x10"
 
 
 def find_deeplesion(path: Path) -> FoundScans:

@@ -1,6 +1,7 @@
 """CT series in DICOM files: found by their headers, told apart by series, read into Hounsfield units."""
 
 import os
+import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,8 +10,16 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
-from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.multival import MultiValue
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+)
 
 from napari_uld.ct.entries import ScanEntry
 from napari_uld.ct.geometry import Slice, stack_slices, to_volume
@@ -42,7 +51,10 @@ _HEADER_TAGS = [
     *("NumberOfFrames", "RescaleType", "SeriesDate", "StudyDate", *_TELL_APART),
 ]
 # All that pydicom and its decoders raise on damaged headers or pixels.
-_DAMAGED = (AttributeError, EOFError, KeyError, NotImplementedError, OSError, RuntimeError, TypeError, ValueError)
+_DAMAGED = (
+    *(AttributeError, BytesLengthException, EOFError, KeyError, MemoryError, NotImplementedError, OSError),
+    *(RuntimeError, TypeError, ValueError, struct.error),
+)
 
 
 @dataclass(frozen=True)
@@ -165,26 +177,42 @@ def read_dicom(entry: ScanEntry) -> CTVolume:
     """
     with ThreadPoolExecutor() as pool:
         read = list(pool.map(_read_slice, entry.files))
-    said = tuple(dict.fromkeys(note for _, _, notes in read for note in notes))
-    first = read[0][1]
-    thickness = _positive(first.get("SliceThickness"))
-    stack = stack_slices([one for one, _, _ in read], source=entry.path, single_spacing=thickness, said=said)
+    first = read[0]
+    stack = stack_slices(
+        [one.slice for one in read],
+        source=entry.path,
+        single_spacing=first.thickness,
+        said=tuple(dict.fromkeys(sentence for one in read for sentence in one.said)),
+    )
     return to_volume(
         stack,
         source=entry.path,
         name=entry.name,
-        series_uid=str(first.get("SeriesInstanceUID") or ""),
-        thickness=thickness,
-        window=_window(first),
+        series_uid=first.series_uid,
+        thickness=first.thickness,
+        window=first.window,
     )
 
 
-def _read_slice(file: Path) -> tuple[Slice, Dataset, list[str]]:
-    """Read one file: its slice, its header without pixels, and what was corrected."""
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """One slice, what its header says of the series, and what was corrected."""
+
+    slice: Slice
+    series_uid: str
+    thickness: float | None
+    window: tuple[float, float] | None
+    said: list[str]
+
+
+def _read_slice(file: Path) -> _Read:
+    """Read one file."""
     try:
         dataset = _dcmread(file)
+        if dataset.file_meta.TransferSyntaxUID in (JPEGLSLossless, JPEGLSNearLossless):
+            # The first decoder pydicom would take, libjpeg, can hang for ever on a damaged stream.
+            dataset.pixel_array_options(decoding_plugin="pyjpegls")
         hu, said = _to_hu(dataset.pixel_array, dataset, file)
-        del dataset.PixelData
         number = dataset.get("InstanceNumber")
         one = Slice(
             hu=hu,
@@ -194,11 +222,18 @@ def _read_slice(file: Path) -> tuple[Slice, Dataset, list[str]]:
             number=None if number is None else int(number),
             file=file,
         )
+        thickness = _number(dataset.get("SliceThickness"))
+        return _Read(
+            slice=one,
+            series_uid=str(dataset.get("SeriesInstanceUID") or ""),
+            thickness=thickness if thickness and thickness > 0 else None,
+            window=_window(dataset),
+            said=said,
+        )
     except (InvalidDicomError, *_DAMAGED) as error:
         raise ScanError(
             f"{file}: the slice cannot be read ({error}); it may be damaged or cut short: copy or export it again"
         ) from error
-    return one, dataset, said
 
 
 def _numbers(dataset: Dataset, tag: str, count: int, file: Path) -> np.ndarray:
@@ -251,20 +286,19 @@ def _padding(pixels: np.ndarray, dataset: Dataset) -> np.ndarray | None:
     return (pixels >= ends.min()) & (pixels <= ends.max())
 
 
-def _positive(value: object) -> float | None:
-    """Give a positive finite number, or None."""
+def _number(value: object) -> float | None:
+    """Give the first number of an element, or None where there is no finite one."""
+    first = value[0] if isinstance(value, MultiValue) and value else value
     try:
-        number = float(str(value))
+        number = float(str(first))
     except ValueError:
         return None
-    return number if np.isfinite(number) and number > 0 else None
+    return number if np.isfinite(number) else None
 
 
 def _window(dataset: Dataset) -> tuple[float, float] | None:
     """Give the first window (low, high) HU of a header, or None."""
-    centre, width = dataset.get("WindowCenter"), dataset.get("WindowWidth")
-    centres, widths = np.atleast_1d(np.array(centre, object)), np.atleast_1d(np.array(width, object))
-    size = _positive(widths[0]) if widths.size else None
-    if size is None or not centres.size or centres[0] is None:
+    centre, width = _number(dataset.get("WindowCenter")), _number(dataset.get("WindowWidth"))
+    if centre is None or width is None or width <= 0:
         return None
-    return float(centres[0]) - size / 2, float(centres[0]) + size / 2
+    return centre - width / 2, centre + width / 2

@@ -27,7 +27,7 @@ SUFFIXES: dict[str, Kind] = {
 MOST_LABELS = 256
 # What a voxel without a value becomes.
 AIR_HU = -1024
-_DAMAGED = (EOFError, HeaderDataError, ImageFileError, OSError, ValueError, zlib.error)
+_DAMAGED = (EOFError, HeaderDataError, ImageFileError, MemoryError, OSError, ValueError, zlib.error)
 
 
 def image_kind(file: Path) -> Kind | None:

@@ -141,6 +141,12 @@ def test_8_bit_slices_are_refused(root):
         read_scan(folder)
 
 
+def test_numbered_previews_beside_dicom_files_do_not_hide_them(write_series, tmp_path):
+    write_series()
+    cv2.imwrite(str(tmp_path / "001.png"), np.zeros((4, 6), np.uint8))
+    assert [(entry.kind, entry.slices) for entry in find_scans(tmp_path)] == [("dicom", 5)]
+
+
 def test_a_folder_of_key_slices_is_refused_for_that_reason(tmp_path):
     cv2.imwrite(str(tmp_path / "000001_01_01_109.png"), np.zeros((4, 6), np.uint8))
     with pytest.raises(ScanError, match="8-bit illustrations"):

@@ -157,8 +157,11 @@ def test_padding_below_air_stays_as_it_is(write_series, tmp_path):
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless], ids=["RLE", "JPEG 2000", "JPEG-LS"])
-def test_compressed_slices_are_read_exactly(tmp_path, syntax):
-    pixels = pixels_of(3, (32, 32))
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16])
+def test_compressed_slices_are_read_exactly(tmp_path, syntax, dtype):
+    pixels = pixels_of(3, (32, 32)).astype(dtype)
+    if dtype == np.int16:
+        pixels -= 2000
     for i, image in enumerate(pixels):
         dataset = ct_dataset(image, (0, 0, i))
         dataset.compress(syntax, generate_instance_uid=False)
@@ -170,6 +173,27 @@ def test_the_spacing_comes_from_positions_and_not_from_the_thickness(write_serie
     write_series(SliceThickness=3.0)
     volume = read_scan(tmp_path)
     assert (volume.spacing[0], volume.thickness) == (2.0, 3.0)
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless], ids=["RLE", "JPEG 2000", "JPEG-LS"])
+def test_compressed_slices_cut_short_are_refused(tmp_path, syntax):
+    dataset = ct_dataset(pixels_of(1, (32, 32))[0], (0, 0, 0))
+    dataset.compress(syntax, generate_instance_uid=False)
+    data = save(dataset, tmp_path / "a.dcm").read_bytes()
+    for missing in (20, 60, 100):
+        (tmp_path / "a.dcm").write_bytes(data[:-missing])
+        with pytest.raises(ScanError, match="a.dcm"):
+            read_scan(tmp_path)
+
+
+def test_a_series_description_in_other_letters_is_read(write_series, tmp_path):
+    write_series(SpecificCharacterSet="ISO_IR 192", SeriesDescription="Thorax nativ für Lunge 胸部")
+    assert find_scans(tmp_path)[0].name == "Thorax nativ für Lunge 胸部"
+
+
+def test_a_damaged_window_is_no_reason_to_refuse_a_scan(write_series, tmp_path):
+    write_series(WindowCenter=40, WindowWidth=0)
+    assert read_scan(tmp_path).window is None
 
 
 def test_the_window_is_that_of_the_header(write_series, tmp_path):
