@@ -17,6 +17,7 @@ import io
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from napari_uld.ct.dl_info import DlInfo, DlInfoRow, parse_dl_info
@@ -197,6 +198,10 @@ def _lesion(path: Path, row: DlInfoRow, scan_id: str) -> Annotation:
         state = State(row.fields.get("State") or State.ACCEPTED)
     with _column(path, row, "Score", "a finite number"):
         score = _score(row.fields.get("Score", ""))
+    time = row.fields.get("Review_time", "")
+    with _column(path, row, "Review_time", "an ISO 8601 time"):
+        if time:
+            datetime.fromisoformat(time)
     points = row.numbers["Measurement_coordinates"]
     return Annotation(
         id=row.fields.get("Lesion_id") or new_id(scan_id, row.key_slice, box),
@@ -211,7 +216,7 @@ def _lesion(path: Path, row: DlInfoRow, scan_id: str) -> Annotation:
         parent_id=row.fields.get("Parent_id") or None,
         score=score,
         reviewer=row.fields.get("Reviewer", ""),
-        time=row.fields.get("Review_time", ""),
+        time=time,
     )
 
 

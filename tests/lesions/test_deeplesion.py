@@ -196,7 +196,8 @@ def test_a_value_that_cannot_be_is_refused_by_line_and_column(tmp_path: Path, ol
 
 
 @pytest.mark.parametrize(
-    ("column", "value"), [("Source", "oracle"), ("State", "maybe"), ("Score", "high"), ("Score", "nan")]
+    ("column", "value"),
+    [("Source", "oracle"), ("State", "maybe"), ("Score", "high"), ("Score", "nan"), ("Review_time", "noon")],
 )
 def test_damaged_provenance_is_refused_by_column(tmp_path: Path, column: str, value: str) -> None:
     path = tmp_path / "DL_info.csv"
