@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -64,7 +65,10 @@ def generate_phantoms(out: Path, patients: int, seed: int, *, phases: int = 1) -
     yield Progress(done, patients, "phantoms")
     if missing:
         yield from _in_parallel(out, missing, seed, phases, done, patients)
-    rows = [row for p in range(1, patients + 1) for e in range(phases) for row in _rows(_truth_path(out, p, e))]
+    rows: list[str] = []
+    for patient in range(1, patients + 1):
+        rows += [row for phase in range(phases) for row in _rows(_truth_path(out, patient, phase))]
+        yield Progress(patient, patients, "table")
     _replace(out / TABLE, "\n".join([COLUMNS, *rows]) + "\n")
     return out
 
@@ -84,6 +88,11 @@ def _in_parallel(out: Path, missing: list[int], seed: int, phases: int, done: in
                 future.result()
             done += len(finished)
             yield Progress(done, total, "phantoms")
+    except BrokenProcessPool as error:
+        raise DataError(
+            f"A process that was making phantoms for {out} died, perhaps for want of memory; "
+            "run it again, what is complete is kept"
+        ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
