@@ -88,6 +88,11 @@ class DetectionWorker:
         if self._cancel is not None:
             self._cancel.set()
 
+    @property
+    def pid(self) -> int | None:
+        """The process's number, None while it is not running."""
+        return self._process.pid if self._process is not None else None
+
     def close(self) -> None:
         """End the process."""
         if self._connection is not None and self._process is not None and self._process.is_alive():

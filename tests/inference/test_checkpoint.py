@@ -1,0 +1,89 @@
+"""Checkpoints describe themselves and are refused when damaged."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from napari_uld.errors import CheckpointError, DeviceError
+from napari_uld.inference.catalogue import find_checkpoint, read_info
+from napari_uld.inference.checkpoint import initialise, load_checkpoint, pick_device
+
+
+def test_a_checkpoint_gives_back_its_recipe_its_evaluation_and_its_weights(checkpoint: Path) -> None:
+    info = read_info(checkpoint)
+    assert info.name == "faster_rcnn_bmc"
+    assert info.evaluation == {"average": 0.5}
+    loaded = load_checkpoint(checkpoint, "cpu")
+    stored = load_file(checkpoint)
+    assert not loaded.model.training
+    for name, value in loaded.model.state_dict().items():
+        assert torch.equal(value, stored[name].to(value.dtype)), name
+    assert {t.dtype for t in stored.values() if t.is_floating_point()} == {torch.float16}
+
+
+@pytest.mark.parametrize("keep", [0, 7, 4000, -100])
+def test_a_truncated_checkpoint_is_refused(checkpoint: Path, tmp_path: Path, keep: int) -> None:
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(checkpoint.read_bytes()[:keep])
+    with pytest.raises(CheckpointError, match="broken"):
+        load_checkpoint(broken, "cpu")
+
+
+def test_a_file_of_another_program_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(CheckpointError, match="no checkpoint written by"):
+        read_info(path)
+
+
+def test_a_pickle_is_refused_without_being_opened(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    torch.save({"a": torch.zeros(1)}, path)
+    with pytest.raises(CheckpointError):
+        load_checkpoint(path, "cpu")
+
+
+def test_a_newer_version_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    path = tmp_path / "new.safetensors"
+    data = checkpoint.read_bytes().replace(b'"version":"1"', b'"version":"9"')
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match="version 9"):
+        read_info(path)
+
+
+def test_weights_that_do_not_fit_the_recipe_are_refused(checkpoint: Path, tmp_path: Path) -> None:
+    path = tmp_path / "misfit.safetensors"
+    data = checkpoint.read_bytes()
+    changed = data.replace(b'\\"rpn_channels\\": 64', b'\\"rpn_channels\\": 63')
+    assert changed != data
+    path.write_bytes(changed)
+    with pytest.raises(CheckpointError, match="do not fit"):
+        load_checkpoint(path, "cpu")
+
+
+def test_an_unknown_name_is_refused_with_the_names_there_are() -> None:
+    with pytest.raises(CheckpointError, match="bundled"):
+        find_checkpoint("no_such_checkpoint")
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    assert pick_device("cpu").type == "cpu"
+    with pytest.raises(DeviceError, match="abacus"):
+        pick_device("abacus")
+
+
+def test_init_takes_over_what_fits_and_lists_what_does_not(checkpoint: Path) -> None:
+    from napari_uld.detectors.build import build_detector
+    from napari_uld.training.recipe import load_recipe
+
+    recipe = load_recipe("faster_rcnn", small=True)
+    spec = recipe.detector.model_copy(update={"width": 0.125, "rpn_channels": 32})
+    model = build_detector(spec, recipe.supervision, recipe.input)
+    missing = initialise(model, checkpoint)
+    assert {name.split(".")[0] for name in missing} == {"proposals"}
+    offered = load_file(checkpoint)
+    assert torch.equal(
+        model.state_dict()["regions.box_predictor.logits.bias"], offered["regions.box_predictor.logits.bias"].float()
+    )

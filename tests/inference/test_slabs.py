@@ -1,0 +1,100 @@
+"""From native slices to a network's input and back."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_uld.detectors.spec import InputSpec
+from napari_uld.inference.slabs import Slab, body_box, extract_slab, normalize
+
+WHOLE = InputSpec(crop_to_body=False, spacing_mm=1.0)
+
+
+def ramp(depth: int) -> np.ndarray:
+    """Slice z holds the value 100 z everywhere."""
+    return np.broadcast_to(np.arange(depth, dtype=np.int16)[:, None, None] * 100, (depth, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("dz", "expected"),
+    [
+        (1.0, [300, 500, 700]),  # 2 mm is two slices
+        (2.0, [400, 500, 600]),
+        (5.0, [460, 500, 540]),  # 2 mm is .4 of a slice
+        (0.8, [250, 500, 750]),  # 2.5 slices: halfway between two
+    ],
+)
+def test_neighbours_are_interpolated_at_two_millimetres(dz: float, expected: list[float]) -> None:
+    slab = extract_slab(ramp(11), (dz, 1.0, 1.0), 5, WHOLE)
+    assert slab.hu[:, 0, 0] == pytest.approx(expected)
+
+
+def test_each_neighbour_has_its_own_weights_where_the_step_is_no_integer() -> None:
+    spec = WHOLE.model_copy(update={"slices": 5})
+    slab = extract_slab(ramp(11), (1.5, 1.0, 1.0), 5, spec)
+    # Steps of 4/3 of a slice: the second neighbour lies 8/3 slices off, not twice the first one's share.
+    assert slab.hu[:, 0, 0] == pytest.approx([500 + 100 * k * 4 / 3 for k in (-2, -1, 0, 1, 2)], abs=1e-3)
+
+
+def test_a_missing_neighbour_is_replaced_by_the_nearest_slice() -> None:
+    assert extract_slab(ramp(3), (2.0, 1.0, 1.0), 0, WHOLE).hu[:, 0, 0] == pytest.approx([0, 0, 100])
+    assert extract_slab(ramp(1), (5.0, 1.0, 1.0), 0, WHOLE).hu[:, 0, 0] == pytest.approx([0, 0, 0])
+
+
+def test_the_image_is_resampled_to_the_spacing_asked_for() -> None:
+    hu = np.zeros((1, 100, 200), np.int16)
+    slab = extract_slab(hu, (5.0, 0.5, 0.5), 0, InputSpec(crop_to_body=False, spacing_mm=0.8))
+    assert slab.hu.shape == (3, 62, 125)
+    assert slab.scale == pytest.approx((125 / 200, 62 / 100))
+
+
+def test_a_long_side_beyond_the_limit_shrinks_both_axes_alike() -> None:
+    hu = np.zeros((1, 256, 512), np.int16)
+    slab = extract_slab(hu, (5.0, 1.0, 1.0), 0, InputSpec(crop_to_body=False, spacing_mm=0.8, long_side=256))
+    assert slab.hu.shape[1:] == (128, 256)
+
+
+@given(
+    box=st.tuples(*[st.floats(0, 400)] * 2, *[st.floats(1, 100)] * 2),
+    offset=st.tuples(st.integers(0, 100), st.integers(0, 100)),
+    scale=st.tuples(st.floats(0.2, 3), st.floats(0.2, 3)),
+)
+def test_boxes_go_to_the_network_and_back_unchanged(
+    box: tuple[float, ...], offset: tuple[int, int], scale: tuple[float, float]
+) -> None:
+    x, y, w, h = box
+    native = np.array([[x, y, x + w, y + h]])
+    slab = Slab(np.zeros((1, 1, 1), np.float32), offset, scale)
+    assert slab.to_native(slab.to_network(native)) == pytest.approx(native, abs=1e-6)
+
+
+def test_a_bright_square_lies_inside_its_box_after_resizing() -> None:
+    hu = np.full((1, 120, 120), -1000, np.int16)
+    hu[0, 40:60, 70:90] = 1000
+    slab = extract_slab(hu, (5.0, 0.8, 0.8), 0, InputSpec(crop_to_body=False, spacing_mm=1.6))
+    ((x1, y1, x2, y2),) = slab.to_network(np.array([[69.5, 39.5, 89.5, 59.5]]))
+    assert (x1, y1, x2, y2) == pytest.approx((35, 20, 45, 30))
+    assert (slab.hu[1, 20:30, 35:45] == 1000).all()
+    assert (slab.hu[1] == 1000).sum() == 100
+
+
+def test_the_crop_keeps_the_body_and_leaves_the_table() -> None:
+    hu = np.full((200, 200), -1000, np.int16)
+    yy, xx = np.mgrid[:200, :200]
+    hu[(yy - 80) ** 2 / 50**2 + (xx - 100) ** 2 / 70**2 < 1] = 40
+    hu[150:153, 10:190] = 200
+    top, bottom, left, right = body_box(hu, (1.0, 1.0))
+    assert top == pytest.approx(80 - 50 - 8, abs=4)
+    assert bottom == pytest.approx(80 + 50 + 8, abs=4)
+    assert left == pytest.approx(30 - 8, abs=4)
+    assert right == pytest.approx(170 + 8, abs=4)
+
+
+def test_air_alone_is_not_cropped() -> None:
+    assert body_box(np.full((50, 60), -1000, np.int16), (1.0, 1.0)) == (0, 50, 0, 60)
+
+
+def test_normalising_clips_to_the_window_and_subtracts_the_mean() -> None:
+    values = normalize(np.array([-3024.0, -1024, 3071, 9000], np.float32), InputSpec())
+    assert values == pytest.approx([-50, -50, 205, 205])

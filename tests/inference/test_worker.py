@@ -1,0 +1,81 @@
+"""Detection in a process of its own: results, errors, cancel, crash."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_uld.ct.volume import CTVolume
+from napari_uld.errors import CancelledError, CheckpointError, WorkerError
+from napari_uld.inference.checkpoint import load_checkpoint
+from napari_uld.inference.detect import detect
+from napari_uld.inference.worker import DetectionWorker
+from napari_uld.progress import finish
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[DetectionWorker]:
+    worker = DetectionWorker()
+    yield worker
+    worker.close()
+
+
+def test_the_worker_finds_what_the_same_detector_finds_here(
+    worker: DetectionWorker, checkpoint: Path, volume: CTVolume
+) -> None:
+    there = finish(worker.detect(volume, checkpoint, "cpu"))
+    here = finish(detect(volume, load_checkpoint(checkpoint, "cpu")))
+    assert there.scan_id == volume.scan_id
+    assert np.allclose(there.boxes, here.boxes, atol=1e-3)
+    assert np.array_equal(there.key_slices, here.key_slices)
+
+
+def test_an_error_over_there_is_the_same_typed_error_here_and_the_process_lives_on(
+    worker: DetectionWorker, checkpoint: Path, volume: CTVolume, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.safetensors"
+    bad.write_bytes(b"nothing")
+    with pytest.raises(CheckpointError, match="bad"):
+        finish(worker.detect(volume, bad, "cpu"))
+    assert finish(worker.detect(volume, checkpoint, "cpu")).scan_id == volume.scan_id
+
+
+def test_cancel_ends_a_run_within_a_second_and_the_next_run_works(
+    worker: DetectionWorker, checkpoint: Path, volume: CTVolume
+) -> None:
+    long = CTVolume(np.tile(volume.hu, (200, 1, 1)), volume.spacing, Path("long"), "long", np.arange(1200))
+    run = worker.detect(long, checkpoint, "cpu")
+    while next(run).done < 1:
+        pass
+    worker.cancel()
+    started = time.monotonic()
+    with pytest.raises(CancelledError):
+        finish(run)
+    assert time.monotonic() - started < 1.5
+    assert finish(worker.detect(volume, checkpoint, "cpu")).scan_id == volume.scan_id
+
+
+def test_a_killed_process_is_a_message_and_the_next_run_works(
+    worker: DetectionWorker, checkpoint: Path, volume: CTVolume
+) -> None:
+    long = CTVolume(np.tile(volume.hu, (200, 1, 1)), volume.spacing, Path("long"), "long", np.arange(1200))
+    run = worker.detect(long, checkpoint, "cpu")
+    while next(run).done < 1:
+        pass
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGKILL)
+    with pytest.raises(WorkerError, match="ended unexpectedly"):
+        finish(run)
+    assert finish(worker.detect(volume, checkpoint, "cpu")).scan_id == volume.scan_id
+
+
+def test_two_runs_at_once_are_refused(worker: DetectionWorker, checkpoint: Path, volume: CTVolume) -> None:
+    first = worker.detect(volume, checkpoint, "cpu")
+    next(first)
+    with pytest.raises(WorkerError, match="running already"):
+        next(worker.detect(volume, checkpoint, "cpu"))
+    assert finish(first).scan_id == volume.scan_id
