@@ -11,9 +11,9 @@ from napari_uld.viewer.case import Case, Mark, Row
 from napari_uld.viewer.layers import Part
 from napari_uld.viewer.panels.detect import DetectPanel
 from napari_uld.viewer.panels.lesion_table import HEADERS, cells
-from napari_uld.viewer.panels.review import ReviewPanel
 from napari_uld.viewer.samples import phantom_path
 from napari_uld.viewer.session import Session, session_of
+from napari_uld.viewer.settings import PLUGIN
 
 SIZE = (1600, 1000)
 # A detector that takes longer than this on one small study will not come back.
@@ -68,10 +68,10 @@ def run_demo(screenshot: Path | None = None, study: Path | None = None) -> list[
 
 
 def _panels(viewer: napari.Viewer) -> DetectPanel:
-    """Dock the three panels, the review on top."""
-    detect = DetectPanel(viewer)
-    review = viewer.window.add_dock_widget(ReviewPanel(viewer), name="Review", area="right")
-    viewer.window.add_dock_widget(detect, name="Detect", area="right", tabify=True)
+    """Dock the other panels behind the review, which opens with the scan; give the one that detects."""
+    review, _ = viewer.window.add_plugin_dock_widget(PLUGIN, "Review")
+    viewer.window.add_plugin_dock_widget(PLUGIN, "Masks", tabify=True)
+    _, detect = viewer.window.add_plugin_dock_widget(PLUGIN, "Detect", tabify=True)
     _settle(SETTLE)
     review.raise_()
     return detect

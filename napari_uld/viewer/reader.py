@@ -5,6 +5,7 @@ from pathlib import Path
 
 from napari import current_viewer
 from napari.utils.notifications import show_info, show_warning
+from qtpy.QtCore import QTimer
 
 from napari_uld.ct import find_scans, read_scan
 from napari_uld.errors import AnnotationError, ScanError
@@ -15,7 +16,9 @@ from napari_uld.viewer.case_files import open_annotations, open_case
 from napari_uld.viewer.dialogs import ask_unsaved, choose_scan
 from napari_uld.viewer.layers import LayerTuple, case_layers
 from napari_uld.viewer.session import Session, session_of
+from napari_uld.viewer.settings import PLUGIN
 
+REVIEW = "Review"
 FINDINGS_SUFFIX = ".findings.json"
 # What a reader gives napari to say "done, there is no layer to add".
 NOTHING: list[LayerTuple] = [(None,)]  # type: ignore[list-item]
@@ -57,6 +60,10 @@ def read_volume(path: Paths) -> list[LayerTuple]:
     case, notes = open_case(read_scan(chosen, name))
     for note in notes:
         show_warning(f"{case.volume.name}: {note}")
+    if session is not None:
+        show_review()
+        # Once napari has added the layers.
+        QTimer.singleShot(0, session.arrange)
     return case_layers(case)
 
 
@@ -97,6 +104,13 @@ def read_detections(path: Paths) -> list[LayerTuple]:
     except AnnotationError as error:
         raise AnnotationError(f"{chosen}: {error}") from error
     return NOTHING
+
+
+def show_review() -> None:
+    """Dock the Review panel in the window, unless it is there already."""
+    viewer = current_viewer()
+    if viewer is not None and not any(name.startswith(REVIEW) for name in viewer.window.dock_widgets):
+        viewer.window.add_plugin_dock_widget(PLUGIN, REVIEW)
 
 
 def _first(path: Paths) -> Path:

@@ -12,25 +12,19 @@ from napari.components import ViewerModel
 from napari.layers import Image, Layer, Shapes
 from napari.utils.notifications import show_error, show_info, show_warning
 from psygnal import Signal
-from scipy import ndimage
 
 from napari_uld.ct.windows import WINDOWS
 from napari_uld.errors import AnnotationFileError, UldError
 from napari_uld.lesions.annotations import Edit, State
-from napari_uld.lesions.recist import Recist
 from napari_uld.lesions.review_log import append_log, log_path
 from napari_uld.masks import MaskKind, MaskParameters
+from napari_uld.viewer.canvas import fit_body, show_caption
 from napari_uld.viewer.case import Case, Row
 from napari_uld.viewer.case_files import save_case
+from napari_uld.viewer.editing import take_over
 from napari_uld.viewer.keys import bind
-from napari_uld.viewer.layers import Part, box_of, case_of, draw, drawn_of, part_of
+from napari_uld.viewer.layers import Part, case_of, draw, drawn_of, part_of
 from napari_uld.viewer.mask_layer import MaskPainter
-
-CAPTION_SIZE = 12
-# Below it, in HU, is the air about the body.
-AIR = -500
-# How much of the canvas the body fills.
-BODY_FILLS = 0.95
 
 
 class Answer(StrEnum):
@@ -64,6 +58,8 @@ class Session:
         self.ask_path: Callable[[Case], Path | None] = lambda case: None
         self._busy = False
         self._log_works = True
+        self._fitted: float | None = None
+        viewer.canvas.events.size.connect(self._canvas_resized)
         viewer.layers.events.inserted.connect(self._inserted)
         viewer.layers.events.removed.connect(self._removed)
         viewer.dims.events.point.connect(self._moved)
@@ -166,20 +162,25 @@ class Session:
         show_info(f"Saved {len(self.case.annotations)} lesions in {written}")
         return True
 
+    def arrange(self) -> None:
+        """Show a newly opened case: its first lesion, zoomed to the body, the window's sliders at hand."""
+        if self.case is None:
+            return
+        natives = set(self.case.volume.slice_numbers.tolist())
+        self.viewer.layers.selection.active = self.layer(Part.CT)
+        self.jump(next((row for row in self.case.rows if row.native in natives), None))
+        self.fit_body()
+
     def fit_body(self) -> None:
         """Zoom to the body on the slice that is shown, leaving the air and the table out."""
-        ct, canvas = self.layer(Part.CT), self.viewer.canvas.size
-        if self.case is None or ct is None:
-            return
-        parts, count = ndimage.label(self.case.volume.hu[self.z] > AIR)
-        if not count:
-            return
-        body = int(np.argmax(np.bincount(parts.ravel())[1:])) + 1
-        rows, columns = ndimage.find_objects(parts == body)[0]
-        low = np.array([rows.start, columns.start]) * ct.scale[1:] + ct.translate[1:]
-        high = np.array([rows.stop, columns.stop]) * ct.scale[1:] + ct.translate[1:]
-        self.viewer.scene.camera.center = (0.0, *(low + high) / 2)
-        self.viewer.scene.camera.zoom = BODY_FILLS * float(np.min(np.array(canvas) / (high - low)))
+        ct = self.layer(Part.CT)
+        if self.case is not None and ct is not None:
+            self._fitted = fit_body(self.viewer, ct, self.case.volume.hu[self.z])
+
+    def _canvas_resized(self) -> None:
+        """Panels that are docked take room: fit again, unless the person zoomed meanwhile."""
+        if self._fitted is not None and np.isclose(self.viewer.scene.camera.zoom, self._fitted):
+            self.fit_body()
 
     def edit_box(self) -> None:
         """Make the box of the lesion at hand ready to be dragged."""
@@ -297,18 +298,7 @@ class Session:
 
     def _show_caption(self) -> None:
         """Write on the canvas what a reader of CT looks for first: which slice, which window."""
-        overlay, window = self.viewer.text_overlay, self.window
-        overlay.visible = self.case is not None
-        if self.case is not None and window is not None:
-            volume, z = self.case.volume, self.z
-            low, high = window
-            overlay.text = (
-                f"{volume.name}\nslice {volume.native_slice(z)}   ({volume.shape[0] - z} of {volume.shape[0]})\n"
-                f"window {low:.0f} to {high:.0f} HU"
-            )
-            overlay.font_size = CAPTION_SIZE
-            overlay.position = "top_left"
-            overlay.color = "#E0E0E0"
+        show_caption(self.viewer, self.case, self.z, self.window)
         self.view_changed.emit()
 
     # -- the case changed: redraw --
@@ -335,47 +325,10 @@ class Session:
             return
         try:
             with self._while_busy():
-                self._take_over(layer, action, tuple(event.data_indices))
+                take_over(self.case, layer, action, tuple(event.data_indices))
         except UldError as error:
             show_info(str(error))
         self._redraw()
-
-    def _take_over(self, layer: Shapes, action: str, indices: tuple[int, ...]) -> None:
-        part = layer.metadata["part"]
-        keys = list(layer.features["key"])
-        if action == "removed":
-            known = {d.key for d in drawn_of(self._open_case, part)}
-            for key in known - set(keys) if part is not Part.RECIST else ():
-                self._open_case.remove(key)
-        elif action == "added" and part is Part.LESIONS and keys and not keys[-1]:
-            corners = layer.data[-1]
-            self._open_case.add(round(float(corners[0, 0])), box_of(corners))
-        elif action == "changed" and part is Part.RECIST:
-            for key in {keys[i] for i in indices if keys[i]}:
-                self._measured(key, [layer.data[i] for i, at in enumerate(keys) if at == key])
-        elif action == "changed":
-            for i in indices:
-                self._moved_box(keys[i], layer.data[i])
-
-    @property
-    def _open_case(self) -> Case:
-        if self.case is None:
-            raise UldError("No scan is open")
-        return self.case
-
-    def _measured(self, key: str, lines: list) -> None:
-        (p1, p2), (p3, p4) = ([(x, y) for _, y, x in line] for line in lines[:2])
-        self._open_case.measure(key, Recist.from_points([*p1, *p2, *p3, *p4]))
-
-    def _moved_box(self, key: str, corners: Any) -> None:
-        row = self._open_case.row(key)
-        if row is None:
-            return
-        native = self._open_case.volume.native_slice(round(float(corners[0, 0])))
-        if native != row.native:
-            show_info(f"A lesion's box is edited on its key slice, here slice {row.native}.")
-        else:
-            self._open_case.move_box(key, box_of(corners))
 
     @contextmanager
     def _while_busy(self):  # noqa: ANN202

@@ -19,6 +19,8 @@ TIPS = (
     "Who marked it first",
 )
 _RIGHT = (0, 2, 4)
+# Annotation files say "mined"; here it is plain who did it.
+_SOURCES = {"mined": "detector"}
 
 
 class LesionTable(QAbstractTableModel):
@@ -80,7 +82,7 @@ def cells(row: Row) -> tuple[str, ...]:
         "" if row.score is None else f"{row.score:.2f}",
         "" if row.lesion_type is LesionType.UNKNOWN else row.lesion_type.name.lower().replace("_", " "),
         f"{'' if row.recist else '≈ '}{row.diameter:.0f}",
-        row.source,
+        _SOURCES.get(row.source, row.source),
     )
 
 

@@ -28,7 +28,7 @@ from napari_uld.lesions.annotations import State
 from napari_uld.viewer.case import Case
 from napari_uld.viewer.dialogs import ask_save_path, ask_unsaved
 from napari_uld.viewer.keys import KEYS, key_of
-from napari_uld.viewer.panels.lesion_table import LesionTable
+from napari_uld.viewer.panels.lesion_table import HEADERS, LesionTable
 from napari_uld.viewer.session import session_of
 
 
@@ -77,13 +77,12 @@ class ReviewPanel(QWidget):
         self.table.sortByColumn(-1, Qt.SortOrder.AscendingOrder)
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.table.setAlternatingRowColors(True)
         self.table.verticalHeader().hide()
         self.table.verticalHeader().setDefaultSectionSize(24)
         header = self.table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setStretchLastSection(True)
-        self.table.setMinimumWidth(360)
+        header.setSectionResizeMode(HEADERS.index("Type"), QHeaderView.ResizeMode.Stretch)
+        self.table.setMinimumWidth(400)
         self.table.selectionModel().currentRowChanged.connect(self._picked)
         self.sorted.layoutChanged.connect(self._order)
         return self.table

@@ -1,0 +1,74 @@
+"""What a person does to the shapes of a case, taken over as edits of its annotations."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from napari.layers import Shapes
+from napari.utils.notifications import show_info
+
+from napari_uld.lesions.recist import Recist
+from napari_uld.viewer.case import Case
+from napari_uld.viewer.layers import Part, box_of, drawn_of
+
+
+def take_over(case: Case, layer: Shapes, action: str, indices: Sequence[int]) -> None:
+    """Make edits of what was drawn, dragged or deleted.
+
+    Parameters
+    ----------
+    case
+        The open scan.
+    layer
+        The layer that was changed.
+    action
+        "added", "changed" or "removed": what napari says happened.
+    indices
+        The shapes it happened to.
+
+    Raises
+    ------
+    AnnotationError, BoxError, RecistError
+        If the edit is impossible.
+    """
+    part = layer.metadata["part"]
+    keys = list(layer.features["key"])
+    if action == "removed" and part is not Part.RECIST:
+        left = {key: keys.count(key) for key in keys}
+        before = [drawn.key for drawn in drawn_of(case, part)]
+        for key in dict.fromkeys(before):
+            if before.count(key) > left.get(key, 0):
+                case.remove(key)
+    elif action == "added" and part is Part.LESIONS and keys and not keys[-1]:
+        corners = layer.data[-1]
+        case.select(case.add(_z(corners), box_of(corners)).id)
+    elif action == "added" and keys and not keys[-1]:
+        show_info("Draw a new lesion as a rectangle in the Lesions layer.")
+    elif action == "changed" and part is Part.RECIST:
+        for key in dict.fromkeys(keys[i] for i in indices if keys[i]):
+            _measured(case, key, [layer.data[i] for i, at in enumerate(keys) if at == key])
+    elif action == "changed":
+        for i in indices:
+            _moved_box(case, keys[i], layer.data[i])
+
+
+def _measured(case: Case, key: str, lines: Sequence[np.ndarray]) -> None:
+    recist = Recist.from_points([[(x, y) for _, y, x in line] for line in lines])
+    row = case.row(key)
+    if row is not None and (row.recist is None or not np.allclose(recist.points, row.recist.points)):
+        case.measure(key, recist)
+
+
+def _moved_box(case: Case, key: str, corners: np.ndarray) -> None:
+    row = case.row(key)
+    if row is None:
+        return
+    native = case.volume.native_slice(_z(corners))
+    box = box_of(corners)
+    if native == row.native and not np.allclose(box, row.box):
+        case.move_box(key, box)
+    elif native != row.native and not np.allclose(box, row.boxes.get(native, box)):
+        show_info(f"A lesion's box is edited on its key slice, here slice {row.native}.")
+
+
+def _z(corners: np.ndarray) -> int:
+    return round(float(corners[0, 0]))

@@ -1,0 +1,119 @@
+import os
+
+# Preferences of the person who runs the tests are neither read nor written.
+os.environ["NAPARI_CONFIG"] = ""
+
+import shutil
+from collections.abc import Generator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_uld.ct.volume import CTVolume
+from napari_uld.errors import CancelledError
+from napari_uld.lesions.annotations import Annotation, Annotations, LesionType, new_id
+from napari_uld.lesions.findings import Findings
+from napari_uld.lesions.recist import Recist
+from napari_uld.progress import Progress
+from napari_uld.viewer.case import Case
+
+DATA = Path(__file__).parents[2].parent / "shared" / "data"
+RECIST = Recist(((20.0, 30.0), (40.0, 30.0)), ((30.0, 24.0), (30.0, 36.0)))
+
+
+@pytest.fixture
+def deeplesion(tmp_path: Path) -> Path:
+    """A copy of the real series 000001_03_01, so that nothing is written beside the original."""
+    source = DATA / "deeplesion"
+    if not source.is_dir():
+        pytest.skip(f"the real data is not at {DATA}")
+    (tmp_path / "Images_png").mkdir()
+    shutil.copy(source / "DL_info.csv", tmp_path)
+    shutil.copytree(source / "Images_png" / "000001_03_01", tmp_path / "Images_png" / "000001_03_01")
+    return tmp_path
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> CTVolume:
+    """Ten slices 5 mm apart, numbered 19 (feet) to 10 (head); a body of water in air."""
+    hu = np.full((10, 96, 96), -1000, np.int16)
+    hu[:, 8:88, 8:88] = 0
+    hu[4, 24:37, 20:41] = 80
+    return CTVolume(
+        hu=hu,
+        spacing=(5.0, 0.5, 0.5),
+        source=tmp_path / "study.nii.gz",
+        name="study",
+        slice_numbers=np.arange(19, 9, -1),
+        origin=(-24.0, -20.0, 100.0),
+        series_uid="1.2.3",
+        window=(-100.0, 200.0),
+    )
+
+
+@pytest.fixture
+def expert() -> Annotation:
+    box = RECIST.box()
+    return Annotation(
+        id=new_id("1.2.3", 15, box),
+        scan_id="1.2.3",
+        key_slice=15,
+        box=box,
+        recist=RECIST,
+        lesion_type=LesionType.LIVER,
+    )
+
+
+@pytest.fixture
+def findings() -> Findings:
+    """Four on the expert's slice and elsewhere, the second traced over three slices, the last a mined negative."""
+    return Findings.from_rows(
+        scan_id="1.2.3",
+        scan_name="study",
+        method="fake",
+        checkpoint="f00",
+        boxes=[[14, 18, 46, 42], [60, 60, 80, 80], [50, 20, 70, 34], [10, 60, 30, 80]],
+        scores=[0.9, 0.7, 0.3, 0.8],
+        key_slices=[15, 12, 15, 11],
+        negative=[False, False, False, True],
+        slice_boxes=(
+            {15: (14.0, 18.0, 46.0, 42.0)},
+            {11: (61.0, 61.0, 79.0, 79.0), 12: (60.0, 60.0, 80.0, 80.0), 13: (62.0, 62.0, 78.0, 78.0)},
+            {15: (50.0, 20.0, 70.0, 34.0)},
+            {11: (10.0, 60.0, 30.0, 80.0)},
+        ),
+    )
+
+
+@pytest.fixture
+def case(volume: CTVolume, expert: Annotation, tmp_path: Path) -> Case:
+    return Case(volume, Annotations("1.2.3", [expert]), tmp_path / "study.lesions.json", reviewer="reader")
+
+
+class FakeDetector:
+    """Stands in for the detector's process: gives findings, fails, or waits to be cancelled."""
+
+    def __init__(self, findings: Findings | None = None, error: Exception | None = None, waits: bool = False) -> None:
+        self.findings, self.error, self.waits = findings, error, waits
+        self.cancelled = False
+        self.calls: list[tuple[str, Path, str]] = []
+
+    def detect(self, volume: CTVolume, checkpoint: Path, device: str = "auto") -> Generator[Progress, None, Findings]:
+        self.calls.append((volume.name, checkpoint, device))
+        yield Progress(1, 2, "Looking")
+        while self.waits:
+            yield Progress(1, 2, "Looking")
+            if self.cancelled:
+                raise CancelledError("Cancelled")
+        if self.error is not None:
+            raise self.error
+        assert self.findings is not None
+        return replace(self.findings, scan_id=volume.scan_id, scan_name=volume.name)
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+    def close(self) -> None:
+        pass

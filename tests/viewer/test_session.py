@@ -1,0 +1,294 @@
+import napari.settings
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Image, Shapes
+
+from napari_uld.lesions.annotations import Annotation, Annotations, State
+from napari_uld.lesions.findings import Findings
+from napari_uld.lesions.review_log import log_path, read_log
+from napari_uld.masks import MaskKind, MaskParameters
+from napari_uld.viewer.case import Case, Mark
+from napari_uld.viewer.keys import KEYS
+from napari_uld.viewer.layers import COLOURS, Part, case_layers
+from napari_uld.viewer.session import Answer, Session, session_of
+
+
+def show(viewer: ViewerModel, case: Case) -> Session:
+    session = session_of(viewer)
+    for data, look, kind in case_layers(case):
+        getattr(viewer, f"add_{kind}")(data, **look)
+    return session
+
+
+@pytest.fixture
+def viewer() -> ViewerModel:
+    return ViewerModel()
+
+
+@pytest.fixture
+def session(viewer: ViewerModel, case: Case, findings: Findings) -> Session:
+    session = show(viewer, case)
+    case.set_findings(findings)
+    return session
+
+
+def shapes(session: Session, part: Part) -> Shapes:
+    layer = session.layer(part)
+    assert isinstance(layer, Shapes)
+    return layer
+
+
+def drag(layer: Shapes, index: int, by: tuple[float, float]) -> None:
+    """Move one shape by (y, x) voxels as a drag does: the layer says its data changed."""
+    moved = [corners + (np.array([0, *by]) if i == index else 0) for i, corners in enumerate(layer.data)]
+    layer.data = list(zip(moved, layer.shape_type, strict=True))
+
+
+def test_the_cross_lies_inside_its_box_in_world_millimetres(session: Session) -> None:
+    box, lines = shapes(session, Part.LESIONS), shapes(session, Part.RECIST)
+    corners = np.array([box.data_to_world(corner) for corner in box.data[0]])
+    ends = np.array([lines.data_to_world(end) for line in lines.data for end in line])
+    assert (ends >= corners.min(axis=0)).all()
+    assert (ends <= corners.max(axis=0)).all()
+    # Slice 15 is the fifth from the feet: 100 mm + 4 x 5 mm; the long diameter starts at x = 20, y = 30.
+    np.testing.assert_allclose(ends[0], [120.0, -20.0 + 30 * 0.5, -24.0 + 20 * 0.5])
+
+
+def test_every_layer_says_where_it_lies_in_millimetres(session: Session) -> None:
+    for layer in session.viewer.layers:
+        assert [str(unit) for unit in layer.units] == ["millimeter"] * 3
+        assert layer.axis_labels == ("z", "y", "x")
+        np.testing.assert_allclose(layer.scale, (5.0, 0.5, 0.5))
+        np.testing.assert_allclose(layer.translate, (100.0, -20.0, -24.0))
+
+
+def test_layers_are_named_and_ordered_from_the_scan_up(session: Session) -> None:
+    names = [layer.name for layer in session.viewer.layers]
+    assert names == ["CT study", "Mask", "RECIST", "Lesions", "Detections"]
+
+
+def test_a_traced_detection_is_one_rectangle_on_each_of_its_slices(session: Session) -> None:
+    layer = shapes(session, Part.DETECTIONS)
+    traced = [c[0, 0] for c, label in zip(layer.data, layer.features["label"], strict=True) if label == "0.70"]
+    assert sorted(traced) == [6, 7, 8]
+    assert all(np.ptp(corners[:, 0]) == 0 for corners in layer.data)
+
+
+def test_deciding_moves_the_box_to_the_lesions_in_its_new_colour_and_keeps_the_layers(session: Session) -> None:
+    before = [id(layer) for layer in session.viewer.layers]
+    session.jump(session.case.rows[0])
+    session.decide(State.REJECTED)
+    lesions = shapes(session, Part.LESIONS)
+    assert lesions.nshapes == 4
+    colours = list(lesions.features["colour"])
+    assert colours.count(COLOURS[Mark.REJECTED]) == 3
+    rejected = [c for c, colour in zip(lesions.edge_color, colours, strict=True) if colour == COLOURS[Mark.REJECTED]]
+    np.testing.assert_allclose(rejected[0][:3], [0xCC / 255, 0x79 / 255, 0xA7 / 255], atol=1e-6)
+    assert [id(layer) for layer in session.viewer.layers] == before
+
+
+def test_the_threshold_filters_the_detections_that_are_drawn(session: Session) -> None:
+    session.case.threshold = 0.8
+    assert list(shapes(session, Part.DETECTIONS).features["label"]) == ["0.90"]
+    session.case.threshold = 0.99
+    assert shapes(session, Part.DETECTIONS).nshapes == 0
+    session.case.threshold = 0.1
+    assert shapes(session, Part.DETECTIONS).nshapes == 5
+
+
+def test_jumping_shows_the_key_slice_and_the_caption_names_it(session: Session) -> None:
+    session.jump(session.case.rows[0])
+    assert session.z == 7
+    assert "slice 12 " in session.viewer.text_overlay.text
+    assert "window -100 to 200 HU" in session.viewer.text_overlay.text
+    session.set_window("lung")
+    assert "window -1350 to 150 HU" in session.viewer.text_overlay.text
+
+
+def test_dragging_a_box_is_an_edit_that_undo_takes_back(session: Session, expert: Annotation) -> None:
+    layer = shapes(session, Part.LESIONS)
+    drag(layer, 0, (2.0, -3.0))
+    x1, y1, x2, y2 = expert.box
+    assert session.case.annotations[expert.id].box == (x1 - 3, y1 + 2, x2 - 3, y2 + 2)
+    session.undo()
+    assert session.case.annotations[expert.id].box == expert.box
+    np.testing.assert_allclose(layer.data[0][:, 1].min(), y1)
+    session.redo()
+    np.testing.assert_allclose(layer.data[0][:, 1].min(), y1 + 2)
+
+
+def test_dragging_a_diameter_measures_the_lesion_anew(session: Session, expert: Annotation) -> None:
+    drag(shapes(session, Part.RECIST), 0, (0.0, 10.0))
+    lesion = session.case.annotations[expert.id]
+    assert lesion.recist.long == ((30.0, 30.0), (50.0, 30.0))
+    assert lesion.box == lesion.recist.box()
+    np.testing.assert_allclose(shapes(session, Part.LESIONS).data[0][:, 2].max(), 55.0)
+
+
+def test_dragging_a_detection_accepts_it_where_it_was_dragged_to(session: Session, findings: Findings) -> None:
+    layer = shapes(session, Part.DETECTIONS)
+    index = list(layer.features["label"]).index("0.90")
+    drag(layer, index, (1.0, 1.0))
+    row = session.case.row(findings.finding_id(0))
+    assert (row.mark, row.box) == (Mark.ACCEPTED, (15.0, 19.0, 47.0, 43.0))
+
+
+def test_a_box_dragged_off_its_key_slice_goes_back(session: Session) -> None:
+    layer = shapes(session, Part.DETECTIONS)
+    before = [corners.copy() for corners in layer.data]
+    index = next(i for i, corners in enumerate(layer.data) if corners[0, 0] == 6)
+    drag(layer, index, (5.0, 5.0))
+    np.testing.assert_allclose(layer.data, before)
+    assert not session.case.annotations.unsaved
+
+
+def test_a_rectangle_drawn_in_the_lesions_layer_is_a_new_lesion(session: Session) -> None:
+    layer = shapes(session, Part.LESIONS)
+    layer.add_rectangles(np.array([[2, 10, 20], [2, 10, 40], [2, 30, 40], [2, 30, 20]]))
+    assert session.case.current.native == 17
+    assert session.case.current.box == (20.0, 10.0, 40.0, 30.0)
+    assert session.case.current.key in list(layer.features["key"])
+
+
+def test_a_rectangle_drawn_in_another_layer_does_not_stay(session: Session) -> None:
+    layer = shapes(session, Part.DETECTIONS)
+    count = layer.nshapes
+    layer.add_rectangles(np.array([[2, 10, 20], [2, 10, 40], [2, 30, 40], [2, 30, 20]]))
+    assert layer.nshapes == count
+    assert len(session.case.annotations) == 1
+
+
+def test_deleting_a_detections_box_rejects_it(session: Session, findings: Findings) -> None:
+    layer = shapes(session, Part.DETECTIONS)
+    layer.selected_data = {list(layer.features["label"]).index("0.90")}
+    layer.remove_selected()
+    assert session.case.row(findings.finding_id(0)).mark is Mark.REJECTED
+
+
+def test_masks_are_painted_on_the_key_slice_and_follow_a_dragged_box(session: Session, expert: Annotation) -> None:
+    mask = session.layer(Part.MASK)
+    session.jump(session.case.row(expert.id))
+    assert mask.data[4, 30, 30] == 255
+    assert mask.data[4, 60, 60] == 0
+    drag(shapes(session, Part.LESIONS), 0, (40.0, 40.0))
+    assert mask.data[4, 70, 70] == 255
+    assert mask.data[4, 30, 30] == 0
+
+
+@pytest.mark.parametrize("kind", list(MaskKind))
+def test_every_kind_of_mask_covers_the_crossing_and_spares_the_corner(
+    session: Session, expert: Annotation, kind: MaskKind
+) -> None:
+    session.jump(session.case.row(expert.id))
+    session.choose_mask(kind, MaskParameters())
+    assert session.layer(Part.MASK).data[4, 30, 30] >= 127
+    assert session.layer(Part.MASK).data[4, 5, 5] == 0
+
+
+def test_a_mask_that_needs_a_recist_says_who_has_none(session: Session, findings: Findings) -> None:
+    session.jump(session.case.row(findings.finding_id(1)))
+    session.choose_mask(MaskKind.ELLIPSE, MaskParameters())
+    assert "1 on this slice without RECIST" in session.painter.problem
+
+
+def test_rejected_lesions_have_no_mask(session: Session, findings: Findings) -> None:
+    session.case.decide(findings.finding_id(1), State.ACCEPTED)
+    session.show_slice(7)
+    assert session.layer(Part.MASK).data[7].any()
+    session.case.decide(findings.finding_id(1), State.REJECTED)
+    assert not session.layer(Part.MASK).data[7].any()
+
+
+def test_every_decision_is_in_the_review_log(session: Session, findings: Findings) -> None:
+    session.jump(session.case.row(findings.finding_id(0)))
+    session.decide(State.ACCEPTED)
+    session.undo()
+    entries = read_log(log_path(session.case.path))
+    assert [(entry.edit.action, entry.reviewer) for entry in entries] == [
+        ("accept", "reader"),
+        ("undo accept", "reader"),
+    ]
+
+
+def test_saving_writes_the_annotations_once(session: Session, findings: Findings) -> None:
+    session.case.decide(findings.finding_id(0), State.ACCEPTED)
+    assert session.save()
+    assert not session.case.annotations.unsaved
+    assert session.case.path.is_file()
+
+
+def test_a_folder_that_cannot_be_written_to_asks_for_another(session: Session, findings: Findings, tmp_path) -> None:
+    session.case.path = tmp_path / "absent" / "study.lesions.json"
+    session.case.decide(findings.finding_id(0), State.ACCEPTED)
+    assert not session.save()
+    assert session.case.annotations.unsaved
+    elsewhere = tmp_path / "elsewhere.lesions.json"
+    session.ask_path = lambda case: elsewhere
+    assert session.save()
+    assert session.case.path == elsewhere
+
+
+@pytest.mark.parametrize(
+    ("answer", "closes", "saved"),
+    [(Answer.SAVE, True, True), (Answer.DISCARD, True, False), (Answer.KEEP_OPEN, False, False)],
+)
+def test_unsaved_edits_are_asked_about(session: Session, findings: Findings, answer, closes, saved) -> None:
+    assert session.may_close()
+    session.case.decide(findings.finding_id(0), State.ACCEPTED)
+    session.ask_unsaved = lambda case: answer
+    assert session.may_close() is closes
+    assert session.case.path.exists() is saved
+
+
+def test_a_scan_with_unsaved_edits_comes_back_when_its_layer_is_deleted(session: Session, findings: Findings) -> None:
+    session.case.decide(findings.finding_id(0), State.ACCEPTED)
+    case, viewer = session.case, session.viewer
+    viewer.layers.remove(session.layer(Part.CT))
+    assert session.case is case
+    assert len(viewer.layers) == 5
+
+
+def test_a_second_scan_takes_the_place_of_the_first(session: Session, volume, tmp_path) -> None:
+    other = Case(volume, Annotations("1.2.3"), tmp_path / "other.lesions.json")
+    show(session.viewer, other)
+    assert session.case is other
+    assert len(session.viewer.layers) == 5
+    assert session.layer(Part.LESIONS).nshapes == 0
+
+
+def test_layers_that_are_not_ours_are_left_alone(session: Session) -> None:
+    mine = session.viewer.add_image(np.zeros((4, 4)), name="mine")
+    session.viewer.layers.remove(session.layer(Part.CT))
+    assert list(session.viewer.layers) == [mine]
+    assert session.case is None
+
+
+def test_no_key_is_taken_from_napari() -> None:
+    taken = {
+        str(binding) for bindings in napari.settings.get_settings().shortcuts.shortcuts.values() for binding in bindings
+    }
+    assert taken
+    assert not {key.key for key in KEYS} & taken
+    assert len({key.key for key in KEYS}) == len(KEYS)
+
+
+@pytest.mark.parametrize("part", [None, *Part])
+def test_keys_work_whichever_layer_is_active(session: Session, findings: Findings, part: Part | None) -> None:
+    target = session.viewer if part is None else session.layer(part)
+    session.jump(session.case.row(findings.finding_id(0)))
+    keymap = {str(binding): action for binding, action in target.keymap.items()}
+    keymap["G"](target)
+    assert session.case.row(findings.finding_id(0)).mark is Mark.ACCEPTED
+    keymap["U"](target)
+    assert session.case.row(findings.finding_id(0)).mark is Mark.PENDING
+    keymap["8"](target)
+    assert session.window == (-1350.0, 150.0)
+
+
+def test_the_body_is_zoomed_to(session: Session) -> None:
+    session.viewer.canvas.size = (800, 800)
+    session.arrange()
+    np.testing.assert_allclose(session.viewer.scene.camera.center[1:], (-20 + 24, -24 + 24))
+    assert session.viewer.scene.camera.zoom == pytest.approx(0.95 * 800 / 40)
+    assert isinstance(session.viewer.layers.selection.active, Image)
