@@ -24,10 +24,9 @@ from pydicom.uid import (
 from napari_uld.ct.entries import ScanEntry
 from napari_uld.ct.geometry import Slice, stack_slices, to_volume
 from napari_uld.ct.volume import CTVolume
+from napari_uld.ct.windows import AIR_HU
 from napari_uld.errors import GeometryError, ScanError, UnsupportedScanError
 
-# Air, and what lies outside the field of view.
-AIR_HU = -1024
 # Names of what is often found beside CT images, by SOP class.
 _OTHER_OBJECTS = {
     "1.2.840.10008.1.3.10": "a DICOMDIR index",

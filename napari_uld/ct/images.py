@@ -13,6 +13,7 @@ from nibabel.spatialimages import HeaderDataError
 from napari_uld.ct.entries import Kind, ScanEntry
 from napari_uld.ct.geometry import COSINE_TOLERANCE, Stack, to_volume
 from napari_uld.ct.volume import CTVolume
+from napari_uld.ct.windows import AIR_HU
 from napari_uld.errors import GeometryError, ScanError, UnsupportedScanError
 
 SUFFIXES: dict[str, Kind] = {
@@ -25,8 +26,6 @@ SUFFIXES: dict[str, Kind] = {
 }
 # A volume of whole numbers with no negative and at most so many different values is a label mask.
 MOST_LABELS = 256
-# What a voxel without a value becomes.
-AIR_HU = -1024
 _DAMAGED = (EOFError, HeaderDataError, ImageFileError, MemoryError, OSError, ValueError, zlib.error)
 
 

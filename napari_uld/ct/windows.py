@@ -7,6 +7,9 @@ import numpy as np
 
 Window = tuple[float, float]
 
+# Air as CT images store it, and what lies outside the field of view.
+AIR_HU = -1024
+
 # (low, high) HU; the usual centre and width: lung -600/1500, mediastinum 50/350, liver 60/160, bone 400/1800.
 WINDOWS: Mapping[str, Window] = MappingProxyType(
     {

@@ -139,12 +139,20 @@ def test_values_beyond_16_bits_are_clipped_and_said(write_series, tmp_path):
 def test_padding_becomes_air_and_is_said(write_series, tmp_path):
     pixels = np.full((3, 4, 4), 1000, np.uint16)
     pixels[:, 0] = 63536
-    # -2000 as an unsigned number: one of the two ways in which it is found.
     write_series(pixels, PixelPaddingValue=63536)
     volume = read_scan(tmp_path)
     assert np.unique(volume.hu[:, 0]).tolist() == [-1024]
     assert np.unique(volume.hu[:, 1:]).tolist() == [-24]
     assert volume.corrections == ("padding outside the field of view set to -1024 HU",)
+
+
+def test_padding_of_signed_pixels_is_known_where_the_header_gives_it_unsigned(tmp_path):
+    pixels = np.array([[-2000, 100]], np.int16)
+    for i in range(2):
+        dataset = ct_dataset(pixels, (0, 0, i), RescaleIntercept=1500)
+        dataset.add_new("PixelPaddingValue", "US", 63536)  # -2000 in 16 bits
+        save(dataset, tmp_path / f"{i}.dcm")
+    assert read_scan(tmp_path).hu[0].tolist() == [[-1024, 1600]]
 
 
 def test_padding_below_air_stays_as_it_is(write_series, tmp_path):
