@@ -47,12 +47,12 @@ KINDS = {
     LesionType.BONE: _Kind((M.MARROW,), (), 0.04, 16.0, 0.5, ((-140, -80, 0.6), (180, 320, 0.4))),
     LesionType.ABDOMEN: _Kind((M.ABDOMINAL_FAT,), (M.MESENTERIC_VESSEL,), 0.16, 20.5, 0.45, ((135, 185, 1.0),)),
     LesionType.MEDIASTINUM: _Kind((M.MEDIASTINAL_FAT,), (M.AIRWAY_WALL,), 0.16, 19.0, 0.45, ((130, 175, 1.0),)),
-    LesionType.LIVER: _Kind((M.LIVER,), (M.LIVER_VESSEL,), 0.26, 23.5, 0.7, ((-75, -35, 0.8), (32, 55, 0.2))),
-    LesionType.LUNG: _Kind((M.LUNG,), (M.LUNG_VESSEL,), 0.22, 13.0, 0.5, ((820, 900, 0.85), (350, 550, 0.15))),
+    LesionType.LIVER: _Kind((M.LIVER,), (M.LIVER_VESSEL,), 0.26, 23.5, 0.7, ((-90, -45, 0.8), (40, 65, 0.2))),
+    LesionType.LUNG: _Kind((M.LUNG,), (M.LUNG_VESSEL,), 0.22, 13.0, 0.5, ((820, 900, 0.9), (400, 550, 0.1))),
     LesionType.KIDNEY: _Kind(
-        (M.KIDNEY_CORTEX, M.KIDNEY_MEDULLA), (M.KIDNEY_SINUS,), 0.16, 20.0, 0.4, ((-130, -50, 1.0),)
+        (M.KIDNEY_CORTEX, M.KIDNEY_MEDULLA), (M.KIDNEY_SINUS,), 0.16, 20.0, 0.4, ((-140, -65, 1.0),)
     ),
-    LesionType.SOFT_TISSUE: _Kind((M.MUSCLE, M.FAT), (M.FAT_PLANE,), 0.06, 21.5, 0.45, ((32, 60, 1.0),)),
+    LesionType.SOFT_TISSUE: _Kind((M.MUSCLE, M.FAT), (M.FAT_PLANE,), 0.06, 21.5, 0.45, ((40, 70, 1.0),)),
     LesionType.PELVIS: _Kind((M.PELVIC_FAT,), (M.PELVIC_VESSEL,), 0.2, 21.5, 0.45, ((135, 185, 1.0),)),
 }
 _SPREAD = 0.5  # of the logarithm of the long diameter
@@ -162,7 +162,7 @@ def _try(
     rng: np.random.Generator, lesion_type: LesionType, hosts: np.ndarray, spacing: float, thickness: float, start: float
 ) -> Lesion | None:
     kind = KINDS[lesion_type]
-    diameter = float(np.clip(kind.median * np.exp(_SPREAD * rng.normal()), 6.0, 75.0))
+    diameter = float(np.clip(kind.median * np.exp(_SPREAD * rng.normal()), 8.0, 75.0))
     z = int(rng.integers(len(hosts)))
     inside = np.isin(hosts[z], kind.hosts + kind.through)
     distance = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 3) * spacing

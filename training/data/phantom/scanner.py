@@ -33,7 +33,7 @@ class Scanner:
 
 def draw_scanner(rng: np.random.Generator, thickness: float) -> Scanner:
     """Draw one study's reconstruction; thinner slices are noisier and sharper."""
-    noise = rng.uniform(9.5, 13.5) + {1.0: 3.0, 2.0: 1.5}.get(thickness, 0.0)
+    noise = rng.uniform(9.0, 12.0) + {1.0: 2.5, 2.0: 1.2}.get(thickness, 0.0)
     return Scanner(
         float(rng.uniform(0.55, 0.8)), float(noise), float(rng.uniform(0.75, 1.05)), bool(rng.random() < 0.35)
     )
