@@ -73,18 +73,19 @@ class Run:
         self.recipe = recipe
         self.options = options
         self.device = pick_device(options.device)
-        torch.manual_seed(options.seed)
-        self.model = build_detector(recipe.detector, recipe.supervision, recipe.input)
-        self.notes = self._initial_weights()
-        self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = make_optimizer(self.model, recipe.training)
-        self.scaler = torch.amp.GradScaler(enabled=self.device.type == "cuda")
+        # Data first: what is wrong with them is said before anything slow happens.
         spec = recipe.training
         flips = (spec.horizontal_flip, spec.vertical_flip)
         parts = recipe.input, recipe.supervision
         train_slices = annotated_slices(options.data, "train")
         self.train_set = SlabDataset(options.data, train_slices, *parts, flips=flips, seed=options.seed)
         self.val_set = SlabDataset(options.data, annotated_slices(options.data, "val"), *parts)
+        torch.manual_seed(options.seed)
+        self.model = build_detector(recipe.detector, recipe.supervision, recipe.input)
+        self.notes = self._initial_weights()
+        self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = make_optimizer(self.model, recipe.training)
+        self.scaler = torch.amp.GradScaler(enabled=self.device.type == "cuda")
         self.epoch = 0
         self.step = 0
         self.best = -math.inf

@@ -1,0 +1,58 @@
+"""The command line: tables for people, JSON for programs, one sentence for errors."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "napari_uld.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_recipes_are_listed_for_people_and_for_programs(tmp_path: Path) -> None:
+    done = run("recipes", "--json", tmp_path / "r.json")
+    assert done.returncode == 0
+    assert "faster_rcnn_bmc" in done.stdout
+    names = [row["recipe"] for row in json.loads((tmp_path / "r.json").read_text())]
+    assert "faster_rcnn" in names
+
+
+def test_info_tells_what_a_recipe_is_made_of(tmp_path: Path) -> None:
+    done = run("info", "faster_rcnn_bmc", "--small", "--json", tmp_path / "i.json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "i.json").read_text())["recipe"]["supervision"]["roi_branch"] == "abm"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("info", "no_such_thing"), "no checkpoint no_such_thing"),
+        (("detect", "/no/such/scan", "--checkpoint", "nothing"), "nothing"),
+        (("train", "faster_rcnn", "--data", "/no/such/folder"), "DL_info.csv"),
+        (("evaluate", "nothing", "--data", "/no/such/folder"), "DL_info.csv"),
+    ],
+)
+def test_an_error_is_one_sentence_on_stderr_and_status_1(arguments: tuple[str, ...], sentence: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 1
+    assert done.stderr.startswith("napari-uld: ")
+    assert sentence in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_wrong_usage_is_status_2() -> None:
+    assert run("train").returncode == 2
+    assert run("no-such-command").returncode == 2
+
+
+def test_a_phantom_study_is_generated_and_a_full_folder_is_left_alone(tmp_path: Path) -> None:
+    done = run("phantom", tmp_path / "p", "--patients", "1", "--seed", "1")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "p" / "DL_info.csv").is_file()
+    (tmp_path / "q").mkdir()
+    (tmp_path / "q" / "mine.txt").write_text("keep")
+    assert run("phantom", tmp_path / "q").returncode == 1

@@ -1,0 +1,44 @@
+"""Scoring saved findings on a data set."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_uld.errors import DataError
+from napari_uld.lesions.findings import Findings
+from napari_uld.lesions.findings_file import write_findings
+from napari_uld.progress import finish
+from napari_uld.training.data.key_slices import true_slices
+from napari_uld.training.evaluate import evaluate_subject
+
+
+def findings_on(series: str, boxes: np.ndarray, numbers: list[int]) -> Findings:
+    return Findings.from_rows(
+        scan_id=series,
+        scan_name=series,
+        method="perfect",
+        checkpoint="none",
+        boxes=boxes,
+        scores=np.linspace(1, 0.5, len(boxes)),
+        key_slices=numbers,
+    )
+
+
+def test_findings_that_are_the_truth_reach_full_sensitivity(phantoms: Path, tmp_path: Path) -> None:
+    series = true_slices(phantoms, "all")[0].series
+    keys = [key for key in true_slices(phantoms, "all") if key.series == series]
+    boxes = np.concatenate([key.boxes for key in keys])
+    numbers = [key.number for key in keys for _ in key.boxes]
+    path = tmp_path / "x.findings.json"
+    write_findings(path, findings_on(series, boxes, numbers))
+    evaluation = finish(evaluate_subject(str(path), phantoms, "all"))
+    assert evaluation.images == len(keys)
+    assert evaluation.curve.values.tolist() == [1, 1, 1, 1]
+
+
+def test_findings_of_a_scan_the_data_do_not_hold_are_refused(phantoms: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.findings.json"
+    write_findings(path, findings_on("999999_01_01", np.array([[1.0, 1, 9, 9]]), [5]))
+    with pytest.raises(DataError, match="999999_01_01"):
+        finish(evaluate_subject(str(path), phantoms, "all"))
