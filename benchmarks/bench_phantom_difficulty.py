@@ -14,12 +14,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from napari_uld.training.data.phantom import GENERATOR_VERSION, generate_phantoms, read_truth, truth_series
 
 from napari_uld.evaluation.froc import froc
 from napari_uld.evaluation.matching import match
 from napari_uld.lesions.boxes import RECIST_MARGIN, iou
 from napari_uld.progress import finish
+from napari_uld.training.data.phantom import GENERATOR_VERSION, generate_phantoms, read_truth, truth_series
 
 SIGMAS = (2.5, 3.5, 5.0, 7.0, 9.5, 13.0, 18.0, 25.0)
 SOFT, LUNG = (-175.0, 275.0), (-1350.0, 150.0)
