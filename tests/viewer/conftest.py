@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 
 from napari_uld.ct.volume import CTVolume
 from napari_uld.errors import CancelledError
@@ -18,6 +19,8 @@ from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.recist import Recist
 from napari_uld.progress import Progress
 from napari_uld.viewer.case import Case
+from napari_uld.viewer.layers import case_layers
+from napari_uld.viewer.session import Session, session_of
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 RECIST = Recist(((20.0, 30.0), (40.0, 30.0)), ((30.0, 24.0), (30.0, 36.0)))
@@ -90,6 +93,27 @@ def findings() -> Findings:
 @pytest.fixture
 def case(volume: CTVolume, expert: Annotation, tmp_path: Path) -> Case:
     return Case(volume, Annotations("1.2.3", [expert]), tmp_path / "study.lesions.json", reviewer="reader")
+
+
+def show(viewer: ViewerModel, case: Case) -> Session:
+    """Add a case's layers to a viewer as napari does with what a reader gives."""
+    session = session_of(viewer)
+    for data, look, kind in case_layers(case):
+        getattr(viewer, f"add_{kind}")(data, **look)
+    return session
+
+
+@pytest.fixture
+def viewer() -> ViewerModel:
+    return ViewerModel()
+
+
+@pytest.fixture
+def session(viewer: ViewerModel, case: Case, findings: Findings) -> Session:
+    """The expert's lesion and the detector's findings, open in a viewer without a window."""
+    session = show(viewer, case)
+    case.set_findings(findings)
+    return session
 
 
 class FakeDetector:

@@ -1,7 +1,6 @@
 import napari.settings
 import numpy as np
 import pytest
-from napari.components import ViewerModel
 from napari.layers import Image, Shapes
 
 from napari_uld.lesions.annotations import Annotation, Annotations, State
@@ -10,27 +9,10 @@ from napari_uld.lesions.review_log import log_path, read_log
 from napari_uld.masks import MaskKind, MaskParameters
 from napari_uld.viewer.case import Case, Mark
 from napari_uld.viewer.keys import KEYS
-from napari_uld.viewer.layers import COLOURS, Part, case_layers
-from napari_uld.viewer.session import Answer, Session, session_of
+from napari_uld.viewer.layers import COLOURS, Part
+from napari_uld.viewer.session import Answer, Session
 
-
-def show(viewer: ViewerModel, case: Case) -> Session:
-    session = session_of(viewer)
-    for data, look, kind in case_layers(case):
-        getattr(viewer, f"add_{kind}")(data, **look)
-    return session
-
-
-@pytest.fixture
-def viewer() -> ViewerModel:
-    return ViewerModel()
-
-
-@pytest.fixture
-def session(viewer: ViewerModel, case: Case, findings: Findings) -> Session:
-    session = show(viewer, case)
-    case.set_findings(findings)
-    return session
+from .conftest import show
 
 
 def shapes(session: Session, part: Part) -> Shapes:

@@ -189,13 +189,14 @@ class DetectPanel(QWidget):
             self.detector.cancel()
 
     def _progressed(self, step: Progress) -> None:
-        if self._bar is not None:
-            self._bar.total = step.total
-            self._bar.n = step.done
-            self._bar.set_description(step.message or "Detecting")
-            self._bar.refresh()
-        of = f" {step.done} of {step.total}" if step.total else ""
-        self.status.setText(f"{step.message or 'Detecting'}{of}")
+        message = step.message or "Detecting"
+        self.status.setText(f"{message} {step.done} of {step.total}" if step.total else message)
+        bar = self._bar
+        if bar is not None:
+            bar.total = step.total
+            bar.n = step.done
+            # Last, because it lets Qt handle events: the run may be over when it comes back.
+            bar.set_description(message)
 
     def _returned(self, outcome: Outcome) -> None:
         case = self._case
@@ -231,13 +232,15 @@ class DetectPanel(QWidget):
     def _filter(self, value: float) -> None:
         if self.session.case is not None:
             self.session.case.threshold = value
-            self._count()
+            if not self.running:
+                self._count()
 
     def _count(self) -> None:
         case = self.session.case
-        if case is not None and case.findings is not None and not self.running:
-            shown = int((case.findings.scores >= case.threshold).sum())
-            self.status.setText(f"{shown} of {len(case.findings)} detections score at least {case.threshold:.2f}")
+        if case is not None and case.findings is not None:
+            scores = case.findings.scores[~case.findings.negative]
+            shown = int((scores >= case.threshold).sum())
+            self.status.setText(f"{shown} of {len(scores)} detections score at least {case.threshold:.2f}")
 
     def _enable(self) -> None:
         ready = self.session.case is not None and self.checkpoint.value is not None

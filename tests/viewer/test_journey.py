@@ -1,0 +1,111 @@
+"""The whole way in a real window, on the real series: open, see, mask, detect, accept, save, open again."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari import Viewer
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import QEvent
+from qtpy.QtGui import QCloseEvent
+from qtpy.QtWidgets import QApplication
+
+from napari_uld.lesions.annotations import Source, State
+from napari_uld.lesions.findings import Findings
+from napari_uld.masks import MaskKind, MaskParameters
+from napari_uld.viewer.layers import Part
+from napari_uld.viewer.panels import detect as detect_module
+from napari_uld.viewer.panels.detect import DetectPanel
+from napari_uld.viewer.session import Answer, Session, session_of
+
+from .conftest import FakeDetector
+
+MakeViewer = Callable[..., Viewer]
+
+
+def open_series(viewer: Viewer, root: Path, qtbot: QtBot) -> Session:
+    viewer.open(root / "Images_png" / "000001_03_01", plugin="napari-uld")
+    qtbot.wait(10)  # the reader arranges the view once napari has added the layers
+    return session_of(viewer)
+
+
+@pytest.fixture
+def detector(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeDetector:
+    path = tmp_path / "tiny.safetensors"
+    monkeypatch.setattr(detect_module, "bundled_checkpoints", lambda: {"tiny": path})
+    monkeypatch.setattr(detect_module, "find_checkpoint", lambda name: path)
+    found = Findings.from_rows(
+        scan_id="",
+        scan_name="",
+        method="fake",
+        checkpoint="f00",
+        boxes=[[245, 127, 270, 162], [330, 150, 352, 176]],
+        scores=[0.93, 0.62],
+        key_slices=[88, 90],
+    )
+    return FakeDetector(found)
+
+
+def test_a_finding_on_the_real_series_is_accepted_saved_and_there_again(
+    make_napari_viewer: MakeViewer, deeplesion: Path, detector: FakeDetector, qtbot: QtBot
+) -> None:
+    viewer = make_napari_viewer()
+    session = open_series(viewer, deeplesion, qtbot)
+
+    # Slice 88 is shown with its cross inside the box on the mediastinal node.
+    (expert,) = session.case.rows
+    assert session.case.volume.native_slice(session.z) == 88
+    assert "slice 88" in viewer.text_overlay.text
+    assert any(name.startswith("Review") for name in viewer.window.dock_widgets)
+    boxes, lines = session.layer(Part.LESIONS), session.layer(Part.RECIST)
+    corners = np.array([boxes.data_to_world(corner) for corner in boxes.data[0]])
+    ends = np.array([lines.data_to_world(end) for line in lines.data for end in line])
+    assert (ends >= corners.min(axis=0)).all()
+    assert (ends <= corners.max(axis=0)).all()
+    np.testing.assert_allclose(ends[0], [-88.0, 156.618 * 0.732422, 256.759 * 0.732422], atol=1e-3)
+
+    # Every kind of mask is drawn on it, and nowhere else on the slice.
+    x1, y1, x2, y2 = (round(v) for v in expert.box)
+    for kind in MaskKind:
+        session.choose_mask(kind, MaskParameters())
+        painted = session.layer(Part.MASK).data[session.z]
+        assert painted[y1 : y2 + 1, x1 : x2 + 1].any(), kind
+        assert painted.astype(int).sum() == painted[y1 : y2 + 1, x1 : x2 + 1].astype(int).sum(), kind
+
+    # A detector runs; its surest finding is accepted and saved.
+    panel = DetectPanel(viewer, detector)
+    qtbot.addWidget(panel)
+    panel.run()
+    qtbot.waitUntil(lambda: not panel.running, timeout=10_000)
+    key = max((row for row in session.case.rows if row.score), key=lambda row: row.score).key
+    session.jump(session.case.row(key))
+    session.decide(State.ACCEPTED)
+    assert session.save()
+
+    # Opened again, it is there, with where it came from.
+    session = open_series(viewer, deeplesion, qtbot)
+    assert len(viewer.layers) == 5
+    (mined,) = [row for row in session.case.rows if row.annotation.source is Source.MINED]
+    assert (mined.annotation.parent_id, mined.score, mined.native) == (key, 0.93, 88)
+    assert mined.annotation.state is State.ACCEPTED
+    assert len(session.case.rows) == 2
+
+
+def test_closing_the_window_asks_about_unsaved_edits(
+    make_napari_viewer: MakeViewer, deeplesion: Path, qtbot: QtBot
+) -> None:
+    viewer = make_napari_viewer(show=True)
+    session = open_series(viewer, deeplesion, qtbot)
+    qtbot.wait(50)
+    session.case.add(3, (10.0, 10.0, 40.0, 40.0))
+    asked = []
+    session.ask_unsaved = lambda case: asked.append(case) or Answer.KEEP_OPEN
+    (review,) = [dock for name, dock in viewer.window.dock_widgets.items() if name.startswith("Review")]
+    event = QCloseEvent()
+    assert event.type() == QEvent.Type.Close
+    QApplication.sendEvent(review.window(), event)
+    assert asked == [session.case]
+    assert not event.isAccepted()
+    assert review.window().isVisible()
+    session.case.annotations.undo()

@@ -1,0 +1,125 @@
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from napari_uld.errors import AmbiguousScanError, AnnotationError, AnnotationFileError, ScanError
+from napari_uld.lesions.annotation_file import read_annotations, save_annotations
+from napari_uld.lesions.annotations import Annotations, State
+from napari_uld.lesions.findings import Findings
+from napari_uld.lesions.findings_file import write_findings
+from napari_uld.viewer import reader
+from napari_uld.viewer.case_files import open_case
+from napari_uld.viewer.layers import Part, case_of
+from napari_uld.viewer.reader import NOTHING, get_reader
+from napari_uld.viewer.session import Session
+from napari_uld.viewer.writer import write_lesions
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    """A small CT as NIfTI."""
+    path = tmp_path / "scan.nii.gz"
+    hu = np.random.default_rng(1).integers(-200, 200, (16, 14, 6), dtype=np.int16)
+    nibabel.save(nibabel.Nifti1Image(hu, np.diag([-0.8, -0.8, 2.0, 1.0])), path)
+    return path
+
+
+@pytest.fixture
+def open_session(session: Session, monkeypatch: pytest.MonkeyPatch) -> Session:
+    """The session that the reader finds open."""
+    monkeypatch.setattr(reader, "_session", lambda: session)
+    monkeypatch.setattr(reader, "show_review", lambda: None)
+    return session
+
+
+def read(path: Path) -> list:
+    return get_reader(str(path))(str(path))
+
+
+def test_a_scan_is_five_layers_and_an_empty_table(scan: Path) -> None:
+    layers = read(scan)
+    assert [kind for _, _, kind in layers] == ["image", "image", "shapes", "shapes", "shapes"]
+    assert layers[0][1]["name"] == "CT scan"
+    assert layers[0][1]["metadata"]["napari_uld"].rows == ()
+
+
+def test_saved_annotations_open_with_their_scan(scan: Path) -> None:
+    case = read(scan)[0][1]["metadata"]["napari_uld"]
+    case.add(2, (1.0, 2.0, 5.0, 6.0))
+    save_annotations(case.path, case.annotations, scan_name="scan", scan_source=scan.name)
+    again = read(scan)[0][1]["metadata"]["napari_uld"]
+    assert [row.box for row in again.rows] == [(1.0, 2.0, 5.0, 6.0)]
+    assert not again.annotations.unsaved
+
+
+def test_a_second_scan_of_one_folder_gets_an_annotation_file_of_its_own(case) -> None:
+    save_annotations(case.path, Annotations("another scan"), scan_name="x", scan_source="x")
+    second, _ = open_case(case.volume)
+    assert second.path.name == "study.study.lesions.json"
+    assert len(second.annotations) == 0
+
+
+def test_several_scans_and_nobody_to_ask_is_an_error_that_lists_them(scan: Path) -> None:
+    (scan.parent / "other.nii.gz").write_bytes(scan.read_bytes())
+    with pytest.raises(AmbiguousScanError, match="holds 2 scans"):
+        read(scan.parent)
+
+
+def test_with_a_window_the_person_chooses_among_several(
+    scan: Path, open_session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (scan.parent / "other.nii.gz").write_bytes(scan.read_bytes())
+    monkeypatch.setattr(reader, "choose_scan", lambda path, found: found[0].name)
+    assert read(scan.parent)[0][1]["name"] == "CT other"
+    monkeypatch.setattr(reader, "choose_scan", lambda path, found: None)
+    assert read(scan.parent) == NOTHING
+
+
+def test_a_scan_is_not_opened_over_unsaved_edits_that_are_to_be_kept(scan: Path, open_session: Session) -> None:
+    open_session.case.add(2, (1.0, 2.0, 5.0, 6.0))
+    assert read(scan) == NOTHING
+
+
+def test_an_annotation_file_opens_onto_its_scan(open_session: Session, tmp_path: Path) -> None:
+    path = tmp_path / "second reader.lesions.json"
+    save_annotations(path, Annotations("1.2.3"), scan_name="study", scan_source="study.nii.gz")
+    assert read(path) == NOTHING
+    assert len(open_session.case.annotations) == 0
+    assert open_session.case.path == path
+
+
+def test_an_annotation_file_of_another_scan_names_both(open_session: Session, tmp_path: Path) -> None:
+    path = tmp_path / "stranger.lesions.json"
+    save_annotations(path, Annotations("9.9.9"), scan_name="x", scan_source="x")
+    with pytest.raises(AnnotationError, match=r"stranger.*9\.9\.9.*study \(1\.2\.3\)"):
+        read(path)
+    assert len(open_session.case.annotations) == 1
+
+
+def test_an_annotation_file_without_its_scan_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ScanError, match="open its scan first"):
+        read(tmp_path / "lonely.lesions.json")
+
+
+def test_findings_open_onto_their_scan(open_session: Session, findings: Findings, tmp_path: Path) -> None:
+    open_session.case.set_findings(None)
+    path = tmp_path / "run.findings.json"
+    write_findings(path, findings)
+    assert read(path) == NOTHING
+    assert len(open_session.case.findings) == len(findings)
+
+
+def test_the_writer_saves_the_lesions_of_a_layer(session: Session, findings: Findings, tmp_path: Path) -> None:
+    session.case.decide(findings.finding_id(0), State.ACCEPTED)
+    layer = session.layer(Part.LESIONS)
+    (written,) = write_lesions(str(tmp_path / "out.json"), layer.data, {"metadata": layer.metadata, "name": layer.name})
+    assert written.endswith("out.lesions.json")
+    assert len(read_annotations(Path(written)).annotations) == 2
+    assert case_of(layer).path == Path(written)
+
+
+def test_the_writer_refuses_a_layer_of_no_scan(tmp_path: Path) -> None:
+    with pytest.raises(AnnotationFileError, match="belongs to no open CT scan"):
+        write_lesions(str(tmp_path / "out.json"), [], {"name": "Shapes", "metadata": {}})

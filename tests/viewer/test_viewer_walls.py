@@ -1,0 +1,48 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from npe2 import PluginManifest
+
+import napari_uld
+
+PACKAGE = Path(napari_uld.__file__).parent
+
+BUILD_EVERYTHING = """
+import sys
+from qtpy.QtWidgets import QApplication
+app = QApplication([])
+from napari.components import ViewerModel
+import napari_uld.viewer.reader, napari_uld.viewer.writer, napari_uld.viewer.samples, napari_uld.viewer.demo
+from napari_uld.viewer.panels.detect import DetectPanel
+from napari_uld.viewer.panels.masks import MasksPanel
+from napari_uld.viewer.panels.review import ReviewPanel
+viewer = ViewerModel()
+panels = [make(viewer) for make in (ReviewPanel, DetectPanel, MasksPanel)]
+print(sorted(name for name in sys.modules if name.split(".")[0] in ("torch", "torchvision")))
+"""
+
+
+def test_the_manifest_is_valid_and_everything_it_names_is_there() -> None:
+    manifest = PluginManifest.from_file(PACKAGE / "napari.yaml")
+    manifest.validate_imports()
+    contributed = manifest.contributions
+    assert {widget.display_name for widget in contributed.widgets} == {"Review", "Detect", "Masks"}
+    assert "review" in contributed.configurations
+
+
+@pytest.mark.parametrize("pattern", ["*.dcm", "*.nii.gz", "*.nrrd", "*.mha", "DL_info.csv", "*.lesions.json"])
+def test_files_of_every_kind_may_be_dropped(pattern: str) -> None:
+    manifest = PluginManifest.from_file(PACKAGE / "napari.yaml")
+    (reader,) = manifest.contributions.readers
+    assert pattern in reader.filename_patterns
+    assert reader.accepts_directories
+
+
+def test_the_viewer_and_all_its_panels_come_up_without_torch() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", BUILD_EVERYTHING], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
