@@ -19,7 +19,7 @@ from napari_uld.lesions.findings import Box, Findings, as_box
 from napari_uld.lesions.recist import Recist
 from napari_uld.lesions.storage import ABSENT
 
-DEFAULT_THRESHOLD = 0.5
+DEFAULT_THRESHOLD = 0.3
 
 
 class Mark(StrEnum):

@@ -32,16 +32,16 @@ def take_over(case: Case, layer: Shapes, action: str, indices: Sequence[int]) ->
     """
     part = layer.metadata["part"]
     keys = list(layer.features["key"])
+    known = [drawn.key for drawn in drawn_of(case, part)]
     if action == "removed" and part is not Part.RECIST:
-        left = {key: keys.count(key) for key in keys}
-        before = [drawn.key for drawn in drawn_of(case, part)]
-        for key in dict.fromkeys(before):
-            if before.count(key) > left.get(key, 0):
+        for key in dict.fromkeys(known):
+            if known.count(key) > keys.count(key):
                 case.remove(key)
-    elif action == "added" and part is Part.LESIONS and keys and not keys[-1]:
+    # A new shape is known by its being one too many: napari gives it the features of the one selected before.
+    elif action == "added" and len(keys) > len(known) and part is Part.LESIONS:
         corners = layer.data[-1]
         case.select(case.add(_z(corners), box_of(corners)).id)
-    elif action == "added" and keys and not keys[-1]:
+    elif action == "added" and len(keys) > len(known):
         show_info("Draw a new lesion as a rectangle in the Lesions layer.")
     elif action == "changed" and part is Part.RECIST:
         for key in dict.fromkeys(keys[i] for i in indices if keys[i]):

@@ -125,8 +125,11 @@ def test_a_box_dragged_off_its_key_slice_goes_back(session: Session) -> None:
     assert not session.case.annotations.unsaved
 
 
-def test_a_rectangle_drawn_in_the_lesions_layer_is_a_new_lesion(session: Session) -> None:
+@pytest.mark.parametrize("selected", [set(), {0}])
+def test_a_rectangle_drawn_in_the_lesions_layer_is_a_new_lesion(session: Session, selected: set[int]) -> None:
     layer = shapes(session, Part.LESIONS)
+    layer.mode = "select"
+    layer.selected_data = selected
     layer.add_rectangles(np.array([[2, 10, 20], [2, 10, 40], [2, 30, 40], [2, 30, 20]]))
     assert session.case.current.native == 17
     assert session.case.current.box == (20.0, 10.0, 40.0, 30.0)
