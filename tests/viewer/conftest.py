@@ -78,7 +78,7 @@ def findings() -> Findings:
         method="fake",
         checkpoint="f00",
         boxes=[[14, 18, 46, 42], [60, 60, 80, 80], [50, 20, 70, 34], [10, 60, 30, 80]],
-        scores=[0.9, 0.7, 0.3, 0.8],
+        scores=[0.9, 0.7, 0.2, 0.8],
         key_slices=[15, 12, 15, 11],
         negative=[False, False, False, True],
         slice_boxes=(

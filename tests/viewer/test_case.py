@@ -37,7 +37,7 @@ def test_findings_above_the_threshold_wait_for_a_decision_from_head_to_feet(case
 def test_the_threshold_filters_at_once_and_leaves_decided_rows(case: Case, findings: Findings) -> None:
     case.set_findings(findings)
     case.decide(findings.finding_id(0), State.ACCEPTED)
-    case.threshold = 0.25
+    case.threshold = 0.15
     assert len(case.rows) == 4
     case.threshold = 0.95
     assert {row.mark for row in case.rows} == {Mark.EXPERT, Mark.ACCEPTED}
