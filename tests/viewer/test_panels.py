@@ -7,6 +7,7 @@ from napari.components import ViewerModel
 from napari.utils.notifications import Notification, notification_manager
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel, QShortcut
 
 from napari_uld.errors import UldError, WorkerError
 from napari_uld.lesions.annotations import State
@@ -121,12 +122,18 @@ def test_edit_box_selects_the_box_at_hand_on_its_key_slice(review: ReviewPanel, 
 
 
 def test_every_key_is_in_the_help(review: ReviewPanel) -> None:
-    from qtpy.QtWidgets import QLabel
-
     texts = " ".join(label.text() for label in review.findChildren(QLabel))
     for key in KEYS:
         assert f"<b>{key.key}</b>" in texts
         assert key.title in texts
+
+
+def test_the_keys_work_while_the_table_has_the_focus(review: ReviewPanel, session: Session) -> None:
+    shortcuts = {shortcut.key().toString(): shortcut for shortcut in review.findChildren(QShortcut)}
+    assert set(shortcuts) == {key.key for key in KEYS}
+    review.table.selectRow(0)
+    shortcuts["N"].activated.emit()
+    assert session.case.rows[0].mark is Mark.REJECTED
 
 
 def test_without_a_scan_nothing_can_be_pressed(qtbot: QtBot) -> None:

@@ -219,6 +219,8 @@ class DetectPanel(QWidget):
         if self._bar is not None:
             self._bar.close()
         self._run = self._bar = self._case = None
+        if self._watched is not None and not self._watched.isVisible():
+            self.detector.close()
         self._enable()
 
     # -- following the case --
@@ -257,9 +259,12 @@ class DetectPanel(QWidget):
         super().showEvent(event)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
-        """Stop the detector when the window is gone."""
-        if event.type() == QEvent.Type.Hide and watched is self._watched and not self._watched.isVisible():
-            self.detector.cancel()
+        """End the detector's process when the window is gone."""
+        if event.type() == QEvent.Type.Hide and watched is self._watched:
+            if self.running:
+                self.detector.cancel()
+            else:
+                self.detector.close()
         return super().eventFilter(watched, event)
 
 

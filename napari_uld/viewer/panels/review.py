@@ -9,6 +9,7 @@ from typing import Any
 
 from napari.viewer import Viewer
 from qtpy.QtCore import QEvent, QModelIndex, QObject, QSortFilterProxyModel, Qt
+from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QButtonGroup,
@@ -17,6 +18,7 @@ from qtpy.QtWidgets import (
     QHeaderView,
     QLabel,
     QPushButton,
+    QShortcut,
     QTableView,
     QVBoxLayout,
     QWidget,
@@ -65,6 +67,11 @@ class ReviewPanel(QWidget):
         layout.addLayout(self._build_buttons())
         layout.addLayout(self._build_windows())
         layout.addWidget(_help())
+        for key in KEYS:
+            # napari's bindings hear the canvas only; here the same keys work while the table has the focus.
+            shortcut = QShortcut(QKeySequence(key.key), self)
+            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            shortcut.activated.connect(partial(key.act, self.session))
 
     def _build_table(self) -> QTableView:
         self.model = LesionTable()
