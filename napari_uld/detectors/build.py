@@ -4,7 +4,6 @@ import logging
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from napari_uld.detectors.faster_rcnn import faster_rcnn
 from napari_uld.detectors.roi_branch import MapBranch
@@ -30,6 +29,7 @@ def build_detector(detector: DetectorSpec, supervision: SupervisionSpec, inputs:
     """Build the network that the three descriptions describe, randomly initialised."""
     backbone = Vgg(
         in_channels=inputs.slices,
+        convolutions=detector.convolutions,
         width=detector.width,
         without_pools=detector.without_pools,
         norm=detector.norm,
@@ -94,17 +94,14 @@ def load_imagenet(backbone: Vgg) -> bool:
         return False
     state = torch.load(path, map_location="cpu", weights_only=True)
     numbers = sorted({int(key.split(".")[1]) for key in state if key.startswith("features.")})
+    convolutions = backbone.convolutions()
+    shapes = [state[f"features.{number}.weight"].shape for number in numbers]
+    if shapes != [conv.weight.shape for conv in convolutions]:
+        logger.warning("ImageNet weights are VGG-16's at full width on three slices: this backbone differs from it")
+        return False
     with torch.no_grad():
-        for conv, number in zip(backbone.convolutions(), numbers, strict=True):
-            weight = state[f"features.{number}.weight"]
-            if weight.shape != conv.weight.shape:
-                logger.warning(
-                    "ImageNet weights do not fit: a convolution of shape %s is there, %s is needed",
-                    tuple(weight.shape),
-                    tuple(conv.weight.shape),
-                )
-                return False
-            conv.weight.copy_(weight)
-            if isinstance(conv.bias, nn.Parameter):
+        for conv, number in zip(convolutions, numbers, strict=True):
+            conv.weight.copy_(state[f"features.{number}.weight"])
+            if conv.bias is not None:
                 conv.bias.copy_(state[f"features.{number}.bias"])
     return True

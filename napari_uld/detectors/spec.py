@@ -45,9 +45,10 @@ class DetectorSpec(Spec):
     """The network: backbone, proposals and RoI heads."""
 
     family: Literal["faster_rcnn"] = "faster_rcnn"
-    backbone: Literal["vgg16"] = "vgg16"
+    backbone: Literal["vgg"] = "vgg"
     pretrained: Literal["imagenet", "none"] = "imagenet"
-    # Share of the published number of channels, and which of VGG's poolings are left out.
+    # Convolutions in each of VGG's groups, share of its number of channels, and which poolings are left out.
+    convolutions: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (2, 2, 3, 3, 3)
     width: PositiveFloat = 1.0
     without_pools: tuple[PositiveInt, ...] = (4,)
     norm: Literal["none", "batch"] = "none"

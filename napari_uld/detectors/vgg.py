@@ -1,20 +1,22 @@
-"""VGG-16 without its last pooling layers: the 3DCE family's backbone."""
+"""VGG without its last pooling layers: the 3DCE family's backbone."""
 
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-# Channels of VGG-16's convolutions; a pooling layer follows each group but the last.
-VGG16_GROUPS: tuple[tuple[int, ...], ...] = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+# Channels of VGG's groups of convolutions; a pooling layer follows each group but the last.
+VGG_CHANNELS = (64, 128, 256, 512, 512)
 
 
 class Vgg(nn.Module):
-    """Convolution groups with max pooling between them, up to the last convolution (conv5_3).
+    """Groups of 3x3 convolutions with max pooling between them, up to the last convolution.
 
     Parameters
     ----------
     in_channels
         Channels of the input: its number of slices.
+    convolutions
+        Convolutions in each of the five groups; VGG-16 has (2, 2, 3, 3, 3).
     width
         Share of the published number of channels.
     without_pools
@@ -23,13 +25,21 @@ class Vgg(nn.Module):
         "batch" puts a batch norm behind every convolution (for training from scratch); "none" is VGG-16.
     """
 
-    def __init__(self, *, in_channels: int, width: float, without_pools: Sequence[int], norm: str) -> None:
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        convolutions: Sequence[int],
+        width: float,
+        without_pools: Sequence[int],
+        norm: str,
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         channels = in_channels
-        for number, group in enumerate(VGG16_GROUPS, start=1):
-            for full in group:
-                out = max(8, round(full * width))
+        for number, (full, depth) in enumerate(zip(VGG_CHANNELS, convolutions, strict=True), start=1):
+            out = max(8, round(full * width))
+            for _ in range(depth):
                 conv = nn.Conv2d(channels, out, 3, padding=1, bias=norm == "none")
                 nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
                 layers.append(conv)
@@ -37,11 +47,11 @@ class Vgg(nn.Module):
                     layers.append(nn.BatchNorm2d(out))
                 layers.append(nn.ReLU(inplace=True))
                 channels = out
-            if number < len(VGG16_GROUPS) and number not in without_pools:
+            if number < len(VGG_CHANNELS) and number not in without_pools:
                 layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
         self.out_channels = channels
-        self.stride = 2 ** (len(VGG16_GROUPS) - 1 - len(set(without_pools)))
+        self.stride = 2 ** (len(VGG_CHANNELS) - 1 - len(set(without_pools)))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(N, C, H, W) -> one level of features (N, out_channels, H / stride, W / stride)."""

@@ -1,10 +1,12 @@
 """Faster R-CNN as a whole: its contract, its gradients, what its branch learns."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from napari_uld.detectors.build import build_detector
+from napari_uld.detectors.build import IMAGENET_VGG16, build_detector, load_imagenet
 from napari_uld.detectors.roi_branch import MapBranch
 from napari_uld.detectors.spec import DetectorSpec, InputSpec, SupervisionSpec
 from napari_uld.detectors.two_stage import TwoStageDetector, pad_images
@@ -92,10 +94,10 @@ def test_images_are_padded_to_a_multiple_of_32_with_zeros_below_and_to_the_right
 
 
 def test_vgg_without_its_fourth_pooling_has_stride_8_and_512_channels() -> None:
-    published = Vgg(in_channels=3, width=1.0, without_pools=(4,), norm="none")
+    published = Vgg(in_channels=3, convolutions=(2, 2, 3, 3, 3), width=1.0, without_pools=(4,), norm="none")
     assert (published.stride, published.out_channels) == (8, 512)
     assert [conv.out_channels for conv in published.convolutions()] == [64] * 2 + [128] * 2 + [256] * 3 + [512] * 6
-    small = Vgg(in_channels=3, width=0.25, without_pools=(3, 4), norm="batch")
+    small = Vgg(in_channels=3, convolutions=(2, 2, 3, 3, 3), width=0.25, without_pools=(3, 4), norm="batch")
     assert (small.stride, small.out_channels) == (4, 128)
     assert small(torch.zeros(1, 3, 32, 32))["0"].shape == (1, 128, 8, 8)
 
@@ -125,3 +127,22 @@ def test_the_published_scale_is_the_defaults() -> None:
     assert (spec.rpn_channels, spec.head_channels, spec.head_dropout, spec.nms) == (256, 2048, 0.5, 0.3)
     assert spec.proposals_before_nms == (12000, 6000)
     assert spec.proposals_after_nms == (2000, 300)
+
+
+def test_imagenet_weights_are_taken_from_torchvisions_cache_where_they_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision.models import vgg16
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    backbone = Vgg(in_channels=3, convolutions=(2, 2, 3, 3, 3), width=1.0, without_pools=(4,), norm="none")
+    assert not load_imagenet(backbone), "without the file we go on"
+    source = vgg16(weights=None)
+    (tmp_path / "checkpoints").mkdir()
+    torch.save(source.state_dict(), tmp_path / "checkpoints" / IMAGENET_VGG16)
+    assert load_imagenet(backbone)
+    theirs = [layer for layer in source.features if isinstance(layer, torch.nn.Conv2d)]
+    for own, conv in zip(backbone.convolutions(), theirs, strict=True):
+        assert torch.equal(own.weight, conv.weight)
+    small = Vgg(in_channels=3, convolutions=(1, 1, 2, 2, 2), width=0.2, without_pools=(3, 4), norm="none")
+    assert not load_imagenet(small)

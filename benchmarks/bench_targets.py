@@ -1,0 +1,61 @@
+"""What the bounding maps cost in a training step: the small `faster_rcnn_bmc`, four images, 1 to 3 lesions each."""
+
+import statistics
+import time
+
+import numpy as np
+import torch
+
+from napari_uld.detectors.build import build_detector
+from napari_uld.detectors.spec import SupervisionSpec
+from napari_uld.training.data.targets import make_target
+from napari_uld.training.loop import make_optimizer
+from napari_uld.training.recipe import load_recipe
+
+STEPS = 15
+LIMIT = 0.02
+
+
+def main() -> None:
+    recipe = load_recipe("faster_rcnn_bmc", small=True)
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    model = build_detector(recipe.detector, recipe.supervision, recipe.input)
+    model.to(memory_format=torch.channels_last).train()
+    optimizer = make_optimizer(model, recipe.training)
+    size = recipe.input.long_side
+    with_maps, without, steps = [], [], []
+    for _ in range(STEPS):
+        images = [torch.randn(3, size, size) for _ in range(recipe.training.batch)]
+        boxes = [random_boxes(rng, size) for _ in images]
+        started = time.perf_counter()
+        targets = [make_target(b, (size, size), recipe.input, recipe.supervision) for b in boxes]
+        made = time.perf_counter()
+        sum(model(images, targets).values()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        done = time.perf_counter()
+        for b in boxes:
+            make_target(b, (size, size), recipe.input, SupervisionSpec())
+        without.append(time.perf_counter() - done)
+        with_maps.append(made - started)
+        steps.append(done - started)
+    # The first steps also pay for memory and thread pools.
+    maps = statistics.median(with_maps[3:]) - statistics.median(without[3:])
+    step = statistics.median(steps[3:])
+    share = maps / step
+    print(f"a step: {1e3 * step:.0f} ms; making BM and ABM: {1e3 * maps:.2f} ms, {share:.2%} of it (limit {LIMIT:.0%})")
+    if share > LIMIT:
+        raise SystemExit(1)
+
+
+def random_boxes(rng: np.random.Generator, size: int) -> np.ndarray:
+    """1 to 3 boxes of DeepLesion's usual size at this resolution, 8 to 32 px wide."""
+    count = rng.integers(1, 4)
+    extent = rng.uniform(8, 32, (count, 2))
+    corner = rng.uniform(0, size - 40, (count, 2))
+    return np.concatenate([corner, corner + extent], axis=1)
+
+
+if __name__ == "__main__":
+    main()
