@@ -14,6 +14,7 @@ import pandas as pd
 from napari.layers import Image, Layer, Shapes
 from napari.utils.colormaps import Colormap
 
+from napari_uld.ct.windows import Window
 from napari_uld.lesions.findings import Box
 from napari_uld.lesions.recist import Recist
 from napari_uld.viewer.case import Case, Mark, Row
@@ -31,7 +32,7 @@ COLOURS = {
     Mark.PENDING: "#F0A000",
 }
 RECIST_COLOUR = "#F0E442"
-THIN, THICK = 0.8, 1.6
+THIN, THICK = 0.7, 1.2
 TEXT_SIZE = 11
 
 
@@ -77,7 +78,7 @@ def case_layers(case: Case) -> list[LayerTuple]:
                 "name": f"{Part.CT} {case.volume.name}",
                 "metadata": {METADATA: case, "part": Part.CT},
                 "colormap": "gray",
-                "contrast_limits": case.volume.window or DEFAULT_WINDOW,
+                "contrast_limits": series_window(case),
                 "interpolation2d": "linear",
             },
             "image",
@@ -146,6 +147,11 @@ def draw(layer: Shapes, drawn: Sequence[Drawn]) -> None:
     if drawn:
         layer.edge_color = [d.colour for d in drawn]
         layer.edge_width = [d.width for d in drawn]
+
+
+def series_window(case: Case) -> Window:
+    """Give the window that the series is meant to be read with."""
+    return case.volume.window or DEFAULT_WINDOW
 
 
 def rectangle(z: int, box: Box) -> np.ndarray:

@@ -6,7 +6,7 @@ from napari.layers import Image
 from napari_uld.errors import RecistError
 from napari_uld.masks import MaskKind, MaskParameters, pseudo_mask
 from napari_uld.viewer.case import Case, Mark, Row
-from napari_uld.viewer.layers import DEFAULT_WINDOW
+from napari_uld.viewer.layers import series_window
 
 
 class MaskPainter:
@@ -63,7 +63,7 @@ class MaskPainter:
                 problem = f"{len(bare)} on this slice without RECIST: {self.kind.value} needs one"
         if not rows:
             return None, problem
-        window = self.case.volume.window or DEFAULT_WINDOW
+        window = series_window(self.case)
         try:
             mask = pseudo_mask(
                 self.kind,

@@ -13,7 +13,7 @@ from napari.layers import Image, Layer, Shapes
 from napari.utils.notifications import show_error, show_info, show_warning
 from psygnal import Signal
 
-from napari_uld.ct.windows import WINDOWS
+from napari_uld.ct.windows import WINDOWS, Window
 from napari_uld.errors import AnnotationFileError, UldError
 from napari_uld.lesions.annotations import Edit, State
 from napari_uld.lesions.review_log import append_log, log_path
@@ -23,8 +23,11 @@ from napari_uld.viewer.case import Case, Row
 from napari_uld.viewer.case_files import save_case
 from napari_uld.viewer.editing import take_over
 from napari_uld.viewer.keys import bind
-from napari_uld.viewer.layers import Part, case_of, draw, drawn_of, part_of
+from napari_uld.viewer.layers import Part, case_of, draw, drawn_of, part_of, series_window
 from napari_uld.viewer.mask_layer import MaskPainter
+
+# The window that a series brings along.
+SERIES = "series"
 
 
 class Answer(StrEnum):
@@ -142,11 +145,16 @@ class Session:
         low, high = ct.contrast_limits
         return float(low), float(high)
 
+    @property
+    def windows(self) -> dict[str, Window]:
+        """The windows to choose from: the series' own and the presets, (low, high) HU."""
+        return {} if self.case is None else {SERIES: series_window(self.case), **WINDOWS}
+
     def set_window(self, name: str) -> None:
-        """Show the CT through one of the presets."""
+        """Show the CT through one of `windows`."""
         ct = self.layer(Part.CT)
         if isinstance(ct, Image):
-            ct.contrast_limits = WINDOWS[name]
+            ct.contrast_limits = self.windows[name]
 
     def save(self, path: Path | None = None) -> bool:
         """Save the annotations (to `path`, where it is given); tell whether that was done."""

@@ -109,6 +109,8 @@ def test_a_window_button_is_pressed_while_its_window_is_shown(review: ReviewPane
     assert bone.isChecked()
     session.set_window("lung")
     assert not bone.isChecked()
+    next(button for button in review.windows.buttons() if button.text() == "Series").click()
+    assert session.window == (-100.0, 200.0)
 
 
 def test_edit_box_selects_the_box_at_hand_on_its_key_slice(review: ReviewPanel, session: Session) -> None:

@@ -31,7 +31,7 @@ from napari_uld.viewer.case import Case
 from napari_uld.viewer.dialogs import ask_save_path, ask_unsaved
 from napari_uld.viewer.keys import KEYS, key_of
 from napari_uld.viewer.panels.lesion_table import HEADERS, LesionTable
-from napari_uld.viewer.session import session_of
+from napari_uld.viewer.session import SERIES, session_of
 
 
 class ReviewPanel(QWidget):
@@ -122,10 +122,13 @@ class ReviewPanel(QWidget):
         row.addWidget(QLabel("Window"))
         self.windows = QButtonGroup(self)
         self.windows.setExclusive(False)
-        for name in WINDOWS:
-            button = _button(name.capitalize(), f"{name} window", partial(self.session.set_window, name))
+        act = self.session.set_window
+        buttons = [_plain("Series", "The window that the series brings along", partial(act, SERIES))]
+        buttons += [
+            _button(name.capitalize(), f"{name} window", partial(act, name), show_key=False) for name in WINDOWS
+        ]
+        for name, button in zip((SERIES, *WINDOWS), buttons, strict=True):
             button.setCheckable(True)
-            button.setText(name.capitalize())
             button.setObjectName(name)
             self.windows.addButton(button)
             row.addWidget(button)
@@ -186,10 +189,10 @@ class ReviewPanel(QWidget):
         self.draw.setEnabled(case is not None)
 
     def _show_window(self) -> None:
-        window = self.session.window
+        window, choices = self.session.window, self.session.windows
         for button in self.windows.buttons():
             button.setEnabled(window is not None)
-            button.setChecked(window is not None and WINDOWS[button.objectName()] == window)
+            button.setChecked(window is not None and choices.get(button.objectName()) == window)
 
     def _order(self) -> None:
         if self._case is not None:
@@ -221,9 +224,9 @@ class ReviewPanel(QWidget):
         return super().eventFilter(watched, event)
 
 
-def _button(text: str, title: str, act: Callable[[], object]) -> QPushButton:
+def _button(text: str, title: str, act: Callable[[], object], *, show_key: bool = True) -> QPushButton:
     key = key_of(title)
-    return _plain(f"{text} ({key})" if len(key) == 1 else text, f"{title.capitalize()}: key {key}", act)
+    return _plain(f"{text} ({key})" if show_key and len(key) == 1 else text, f"{title.capitalize()}: key {key}", act)
 
 
 def _plain(text: str, tip: str, act: Callable[[], object]) -> QPushButton:
