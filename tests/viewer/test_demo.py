@@ -1,7 +1,11 @@
+import gc
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QApplication
 from skimage.io import imread
 
 from napari_uld.ct import read_scan
@@ -15,6 +19,16 @@ from napari_uld.viewer.layers import COLOURS
 from napari_uld.viewer.panels import detect as detect_module
 
 from .conftest import FakeDetector
+
+
+@pytest.fixture(autouse=True)
+def window_is_gone(qapp: QApplication) -> Iterator[None]:
+    """The demo makes its own viewer: let Qt delete it before the next test makes one."""
+    yield
+    for _ in range(3):
+        QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+        qapp.processEvents()
+        gc.collect()
 
 
 @pytest.fixture
@@ -34,7 +48,6 @@ def seen(picture: np.ndarray, colour: str) -> int:
     return int((np.abs(picture[..., :3].astype(int) - wanted).max(axis=-1) < 12).sum())
 
 
-@pytest.mark.usefixtures("qapp")
 def test_the_demo_pictures_the_scan_its_lesions_and_what_was_found(
     study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -57,7 +70,6 @@ def test_the_demo_pictures_the_scan_its_lesions_and_what_was_found(
     assert body.std() > 20
 
 
-@pytest.mark.usefixtures("qapp")
 def test_a_demo_whose_detector_fails_says_why_and_closes(
     study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -190,13 +190,15 @@ class DetectPanel(QWidget):
 
     def _progressed(self, step: Progress) -> None:
         message = step.message or "Detecting"
-        self.status.setText(f"{message} {step.done} of {step.total}" if step.total else message)
+        self.status.setText(message)
         bar = self._bar
         if bar is not None:
-            bar.total = step.total
-            bar.n = step.done
-            # Last, because it lets Qt handle events: the run may be over when it comes back.
+            if bar.total != step.total:
+                bar.reset(step.total)  # the time that is left counts from the first slice
+                bar.total = step.total
             bar.set_description(message)
+            # Last, because it lets Qt handle events: the run may be over when it comes back.
+            bar.update(step.done - bar.n)
 
     def _returned(self, outcome: Outcome) -> None:
         case = self._case

@@ -89,7 +89,7 @@ class ReviewPanel(QWidget):
         header = self.table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(HEADERS.index("Type"), QHeaderView.ResizeMode.Stretch)
-        self.table.setMinimumWidth(400)
+        self.table.setMinimumWidth(380)
         self.table.selectionModel().currentRowChanged.connect(self._picked)
         self.sorted.layoutChanged.connect(self._order)
         return self.table
@@ -119,7 +119,7 @@ class ReviewPanel(QWidget):
 
     def _build_windows(self) -> QHBoxLayout:
         row = QHBoxLayout()
-        row.addWidget(QLabel("Window"))
+        row.setSpacing(4)
         self.windows = QButtonGroup(self)
         self.windows.setExclusive(False)
         act = self.session.set_window
