@@ -144,6 +144,7 @@ def lesion_to_json(row: Annotation) -> dict[str, object]:
         "state": row.state.value,
         "parent_id": row.parent_id,
         "score": None if row.score is None else float(row.score),
+        "detector": row.detector,
         "reviewer": row.reviewer,
         "time": row.time,
     }
@@ -164,6 +165,7 @@ def lesion_from_json(model: LesionModel, scan_id: str) -> Annotation:
         state=model.state,
         parent_id=model.parent_id,
         score=model.score,
+        detector=model.detector,
         reviewer=model.reviewer,
         time=model.time,
     )

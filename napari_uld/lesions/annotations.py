@@ -66,6 +66,8 @@ class Annotation:
         Id of the finding it came from.
     score
         That finding's score.
+    detector
+        What found it: method and checkpoint hash.
     reviewer
         Who decided, and `time` when (ISO 8601, UTC).
     """
@@ -82,6 +84,7 @@ class Annotation:
     state: State = State.ACCEPTED
     parent_id: str | None = None
     score: float | None = None
+    detector: str = ""
     reviewer: str = ""
     time: str = ""
 
@@ -204,6 +207,7 @@ class Annotations:
             state=state,
             parent_id=parent,
             score=float(findings.scores[row]),
+            detector=findings.detector,
             reviewer=reviewer,
             time=now(),
         )

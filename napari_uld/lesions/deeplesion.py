@@ -29,7 +29,7 @@ from napari_uld.lesions.findings import as_box
 from napari_uld.lesions.recist import Recist
 
 # Extra columns, in this order.
-PROVENANCE = ("Lesion_id", "Source", "State", "Parent_id", "Score", "Reviewer", "Review_time")
+PROVENANCE = ("Lesion_id", "Source", "State", "Parent_id", "Score", "Detector", "Reviewer", "Review_time")
 
 # The new fields of a row by its line number; None where the row goes.
 _Changes = dict[int, dict[str, str] | None]
@@ -180,6 +180,7 @@ def _provenance(fields: Mapping[str, str], lesion: Annotation) -> dict[str, str]
         "State": "" if lesion.state is State.ACCEPTED else lesion.state.value,
         "Parent_id": lesion.parent_id or "",
         "Score": "" if lesion.score is None else f"{lesion.score:.6g}",
+        "Detector": lesion.detector,
         "Reviewer": lesion.reviewer,
         "Review_time": lesion.time,
     }
@@ -215,6 +216,7 @@ def _lesion(path: Path, row: DlInfoRow, scan_id: str) -> Annotation:
         state=state,
         parent_id=row.fields.get("Parent_id") or None,
         score=score,
+        detector=row.fields.get("Detector", ""),
         reviewer=row.fields.get("Reviewer", ""),
         time=time,
     )

@@ -118,6 +118,11 @@ class Findings:
             masks=(None,) * n if masks is None else masks,
         )
 
+    @property
+    def detector(self) -> str:
+        """What made them: method and checkpoint hash."""
+        return f"{self.method} {self.checkpoint}"
+
     def take(self, rows: np.ndarray) -> "Findings":
         """Give the findings of `rows` (indices, or a bool mask of length n) in that order."""
         picked = np.arange(len(self))[rows if len(rows) else []]

@@ -111,6 +111,7 @@ class LesionModel(Model):
     state: State
     parent_id: str | None = Field(description="id of the finding it came from")
     score: float | None = Field(description="that finding's score")
+    detector: str = Field(description="what found it: method and checkpoint hash, or empty")
     reviewer: str
     time: TimeField
 

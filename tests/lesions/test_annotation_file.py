@@ -39,6 +39,7 @@ FULL = Annotation(
     state=State.REJECTED,
     parent_id="finding:9",
     score=0.1,
+    detector="faster_rcnn 0123abcd",
     reviewer='Ann "A" Łuk\n[\n1\n]',
     time="2026-01-02T03:04:05+00:00",
 )

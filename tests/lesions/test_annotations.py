@@ -135,6 +135,7 @@ def test_a_decided_finding_is_a_lesion_that_names_it() -> None:
     made = table.decide(FINDINGS, 1, State.ACCEPTED, "Ann")
     assert (made.source, made.state, made.score, made.key_slice) == (Source.MINED, State.ACCEPTED, 0.9, 6)
     assert made.parent_id == FINDINGS.finding_id(1)
+    assert made.detector == f"{FINDINGS.method} {FINDINGS.checkpoint}"
     assert table.from_finding(FINDINGS, 1) == made
     assert table.from_finding(FINDINGS, 0) is None
     # Deciding again changes that lesion; moving it makes it a person's work.

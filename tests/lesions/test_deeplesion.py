@@ -46,6 +46,7 @@ def mined(state: State) -> Annotation:
         state=state,
         parent_id="finding:1",
         score=0.875,
+        detector="faster_rcnn 0123abcd",
         reviewer="Ann, MD",
         time="2026-01-02T03:04:05+00:00",
     )

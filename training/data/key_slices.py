@@ -19,10 +19,11 @@ from napari_uld.lesions.deeplesion import annotations_from_dl_info
 from napari_uld.lesions.recist import from_mask
 from napari_uld.lesions.rle import decode
 
-from .phantom.truth import read_truth, truth_series
+from .phantom.truth import read_spacing, read_truth, truth_series
 from .targets import make_target
 
 Split = Literal["train", "val", "test", "all"]
+Spacing = tuple[float, float, float]
 SPLITS = {"train": 1, "val": 2, "test": 3}
 # Prepared slabs are kept in memory up to this size: small runs then read each PNG once.
 CACHE_BYTES = 3 * 2**30
@@ -38,6 +39,8 @@ class KeySlice:
         "000001_01_01".
     number
         Native number of the slice.
+    spacing
+        Millimetres between voxel centres along (z, y, x).
     boxes
         (n, 4) native pixel-centre boxes of its lesions.
     diameters
@@ -46,6 +49,7 @@ class KeySlice:
 
     series: str
     number: int
+    spacing: Spacing
     boxes: np.ndarray
     diameters: np.ndarray
 
@@ -75,7 +79,7 @@ def annotated_slices(root: Path, split: Split) -> list[KeySlice]:
             if lesion.key_slice in there and not lesion.noisy
         ]
         for number in sorted({lesion.key_slice for lesion in lesions}):
-            found.append(_key_slice(series, number, rows[0].spacing[2], [x for x in lesions if x.key_slice == number]))
+            found.append(_key_slice(series, number, rows[0].spacing, [x for x in lesions if x.key_slice == number]))
     if not found:
         raise DataError(f"{root} holds no key slice of the split {split!r} with its image on disk")
     return found
@@ -95,13 +99,13 @@ def true_slices(root: Path, split: Split) -> list[KeySlice]:
         rows = info.by_series.get(series, ())
         if split != "all" and (not rows or rows[0].split != SPLITS[split]):
             continue
-        spacing = rows[0].spacing[2] if rows else float("nan")
+        spacing = read_spacing(root, series)
         lesions = read_truth(root, series)
         for number in sorted({lesion.key_slice for lesion in lesions}):
             cut = [lesion for lesion in lesions if number in lesion.boxes]
-            diameters = [from_mask(decode(lesion.masks[number])).diameters[0] * spacing for lesion in cut]
+            diameters = [from_mask(decode(lesion.masks[number])).diameters[0] * spacing[2] for lesion in cut]
             boxes = np.asarray([lesion.boxes[number] for lesion in cut])
-            found.append(KeySlice(series, number, boxes, np.asarray(diameters)))
+            found.append(KeySlice(series, number, spacing, boxes, np.asarray(diameters)))
     if not found:
         raise DataError(f"{root} holds no phantom of the split {split!r}")
     return found
@@ -115,9 +119,9 @@ def _table(root: Path, split: Split) -> DlInfo:
     return read_dl_info(root / "DL_info.csv")
 
 
-def _key_slice(series: str, number: int, spacing: float, lesions: list[Annotation]) -> KeySlice:
-    diameters = [lesion.recist.diameters[0] * spacing if lesion.recist else np.nan for lesion in lesions]
-    return KeySlice(series, number, np.asarray([lesion.box for lesion in lesions]), np.asarray(diameters))
+def _key_slice(series: str, number: int, spacing: Spacing, lesions: list[Annotation]) -> KeySlice:
+    diameters = [lesion.recist.diameters[0] * spacing[2] if lesion.recist else np.nan for lesion in lesions]
+    return KeySlice(series, number, spacing, np.asarray([lesion.box for lesion in lesions]), np.asarray(diameters))
 
 
 class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
@@ -164,8 +168,7 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         """The slab of one image, from memory where it was made before."""
         if index in self._cache:
             return self._cache[index]
-        key = self.slices[index]
-        slab = read_slab(self.root, key.series, key.number, self.inputs)
+        slab = read_slab(self.root, self.slices[index], self.inputs)
         if self._cached_bytes + slab.hu.nbytes <= CACHE_BYTES:
             self._cache[index] = slab
             self._cached_bytes += slab.hu.nbytes
@@ -192,21 +195,20 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         return torch.from_numpy(np.ascontiguousarray(image)), target
 
 
-def read_slab(root: Path, series: str, number: int, inputs: InputSpec) -> Slab:
-    """Read only the slices that a slab around one key slice needs.
+def read_slab(root: Path, key: KeySlice, inputs: InputSpec) -> Slab:
+    """Read only the slices that a key slice's slab needs.
 
     Raises
     ------
     ScanError
         If the key slice is unreadable.
     """
-    key = read_slices(root, series, [number])
     reach = int(np.ceil(inputs.slices // 2 * inputs.interval_mm / key.spacing[0]))
-    there = set(slices_on_disk(root, series))
-    low, high = number, number
-    while low - 1 in there and number - low < reach:
+    there = set(slices_on_disk(root, key.series))
+    low = high = key.number
+    while low - 1 in there and key.number - low < reach:
         low -= 1
-    while high + 1 in there and high - number < reach:
+    while high + 1 in there and high - key.number < reach:
         high += 1
-    volume = read_slices(root, series, range(low, high + 1))
-    return extract_slab(volume.hu, volume.spacing, volume.z_of(number), inputs)
+    volume = read_slices(root, key.series, range(low, high + 1))
+    return extract_slab(volume.hu, key.spacing, volume.z_of(key.number), inputs)

@@ -47,7 +47,7 @@ def test_reading_only_the_slices_needed_gives_the_slab_of_the_whole_scan(phantom
     spec = InputSpec(slices=5)
     volume = read_scan(phantoms / "Images_png" / key.series)
     whole = extract_slab(volume.hu, volume.spacing, volume.z_of(key.number), spec)
-    part = read_slab(phantoms, key.series, key.number, spec)
+    part = read_slab(phantoms, key, spec)
     assert np.array_equal(part.hu, whole.hu)
     assert part.offset == whole.offset
 
@@ -92,7 +92,7 @@ def test_only_real_key_slices_on_disk_are_offered() -> None:
         ("000001_03_01", 88),
     ]
     assert keys[3].diameters[0] == pytest.approx(24.1998 * 0.732422, abs=0.01)
-    slab = read_slab(REAL, "000001_03_01", 88, InputSpec())
+    slab = read_slab(REAL, keys[3], InputSpec())
     ((x1, y1, x2, y2),) = slab.to_network(keys[3].boxes)
     assert 0 <= x1 < x2 <= slab.hu.shape[2]
     assert 0 <= y1 < y2 <= slab.hu.shape[1]

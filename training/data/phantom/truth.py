@@ -63,6 +63,22 @@ def read_truth(root: Path, series: str) -> list[TrueLesion]:
         raise DataError(f"{path} is damaged ({error!r}); generate the phantoms again") from error
 
 
+def read_spacing(root: Path, series: str) -> tuple[float, float, float]:
+    """Millimetres between voxel centres of a series along (z, y, x).
+
+    Raises
+    ------
+    DataError
+        If there is no truth for it or it cannot be read.
+    """
+    path = Path(root) / FOLDER / f"{series}.json"
+    try:
+        x, y, z = (float(value) for value in read_file(path)["spacing"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} is damaged ({error!r}); generate the phantoms again") from error
+    return z, y, x
+
+
 def _lesion(row: dict, shape: tuple[int, int]) -> TrueLesion:
     slices = {int(s["slice"]): s for s in row["slices"]}
     return TrueLesion(
