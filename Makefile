@@ -28,7 +28,7 @@ bench: $(READY)
 
 # Trains the bundled checkpoints anew (what is finished is kept), scores them, and checks the README's figures.
 experiments: $(READY)
-	$(BIN)/napari-uld phantom runs/phantoms/train --patients 600 --seed 11
+	$(BIN)/napari-uld phantom runs/phantoms/train --patients 500 --seed 11
 	$(BIN)/napari-uld phantom runs/phantoms/test --patients 120 --seed 12
 	for recipe in faster_rcnn faster_rcnn_bmc; do \
 		resume=$$([ -e runs/$$recipe/state.pt ] && echo --resume); \

@@ -1,6 +1,7 @@
 """Checkpoints: one safetensors file that describes itself, no pickle."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,9 @@ def save_checkpoint(path: Path, model: nn.Module, recipe: dict[str, Any], evalua
     }
     tensors = {name: _halve(tensor) for name, tensor in model.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, metadata=metadata)
+    partial = path.with_name(f"{path.name}.partial")
+    save_file(tensors, partial, metadata=metadata)
+    os.replace(partial, path)
 
 
 def load_checkpoint(path: Path, device: str = "auto") -> LoadedDetector:

@@ -1,6 +1,6 @@
 """The whole way in a real window, on the real series: open, see, mask, detect, accept, save, open again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +11,12 @@ from qtpy.QtCore import QEvent
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QApplication
 
+from napari_uld.inference.worker import DetectionWorker
 from napari_uld.lesions.annotations import Source, State
-from napari_uld.lesions.findings import Findings
 from napari_uld.masks import MaskKind, MaskParameters
 from napari_uld.viewer.layers import Part
-from napari_uld.viewer.panels import detect as detect_module
 from napari_uld.viewer.panels.detect import DetectPanel
 from napari_uld.viewer.session import Answer, Session, session_of
-
-from .conftest import FakeDetector
 
 MakeViewer = Callable[..., Viewer]
 
@@ -31,24 +28,14 @@ def open_series(viewer: Viewer, root: Path, qtbot: QtBot) -> Session:
 
 
 @pytest.fixture
-def detector(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeDetector:
-    path = tmp_path / "tiny.safetensors"
-    monkeypatch.setattr(detect_module, "bundled_checkpoints", lambda: {"tiny": path})
-    monkeypatch.setattr(detect_module, "find_checkpoint", lambda name: path)
-    found = Findings.from_rows(
-        scan_id="",
-        scan_name="",
-        method="fake",
-        checkpoint="f00",
-        boxes=[[245, 127, 270, 162], [330, 150, 352, 176]],
-        scores=[0.93, 0.62],
-        key_slices=[88, 90],
-    )
-    return FakeDetector(found)
+def worker() -> Iterator[DetectionWorker]:
+    worker = DetectionWorker()
+    yield worker
+    worker.close()
 
 
 def test_a_finding_on_the_real_series_is_accepted_saved_and_there_again(
-    make_napari_viewer: MakeViewer, deeplesion: Path, detector: FakeDetector, qtbot: QtBot
+    make_napari_viewer: MakeViewer, deeplesion: Path, worker: DetectionWorker, qtbot: QtBot
 ) -> None:
     viewer = make_napari_viewer()
     session = open_series(viewer, deeplesion, qtbot)
@@ -73,13 +60,17 @@ def test_a_finding_on_the_real_series_is_accepted_saved_and_there_again(
         assert painted[y1 : y2 + 1, x1 : x2 + 1].any(), kind
         assert painted.astype(int).sum() == painted[y1 : y2 + 1, x1 : x2 + 1].astype(int).sum(), kind
 
-    # A detector runs; its surest finding is accepted and saved.
-    panel = DetectPanel(viewer, detector)
+    # A bundled detector runs over all slices in its own process; its surest finding is accepted and saved.
+    panel = DetectPanel(viewer, worker)
     qtbot.addWidget(panel)
+    panel.checkpoint.value = "faster_rcnn_bmc"
+    panel.device.value = "cpu"
+    panel.threshold.value = panel.threshold.min
     panel.run()
-    qtbot.waitUntil(lambda: not panel.running, timeout=10_000)
-    key = max((row for row in session.case.rows if row.score), key=lambda row: row.score).key
-    session.jump(session.case.row(key))
+    qtbot.waitUntil(lambda: not panel.running, timeout=120_000)
+    assert session.case.findings is not None, panel.status.text()
+    surest = max((row for row in session.case.rows if row.score), key=lambda row: row.score)
+    session.jump(session.case.row(surest.key))
     session.decide(State.ACCEPTED)
     assert session.save()
 
@@ -87,7 +78,8 @@ def test_a_finding_on_the_real_series_is_accepted_saved_and_there_again(
     session = open_series(viewer, deeplesion, qtbot)
     assert len(viewer.layers) == 5
     (mined,) = [row for row in session.case.rows if row.annotation.source is Source.MINED]
-    assert (mined.annotation.parent_id, mined.score, mined.native) == (key, 0.93, 88)
+    assert (mined.annotation.parent_id, mined.score, mined.native) == (surest.key, surest.score, surest.native)
+    assert mined.annotation.detector.startswith("faster_rcnn_bmc ")
     assert mined.annotation.state is State.ACCEPTED
     assert len(session.case.rows) == 2
 
