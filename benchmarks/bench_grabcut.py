@@ -16,7 +16,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from napari_uld.training.data.phantom import generate_phantoms, read_truth, truth_series
 
 from napari_uld.ct.deeplesion import read_slices
 from napari_uld.ct.dl_info import read_dl_info
@@ -29,6 +28,7 @@ from napari_uld.lesions.rle import decode
 from napari_uld.masks.ellipse import quarter_ellipse_mask
 from napari_uld.masks.grabcut import ITERATIONS, grabcut_mask, trimap
 from napari_uld.progress import finish
+from napari_uld.training.data.phantom import generate_phantoms, read_truth, truth_series
 
 PATIENTS, SEED = 8, 20260
 REQUIRED_RATIO = 8.0

@@ -1,4 +1,4 @@
-"""What the bounding maps cost in a training step: the small `faster_rcnn_bmc`, four images, 1 to 3 lesions each."""
+"""What the bounding maps cost in a training step: the small `faster_rcnn_bmc`, 1 to 3 lesions an image."""
 
 import statistics
 import time
@@ -17,6 +17,7 @@ LIMIT = 0.02
 
 
 def main() -> None:
+    """Time targets with and without maps inside training steps, and print the share."""
     recipe = load_recipe("faster_rcnn_bmc", small=True)
     torch.manual_seed(0)
     rng = np.random.default_rng(0)

@@ -20,7 +20,17 @@ app = typer.Typer(
 )
 console = Console()
 
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the same for programs into this file.")]
+
+def _writable(path: Path | None) -> Path | None:
+    """Refuse an output file whose folder is not there before any work is done."""
+    if path is not None and not path.resolve().parent.is_dir():
+        raise typer.BadParameter(f"the folder {path.resolve().parent} does not exist")
+    return path
+
+
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", callback=_writable, help="Write the same for programs into this file.")
+]
 Device = Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")]
 Data = Annotated[Path, typer.Option(help="Folder in DeepLesion's layout: DL_info.csv and Images_png.")]
 SplitName = Annotated[str, typer.Option(help="train, val, test or all.")]
@@ -32,6 +42,9 @@ def main() -> None:
     try:
         app()
     except UldError as error:
+        sys.stderr.write(f"napari-uld: {error}\n")
+        raise SystemExit(1) from error
+    except OSError as error:
         sys.stderr.write(f"napari-uld: {error}\n")
         raise SystemExit(1) from error
     except KeyboardInterrupt:
@@ -60,7 +73,9 @@ def detect(
     series: Annotated[str | None, typer.Option(help="Which scan, where the folder holds several.")] = None,
     device: Device = "auto",
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Show findings from this score on.")] = 0.3,
-    out: Annotated[Path | None, typer.Option("--json", help="Write all findings into this file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--json", callback=_writable, help="Write all findings into this file.")
+    ] = None,
 ) -> None:
     """Detect lesions on a whole scan."""
     from napari_uld.ct import read_scan
@@ -115,7 +130,7 @@ def train(
 ) -> None:
     """Train a detector."""
     from napari_uld.inference.catalogue import find_checkpoint
-    from napari_uld.training.loop import TrainingOptions
+    from napari_uld.training.loop import TrainingOptions, training_notes
     from napari_uld.training.loop import train as run
     from napari_uld.training.recipe import load_recipe
 
@@ -124,6 +139,8 @@ def train(
     start = find_checkpoint(init) if init else None
     options = TrainingOptions(data=data, out=folder, init=start, resume=resume, device=device, seed=seed)
     checkpoint = _follow(run(loaded, options))
+    for note in training_notes(folder):
+        console.print(f"[yellow]{note}[/yellow]")
     console.print(f"The best epoch's checkpoint is {checkpoint}; the log is {folder / 'log.jsonl'}")
 
 

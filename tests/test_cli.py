@@ -47,6 +47,7 @@ def test_an_error_is_one_sentence_on_stderr_and_status_1(arguments: tuple[str, .
 def test_wrong_usage_is_status_2() -> None:
     assert run("train").returncode == 2
     assert run("no-such-command").returncode == 2
+    assert run("recipes", "--json", "/no/such/folder/x.json").returncode == 2
 
 
 def test_a_phantom_study_is_generated_and_a_full_folder_is_left_alone(tmp_path: Path) -> None:

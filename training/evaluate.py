@@ -1,5 +1,6 @@
 """Run a detector over a data set's key slices and score it."""
 
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,6 @@ from napari_uld.progress import Progress, Work
 
 from .data.key_slices import KeySlice, SlabDataset, Split, annotated_slices, true_slices
 from .data.phantom.truth import FOLDER as TRUTH_FOLDER
-
-# Detections below it change no sensitivity at the usual rates.
-SCORE_FLOOR = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,9 +93,8 @@ def match_detector(detector: LoadedDetector, dataset: SlabDataset) -> Work[Match
         left = (time.monotonic() - started) / max(index, 1) * (len(dataset) - index)
         yield Progress(index, len(dataset), f"Evaluating, {left:.0f} s left" if index else "Evaluating")
         found, confidence, _ = run_slabs([dataset.slab(index)], detector)[0]
-        kept = confidence >= SCORE_FLOOR
-        boxes.append(found[kept])
-        scores.append(confidence[kept])
+        boxes.append(found)
+        scores.append(confidence)
     yield Progress(len(dataset), len(dataset), "Evaluated")
     return match(boxes, scores, [key.boxes for key in dataset.slices])
 
@@ -115,7 +112,7 @@ def match_findings(findings: Findings, slices: list[KeySlice]) -> tuple[Matches,
     DataError
         If the data hold no key slice of that scan.
     """
-    own = [key for key in slices if key.series == findings.scan_name]
+    own = [key for key in slices if _is_of(key, findings.scan_name)]
     if not own:
         raise DataError(f"The data hold no key slice of the scan {findings.scan_name} that these findings are of")
     lesions = findings.take(~findings.negative)
@@ -125,6 +122,12 @@ def match_findings(findings: Findings, slices: list[KeySlice]) -> tuple[Matches,
         boxes.append(np.asarray([lesions.slice_boxes[row][key.number] for row in rows]).reshape(-1, 4))
         scores.append(lesions.scores[rows])
     return match(boxes, scores, [key.boxes for key in own]), own
+
+
+def _is_of(key: KeySlice, scan_name: str) -> bool:
+    """Whether a key slice lies in a scan: a whole series, or the part of one that was on disk."""
+    part = re.fullmatch(rf"{re.escape(key.series)}(?:_(\d+)-(\d+))?", scan_name)
+    return part is not None and (part[1] is None or int(part[1]) <= key.number <= int(part[2]))
 
 
 def score(matches: Matches, slices: list[KeySlice]) -> Evaluation:

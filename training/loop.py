@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import pickle
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -96,6 +97,12 @@ class Run:
         """Optimizer steps in an epoch."""
         return math.ceil(len(self.train_set) / self.recipe.training.batch)
 
+    @property
+    def stopped_early(self) -> bool:
+        """Whether the recipe's patience is used up."""
+        patience = self.recipe.training.patience
+        return patience is not None and self.epoch - self.best_epoch >= patience
+
     def _initial_weights(self) -> list[str]:
         if self.options.init is not None:
             missing = initialise(self.model, self.options.init)
@@ -119,6 +126,7 @@ class Run:
             "best": self.best,
             "best_epoch": self.best_epoch,
             "seed": self.options.seed,
+            "images": len(self.train_set),
         }
         partial = self.options.out / f"{STATE}.partial"
         torch.save(state, partial)
@@ -135,9 +143,17 @@ class Run:
         path = self.options.out / STATE
         if not path.is_file():
             raise TrainingError(f"{path} is not there: nothing to resume; leave --resume out to begin")
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError) as error:
+            raise TrainingError(f"{path} is damaged ({error}): begin again in another folder") from error
         if state["recipe"] != json.dumps(self.recipe.model_dump(mode="json")) or state["seed"] != self.options.seed:
             raise TrainingError(f"{path} is of another recipe or seed: give the same ones, or another output folder")
+        if state["images"] != len(self.train_set):
+            raise TrainingError(
+                f"{path} was trained on {state['images']} images, the data given hold {len(self.train_set)}: "
+                "give the same data, or another output folder"
+            )
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
@@ -167,23 +183,31 @@ def train(recipe: Recipe, options: TrainingOptions) -> Work[Path]:
         If the loss is not finite, or a run cannot be resumed or begun where one is.
     """
     options.out.mkdir(parents=True, exist_ok=True)
-    if not options.resume and (options.out / LOG).exists():
+    if not options.resume and (options.out / STATE).exists():
         raise TrainingError(f"{options.out} holds a run already: --resume goes on with it, or give another folder")
     run = Run(recipe, options)
     if options.resume:
         run.load_state()
+    else:
+        (options.out / LOG).unlink(missing_ok=True)
+        run.save_state()
     run.log(event="start", recipe=recipe.method.name, images=len(run.train_set), seed=options.seed, notes=run.notes)
     yield Progress(run.step, recipe.training.epochs * run.steps_per_epoch, "; ".join(run.notes) or "Training")
     spec = recipe.training
-    while run.epoch < spec.epochs:
+    while run.epoch < spec.epochs and not run.stopped_early:
         yield from _epoch(run)
         run.epoch += 1
         yield from _validate(run)
         run.save_state()
-        if spec.patience is not None and run.epoch - run.best_epoch >= spec.patience:
+        if run.stopped_early:
             run.log(event="early stop", epoch=run.epoch, best_epoch=run.best_epoch)
-            break
     return options.out / CHECKPOINT
+
+
+def training_notes(out: Path) -> list[str]:
+    """What was said when a run began: weights that were not at hand, or did not fit."""
+    rows = [json.loads(line) for line in (out / LOG).read_text(encoding="utf-8").splitlines()]
+    return [note for row in rows if row["event"] == "start" for note in row["notes"]]
 
 
 def _epoch(run: Run) -> Work[None]:

@@ -22,7 +22,8 @@ from napari_uld.detectors.vgg import Vgg
 
 logger = logging.getLogger(__name__)
 
-IMAGENET_VGG16 = "vgg16-397923af.pth"
+# Weights for inputs in [0, 255] less a mean, which is what this family feeds; the usual ones want unit variance.
+IMAGENET_VGG16 = "vgg16_features-amdegroot-88682ab5.pth"
 
 
 def build_detector(detector: DetectorSpec, supervision: SupervisionSpec, inputs: InputSpec) -> TwoStageDetector:

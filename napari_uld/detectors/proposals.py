@@ -92,8 +92,9 @@ class ProposalNetwork(RegionProposalNetwork):
     ) -> tuple[list[Tensor], dict[str, Tensor]]:
         """Propose boxes for each image, best first; with `targets` give the losses as well."""
         levels = list(features.values())
-        objectness, deltas = self.head(levels)
-        anchors = self.anchor_generator(images, levels)
+        # Boxes are computed in single precision even where features are not: half has steps of .25 px.
+        objectness, deltas = ([value.float() for value in values] for values in self.head(levels))
+        anchors = self.anchor_generator(images, [level.float() for level in levels])
         per_level = [o.shape[1] * o.shape[2] * o.shape[3] for o in objectness]
         objectness, deltas = concat_box_prediction_layers(objectness, deltas)
         proposals = self.box_coder.decode(deltas.detach(), anchors).view(len(anchors), -1, 4)

@@ -82,7 +82,7 @@ class BoxHead(nn.Module):
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Class logits (n, classes) and deltas (n, 4 * classes)."""
         hidden = self.layers(pooled)
-        return self.logits(hidden), self.deltas(hidden)
+        return self.logits(hidden).float(), self.deltas(hidden).float()
 
 
 class RoiStage(RoIHeads):
@@ -134,6 +134,8 @@ class RoiStage(RoIHeads):
             detections_per_img=detections,
         )
         self.branch = branch
+        # The branch costs about half of a small detector's time: whoever wants boxes alone switches it off.
+        self.predicts_maps = True
         self.box_weight = box_weight
 
     def forward(
@@ -144,7 +146,7 @@ class RoiStage(RoIHeads):
             logits, deltas = self.box_predictor(self.box_roi_pool(features, proposals, image_shapes))
             boxes, scores, labels = self.postprocess_detections(logits, deltas, proposals, image_shapes)
             results = [{"boxes": b, "scores": s, "labels": c} for b, s, c in zip(boxes, scores, labels, strict=True)]
-            if self.branch is not None:
+            if self.branch is not None and self.predicts_maps:
                 for result, maps in zip(results, self.branch.predict(features, boxes, image_shapes), strict=True):
                     result["masks"] = maps
             return results, {}

@@ -73,7 +73,10 @@ class IouMatching:
         """Index of each anchor's box, -1 for background and -2 for neither."""
         if not len(target["boxes"]):
             return torch.full((len(grid.anchors),), Matcher.BELOW_LOW_THRESHOLD, device=grid.anchors.device)
-        return self.matcher(box_iou(target["boxes"], grid.anchors))
+        overlap = box_iou(target["boxes"], grid.anchors)
+        matched = self.matcher(overlap)
+        # A box that no anchor overlaps would force all of them: each is its best match, at 0.
+        return torch.where(overlap.max(dim=0).values > 0, matched, Matcher.BELOW_LOW_THRESHOLD)
 
     def positives(self, matched: Tensor) -> Tensor:
         """Up to half of the samples, drawn from the positive anchors."""

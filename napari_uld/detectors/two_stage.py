@@ -30,6 +30,8 @@ class TwoStageDetector(nn.Module):
         Second stage.
     """
 
+    regions: RoiStage
+
     def __init__(self, backbone: nn.Module, proposals: ProposalNetwork, regions: RoiStage) -> None:
         super().__init__()
         self.backbone = backbone

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from napari_uld.detectors.build import build_detector
 from napari_uld.detectors.spec import DetectorSpec, InputSpec, SupervisionSpec
+from napari_uld.detectors.two_stage import TwoStageDetector
 from napari_uld.errors import CheckpointError, DeviceError
 from napari_uld.inference.catalogue import FORMAT, VERSION, CheckpointInfo, read_info
 
@@ -32,7 +33,7 @@ class LoadedDetector:
         The checkpoint's description.
     """
 
-    model: nn.Module
+    model: TwoStageDetector
     inputs: InputSpec
     info: CheckpointInfo
     device: torch.device
@@ -76,6 +77,8 @@ def load_checkpoint(path: Path, device: str = "auto") -> LoadedDetector:
         model.load_state_dict({name: _widen(tensor) for name, tensor in load_file(path).items()})
     except (KeyError, TypeError, ValidationError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{path}: its weights do not fit its recipe ({error})") from error
+    # Findings are boxes and scores.
+    model.regions.predicts_maps = False
     model.to(where, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return LoadedDetector(model, inputs, info, where)
 

@@ -14,6 +14,8 @@ BODY_HU = -400
 BODY_OPENING_MM = 12.0
 BODY_SEARCH_MM = 3.0
 BODY_MARGIN_MM = 8.0
+# Parts with at least this share of the largest one's area belong to the body too.
+BODY_PART_SHARE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +85,7 @@ def normalize(hu: np.ndarray, spec: InputSpec) -> np.ndarray:
 
 
 def body_box(hu: np.ndarray, spacing: tuple[float, float]) -> tuple[int, int, int, int]:
-    """Rows and columns (top, bottom, left, right; ends excluded) around the largest body part on a slice.
+    """Rows and columns (top, bottom, left, right; ends excluded) around the body on a slice.
 
     Parameters
     ----------
@@ -108,14 +110,15 @@ def body_box(hu: np.ndarray, spacing: tuple[float, float]) -> tuple[int, int, in
     count, _, stats, _ = cv2.connectedComponentsWithStats(mask)
     if count < 2:
         return 0, height, 0, width
-    x, y, w, h = stats[1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()), :4] * BODY_SEARCH_MM
-    margin = BODY_MARGIN_MM
-    return (
-        max(0, int((y - margin) / spacing[0])),
-        min(height, int(np.ceil((y + h + margin) / spacing[0]))),
-        max(0, int((x - margin) / spacing[1])),
-        min(width, int(np.ceil((x + w + margin) / spacing[1]))),
-    )
+    parts = stats[1:]
+    # Both legs, or the arms beside the trunk, are parts of one body.
+    parts = parts[parts[:, cv2.CC_STAT_AREA] >= BODY_PART_SHARE * parts[:, cv2.CC_STAT_AREA].max()]
+    x, y = parts[:, 0], parts[:, 1]
+    left, top = (np.array([x.min(), y.min()]) * BODY_SEARCH_MM - BODY_MARGIN_MM) / spacing[::-1]
+    right, bottom = (
+        np.array([(x + parts[:, 2]).max(), (y + parts[:, 3]).max()]) * BODY_SEARCH_MM + BODY_MARGIN_MM
+    ) / spacing[::-1]
+    return max(0, int(top)), min(height, int(np.ceil(bottom))), max(0, int(left)), min(width, int(np.ceil(right)))
 
 
 def _crop(key: np.ndarray, spacing: tuple[float, float, float], spec: InputSpec) -> tuple[int, int, int, int]:

@@ -1,6 +1,7 @@
 """Inference in a process of its own: a crash there is a message here. No torch on this side."""
 
 import multiprocessing as mp
+import os
 import time
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
@@ -20,6 +21,8 @@ from napari_uld.progress import Progress, Work
 CANCEL_SECONDS = 0.5
 POLL_SECONDS = 0.1
 SHUTDOWN_SECONDS = 2.0
+# Where Linux keeps shared memory.
+SHARED_FOLDER = Path("/dev/shm")
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,11 +68,9 @@ class DetectionWorker:
         """
         if self._busy:
             raise WorkerError("A detection is running already: wait for it, or cancel it")
-        self._cancelled_at = None
-        connection = self._start()
-        memory = SharedMemory(create=True, size=max(volume.hu.nbytes, 1))
+        memory = _shared(volume.hu)
         try:
-            np.ndarray(volume.shape, np.int16, buffer=memory.buf)[:] = volume.hu
+            connection = self._start()
             # The id may be a hash of the voxels: it has to be known before they are left out.
             empty = replace(volume, hu=np.zeros((0, 0, 0), np.int16), series_uid=volume.scan_id)
             connection.send(Request(memory.name, volume.shape, empty, checkpoint, device))
@@ -79,6 +80,7 @@ class DetectionWorker:
         finally:
             if self._busy:
                 self._end()
+            self._cancelled_at = None
             memory.close()
             memory.unlink()
 
@@ -153,6 +155,36 @@ class DetectionWorker:
             self._connection.close()
         self._process = self._connection = self._cancel = None
         self._busy = False
+
+
+def _shared(hu: np.ndarray) -> SharedMemory:
+    """Copy voxels into shared memory.
+
+    Raises
+    ------
+    WorkerError
+        If there is too little of it.
+    """
+    memory = None
+    try:
+        memory = SharedMemory(create=True, size=max(hu.nbytes, 1))
+        if hasattr(os, "posix_fallocate") and SHARED_FOLDER.is_dir():
+            # Without its pages the copy would end this program by a bus error, unsaved edits and all.
+            descriptor = os.open(SHARED_FOLDER / memory.name.lstrip("/"), os.O_RDWR)
+            try:
+                os.posix_fallocate(descriptor, 0, memory.size)
+            finally:
+                os.close(descriptor)
+    except OSError as error:
+        if memory is not None:
+            memory.close()
+            memory.unlink()
+        raise WorkerError(
+            f"The scan needs {hu.nbytes / 2**20:.0f} MiB of shared memory and cannot have it ({error}): "
+            f"free memory, or give the machine (or container) a larger {SHARED_FOLDER}"
+        ) from error
+    np.ndarray(hu.shape, np.int16, buffer=memory.buf)[:] = hu
+    return memory
 
 
 def serve(connection: Connection, cancel: Event) -> None:

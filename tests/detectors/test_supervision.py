@@ -161,3 +161,9 @@ def test_every_level_of_a_pyramid_is_taught(levels: tuple[tuple[int, int], ...])
         within = (picked.anchors >= first) & (picked.anchors < first + h * w)
         assert within.any()
         first += h * w
+
+
+def test_a_box_that_no_anchor_overlaps_makes_no_anchor_positive() -> None:
+    part = IouObjectness(IouMatching(positive=0.7, negative=0.3, samples=16))
+    picked = part(grid_of(8, 8), target_of([[400, 400, 420, 420]], 64))
+    assert picked.labels.sum() == 0

@@ -98,3 +98,13 @@ def test_air_alone_is_not_cropped() -> None:
 def test_normalising_clips_to_the_window_and_subtracts_the_mean() -> None:
     values = normalize(np.array([-3024.0, -1024, 3071, 9000], np.float32), InputSpec())
     assert values == pytest.approx([-50, -50, 205, 205])
+
+
+def test_both_legs_are_kept() -> None:
+    hu = np.full((200, 300), -1000, np.int16)
+    yy, xx = np.mgrid[:200, :300]
+    for centre, radius in ((80, 45), (220, 40)):
+        hu[(yy - 100) ** 2 + (xx - centre) ** 2 < radius**2] = 40
+    _, _, left, right = body_box(hu, (1.0, 1.0))
+    assert left < 80 - 40
+    assert right > 220 + 35

@@ -79,3 +79,16 @@ def test_two_runs_at_once_are_refused(worker: DetectionWorker, checkpoint: Path,
     with pytest.raises(WorkerError, match="running already"):
         next(worker.detect(volume, checkpoint, "cpu"))
     assert finish(first).scan_id == volume.scan_id
+
+
+def test_too_little_shared_memory_is_a_message_and_the_next_run_works(
+    worker: DetectionWorker, checkpoint: Path, volume: CTVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "posix_fallocate", refuse)
+        with pytest.raises(WorkerError, match="shared memory"):
+            finish(worker.detect(volume, checkpoint, "cpu"))
+    assert finish(worker.detect(volume, checkpoint, "cpu")).scan_id == volume.scan_id

@@ -37,6 +37,16 @@ def test_findings_that_are_the_truth_reach_full_sensitivity(phantoms: Path, tmp_
     assert evaluation.curve.values.tolist() == [1, 1, 1, 1]
 
 
+def test_findings_of_a_part_of_a_series_are_scored_on_its_own_key_slices(phantoms: Path, tmp_path: Path) -> None:
+    keys = true_slices(phantoms, "all")
+    keys = [key for key in keys if key.series == keys[0].series]
+    number = keys[0].number
+    findings = findings_on(f"{keys[0].series}_{number:03d}-{number:03d}", keys[0].boxes, [number] * len(keys[0].boxes))
+    path = tmp_path / "x.findings.json"
+    write_findings(path, findings)
+    assert finish(evaluate_subject(str(path), phantoms, "all")).images == 1
+
+
 def test_findings_of_a_scan_the_data_do_not_hold_are_refused(phantoms: Path, tmp_path: Path) -> None:
     path = tmp_path / "x.findings.json"
     write_findings(path, findings_on("999999_01_01", np.array([[1.0, 1, 9, 9]]), [5]))

@@ -46,13 +46,30 @@ def test_a_stopped_and_resumed_run_ends_where_an_uninterrupted_one_does(
 ) -> None:
     options = TrainingOptions(data=phantoms, out=tmp_path, device="cpu")
     run = train(tiny_recipe(), options)
-    while not (tmp_path / "state.pt").exists():
+    while not (tmp_path / LOG).exists() or not rows_of(tmp_path, "validation"):
         next(run)
-    next(run)
+    for _ in range(3):
+        next(run)
     run.close()
     finish(train(tiny_recipe(), TrainingOptions(data=phantoms, out=tmp_path, device="cpu", resume=True)))
     whole, resumed = (torch.load(p / "state.pt", weights_only=True)["model"] for p in (trained, tmp_path))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_run_stopped_in_its_first_epoch_can_go_on(phantoms: Path, tiny_recipe: Make, tmp_path: Path) -> None:
+    recipe = tiny_recipe("faster_rcnn", epochs=1)
+    run = train(recipe, TrainingOptions(data=phantoms, out=tmp_path, device="cpu"))
+    next(run)
+    next(run)
+    run.close()
+    finish(train(recipe, TrainingOptions(data=phantoms, out=tmp_path, device="cpu", resume=True)))
+    assert len(rows_of(tmp_path, "validation")) == 1
+
+
+def test_a_damaged_state_is_a_sentence(phantoms: Path, tiny_recipe: Make, tmp_path: Path) -> None:
+    (tmp_path / "state.pt").write_bytes(b"not a state")
+    with pytest.raises(TrainingError, match="damaged"):
+        finish(train(tiny_recipe(), TrainingOptions(data=phantoms, out=tmp_path, device="cpu", resume=True)))
 
 
 def test_resuming_another_recipe_and_overwriting_a_run_are_refused(

@@ -14,7 +14,7 @@ from napari_uld.ct.dl_info import DlInfo, read_dl_info
 from napari_uld.detectors.spec import InputSpec, SupervisionSpec
 from napari_uld.errors import DataError
 from napari_uld.inference.slabs import Slab, extract_slab, normalize
-from napari_uld.lesions.annotations import Annotation
+from napari_uld.lesions.annotations import Annotation, State
 from napari_uld.lesions.deeplesion import annotations_from_dl_info
 from napari_uld.lesions.recist import from_mask
 from napari_uld.lesions.rle import decode
@@ -60,7 +60,7 @@ class KeySlice:
 
 
 def annotated_slices(root: Path, split: Split) -> list[KeySlice]:
-    """Key slices of ``DL_info.csv`` whose images are on disk, without possibly noisy rows.
+    """Key slices of ``DL_info.csv`` whose images are on disk, without possibly noisy or rejected rows.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def annotated_slices(root: Path, split: Split) -> list[KeySlice]:
         lesions = [
             lesion
             for lesion in annotations_from_dl_info(info, series, series)
-            if lesion.key_slice in there and not lesion.noisy
+            if lesion.key_slice in there and not lesion.noisy and lesion.state is State.ACCEPTED
         ]
         for number in sorted({lesion.key_slice for lesion in lesions}):
             found.append(_key_slice(series, number, rows[0].spacing, [x for x in lesions if x.key_slice == number]))
@@ -169,7 +169,8 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         if index in self._cache:
             return self._cache[index]
         slab = read_slab(self.root, self.slices[index], self.inputs)
-        if self._cached_bytes + slab.hu.nbytes <= CACHE_BYTES:
+        # A loader's own process lives for one epoch: nothing it kept would be asked for again.
+        if torch.utils.data.get_worker_info() is None and self._cached_bytes + slab.hu.nbytes <= CACHE_BYTES:
             self._cache[index] = slab
             self._cached_bytes += slab.hu.nbytes
         return slab
@@ -177,7 +178,7 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
         slab = self.slab(index)
         image = normalize(slab.hu, self.inputs)
-        boxes = slab.to_network(self.slices[index].boxes)
+        boxes = inside(slab.to_network(self.slices[index].boxes), image.shape[1:])
         rng = np.random.default_rng([self.seed, self.epoch, index])
         horizontal, vertical = rng.random(2) < self.flips
         height, width = image.shape[1:]
@@ -193,6 +194,13 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
             )
         target = make_target(boxes, (height, width), self.inputs, self.supervision)
         return torch.from_numpy(np.ascontiguousarray(image)), target
+
+
+def inside(boxes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Cut edge-based boxes (n, 4) off at the image's border; those outside it go."""
+    height, width = shape
+    cut = np.clip(boxes, 0, [width, height, width, height])
+    return cut[(cut[:, 2] > cut[:, 0]) & (cut[:, 3] > cut[:, 1])]
 
 
 def read_slab(root: Path, key: KeySlice, inputs: InputSpec) -> Slab:

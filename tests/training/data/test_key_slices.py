@@ -8,7 +8,7 @@ import torch
 
 from napari_uld.detectors.spec import InputSpec, SupervisionSpec
 from napari_uld.errors import DataError
-from napari_uld.training.data.key_slices import SlabDataset, annotated_slices, read_slab, true_slices
+from napari_uld.training.data.key_slices import SlabDataset, annotated_slices, inside, read_slab, true_slices
 from napari_uld.training.data.phantom import read_truth
 from napari_uld.training.data.targets import make_target
 
@@ -96,3 +96,8 @@ def test_only_real_key_slices_on_disk_are_offered() -> None:
     ((x1, y1, x2, y2),) = slab.to_network(keys[3].boxes)
     assert 0 <= x1 < x2 <= slab.hu.shape[2]
     assert 0 <= y1 < y2 <= slab.hu.shape[1]
+
+
+def test_boxes_are_cut_off_at_the_border_and_dropped_outside_it() -> None:
+    boxes = np.array([[-5.0, 2, 10, 8], [30, 30, 40, 40], [60, 0, 70, 10]])
+    assert inside(boxes, (35, 50)).tolist() == [[0, 2, 10, 8], [30, 30, 40, 35]]
