@@ -24,7 +24,11 @@ check: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	for bench in benchmarks/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+	$(BIN)/napari-uld phantom runs/phantoms/test --patients 120 --seed 12
+	$(BIN)/python benchmarks/bench_targets.py
+	$(BIN)/python benchmarks/bench_grabcut.py runs/phantoms/test
+	$(BIN)/python benchmarks/bench_proposals.py runs/phantoms/test
+	$(BIN)/python benchmarks/bench_phantom_difficulty.py --patients 24
 
 # Trains the bundled checkpoints anew (what is finished is kept), scores them, and checks the README's figures.
 experiments: $(READY)
