@@ -249,19 +249,12 @@ class Annotations:
         BoxError
             If the box is malformed.
         """
-        before = self._row(lesion_id)
-        source = Source.EDITED if before.source is Source.MINED else before.source
         return self.edit(
-            lesion_id,
-            action="move box",
-            box=as_box(as_boxes([box])[0]),
-            source=source,
-            reviewer=reviewer,
-            time=now(),
+            lesion_id, action="move box", box=as_box(as_boxes([box])[0]), reviewer=reviewer, time=now()
         )
 
     def edit(self, lesion_id: str, *, action: str = "edit", **changes: object) -> Annotation:
-        """Change fields of a lesion.
+        """Change fields of a lesion; a machine's lesion with another box or RECIST is an edited one.
 
         Raises
         ------
@@ -270,6 +263,8 @@ class Annotations:
         """
         before = self._row(lesion_id)
         after = replace(before, **changes)  # type: ignore[arg-type]
+        if after.source is Source.MINED and (after.box, after.recist) != (before.box, before.recist):
+            after = replace(after, source=Source.EDITED)
         if after.id != before.id:
             raise AnnotationError("A lesion's id does not change")
         self._check(after)

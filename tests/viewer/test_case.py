@@ -89,6 +89,20 @@ def test_measuring_a_lesion_moves_its_box_with_it(case: Case) -> None:
     assert case.rows[0].box == (5.0, 19.0, 55.0, 41.0)
 
 
+def test_measuring_a_machines_lesion_makes_it_an_edited_one_until_that_is_undone(
+    case: Case, findings: Findings
+) -> None:
+    case.set_findings(findings)
+    key = findings.finding_id(0)
+    case.decide(key, State.ACCEPTED)
+    case.measure(key, Recist(((10.0, 30.0), (50.0, 30.0)), ((30.0, 24.0), (30.0, 36.0))))
+    assert case.row(key).annotation.source is Source.EDITED
+    case.annotations.undo()
+    assert case.row(key).annotation.source is Source.MINED
+    case.decide(key, State.REJECTED)
+    assert case.row(key).annotation.source is Source.MINED
+
+
 def test_removing_a_machines_lesion_rejects_it_and_a_persons_own_is_removed(case: Case, findings: Findings) -> None:
     case.set_findings(findings)
     case.remove(findings.finding_id(0))
