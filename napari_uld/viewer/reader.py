@@ -5,7 +5,6 @@ from pathlib import Path
 
 from napari import current_viewer
 from napari.utils.notifications import show_info, show_warning
-from qtpy.QtCore import QTimer
 
 from napari_uld.ct import find_scans, read_scan
 from napari_uld.errors import AnnotationError, ScanError
@@ -13,10 +12,11 @@ from napari_uld.lesions.annotation_file import SUFFIX
 from napari_uld.lesions.findings_file import read_findings
 from napari_uld.viewer.case import Case
 from napari_uld.viewer.case_files import open_annotations, open_case
-from napari_uld.viewer.dialogs import ask_unsaved, choose_scan
+from napari_uld.viewer.dialogs import choose_scan
 from napari_uld.viewer.layers import LayerTuple, case_layers
-from napari_uld.viewer.session import Session, session_of
+from napari_uld.viewer.session import Session
 from napari_uld.viewer.settings import PLUGIN
+from napari_uld.viewer.window import session_in_window
 
 REVIEW = "Review"
 FINDINGS_SUFFIX = ".findings.json"
@@ -63,7 +63,7 @@ def read_volume(path: Paths) -> list[LayerTuple]:
     if session is not None:
         show_review()
         # Once napari has added the layers.
-        QTimer.singleShot(0, session.arrange)
+        session.later(session.arrange)
     return case_layers(case)
 
 
@@ -121,9 +121,7 @@ def _session() -> Session | None:
     viewer = current_viewer()
     if viewer is None:
         return None
-    session = session_of(viewer)
-    session.ask_unsaved = ask_unsaved
-    return session
+    return session_in_window(viewer)
 
 
 def _open_case(session: Session | None, path: Path) -> Case:

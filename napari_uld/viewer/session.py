@@ -23,7 +23,7 @@ from napari_uld.viewer.case import Case, Row
 from napari_uld.viewer.case_files import save_case
 from napari_uld.viewer.editing import take_over
 from napari_uld.viewer.keys import bind
-from napari_uld.viewer.layers import Part, case_of, draw, drawn_of, part_of, series_window
+from napari_uld.viewer.layers import Part, case_layers, case_of, draw, drawn_of, part_of, series_window
 from napari_uld.viewer.mask_layer import MaskPainter
 
 # The window that a series brings along.
@@ -49,6 +49,8 @@ class Session:
 
     case_changed = Signal()
     view_changed = Signal()
+    # The viewer's window is gone.
+    closed = Signal()
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = ref(viewer)
@@ -59,6 +61,8 @@ class Session:
         # Questions are asked in windows; where there are none, nothing unsaved is ever given up.
         self.ask_unsaved: Callable[[Case], Answer] = lambda case: Answer.KEEP_OPEN
         self.ask_path: Callable[[Case], Path | None] = lambda case: None
+        # Does something once napari is through with what it is doing; at once where no window's loop runs.
+        self.later: Callable[[Callable[[], None]], object] = lambda act: act()
         self._busy = False
         self._log_works = True
         self._fitted: float | None = None
@@ -275,12 +279,24 @@ class Session:
     def _removed(self, event: Any) -> None:
         if self.case is not None and case_of(event.value) is self.case and part_of(event.value) is Part.CT:
             if not self.may_close():
-                self.viewer.layers.insert(0, event.value)
+                self._bring_back(event.value)
+                # Where all layers were chosen, the others go only now.
+                self.later(lambda: self._bring_back(event.value))
                 return
             case, self.case, self.painter = self.case, None, None
             self._leave(case)
             self._show_caption()
             self.case_changed.emit()
+
+    def _bring_back(self, ct: Layer) -> None:
+        """Put the CT back, and whichever of the case's layers went with it."""
+        if self.case is None or case_of(ct) is not self.case:
+            return
+        if ct not in self.viewer.layers:
+            self.viewer.layers.insert(0, ct)
+        for i, (data, look, kind) in enumerate(case_layers(self.case)):
+            if self.layer(look["metadata"]["part"]) is None:
+                self.viewer.layers.insert(i, Layer.create(data, look, kind))
 
     def _leave(self, case: Case) -> None:
         case.rows_changed.disconnect(self._redraw)

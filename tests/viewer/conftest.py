@@ -4,6 +4,7 @@ import os
 os.environ["NAPARI_CONFIG"] = ""
 
 import shutil
+import time
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
@@ -121,13 +122,14 @@ class FakeDetector:
 
     def __init__(self, findings: Findings | None = None, error: Exception | None = None, waits: bool = False) -> None:
         self.findings, self.error, self.waits = findings, error, waits
-        self.cancelled = False
+        self.cancelled = self.closed = False
         self.calls: list[tuple[str, Path, str]] = []
 
     def detect(self, volume: CTVolume, checkpoint: Path, device: str = "auto") -> Generator[Progress, None, Findings]:
         self.calls.append((volume.name, checkpoint, device))
         yield Progress(1, 2, "Looking")
         while self.waits:
+            time.sleep(0.02)  # a detector's slices come slower than Qt can handle them
             yield Progress(1, 2, "Looking")
             if self.cancelled:
                 raise CancelledError("Cancelled")
@@ -140,4 +142,4 @@ class FakeDetector:
         self.cancelled = True
 
     def close(self) -> None:
-        pass
+        self.closed = True

@@ -234,6 +234,26 @@ def test_a_scan_with_unsaved_edits_comes_back_when_its_layer_is_deleted(session:
     assert len(viewer.layers) == 5
 
 
+def test_all_layers_come_back_when_all_are_deleted_and_the_person_says_keep(
+    session: Session, findings: Findings
+) -> None:
+    session.case.decide(findings.finding_id(0), State.ACCEPTED)
+    case, viewer = session.case, session.viewer
+    names = [layer.name for layer in viewer.layers]
+    later = []
+    session.later = later.append
+    viewer.layers.select_all()
+    viewer.layers.remove_selected()
+    for act in later:
+        act()
+    assert session.case is case
+    assert [layer.name for layer in viewer.layers] == names
+    assert shapes(session, Part.LESIONS).nshapes == 2
+    drag(shapes(session, Part.LESIONS), 0, (2.0, 0.0))
+    session.undo()
+    assert session.layer(Part.MASK) is session.painter.layer
+
+
 def test_a_second_scan_takes_the_place_of_the_first(session: Session, volume, tmp_path) -> None:
     other = Case(volume, Annotations("1.2.3"), tmp_path / "other.lesions.json")
     show(session.viewer, other)

@@ -12,7 +12,6 @@ from napari.qt.threading import GeneratorWorker, create_worker
 from napari.utils import progress
 from napari.utils.notifications import show_error, show_info
 from napari.viewer import Viewer
-from qtpy.QtCore import QEvent, QObject
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_uld.ct.volume import CTVolume
@@ -23,8 +22,8 @@ from napari_uld.lesions.findings import Findings
 from napari_uld.progress import Progress, Work
 from napari_uld.viewer.case import Case
 from napari_uld.viewer.layers import Part
-from napari_uld.viewer.session import session_of
 from napari_uld.viewer.settings import DEVICES, settings
+from napari_uld.viewer.window import session_in_window
 
 # Detectors report nothing below it, so there is nothing to filter.
 LOWEST_SCORE = 0.05
@@ -64,14 +63,15 @@ class DetectPanel(QWidget):
 
     def __init__(self, viewer: Viewer, detector: Detector | None = None) -> None:
         super().__init__()
-        self.session = session_of(viewer)
+        self.session = session_in_window(viewer)
         self.detector = detector or DetectionWorker()
         self._run: GeneratorWorker | None = None
         self._bar: Any = None
         self._case: Case | None = None
-        self._watched: QWidget | None = None
+        self._ended = False
         self._build()
         self.session.case_changed.connect(self._open)
+        self.session.closed.connect(self._end)
         self._open()
 
     def _build(self) -> None:
@@ -221,7 +221,7 @@ class DetectPanel(QWidget):
         if self._bar is not None:
             self._bar.close()
         self._run = self._bar = self._case = None
-        if self._watched is not None and not self._watched.isVisible():
+        if self._ended:
             self.detector.close()
         self._enable()
 
@@ -254,20 +254,14 @@ class DetectPanel(QWidget):
 
     # -- the end --
 
-    def showEvent(self, event: Any) -> None:  # noqa: N802
-        """Watch the window that the panel is docked in: when it closes, so does the detector."""
-        self._watched = self.window()
-        self._watched.installEventFilter(self)
-        super().showEvent(event)
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
-        """End the detector's process when the window is gone."""
-        if event.type() == QEvent.Type.Hide and watched is self._watched:
-            if self.running:
-                self.detector.cancel()
-            else:
-                self.detector.close()
-        return super().eventFilter(watched, event)
+    def _end(self) -> None:
+        """End the detector's process with the window; nothing less than that cancels a run."""
+        self._ended = True
+        self.session.case_changed.disconnect(self._open)
+        if self.running:
+            self.detector.cancel()
+        else:
+            self.detector.close()
 
 
 def _detect(detector: Detector, volume: CTVolume, checkpoint: Path, device: str) -> Work[Outcome]:

@@ -5,10 +5,9 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from napari.viewer import Viewer
-from qtpy.QtCore import QEvent, QModelIndex, QObject, QSortFilterProxyModel, Qt
+from qtpy.QtCore import QModelIndex, QSortFilterProxyModel, Qt
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -28,10 +27,11 @@ from superqt import QCollapsible
 from napari_uld.ct.windows import WINDOWS
 from napari_uld.lesions.annotations import State
 from napari_uld.viewer.case import Case
-from napari_uld.viewer.dialogs import ask_save_path, ask_unsaved
+from napari_uld.viewer.dialogs import ask_save_path
 from napari_uld.viewer.keys import KEYS, key_of
 from napari_uld.viewer.panels.lesion_table import HEADERS, LesionTable
-from napari_uld.viewer.session import SERIES, session_of
+from napari_uld.viewer.session import SERIES
+from napari_uld.viewer.window import session_in_window
 
 
 class ReviewPanel(QWidget):
@@ -45,14 +45,13 @@ class ReviewPanel(QWidget):
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
-        self.session = session_of(viewer)
-        self.session.ask_unsaved = ask_unsaved
-        self.session.ask_path = ask_save_path
+        self.session = session_in_window(viewer)
         self._case: Case | None = None
         self._marking = False
         self._build()
         self.session.case_changed.connect(self._open)
         self.session.view_changed.connect(self._show_window)
+        self.session.closed.connect(self._leave)
         self._open()
 
     # -- building --
@@ -136,11 +135,21 @@ class ReviewPanel(QWidget):
 
     # -- following the case --
 
-    def _open(self) -> None:
+    def _leave(self) -> None:
+        """Follow nothing any more: Qt deletes the panel with its window."""
+        self.session.case_changed.disconnect(self._open)
+        self.session.view_changed.disconnect(self._show_window)
+        self._let_go()
+
+    def _let_go(self) -> None:
         if self._case is not None:
             self._case.rows_changed.disconnect(self._show)
             self._case.current_changed.disconnect(self._mark_current)
             self._case.saved.disconnect(self._show)
+        self._case = None
+
+    def _open(self) -> None:
+        self._let_go()
         self._case = self.session.case
         if self._case is not None:
             self._case.rows_changed.connect(self._show)
@@ -210,18 +219,6 @@ class ReviewPanel(QWidget):
             path = ask_save_path(self._case)
             if path is not None:
                 self.session.save(path)
-
-    def showEvent(self, event: Any) -> None:  # noqa: N802
-        """Watch the window that the panel is docked in, to ask before it closes."""
-        self.window().installEventFilter(self)
-        super().showEvent(event)
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
-        """Keep the window open where there are unsaved edits and the person says so."""
-        if event.type() == QEvent.Type.Close and watched is self.window() and not self.session.may_close():
-            event.ignore()
-            return True
-        return super().eventFilter(watched, event)
 
 
 def _button(text: str, title: str, act: Callable[[], object], *, show_key: bool = True) -> QPushButton:
