@@ -1,7 +1,9 @@
 """`napari-uld`: parse, call, print. What a command needs is imported inside it, so that help comes at once."""
 
+import importlib.util
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -57,6 +59,7 @@ def demo(
     screenshot: Annotated[Path | None, typer.Option(help="Write the window's picture here and close.")] = None,
 ) -> None:
     """Open the sample study, run a detector on it and show what it found."""
+    _check_window()
     from napari_uld.viewer.demo import run_demo
 
     rows = run_demo(screenshot)
@@ -69,10 +72,10 @@ def demo(
 @app.command()
 def detect(
     scan: Annotated[Path, typer.Argument(help="DICOM, NIfTI, NRRD/MHA or DeepLesion: a file or a folder.")],
-    checkpoint: Annotated[str, typer.Option(help="A file, or a bundled checkpoint's name.")] = "faster_rcnn_bmc",
+    checkpoint: Annotated[str, typer.Option(help="A file, or a bundled checkpoint's name.")] = "faster_rcnn",
     series: Annotated[str | None, typer.Option(help="Which scan, where the folder holds several.")] = None,
     device: Device = "auto",
-    threshold: Annotated[float, typer.Option(min=0, max=1, help="Show findings from this score on.")] = 0.3,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Show findings from this score on.")] = 0.5,
     out: Annotated[
         Path | None, typer.Option("--json", callback=_writable, help="Write all findings into this file.")
     ] = None,
@@ -193,6 +196,16 @@ def recipes(out: JsonFile = None) -> None:
         rows.append({"recipe": name, "system": method.title, "published, %": published, "paper": method.paper})
     _print_table("Recipes (sensitivity at .5, 1, 2, 4 FP per image as published)", rows)
     _write_json(out, rows)
+
+
+def _check_window() -> None:
+    """Say what is missing before Qt ends the program without a word."""
+    if not any(importlib.util.find_spec(name) for name in ("PyQt6", "PySide6", "PyQt5", "PySide2")):
+        raise UldError('There is no Qt for a window: pip install "napari-uld[qt]"')
+    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        raise UldError(
+            "There is no display: run it under a virtual one (xvfb-run -a napari-uld demo --screenshot x.png)"
+        )
 
 
 def _follow(work: Work[Result]) -> Result:

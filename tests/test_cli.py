@@ -1,6 +1,7 @@
 """The command line: tables for people, JSON for programs, one sentence for errors."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,15 @@ def test_an_error_is_one_sentence_on_stderr_and_status_1(arguments: tuple[str, .
     assert done.stderr.startswith("napari-uld: ")
     assert sentence in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere there is a display")
+def test_a_demo_without_a_display_says_so() -> None:
+    environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    command = [sys.executable, "-m", "napari_uld.cli", "demo"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 1
+    assert "no display" in done.stderr
 
 
 def test_wrong_usage_is_status_2() -> None:
