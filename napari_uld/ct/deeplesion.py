@@ -8,6 +8,7 @@ on disk is offered: most people have a part of the download.
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -203,7 +204,9 @@ def _read(folder: Path, numbers: list[int], name: str) -> CTVolume:
         slice_numbers=np.array(numbers[::-1], dtype=np.int64),
         corrections=corrections,
     )
-    return to_volume(stack, source=folder, name=name, window=window)
+    # Not the pixels: somebody who unpacks more slices later still has the same series.
+    known = f"deeplesion:{folder.name}" if _SERIES_NAME.fullmatch(folder.name) else ""
+    return replace(to_volume(stack, source=folder, name=name, window=window), series_name=known)
 
 
 def _read_png(file: Path) -> np.ndarray:

@@ -28,6 +28,8 @@ class CTVolume:
         What a person calls the scan ("000001_03_01", a series description).
     series_uid
         DICOM SeriesInstanceUID, or "" where the format has none.
+    series_name
+        What identifies the series where its name does ("deeplesion:000001_03_01"), or "".
     slice_numbers
         (z,) int array: the number that the file itself gives each slice.
     thickness
@@ -46,6 +48,7 @@ class CTVolume:
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
     direction: np.ndarray = field(default_factory=lambda: np.eye(3))
     series_uid: str = ""
+    series_name: str = ""
     thickness: float | None = None
     window: tuple[float, float] | None = None
     corrections: tuple[str, ...] = ()
@@ -58,9 +61,9 @@ class CTVolume:
 
     @cached_property
     def scan_id(self) -> str:
-        """The series UID, or a hash of geometry and pixels where there is none."""
-        if self.series_uid:
-            return self.series_uid
+        """The series UID or name, or a hash of geometry and pixels where there is neither."""
+        if self.series_uid or self.series_name:
+            return self.series_uid or self.series_name
         digest = hashlib.sha256()
         digest.update(np.asarray([*self.spacing, *self.origin, *self.direction.ravel()], "<f8").tobytes())
         digest.update(np.asarray(self.hu.shape, "<i8").tobytes())

@@ -1,16 +1,19 @@
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 
+from napari_uld.ct import read_scan
+from napari_uld.ct.dl_info import read_dl_info
 from napari_uld.errors import AmbiguousScanError, AnnotationError, AnnotationFileError, ScanError
 from napari_uld.lesions.annotation_file import read_annotations, save_annotations
 from napari_uld.lesions.annotations import Annotations, State
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.findings_file import write_findings
 from napari_uld.viewer import reader
-from napari_uld.viewer.case_files import open_case
+from napari_uld.viewer.case_files import export_dl_info, open_case, save_case
 from napari_uld.viewer.layers import Part, case_of
 from napari_uld.viewer.reader import NOTHING, get_reader
 from napari_uld.viewer.session import Session
@@ -56,9 +59,72 @@ def test_saved_annotations_open_with_their_scan(scan: Path) -> None:
 
 def test_a_second_scan_of_one_folder_gets_an_annotation_file_of_its_own(case) -> None:
     save_annotations(case.path, Annotations("another scan"), scan_name="x", scan_source="x")
-    second, _ = open_case(case.volume)
-    assert second.path.name == "study.study.lesions.json"
+    second, notes = open_case(case.volume)
+    assert second.path.name.startswith("study.")
+    assert second.path != case.path
     assert len(second.annotations) == 0
+    assert any("study.lesions.json holds the lesions of another scan, x (another scan)" in note for note in notes)
+    second.add(2, (1.0, 2.0, 5.0, 6.0))
+    save_case(second)
+    again, _ = open_case(replace(case.volume, name="renamed"))
+    assert (again.path, len(again.annotations)) == (second.path, 1)
+
+
+def test_two_series_of_one_name_in_one_folder_keep_their_lesions_apart(case) -> None:
+    volumes = [replace(case.volume, series_uid=uid) for uid in ("1.1", "1.2", "1.3")]
+    for count, volume in enumerate(volumes, start=1):
+        opened, _ = open_case(volume)
+        for i in range(count):
+            opened.add(2, (1.0, 2.0, 5.0 + i, 6.0))
+        save_case(opened)
+    assert [len(open_case(volume)[0].annotations) for volume in reversed(volumes)] == [3, 2, 1]
+
+
+def test_a_file_beside_the_scan_is_known_by_the_scan_in_it_not_by_its_name(case) -> None:
+    path = case.path.with_name("study.second reader.lesions.json")
+    save_annotations(path, Annotations("1.2.3"), scan_name="study", scan_source="study.nii.gz")
+    opened, notes = open_case(case.volume)
+    assert opened.path == path
+    assert notes == ()
+
+
+def test_a_deeplesion_series_that_grew_keeps_its_saved_decisions(deeplesion: Path) -> None:
+    series = deeplesion / "Images_png" / "000001_03_01"
+    last = max(series.glob("*.png"))
+    hidden = last.rename(deeplesion / last.name)
+    opened, _ = open_case(read_scan(series))
+    opened.add(2, (1.0, 2.0, 30.0, 40.0))
+    save_case(opened)
+    hidden.rename(last)
+    grown, notes = open_case(read_scan(series))
+    assert grown.volume.shape[0] == opened.volume.shape[0] + 1
+    assert len(grown.annotations) == len(opened.annotations) == 2
+    assert notes == ()
+
+
+def test_lesions_are_exported_into_the_downloads_table_and_open_from_there(deeplesion: Path) -> None:
+    series, table = deeplesion / "Images_png" / "000001_03_01", deeplesion / "DL_info.csv"
+    before = read_dl_info(table)
+    opened, _ = open_case(read_scan(series))
+    opened.add(2, (10.0, 20.0, 40.0, 60.0))
+    message = export_dl_info(opened, table)
+    assert message.startswith(f"Wrote 2 lesions of 000001_03_01 into {table}")
+    assert [row.box for row in open_case(read_scan(series))[0].rows if row.recist is None] == [(10.0, 20.0, 40.0, 60.0)]
+    after = read_dl_info(table)
+    assert len(after.rows) == len(before.rows) + 1
+    others = [row.fields for row in after.rows if row.series != "000001_03_01"]
+    assert [f["Bounding_boxes"] for f in others] == [
+        row.fields["Bounding_boxes"] for row in before.rows if row.series != "000001_03_01"
+    ]
+    elsewhere = deeplesion / "mine.csv"
+    export_dl_info(opened, elsewhere)
+    assert len(read_dl_info(elsewhere).by_series["000001_03_01"]) == 2
+
+
+def test_a_scan_that_is_no_deeplesion_series_is_not_exported(case, tmp_path: Path) -> None:
+    with pytest.raises(AnnotationFileError, match="study is no DeepLesion series"):
+        export_dl_info(case, tmp_path / "DL_info.csv")
+    assert not (tmp_path / "DL_info.csv").exists()
 
 
 def test_several_scans_and_nobody_to_ask_is_an_error_that_lists_them(scan: Path) -> None:
