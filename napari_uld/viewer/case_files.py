@@ -84,6 +84,11 @@ def save_case(case: Case, path: Path | None = None) -> Path:
     return target
 
 
+def annotation_file_name(name: str) -> Path:
+    """Give the path that a person meant by a name without the suffix that opens the file again."""
+    return Path(name if name.endswith(SUFFIX) else name.removesuffix(".json") + SUFFIX)
+
+
 def _saved(volume: CTVolume) -> tuple[Path, AnnotationFile | None, list[str]]:
     """Look through the annotation files beside a scan for its own.
 

@@ -5,8 +5,10 @@ from pathlib import Path
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QFileDialog, QLabel, QListWidget, QMessageBox, QVBoxLayout
 
 from napari_uld.ct import FoundScans
+from napari_uld.ct.deeplesion import CSV_NAME
 from napari_uld.lesions.annotation_file import SUFFIX
 from napari_uld.viewer.case import Case
+from napari_uld.viewer.case_files import annotation_file_name, dl_info_table
 from napari_uld.viewer.session import Answer
 
 
@@ -50,4 +52,29 @@ def ask_save_path(case: Case) -> Path | None:
     )
     if not chosen:
         return None
-    return Path(chosen if chosen.endswith(SUFFIX) else chosen.removesuffix(".json") + SUFFIX)
+    path = annotation_file_name(chosen)
+    # The file dialog asked about the name as it was typed.
+    if str(path) != chosen and path.exists() and not _may_replace(path):
+        return None
+    return path
+
+
+def ask_export_path(case: Case) -> Path | None:
+    """Ask for the DL_info.csv to write the open series' lesions into, or None where nobody wants that."""
+    chosen, _ = QFileDialog.getSaveFileName(
+        None,
+        "Write lesions into DL_info.csv",
+        str(dl_info_table(case.volume) or Path.home() / CSV_NAME),
+        "DeepLesion's table (*.csv)",
+        # A table that is there is not replaced: only the series' own rows are.
+        options=QFileDialog.Option.DontConfirmOverwrite,
+    )
+    return Path(chosen if chosen.endswith(".csv") else f"{chosen}.csv") if chosen else None
+
+
+def _may_replace(path: Path) -> bool:
+    button = QMessageBox.StandardButton
+    answer = QMessageBox.question(
+        None, "Replace the file?", f"{path} is there already. Replace it?", button.Yes | button.No, button.No
+    )
+    return answer == button.Yes

@@ -20,7 +20,7 @@ from napari_uld.lesions.review_log import append_log, log_path
 from napari_uld.masks import MaskKind, MaskParameters
 from napari_uld.viewer.canvas import fit_body, show_caption
 from napari_uld.viewer.case import Case, Row
-from napari_uld.viewer.case_files import save_case
+from napari_uld.viewer.case_files import export_dl_info, save_case
 from napari_uld.viewer.editing import take_over
 from napari_uld.viewer.keys import bind
 from napari_uld.viewer.layers import Part, case_layers, case_of, draw, drawn_of, part_of, series_window
@@ -172,6 +172,18 @@ class Session:
             elsewhere = self.ask_path(self.case) if path is None else None
             return elsewhere is not None and self.save(elsewhere)
         show_info(f"Saved {len(self.case.annotations)} lesions in {written}")
+        return True
+
+    def export(self, path: Path) -> bool:
+        """Write the lesions of the open DeepLesion series into a DL_info.csv; tell whether that was done."""
+        if self.case is None:
+            show_info("There is no scan to export the lesions of.")
+            return False
+        try:
+            show_info(export_dl_info(self.case, path))
+        except UldError as error:
+            show_error(str(error))
+            return False
         return True
 
     def arrange(self) -> None:

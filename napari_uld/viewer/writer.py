@@ -1,12 +1,10 @@
 """What napari calls to save a layer of a case: the annotation file."""
 
-from pathlib import Path
 from typing import Any
 
 from napari_uld.errors import AnnotationFileError
-from napari_uld.lesions.annotation_file import SUFFIX
 from napari_uld.viewer.case import Case
-from napari_uld.viewer.case_files import save_case
+from napari_uld.viewer.case_files import annotation_file_name, save_case
 from napari_uld.viewer.layers import METADATA
 
 
@@ -16,7 +14,8 @@ def write_lesions(path: str, _data: Any, attributes: dict[str, Any]) -> list[str
     Raises
     ------
     AnnotationFileError
-        If the layer belongs to no open scan, or the file cannot be written.
+        If the layer belongs to no open scan, the file cannot be written, or the name completed by its
+        suffix is that of a file nobody chose to replace.
     """
     case = attributes.get("metadata", {}).get(METADATA)
     if not isinstance(case, Case):
@@ -24,5 +23,10 @@ def write_lesions(path: str, _data: Any, attributes: dict[str, Any]) -> list[str
             f"{path}: the layer {attributes.get('name', '')} belongs to no open CT scan; "
             "required is one of a scan's own layers (RECIST, Lesions or Detections)"
         )
-    target = Path(path if path.endswith(SUFFIX) else path.removesuffix(".json") + SUFFIX)
+    target = annotation_file_name(path)
+    if str(target) != path and target != case.path and target.exists():
+        raise AnnotationFileError(
+            f"{target} is there already, and nobody was asked about replacing it; "
+            f"choose {target.name} itself, or another name"
+        )
     return [str(save_case(case, target))]

@@ -9,21 +9,25 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QShortcut
 
+from napari_uld.ct import read_scan
+from napari_uld.ct.dl_info import read_dl_info
 from napari_uld.errors import UldError, WorkerError
 from napari_uld.lesions.annotations import State
 from napari_uld.lesions.findings import Findings
 from napari_uld.masks import MaskKind
 from napari_uld.viewer.case import Mark
+from napari_uld.viewer.case_files import open_case
 from napari_uld.viewer.keys import KEYS
 from napari_uld.viewer.layers import Part
 from napari_uld.viewer.panels import detect as detect_module
+from napari_uld.viewer.panels import review as review_module
 from napari_uld.viewer.panels.detect import DetectPanel
 from napari_uld.viewer.panels.lesion_table import HEADERS
 from napari_uld.viewer.panels.masks import MasksPanel
 from napari_uld.viewer.panels.review import ReviewPanel
 from napari_uld.viewer.session import Session
 
-from .conftest import FakeDetector
+from .conftest import FakeDetector, show
 
 
 @pytest.fixture
@@ -136,6 +140,29 @@ def test_the_keys_work_while_the_table_has_the_focus(review: ReviewPanel, sessio
     review.table.selectRow(0)
     shortcuts["N"].activated.emit()
     assert session.case.rows[0].mark is Mark.REJECTED
+
+
+def test_export_is_greyed_out_with_the_reason_for_a_scan_that_is_no_deeplesion_series(review: ReviewPanel) -> None:
+    assert not review.export.isEnabled()
+    assert "study is no DeepLesion series" in review.export.toolTip()
+
+
+def test_the_open_deeplesion_series_is_exported_at_the_press_of_a_button(
+    deeplesion: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer = ViewerModel()
+    panel = ReviewPanel(viewer)
+    qtbot.addWidget(panel)
+    case, _ = open_case(read_scan(deeplesion / "Images_png" / "000001_03_01"))
+    show(viewer, case)
+    case.add(2, (10.0, 20.0, 40.0, 60.0))
+    asked = []
+    table = deeplesion / "DL_info.csv"
+    monkeypatch.setattr(review_module, "ask_export_path", lambda case: asked.append(case) or table)
+    assert panel.export.isEnabled()
+    panel.export.click()
+    assert asked == [case]
+    assert len(read_dl_info(table).by_series["000001_03_01"]) == 2
 
 
 def test_without_a_scan_nothing_can_be_pressed(qtbot: QtBot) -> None:

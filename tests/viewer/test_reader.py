@@ -186,6 +186,14 @@ def test_the_writer_saves_the_lesions_of_a_layer(session: Session, findings: Fin
     assert case_of(layer).path == Path(written)
 
 
+def test_the_writer_replaces_no_file_that_nobody_chose(session: Session, tmp_path: Path) -> None:
+    layer = session.layer(Part.LESIONS)
+    (tmp_path / "foo.lesions.json").write_text("somebody's")
+    with pytest.raises(AnnotationFileError, match=r"foo\.lesions\.json is there already"):
+        write_lesions(str(tmp_path / "foo"), layer.data, {"metadata": layer.metadata, "name": layer.name})
+    assert (tmp_path / "foo.lesions.json").read_text() == "somebody's"
+
+
 def test_the_writer_refuses_a_layer_of_no_scan(tmp_path: Path) -> None:
     with pytest.raises(AnnotationFileError, match="belongs to no open CT scan"):
         write_lesions(str(tmp_path / "out.json"), [], {"name": "Shapes", "metadata": {}})

@@ -27,11 +27,14 @@ from superqt import QCollapsible
 from napari_uld.ct.windows import WINDOWS
 from napari_uld.lesions.annotations import State
 from napari_uld.viewer.case import Case
-from napari_uld.viewer.dialogs import ask_save_path
+from napari_uld.viewer.case_files import export_refusal
+from napari_uld.viewer.dialogs import ask_export_path, ask_save_path
 from napari_uld.viewer.keys import KEYS, key_of
 from napari_uld.viewer.panels.lesion_table import HEADERS, LesionTable
 from napari_uld.viewer.session import SERIES
 from napari_uld.viewer.window import session_in_window
+
+EXPORT_TIP = "Export to DL_info.csv: the table that detectors are trained from gets this series' lesions"
 
 
 class ReviewPanel(QWidget):
@@ -103,13 +106,14 @@ class ReviewPanel(QWidget):
         self.redo = _button("Redo", "redo", session.redo)
         self.save = _button("Save", "save", session.save)
         self.save_as = _plain("Save as…", "Save the lesions in another file", self._save_as)
+        self.export = _plain("Export…", EXPORT_TIP, self._export)
         self.edit_box = _plain("Edit box", "Drag the box of the lesion at hand on its key slice", session.edit_box)
         self.draw = _plain("Draw lesion", "Draw a rectangle about a lesion that is missing", session.draw_lesion)
         grid = QGridLayout()
         rows = (
             (self.accept, self.reject, self.previous, self.next),
             (self.undo, self.redo, self.edit_box, self.draw),
-            (self.save, self.save_as),
+            (self.save, self.save_as, self.export),
         )
         for i, row in enumerate(rows):
             for j, button in enumerate(row):
@@ -195,6 +199,9 @@ class ReviewPanel(QWidget):
         self.redo.setEnabled(case is not None and case.annotations.can_redo)
         self.save.setEnabled(case is not None and case.annotations.unsaved)
         self.save_as.setEnabled(case is not None)
+        refusal = "Open a DeepLesion series first." if case is None else export_refusal(case.volume)
+        self.export.setEnabled(not refusal)
+        self.export.setToolTip(refusal or EXPORT_TIP)
         self.draw.setEnabled(case is not None)
 
     def _show_window(self) -> None:
@@ -219,6 +226,12 @@ class ReviewPanel(QWidget):
             path = ask_save_path(self._case)
             if path is not None:
                 self.session.save(path)
+
+    def _export(self) -> None:
+        if self._case is not None:
+            path = ask_export_path(self._case)
+            if path is not None:
+                self.session.export(path)
 
 
 def _button(text: str, title: str, act: Callable[[], object], *, show_key: bool = True) -> QPushButton:
