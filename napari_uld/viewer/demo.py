@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import napari
 from napari.qt import get_qapp
@@ -11,7 +12,7 @@ from napari_uld.viewer.case import Case, Mark, Row
 from napari_uld.viewer.layers import Part
 from napari_uld.viewer.panels.detect import DetectPanel
 from napari_uld.viewer.panels.lesion_table import HEADERS, cells
-from napari_uld.viewer.samples import phantom_path
+from napari_uld.viewer.samples import data_folder, own_copy
 from napari_uld.viewer.session import Session, session_of
 from napari_uld.viewer.settings import PLUGIN
 
@@ -31,7 +32,8 @@ def run_demo(screenshot: Path | None = None, study: Path | None = None) -> list[
         Where to write a picture of the window; then it closes. None: it stays open until the
         person closes it.
     study
-        The scan; the bundled phantom study where None.
+        The scan; where None, the bundled phantom study: as it comes for a picture, otherwise with
+        what the person decided about it before.
 
     Returns
     -------
@@ -44,10 +46,16 @@ def run_demo(screenshot: Path | None = None, study: Path | None = None) -> list[
     DataError
         If the bundled study is missing.
     """
+    with TemporaryDirectory() as pristine:
+        folder = data_folder() if screenshot is None else Path(pristine)
+        return _run(screenshot, own_copy(folder) if study is None else study)
+
+
+def _run(screenshot: Path | None, study: Path) -> list[dict[str, str]]:
     viewer = napari.Viewer(title="napari-uld")
     try:
         viewer.window.resize(*SIZE)
-        viewer.open(study or phantom_path(), plugin="napari-uld")
+        viewer.open(study, plugin="napari-uld")
         session = session_of(viewer)
         detect = _panels(viewer)
         case = _detected(session, detect)
