@@ -79,7 +79,17 @@ def read_scan(path: Path | str, name: str | None = None) -> CTVolume:
         raise AmbiguousScanError(f"{path} holds {len(found)} scans: {_listed(names)}; choose one by its name")
     if name is not None and name not in names:
         raise ScanError(f"{path} has no scan called {name!r}; it holds {_listed(names)}")
-    entry = found[0] if name is None else found[names.index(name)]
+    return read_entry(found[0] if name is None else found[names.index(name)])
+
+
+def read_entry(entry: ScanEntry) -> CTVolume:
+    """Read a scan that `find_scans` found.
+
+    Raises
+    ------
+    ScanError
+        If it is damaged, no CT, or no regular grid: see its subclasses.
+    """
     return _READERS[entry.kind](entry)
 
 

@@ -19,7 +19,7 @@ from napari_uld.lesions.findings import Box, Findings, as_box
 from napari_uld.lesions.recist import Recist
 from napari_uld.lesions.storage import ABSENT
 
-DEFAULT_THRESHOLD = 0.3
+DEFAULT_THRESHOLD = 0.4
 
 
 class Mark(StrEnum):
@@ -111,6 +111,8 @@ class Case:
         self.reviewer = reviewer
         # Of the annotation file as it was read; saving refuses to overwrite any other.
         self.fingerprint = ABSENT
+        # What the scan was read from, where that is known.
+        self.files: frozenset[Path] = frozenset()
         self.findings: Findings | None = None
         # Keys in the order in which `step` goes through them, where that is not the order of `rows`.
         self.order: tuple[str, ...] = ()

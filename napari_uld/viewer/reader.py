@@ -6,7 +6,7 @@ from pathlib import Path
 from napari import current_viewer
 from napari.utils.notifications import show_info, show_warning
 
-from napari_uld.ct import find_scans, read_scan
+from napari_uld.ct import find_scans, read_entry, read_scan
 from napari_uld.errors import AnnotationError, ScanError
 from napari_uld.lesions.annotation_file import SUFFIX
 from napari_uld.lesions.findings_file import read_findings
@@ -49,15 +49,20 @@ def read_volume(path: Paths) -> list[LayerTuple]:
     """
     chosen = _first(path)
     session = _session()
-    name = None
-    if session is not None:
+    if session is not None and _is_open(chosen, session.case):
+        return NOTHING
+    if session is None:
+        case, notes = open_case(read_scan(chosen))
+    else:
         found = find_scans(chosen)
         name = found[0].name if len(found) == 1 else choose_scan(chosen, found)
         if name is None or not session.may_close():
             return NOTHING
         for left_out in found.left_out:
             show_info(f"Left out {left_out}")
-    case, notes = open_case(read_scan(chosen, name))
+        entry = next(entry for entry in found if entry.name == name)
+        case, notes = open_case(read_entry(entry))
+        case.files = frozenset(file.resolve() for file in entry.files)
     for note in notes:
         show_warning(f"{case.volume.name}: {note}")
     if session is not None:
@@ -122,6 +127,11 @@ def _session() -> Session | None:
     if viewer is None:
         return None
     return session_in_window(viewer)
+
+
+def _is_open(path: Path, case: Case | None) -> bool:
+    """Tell whether a file is one of several that the open scan was read from: they were dropped together."""
+    return case is not None and len(case.files) > 1 and path.resolve() in case.files
 
 
 def _open_case(session: Session | None, path: Path) -> Case:

@@ -5,7 +5,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from napari_uld.ct import read_scan
+from napari_uld.ct import find_scans, read_scan
 from napari_uld.ct.dl_info import read_dl_info
 from napari_uld.errors import AmbiguousScanError, AnnotationError, AnnotationFileError, ScanError
 from napari_uld.lesions.annotation_file import read_annotations, save_annotations
@@ -141,6 +141,21 @@ def test_with_a_window_the_person_chooses_among_several(
     assert read(scan.parent)[0][1]["name"] == "CT other"
     monkeypatch.setattr(reader, "choose_scan", lambda path, found: None)
     assert read(scan.parent) == NOTHING
+
+
+def test_dropping_all_slices_of_a_series_reads_it_once(
+    deeplesion: Path, open_session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slices = sorted((deeplesion / "Images_png" / "000001_03_01").glob("*.png"))
+    looked = []
+    monkeypatch.setattr(reader, "find_scans", lambda path: looked.append(path) or find_scans(path))
+    layers = read(slices[0])
+    for data, look, kind in layers:
+        getattr(open_session.viewer, f"add_{kind}")(data, **look)
+    assert [read(path) for path in slices[1:]] == [NOTHING] * (len(slices) - 1)
+    assert looked == slices[:1]
+    # The series' folder is opened again as ever.
+    assert len(read(slices[0].parent)) == 5
 
 
 def test_a_scan_is_not_opened_over_unsaved_edits_that_are_to_be_kept(scan: Path, open_session: Session) -> None:
