@@ -72,10 +72,10 @@ def demo(
 @app.command()
 def detect(
     scan: Annotated[Path, typer.Argument(help="DICOM, NIfTI, NRRD/MHA or DeepLesion: a file or a folder.")],
-    checkpoint: Annotated[str, typer.Option(help="A file, or a bundled checkpoint's name.")] = "faster_rcnn",
+    checkpoint: Annotated[str, typer.Option(help="A file, or a bundled checkpoint's name.")] = "faster_rcnn_bmc",
     series: Annotated[str | None, typer.Option(help="Which scan, where the folder holds several.")] = None,
     device: Device = "auto",
-    threshold: Annotated[float, typer.Option(min=0, max=1, help="Show findings from this score on.")] = 0.5,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Show findings from this score on.")] = 0.4,
     out: Annotated[
         Path | None, typer.Option("--json", callback=_writable, help="Write all findings into this file.")
     ] = None,
