@@ -85,7 +85,7 @@ class MaskModel(Model):
 class ScanModel(Model):
     """The scan that lesions or findings lie in."""
 
-    id: str = Field(min_length=1, description="SeriesInstanceUID, or a hash of geometry and pixels")
+    id: str = Field(min_length=1, description="SeriesInstanceUID, the name of a DeepLesion series, or a hash")
     name: str
 
 
