@@ -249,9 +249,7 @@ class Annotations:
         BoxError
             If the box is malformed.
         """
-        return self.edit(
-            lesion_id, action="move box", box=as_box(as_boxes([box])[0]), reviewer=reviewer, time=now()
-        )
+        return self.edit(lesion_id, action="move box", box=as_box(as_boxes([box])[0]), reviewer=reviewer, time=now())
 
     def edit(self, lesion_id: str, *, action: str = "edit", **changes: object) -> Annotation:
         """Change fields of a lesion; a machine's lesion with another box or RECIST is an edited one.
