@@ -26,7 +26,7 @@ SUFFIXES: dict[str, Kind] = {
 }
 # A volume of whole numbers with no negative and at most so many different values is a label mask.
 MOST_LABELS = 256
-_DAMAGED = (EOFError, HeaderDataError, ImageFileError, MemoryError, OSError, ValueError, zlib.error)
+_DAMAGED = (EOFError, HeaderDataError, ImageFileError, MemoryError, OSError, OverflowError, ValueError, zlib.error)
 
 
 def image_kind(file: Path) -> Kind | None:

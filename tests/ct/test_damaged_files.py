@@ -5,6 +5,7 @@ import warnings
 
 import nibabel as nib
 import numpy as np
+import pytest
 import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -46,3 +47,12 @@ def test_changed_bytes_give_a_scan_or_a_typed_error(tmp_path, data):
             outcome = str(error)
     assert outcome == "int16" or str(tmp_path) in outcome
     (tmp_path / file.name).unlink()
+
+
+def test_a_nifti_whose_data_begin_beyond_all_bounds_is_refused(tmp_path):
+    nib.save(nib.Nifti1Image(HU.T, np.diag([-1, -1, 2, 1])), tmp_path / "scan.nii")
+    raw = bytearray((tmp_path / "scan.nii").read_bytes())
+    raw[111] = 95  # the exponent of the offset of the data, a float
+    (tmp_path / "scan.nii").write_bytes(raw)
+    with pytest.raises(UldError, match="scan.nii"):
+        read_scan(tmp_path / "scan.nii")
