@@ -237,6 +237,13 @@ def _row_facts(folder: Path, numbers: Sequence[int]) -> Facts:
     if not rows:
         return ASSUMED_SPACING, None, (f"{CSV_NAME} has no row of series {folder.name}: {assumed}",)
     row = next((one for one in rows if one.key_slice in numbers), rows[0])
+    low, high = row.window
+    if low >= high:
+        return (
+            row.spacing,
+            None,
+            (f"{csv.name}, line {row.line_number}: {low:g} to {high:g} HU is no window: left out",),
+        )
     return row.spacing, row.window, ()
 
 

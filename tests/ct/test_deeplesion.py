@@ -55,6 +55,13 @@ def test_slices_grow_to_the_head_and_keep_their_numbers(root):
     assert volume.corrections == ()
 
 
+def test_a_window_that_is_none_is_left_out_and_said(root):
+    (root / "DL_info.csv").write_text(HEADER + row("000001_01_01", 12, window="275, -175"))
+    volume = read_scan(root, "000001_01_01")
+    assert volume.window is None
+    assert "275 to -175 HU is no window" in volume.corrections[0]
+
+
 def test_the_window_is_that_of_the_run_s_own_lesion(root):
     assert read_scan(root, "000002_01_01_003-005").window == (-175.0, 275.0)
     assert read_scan(root, "000002_01_01_020-021").window == (-1350.0, 150.0)
