@@ -242,7 +242,7 @@ def _row_facts(folder: Path, numbers: Sequence[int]) -> Facts:
         return (
             row.spacing,
             None,
-            (f"{csv.name}, line {row.line_number}: {low:g} to {high:g} HU is no window: left out",),
+            (f"{csv.name}, line {row.line_number}: {low:g} to {high:g} HU is no window",),
         )
     return row.spacing, row.window, ()
 
