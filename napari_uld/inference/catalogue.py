@@ -86,12 +86,12 @@ def read_info(path: Path) -> CheckpointInfo:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} cannot be read as a checkpoint ({error}): is the file complete?") from error
-    if metadata.get("format") != FORMAT:
+    if FORMAT not in metadata:
         raise CheckpointError(f"{path} is a safetensors file, but no checkpoint written by `napari-uld train`")
     try:
-        version = int(metadata["version"])
-        recipe, evaluation = json.loads(metadata["recipe"]), json.loads(metadata["evaluation"])
-        info = CheckpointInfo(path, digest, recipe, evaluation)
+        description = json.loads(metadata[FORMAT])
+        version = int(description["version"])
+        info = CheckpointInfo(path, digest, description["recipe"], description["evaluation"])
         _ = info.name, info.title
     except (KeyError, ValueError, TypeError) as error:
         raise CheckpointError(f"{path}: its description is damaged ({error!r})") from error

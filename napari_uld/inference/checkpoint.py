@@ -44,12 +44,8 @@ def save_checkpoint(path: Path, model: nn.Module, recipe: dict[str, Any], evalua
 
     Weights beyond half precision's range stay in single precision.
     """
-    metadata = {
-        "format": FORMAT,
-        "version": str(VERSION),
-        "recipe": json.dumps(recipe),
-        "evaluation": json.dumps(evaluation),
-    }
+    # One key alone: safetensors writes several in any order, and the same training shall give the same file.
+    metadata = {FORMAT: json.dumps({"version": VERSION, "recipe": recipe, "evaluation": evaluation})}
     tensors = {name: _halve(tensor) for name, tensor in model.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")

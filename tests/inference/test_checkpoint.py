@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from napari_uld.errors import CheckpointError, DeviceError
 from napari_uld.inference.catalogue import find_checkpoint, read_info
-from napari_uld.inference.checkpoint import initialise, load_checkpoint, pick_device
+from napari_uld.inference.checkpoint import initialise, load_checkpoint, pick_device, save_checkpoint
 
 
 def test_a_checkpoint_gives_back_its_recipe_its_evaluation_and_its_weights(checkpoint: Path) -> None:
@@ -47,7 +47,7 @@ def test_a_pickle_is_refused_without_being_opened(tmp_path: Path) -> None:
 
 def test_a_newer_version_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     path = tmp_path / "new.safetensors"
-    data = checkpoint.read_bytes().replace(b'"version":"1"', b'"version":"9"')
+    data = checkpoint.read_bytes().replace(b'\\"version\\": 1', b'\\"version\\": 9')
     path.write_bytes(data)
     with pytest.raises(CheckpointError, match="version 9"):
         read_info(path)
@@ -87,3 +87,11 @@ def test_init_takes_over_what_fits_and_lists_what_does_not(checkpoint: Path) -> 
     assert torch.equal(
         model.state_dict()["regions.box_predictor.logits.bias"], offered["regions.box_predictor.logits.bias"].float()
     )
+
+
+def test_the_same_weights_and_recipe_give_the_same_file(checkpoint: Path, tmp_path: Path) -> None:
+    loaded = load_checkpoint(checkpoint, "cpu")
+    files = [tmp_path / f"{k}.safetensors" for k in range(5)]
+    for file in files:
+        save_checkpoint(file, loaded.model, loaded.info.recipe, loaded.info.evaluation)
+    assert {file.read_bytes() for file in files} == {checkpoint.read_bytes()}
