@@ -18,8 +18,9 @@ from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.findings_file import read_findings
 from napari_uld.progress import Progress, Work
 
-from .data.key_slices import KeySlice, SlabDataset, Split, annotated_slices, true_slices
+from .data.key_slices import KeySlice, Split, annotated_slices, true_slices
 from .data.phantom.truth import FOLDER as TRUTH_FOLDER
+from .data.slab_dataset import SlabDataset
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +59,19 @@ class Evaluation:
 
 
 def evaluate_subject(
-    subject: str, data: Path, split: Split, *, annotated: bool = False, device: str = "auto"
+    subject: str,
+    data: Path,
+    split: Split,
+    *,
+    annotated: bool = False,
+    count_negatives: bool = False,
+    device: str = "auto",
 ) -> Work[Evaluation]:
     """Score a checkpoint (path or bundled name) or a saved findings file on a data set.
 
     Phantoms are scored against their whole truth, unless `annotated` asks for the lesions that
-    DL_info.csv lists.
+    DL_info.csv lists. `count_negatives` counts detections of the false-positive class as lesions
+    too ("+FP" in the ULDor paper).
 
     Raises
     ------
@@ -76,7 +84,8 @@ def evaluate_subject(
         matches, slices = match_findings(read_findings(Path(subject)), slices)
         return score(matches, slices)
     detector = load_checkpoint(find_checkpoint(subject), device)
-    return (yield from evaluate_detector(detector, SlabDataset(data, slices, detector.inputs)))
+    dataset = SlabDataset(data, slices, detector.inputs)
+    return score((yield from match_detector(detector, dataset, count_negatives=count_negatives)), slices)
 
 
 def evaluate_detector(detector: LoadedDetector, dataset: SlabDataset) -> Work[Evaluation]:
@@ -85,16 +94,16 @@ def evaluate_detector(detector: LoadedDetector, dataset: SlabDataset) -> Work[Ev
     return score(matches, dataset.slices)
 
 
-def match_detector(detector: LoadedDetector, dataset: SlabDataset) -> Work[Matches]:
-    """Detect on every image of a data set and match the boxes with its lesions at IoU >= .5."""
+def match_detector(detector: LoadedDetector, dataset: SlabDataset, *, count_negatives: bool = False) -> Work[Matches]:
+    """Detect on every image of a data set and match the boxes with its lesions at IoU >= .5 (see `run_slabs`)."""
     boxes, scores = [], []
     started = time.monotonic()
     for index in range(len(dataset)):
         left = (time.monotonic() - started) / max(index, 1) * (len(dataset) - index)
         yield Progress(index, len(dataset), f"Evaluating, {left:.0f} s left" if index else "Evaluating")
-        found, confidence, _ = run_slabs([dataset.slab(index)], detector)[0]
-        boxes.append(found)
-        scores.append(confidence)
+        found = run_slabs([dataset.slab(index)], detector, count_negatives=count_negatives)[0]
+        boxes.append(found.boxes)
+        scores.append(found.scores)
     yield Progress(len(dataset), len(dataset), "Evaluated")
     return match(boxes, scores, [key.boxes for key in dataset.slices])
 

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from napari_uld.detectors.build import build_detector, load_imagenet
-from napari_uld.detectors.vgg import Vgg
 from napari_uld.errors import TrainingError
 from napari_uld.inference.catalogue import CheckpointInfo
 from napari_uld.inference.checkpoint import LoadedDetector, initialise, pick_device, save_checkpoint
 from napari_uld.progress import Progress, Work
 
-from .data.key_slices import SlabDataset, annotated_slices
+from .data.key_slices import annotated_slices
+from .data.slab_dataset import SlabDataset
 from .evaluate import evaluate_detector
 from .recipe import Recipe, TrainingSpec
 
@@ -107,10 +107,7 @@ class Run:
         if self.options.init is not None:
             missing = initialise(self.model, self.options.init)
             return [f"no weights in {self.options.init.name} for: {', '.join(missing) or 'nothing'}"]
-        backbone = self.model.backbone
-        if self.recipe.detector.pretrained == "imagenet" and not (
-            isinstance(backbone, Vgg) and load_imagenet(backbone)
-        ):
+        if self.recipe.detector.pretrained == "imagenet" and not load_imagenet(self.model.backbone):
             return ["ImageNet weights are not at hand: training starts from random ones"]
         return []
 
@@ -230,7 +227,15 @@ def _epoch(run: Run) -> Work[None]:
                 f"The loss is {summed} at step {run.step} ({losses}): a lower learning rate than {rate:g} may help"
             )
         if run.step % LOG_EVERY == 0:
-            run.log(event="step", step=run.step, epoch=run.epoch, lr=rate, losses=losses, seconds=round(seconds, 4))
+            run.log(
+                event="step",
+                step=run.step,
+                epoch=run.epoch,
+                lr=rate,
+                losses=losses,
+                positives=run.model.proposals.positives,
+                seconds=round(seconds, 4),
+            )
         left = seconds * (total - run.step)
         yield Progress(
             run.step, total, f"Epoch {run.epoch + 1} of {spec.epochs}, loss {summed:.3f}, {_clock(left)} left"

@@ -5,9 +5,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
-from napari_uld.detectors.spec import DetectorSpec, Fraction, InputSpec, Spec, SupervisionSpec
+from napari_uld.detectors.spec import FALSE_POSITIVE, DetectorSpec, Fraction, InputSpec, Spec, SupervisionSpec
 from napari_uld.errors import RecipeError
 
 # How deep a recipe may build on others.
@@ -43,6 +43,16 @@ class TrainingSpec(Spec):
     vertical_flip: Fraction = 0.0
 
 
+class MiningSpec(Spec):
+    """Whether and how false positives are mined after each epoch (HNEM in the ULDor paper, section 2.2)."""
+
+    hard_negatives: bool = False
+    # S2: a detection whose mask overlaps a lesion's by more found it; S1: where none did, detections above it are mined.
+    overlap: Fraction = 0.3
+    score: Fraction = 0.7
+    per_image: PositiveInt = 3
+
+
 class Recipe(Spec):
     """A whole recipe."""
 
@@ -51,6 +61,17 @@ class Recipe(Spec):
     detector: DetectorSpec = DetectorSpec()
     supervision: SupervisionSpec = SupervisionSpec()
     training: TrainingSpec = TrainingSpec()
+    mining: MiningSpec = MiningSpec()
+
+    @model_validator(mode="after")
+    def _check(self) -> "Recipe":
+        if self.mining.hard_negatives != (FALSE_POSITIVE in self.detector.classes):
+            raise ValueError(f"hard negatives need the class {FALSE_POSITIVE!r}, and the class needs hard negatives")
+        if self.mining.hard_negatives and self.supervision.mask_kind is None:
+            raise ValueError("hard negatives are told by their masks: roi_branch must be ellipse or grabcut")
+        if self.input.images > 1 and self.detector.fusion == "key_image":
+            raise ValueError("an input of several images needs a fusion part: fusion must be position_sensitive")
+        return self
 
 
 def recipe_names() -> list[str]:

@@ -48,3 +48,9 @@ class Grid(NamedTuple):
         """Indices (k * per_cell,) of all anchors on `cells` (indices over all levels' cells)."""
         offsets = torch.arange(self.per_cell, device=cells.device)
         return (cells[:, None] * self.per_cell + offsets).reshape(-1)
+
+    def per_level(self, anchors: Tensor) -> Tensor:
+        """How many of `anchors` (indices) lie on each level, (levels,)."""
+        ends = torch.tensor([height * width for height, width in self.levels]).cumsum(0) * self.per_cell
+        level = torch.bucketize(anchors.cpu(), ends, right=True)
+        return torch.bincount(level, minlength=len(self.levels))

@@ -4,13 +4,20 @@ import logging
 from pathlib import Path
 
 import torch
+from torch import nn
+from torchvision.ops import MultiScaleRoIAlign
 
-from napari_uld.detectors.faster_rcnn import faster_rcnn
-from napari_uld.detectors.roi_branch import MapBranch
+from napari_uld.detectors.anchors import CentredAnchorGenerator
+from napari_uld.detectors.fusion import KeyImage, PositionSensitive, PositionSensitiveRoiPool
+from napari_uld.detectors.proposals import ProposalHead, ProposalNetwork
+from napari_uld.detectors.resnet import ResNetFpn
+from napari_uld.detectors.roi import BoxHead, RoiStage, SingleLevelRoiPool
+from napari_uld.detectors.roi_branch import MapLesson, MaskLesson, SegmentationBranch
 from napari_uld.detectors.spec import DetectorSpec, InputSpec, SupervisionSpec
 from napari_uld.detectors.supervision import (
     BmcObjectness,
     BmcRegression,
+    BmObjectness,
     IouMatching,
     IouObjectness,
     IouRegression,
@@ -22,87 +29,151 @@ from napari_uld.detectors.vgg import Vgg
 
 logger = logging.getLogger(__name__)
 
-# Weights for inputs in [0, 255] less a mean, which is what this family feeds; the usual ones want unit variance.
-IMAGENET_VGG16 = "vgg16_features-amdegroot-88682ab5.pth"
+BRANCH_SIZE = 14
+# Regions of this size are pooled from the pyramid's level "2": half of the usual 224, as our anchors are half as large.
+CANONICAL_SIZE = 112
+
+Backbone = Vgg | ResNetFpn
 
 
 def build_detector(detector: DetectorSpec, supervision: SupervisionSpec, inputs: InputSpec) -> TwoStageDetector:
     """Build the network that the three descriptions describe, randomly initialised."""
-    backbone = Vgg(
-        in_channels=inputs.slices,
+    backbone = _backbone(detector, inputs)
+    anchors = _anchors(detector, len(backbone.strides))
+    objectness, regression = _proposal_supervision(supervision)
+    proposals = ProposalNetwork(
+        anchors,
+        ProposalHead(backbone.out_channels, detector.rpn_channels, anchors.num_anchors_per_location()[0]),
+        objectness=objectness,
+        regression=regression,
+        before_nms=detector.proposals_before_nms,
+        after_nms=detector.proposals_after_nms,
+        nms=detector.rpn_nms,
+        min_size=detector.rpn_min_size,
+    )
+    fusion, pool, channels = _fusion(detector, backbone, inputs)
+    regions = RoiStage(
+        pool=pool,
+        head=BoxHead(
+            channels * detector.roi_size**2,
+            layers=detector.head_layers,
+            channels=detector.head_channels,
+            classes=len(detector.classes) + 1,
+            dropout=detector.head_dropout,
+        ),
+        branch=_branch(detector, supervision, backbone),
+        iou=supervision.roi_iou,
+        samples=supervision.roi_samples,
+        positive=supervision.roi_positive,
+        box_weight=supervision.box_weight,
+        score_threshold=detector.score_threshold,
+        nms=detector.nms,
+        detections=detector.detections,
+    )
+    return TwoStageDetector(
+        backbone=backbone,
+        fusion=fusion,
+        proposals=proposals,
+        regions=regions,
+        slices_per_image=inputs.slices_per_image,
+    )
+
+
+def _backbone(detector: DetectorSpec, inputs: InputSpec) -> Backbone:
+    if detector.backbone == "resnet_fpn":
+        return ResNetFpn(
+            in_channels=inputs.slices_per_image,
+            blocks=detector.blocks,
+            width=detector.width,
+            channels=detector.pyramid_channels,
+        )
+    return Vgg(
+        in_channels=inputs.slices_per_image,
         convolutions=detector.convolutions,
         width=detector.width,
         without_pools=detector.without_pools,
         norm=detector.norm,
     )
-    objectness, regression = _proposal_supervision(supervision)
-    branch = None
-    if supervision.roi_branch != "none":
-        branch = MapBranch(backbone.out_channels, detector.branch_channels, supervision.roi_branch)
-    return faster_rcnn(
-        backbone=backbone,
-        objectness=objectness,
-        regression=regression,
-        branch=branch,
+
+
+def _anchors(detector: DetectorSpec, levels: int) -> CentredAnchorGenerator:
+    sizes = tuple((size,) for size in detector.anchor_sizes) if levels > 1 else (detector.anchor_sizes,)
+    return CentredAnchorGenerator(sizes, (detector.anchor_ratios,) * levels)
+
+
+def _fusion(
+    detector: DetectorSpec, backbone: Backbone, inputs: InputSpec
+) -> tuple[KeyImage | PositionSensitive, nn.Module, int]:
+    """Slice fusion, the pooling that goes with it, and the channels of what is pooled from a slab."""
+    size = detector.roi_size
+    if detector.fusion == "position_sensitive":
+        fusion = PositionSensitive(backbone.out_channels, detector.fusion_channels, size)
+        return fusion, PositionSensitiveRoiPool(size, backbone.strides[0]), detector.fusion_channels * inputs.images
+    pool = SingleLevelRoiPool(size, backbone.strides[0]) if detector.roi_pool == "max" else _align(size)
+    return KeyImage(), pool, backbone.out_channels
+
+
+def _align(size: int) -> MultiScaleRoIAlign:
+    """RoIAlign from the levels there are; a pyramid's coarsest serves proposals alone."""
+    names = ["0", "1", "2", "3"]
+    return MultiScaleRoIAlign(names, size, sampling_ratio=2, canonical_scale=CANONICAL_SIZE)
+
+
+def _branch(detector: DetectorSpec, supervision: SupervisionSpec, backbone: Backbone) -> SegmentationBranch | None:
+    if supervision.roi_branch == "none":
+        return None
+    return SegmentationBranch(
+        backbone.out_channels,
+        detector.branch_channels,
         classes=len(detector.classes),
-        anchor_sizes=detector.anchor_sizes,
-        anchor_ratios=detector.anchor_ratios,
-        rpn_channels=detector.rpn_channels,
-        proposals_before_nms=detector.proposals_before_nms,
-        proposals_after_nms=detector.proposals_after_nms,
-        rpn_nms=detector.rpn_nms,
-        rpn_min_size=detector.rpn_min_size,
-        roi_size=detector.roi_size,
-        head_channels=detector.head_channels,
-        head_dropout=detector.head_dropout,
-        roi_iou=supervision.roi_iou,
-        roi_samples=supervision.roi_samples,
-        roi_positive=supervision.roi_positive,
-        box_weight=supervision.box_weight,
-        score_threshold=detector.score_threshold,
-        nms=detector.nms,
-        detections=detector.detections,
+        pool=_align(BRANCH_SIZE),
+        lesson=MaskLesson() if supervision.mask_kind else MapLesson(supervision.roi_branch),
     )
 
 
 def _proposal_supervision(supervision: SupervisionSpec) -> tuple[Objectness, Regression]:
     positive, negative = supervision.rpn_iou
     matching = IouMatching(positive=positive, negative=negative, samples=supervision.rpn_samples)
-    objectness: Objectness = BmcObjectness() if supervision.objectness == "bmc" else IouObjectness(matching)
+    objectness: Objectness = {
+        "iou": lambda: IouObjectness(matching),
+        "bm": lambda: BmObjectness(matching),
+        "bmc": BmcObjectness,
+    }[supervision.objectness]()
     if supervision.regression == "iou":
         return objectness, IouRegression(matching)
     regression = BmcRegression(
         boundary=supervision.boundary,
         small_area=supervision.small_area,
         area_in_cells=supervision.area_unit == "cells",
+        anchor_iou=supervision.anchor_iou,
     )
     return objectness, regression
 
 
-def load_imagenet(backbone: Vgg) -> bool:
-    """Take VGG-16's ImageNet weights from torchvision's cache; without them go on from random ones and say so.
+def load_imagenet(backbone: Backbone) -> bool:
+    """Take ImageNet's weights from torchvision's cache; without them go on from random ones and say so.
 
     Returns
     -------
     bool
         Whether weights were loaded. They fit the published width with three slices only.
     """
-    path = Path(torch.hub.get_dir()) / "checkpoints" / IMAGENET_VGG16
-    if not path.is_file():
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    there = [folder / name for name in backbone.imagenet_files if (folder / name).is_file()]
+    if not there:
         logger.warning(
-            "ImageNet weights are not in torchvision's cache (%s): training starts from random weights", path
+            "ImageNet weights (%s) are not in torchvision's cache %s: training starts from random weights",
+            " or ".join(backbone.imagenet_files),
+            folder,
         )
         return False
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    numbers = sorted({int(key.split(".")[1]) for key in state if key.startswith("features.")})
-    convolutions = backbone.convolutions()
-    shapes = [state[f"features.{number}.weight"].shape for number in numbers]
-    if shapes != [conv.weight.shape for conv in convolutions]:
-        logger.warning("ImageNet weights are VGG-16's at full width on three slices: this backbone differs from it")
+    state = torch.load(there[0], map_location="cpu", weights_only=True)
+    if not backbone.take_imagenet(state):
+        logger.warning("%s is of the published backbone: this one differs from it", there[0])
         return False
-    with torch.no_grad():
-        for conv, number in zip(convolutions, numbers, strict=True):
-            conv.weight.copy_(state[f"features.{number}.weight"])
-            if conv.bias is not None:
-                conv.bias.copy_(state[f"features.{number}.bias"])
     return True
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Trainable parameters of a model."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

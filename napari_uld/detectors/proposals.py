@@ -7,10 +7,13 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, concat_box_prediction_layers
 
 from napari_uld.detectors.anchors import CentredAnchorGenerator, Grid
-from napari_uld.detectors.supervision import Objectness, Regression, Target
+from napari_uld.detectors.fusion import Features
+from napari_uld.detectors.supervision import EPSILON, Objectness, Regression, Target
 
 # Smooth L1 with sigma 3: quadratic below 1 / sigma^2.
 RPN_BETA = 1 / 9
+# Soft labels count as positive from here on.
+FOREGROUND = 0.5 - EPSILON
 
 
 class ProposalHead(nn.Module):
@@ -86,9 +89,11 @@ class ProposalNetwork(RegionProposalNetwork):
         self.min_size = min_size
         self.objectness = objectness
         self.regression = regression
+        # Positive anchors an image on each level in the last batch, for the log.
+        self.positives: dict[str, list[float]] = {}
 
     def forward(
-        self, images: ImageList, features: dict[str, Tensor], targets: list[Target] | None = None
+        self, images: ImageList, features: Features, targets: list[Target] | None = None
     ) -> tuple[list[Tensor], dict[str, Tensor]]:
         """Propose boxes for each image, best first; with `targets` give the losses as well."""
         levels = list(features.values())
@@ -112,6 +117,7 @@ class ProposalNetwork(RegionProposalNetwork):
     def losses(self, grids: list[Grid], objectness: Tensor, deltas: Tensor, targets: list[Target]) -> dict[str, Tensor]:
         """Binary cross entropy on the picked anchors, smooth L1 on the positive ones; each a mean over the images."""
         of_objectness, of_boxes = [], []
+        counts = {"objectness": torch.zeros(len(grids[0].levels)), "regression": torch.zeros(len(grids[0].levels))}
         for grid, logits, delta, target in zip(grids, objectness, deltas, targets, strict=True):
             picked = self.objectness(grid, target)
             of_objectness.append(F.binary_cross_entropy_with_logits(logits[picked.anchors], picked.labels))
@@ -119,4 +125,7 @@ class ProposalNetwork(RegionProposalNetwork):
             wanted = self.box_coder.encode([positive.boxes], [grid.anchors[positive.anchors]])[0]
             summed = F.smooth_l1_loss(delta[positive.anchors], wanted, beta=RPN_BETA, reduction="sum")
             of_boxes.append(summed / positive.normalizer)
+            counts["objectness"] += grid.per_level(picked.anchors[picked.labels >= FOREGROUND])
+            counts["regression"] += grid.per_level(positive.anchors)
+        self.positives = {name: (count / len(grids)).tolist() for name, count in counts.items()}
         return {"objectness": torch.stack(of_objectness).mean(), "proposal_boxes": torch.stack(of_boxes).mean()}

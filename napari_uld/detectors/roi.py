@@ -1,27 +1,14 @@
 """The second stage: classify and refine proposals, with an optional segmentation branch."""
 
-from typing import Protocol
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.ops import RoIPool
 
+from napari_uld.detectors.fusion import Features, Fused, ImageSizes
+from napari_uld.detectors.roi_branch import Positives, SegmentationBranch
 from napari_uld.detectors.supervision import Target
-
-Features = dict[str, Tensor]
-ImageSizes = list[tuple[int, int]]
-
-
-class RoiBranch(Protocol):
-    """A branch beside the box head."""
-
-    def loss(self, features: Features, boxes: list[Tensor], sizes: ImageSizes, targets: list[Target]) -> Tensor:
-        """Loss on the positive proposals of each image."""
-
-    def predict(self, features: Features, boxes: list[Tensor], sizes: ImageSizes) -> list[Tensor]:
-        """Give one (n, 1, h, w) map in [0, 1] over the boxes of each image."""
 
 
 class SingleLevelRoiPool(nn.Module):
@@ -47,31 +34,26 @@ class SingleLevelRoiPool(nn.Module):
 
 
 class BoxHead(nn.Module):
-    """Two fully connected layers, then class logits and one box refinement per class.
+    """Fully connected layers, then class logits and one box refinement per class.
 
     Parameters
     ----------
     in_features
         Flattened size of a pooled region.
-    channels
-        Width of the two layers.
+    layers, channels
+        How many layers, and their width.
     classes
         Number of classes, the background counted.
     dropout
         Share of units dropped behind each layer in training.
     """
 
-    def __init__(self, in_features: int, channels: int, classes: int, dropout: float) -> None:
+    def __init__(self, in_features: int, *, layers: int, channels: int, classes: int, dropout: float) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(in_features, channels),
-            nn.ReLU(inplace=True),
-            nn.Dropout(dropout),
-            nn.Linear(channels, channels),
-            nn.ReLU(inplace=True),
-            nn.Dropout(dropout),
-        )
+        widths = [in_features] + [channels] * layers
+        self.layers = nn.Sequential(nn.Flatten())
+        for before, after in zip(widths, widths[1:], strict=False):
+            self.layers.extend([nn.Linear(before, after), nn.ReLU(inplace=True), nn.Dropout(dropout)])
         self.logits = nn.Linear(channels, classes)
         self.deltas = nn.Linear(channels, 4 * classes)
         nn.init.normal_(self.logits.weight, std=0.01)
@@ -91,7 +73,7 @@ class RoiStage(RoIHeads):
     Parameters
     ----------
     pool
-        Pools regions from the features.
+        Pools regions from the features of one image; a slab's images are joined as channels.
     head
         Classifies and refines pooled regions.
     branch
@@ -111,7 +93,7 @@ class RoiStage(RoIHeads):
         *,
         pool: nn.Module,
         head: BoxHead,
-        branch: RoiBranch | None,
+        branch: SegmentationBranch | None,
         iou: float,
         samples: int,
         positive: float,
@@ -139,24 +121,32 @@ class RoiStage(RoIHeads):
         self.box_weight = box_weight
 
     def forward(
-        self, features: Features, proposals: list[Tensor], image_shapes: ImageSizes, targets: list[Target] | None = None
+        self, features: Fused, proposals: list[Tensor], image_shapes: ImageSizes, targets: list[Target] | None = None
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
-        """Give the detections of each image, or with `targets` the losses."""
+        """Give the detections of each slab, or with `targets` the losses."""
         if targets is None:
-            logits, deltas = self.box_predictor(self.box_roi_pool(features, proposals, image_shapes))
+            logits, deltas = self.classify(features, proposals, image_shapes)
             boxes, scores, labels = self.postprocess_detections(logits, deltas, proposals, image_shapes)
             results = [{"boxes": b, "scores": s, "labels": c} for b, s, c in zip(boxes, scores, labels, strict=True)]
             if self.branch is not None and self.predicts_maps:
-                for result, maps in zip(results, self.branch.predict(features, boxes, image_shapes), strict=True):
+                predicted = self.branch.predict(features.key, boxes, labels, image_shapes)
+                for result, maps in zip(results, predicted, strict=True):
                     result["masks"] = maps
             return results, {}
-        proposals, _, labels, regression = self.select_training_samples(proposals, targets)
-        logits, deltas = self.box_predictor(self.box_roi_pool(features, proposals, image_shapes))
+        proposals, matched, labels, regression = self.select_training_samples(proposals, targets)
+        logits, deltas = self.classify(features, proposals, image_shapes)
         losses = self.box_losses(logits, deltas, labels, regression)
         if self.branch is not None:
-            positive = [p[c > 0] for p, c in zip(proposals, labels, strict=True)]
-            losses["branch"] = self.branch.loss(features, positive, image_shapes, targets)
+            positives = [
+                Positives(p[c > 0], m[c > 0], c[c > 0]) for p, m, c in zip(proposals, matched, labels, strict=True)
+            ]
+            losses["branch"] = self.branch.loss(features.key, positives, image_shapes, targets)
         return [], losses
+
+    def classify(self, features: Fused, proposals: list[Tensor], sizes: ImageSizes) -> tuple[Tensor, Tensor]:
+        """Class logits and box deltas of all proposals."""
+        pooled = [self.box_roi_pool(image, proposals, sizes) for image in features.context]
+        return self.box_predictor(torch.cat(pooled, dim=1))
 
     def box_losses(
         self, logits: Tensor, deltas: Tensor, labels: list[Tensor], regression: list[Tensor]

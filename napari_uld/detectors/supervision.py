@@ -99,6 +99,24 @@ class IouObjectness:
         return ObjectnessSample(torch.cat([positive, negative]), labels)
 
 
+class BmObjectness:
+    """Bounding maps as soft labels of anchors picked by IoU ("BM", the BMC paper's reference [11]).
+
+    A positive anchor's label is the map's value on its cell: the paper only names the idea, so where
+    the value is read is ours. A forced match whose cell lies outside its box keeps the map's 0.
+    """
+
+    def __init__(self, matching: IouMatching) -> None:
+        self.hard = IouObjectness(matching)
+
+    def __call__(self, grid: Grid, target: Target) -> ObjectnessSample:
+        """Pick anchors of one image."""
+        picked = self.hard(grid, target)
+        values = torch.cat([cell_values(target["bm"][None], level)[0] for level in grid.levels])
+        cells = torch.div(picked.anchors, grid.per_cell, rounding_mode="floor")
+        return ObjectnessSample(picked.anchors, picked.labels * values[cells])
+
+
 class IouRegression:
     """Boxes on positive anchors, the loss divided by the sample size (see `IouMatching`)."""
 
@@ -139,12 +157,15 @@ class BmcRegression:
         Lesions smaller than this need .5 instead.
     area_in_cells
         Whether `small_area` is counted in cells of the level, or in input pixels.
+    anchor_iou
+        Anchors that overlap their lesion less than this are left out; 0 takes all, as eq. 8 does.
     """
 
-    def __init__(self, *, boundary: float, small_area: float, area_in_cells: bool) -> None:
+    def __init__(self, *, boundary: float, small_area: float, area_in_cells: bool, anchor_iou: float) -> None:
         self.boundary = boundary
         self.small_area = small_area
         self.area_in_cells = area_in_cells
+        self.anchor_iou = anchor_iou
 
     def __call__(self, grid: Grid, target: Target) -> RegressionSample:
         """Pick anchors of one image: each cell goes to the lesion of highest value, the smaller one in a tie."""
@@ -155,6 +176,9 @@ class BmcRegression:
         cells = torch.nonzero(owner >= 0)[:, 0]
         matched = boxes[owner[cells]].repeat_interleave(grid.per_cell, dim=0)
         anchors = grid.of_cells(cells)
+        if self.anchor_iou > 0:
+            overlapping = paired_iou(matched, grid.anchors[anchors]) >= self.anchor_iou
+            anchors, matched = anchors[overlapping], matched[overlapping]
         return RegressionSample(anchors, matched, float(max(len(anchors), 1)))
 
     def owners(self, target: Target, level: tuple[int, int], stride: float) -> Tensor:
@@ -187,6 +211,14 @@ def cell_values(maps: Tensor, level: tuple[int, int]) -> Tensor:
         return maps.new_zeros((0, level[0] * level[1]))
     resized = F.interpolate(maps[:, None], size=level, mode="bilinear", align_corners=False, antialias=True)
     return resized[:, 0].flatten(1)
+
+
+def paired_iou(first: Tensor, second: Tensor) -> Tensor:
+    """IoU (n,) of row i of one (n, 4) with row i of the other."""
+    size = (torch.minimum(first[:, 2:], second[:, 2:]) - torch.maximum(first[:, :2], second[:, :2])).clamp(min=0)
+    shared = size.prod(dim=1)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(dim=1) for boxes in (first, second)]
+    return shared / (areas[0] + areas[1] - shared)
 
 
 def _draw(indices: Tensor, most: int) -> Tensor:

@@ -1,17 +1,18 @@
-"""A two-stage detector: backbone -> proposals -> regions."""
+"""A two-stage detector: backbone -> slice fusion -> proposals -> regions."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
+from napari_uld.detectors.fusion import Features, KeyImage, PositionSensitive
 from napari_uld.detectors.proposals import ProposalNetwork
 from napari_uld.detectors.roi import RoiStage
 from napari_uld.detectors.supervision import Target
 
 # Images of a batch are padded to one size, a multiple of this, so that strides divide it.
 SIZE_DIVISIBLE = 32
-MAPS = ("bm", "abm", "lesion_bms")
+MAPS = ("bm", "abm", "lesion_bms", "masks")
 
 
 class TwoStageDetector(nn.Module):
@@ -19,37 +20,67 @@ class TwoStageDetector(nn.Module):
 
     In training ``(images, targets) -> dict of losses``, in evaluation ``images -> list of dicts``
     with ``boxes`` (edge-based), ``scores``, ``labels`` and, where there is a branch, ``masks``.
+    An image is a slab of slices [slices, H, W]: one or several images of `slices_per_image` channels.
 
     Parameters
     ----------
     backbone
         Images (N, C, H, W) to a dict of feature levels.
+    fusion
+        Joins the images of a slab.
     proposals
-        First stage.
+        First stage, on the key slice.
     regions
         Second stage.
+    slices_per_image
+        Slices that the backbone sees at once, as channels.
     """
 
     regions: RoiStage
+    fusion: KeyImage | PositionSensitive
 
-    def __init__(self, backbone: nn.Module, proposals: ProposalNetwork, regions: RoiStage) -> None:
+    def __init__(
+        self,
+        *,
+        backbone: nn.Module,
+        fusion: KeyImage | PositionSensitive,
+        proposals: ProposalNetwork,
+        regions: RoiStage,
+        slices_per_image: int,
+    ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.fusion = fusion
         self.proposals = proposals
         self.regions = regions
+        self.slices_per_image = slices_per_image
 
     def forward(
         self, images: list[Tensor], targets: list[Target] | None = None
     ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
-        """Run on images [C, H, W] that may differ in size."""
+        """Run on slabs [slices, H, W] that may differ in size."""
         batch = pad_images(images)
-        features = self.backbone(batch.tensors)
+        per_slab = batch.tensors.shape[1] // self.slices_per_image
+        features = self.per_image(batch.tensors.unflatten(1, (per_slab, self.slices_per_image)).flatten(0, 1))
+        # Images of a slab follow one another: every per_slab-th belongs to the same place in its slab.
+        slab = [{name: level[place::per_slab] for name, level in features.items()} for place in range(per_slab)]
         if not self.training:
             targets = None
         elif targets is not None:
             targets = [pad_maps(t, batch.tensors.shape[-2:]) for t in targets]
-        boxes, losses = self.proposals(batch, features, targets)
-        detections, region_losses = self.regions(features, boxes, batch.image_sizes, targets)
+        return self.from_features(slab, batch, targets)
+
+    def per_image(self, images: Tensor) -> Features:
+        """Features of images (N, slices_per_image, H, W), each on its own: what slabs of a scan share."""
+        return self.fusion.per_image(self.backbone(images.contiguous(memory_format=torch.channels_last)))
+
+    def from_features(
+        self, slab: list[Features], batch: ImageList, targets: list[Target] | None = None
+    ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+        """Go on from `per_image` of each image of the slabs in `batch`."""
+        fused = self.fusion.join(slab)
+        boxes, losses = self.proposals(batch, fused.key, targets)
+        detections, region_losses = self.regions(fused, boxes, batch.image_sizes, targets)
         return {**losses, **region_losses} if self.training else detections
 
 
@@ -58,7 +89,7 @@ def pad_images(images: list[Tensor]) -> ImageList:
     sizes = [(int(i.shape[-2]), int(i.shape[-1])) for i in images]
     height, width = (-(-max(s) // SIZE_DIVISIBLE) * SIZE_DIVISIBLE for s in zip(*sizes, strict=True))
     padded = [F.pad(i, (0, width - w, 0, height - h)) for i, (h, w) in zip(images, sizes, strict=True)]
-    return ImageList(torch.stack(padded).contiguous(memory_format=torch.channels_last), sizes)
+    return ImageList(torch.stack(padded), sizes)
 
 
 def pad_maps(target: Target, size: torch.Size) -> Target:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 # Channels of VGG's groups of convolutions; a pooling layer follows each group but the last.
@@ -14,7 +15,7 @@ class Vgg(nn.Module):
     Parameters
     ----------
     in_channels
-        Channels of the input: its number of slices.
+        Channels of an image: its number of slices.
     convolutions
         Convolutions in each of the five groups; VGG-16 has (2, 2, 3, 3, 3).
     width
@@ -24,6 +25,9 @@ class Vgg(nn.Module):
     norm
         "batch" puts a batch norm behind every convolution (for training from scratch); "none" is VGG-16.
     """
+
+    # Weights for inputs in [0, 255] less a mean, which is what this family feeds; the usual ones want unit variance.
+    imagenet_files = ("vgg16_features-amdegroot-88682ab5.pth",)
 
     def __init__(
         self,
@@ -51,12 +55,21 @@ class Vgg(nn.Module):
                 layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
         self.out_channels = channels
-        self.stride = 2 ** (len(VGG_CHANNELS) - 1 - len(set(without_pools)))
+        self.strides = (2 ** (len(VGG_CHANNELS) - 1 - len(set(without_pools))),)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """(N, C, H, W) -> one level of features (N, out_channels, H / stride, W / stride)."""
+        """(N, C, H, W) -> one level of features (N, out_channels, h, w)."""
         return {"0": self.features(images)}
 
-    def convolutions(self) -> list[nn.Conv2d]:
-        """Give the convolutions in order, as ImageNet's weights count them."""
-        return [layer for layer in self.features if isinstance(layer, nn.Conv2d)]
+    def take_imagenet(self, state: dict[str, Tensor]) -> bool:
+        """Take VGG-16's weights over; False where their shapes differ."""
+        numbers = sorted({int(key.split(".")[1]) for key in state if key.startswith("features.")})
+        convolutions = [layer for layer in self.features if isinstance(layer, nn.Conv2d)]
+        if [state[f"features.{number}.weight"].shape for number in numbers] != [c.weight.shape for c in convolutions]:
+            return False
+        with torch.no_grad():
+            for conv, number in zip(convolutions, numbers, strict=True):
+                conv.weight.copy_(state[f"features.{number}.weight"])
+                if conv.bias is not None:
+                    conv.bias.copy_(state[f"features.{number}.bias"])
+        return True

@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from napari_uld.ct.volume import CTVolume
 from napari_uld.inference.checkpoint import LoadedDetector
@@ -15,8 +17,30 @@ from napari_uld.progress import Progress, Work
 
 # Detections below it are of no use to anyone who reviews a scan.
 SCORE_FLOOR = 0.05
+# The class that detectors are for; hard negatives are the other one.
+LESION_LABEL = 1
 # Slices run together on a GPU; on a CPU one by one is faster.
 GPU_BATCH = 8
+
+
+@dataclass(frozen=True, eq=False)
+class SlabDetections:
+    """What a detector finds on one key slice.
+
+    Parameters
+    ----------
+    boxes
+        (n, 4) native pixel-centre boxes, best first.
+    scores, labels
+        (n,) each.
+    maps
+        (n, h, w) the segmentation branch's map over each box, None where there is no branch or it was not asked.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    maps: np.ndarray | None
 
 
 def detect(volume: CTVolume, detector: LoadedDetector, *, score_floor: float = SCORE_FLOOR) -> Work[Findings]:
@@ -34,9 +58,9 @@ def detect(volume: CTVolume, detector: LoadedDetector, *, score_floor: float = S
     rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     started = time.monotonic()
     for first, slabs in _batches(volume, detector):
-        for z, (boxes, scores, _) in enumerate(run_slabs(slabs, detector), start=first):
-            kept = scores >= score_floor
-            rows.append((boxes[kept], scores[kept], np.full(int(kept.sum()), volume.native_slice(z))))
+        for z, found in enumerate(run_slabs(slabs, detector), start=first):
+            kept = found.scores >= score_floor
+            rows.append((found.boxes[kept], found.scores[kept], np.full(int(kept.sum()), volume.native_slice(z))))
         done = first + len(slabs)
         left = (time.monotonic() - started) / done * (depth - done)
         yield Progress(done, depth, f"Slice {done} of {depth}, {left:.0f} s left")
@@ -52,17 +76,34 @@ def detect(volume: CTVolume, detector: LoadedDetector, *, score_floor: float = S
     return trace(per_slice, volume.slice_numbers).above(score_floor)
 
 
-def run_slabs(slabs: list[Slab], detector: LoadedDetector) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Native pixel-centre boxes (n, 4), scores (n,) and labels (n,) on the key slice of each slab."""
+def run_slabs(slabs: list[Slab], detector: LoadedDetector, *, count_negatives: bool = False) -> list[SlabDetections]:
+    """Detect on the key slice of each slab.
+
+    Parameters
+    ----------
+    count_negatives
+        Whether to keep detections of the false-positive class, which is dropped otherwise.
+    """
     images = [torch.from_numpy(normalize(slab.hu, detector.inputs)).to(detector.device) for slab in slabs]
     half = detector.device.type == "cuda"
     with torch.inference_mode(), torch.autocast(detector.device.type, enabled=half):
         outputs = detector.model(images)
-    results = []
-    for slab, output in zip(slabs, outputs, strict=True):
-        boxes = slab.to_native(output["boxes"].float().cpu().numpy().astype(np.float64))
-        results.append((boxes, output["scores"].float().cpu().numpy(), output["labels"].cpu().numpy()))
-    return results
+    return [
+        slab_detections(slab, output, count_negatives=count_negatives)
+        for slab, output in zip(slabs, outputs, strict=True)
+    ]
+
+
+def slab_detections(slab: Slab, output: dict[str, Tensor], *, count_negatives: bool = False) -> SlabDetections:
+    """Bring what a network gives for one slab into native pixels."""
+    found = {name: value.float().cpu().numpy() for name, value in output.items()}
+    kept = np.full(len(found["labels"]), True) if count_negatives else found["labels"] == LESION_LABEL
+    return SlabDetections(
+        slab.to_native(found["boxes"][kept].astype(np.float64)),
+        found["scores"][kept],
+        found["labels"][kept].astype(int),
+        found["masks"][kept][:, 0] if "masks" in found else None,
+    )
 
 
 def _batches(volume: CTVolume, detector: LoadedDetector) -> Iterator[tuple[int, list[Slab]]]:

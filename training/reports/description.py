@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from napari_uld.detectors.build import build_detector
-from napari_uld.detectors.faster_rcnn import parameter_count
+from napari_uld.detectors.build import build_detector, parameter_count
 from napari_uld.inference.catalogue import bundled_checkpoints, find_checkpoint, read_info
 
 from ..recipe import Recipe, load_recipe, recipe_names

@@ -1,0 +1,98 @@
+"""What a slab's other images tell about its key image.
+
+Each part has two halves: `per_image` sees one image alone, so that over a whole scan its result is
+computed once and shared by all slabs that hold the image; `join` puts a slab's images together.
+
+"The 3DCE paper" is Yan, Bagheri and Summers, "3D Context Enhanced Region-based Convolutional Neural
+Network for End-to-End Lesion Detection".
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+from torchvision.ops import ps_roi_pool
+
+Features = dict[str, Tensor]
+ImageSizes = list[tuple[int, int]]
+
+POSITION_SENSITIVE = "position_sensitive"
+
+
+class Fused(NamedTuple):
+    """Feature levels (N, C, h, w) of a batch of slabs.
+
+    Parameters
+    ----------
+    key
+        The key slice's: what proposals and the segmentation branch are made from.
+    context
+        For each image of the slab what the box head pools from.
+    """
+
+    key: Features
+    context: list[Features]
+
+
+class KeyImage(nn.Module):
+    """No fusion: the key image alone speaks."""
+
+    def per_image(self, features: Features) -> Features:
+        """Features of one image, as they are."""
+        return features
+
+    def join(self, slab: list[Features]) -> Fused:
+        """Give the key image's features of a slab's."""
+        key = slab[len(slab) // 2]
+        return Fused(key, [key])
+
+
+class PositionSensitive(nn.Module):
+    """3DCE: every image gives position-sensitive maps, the key image the proposals as well.
+
+    Parameters
+    ----------
+    in_channels
+        Channels of the backbone's one level.
+    channels
+        Channels of a pooled region, of each image.
+    size
+        Cells of a pooled region on a side: each has maps of its own.
+    """
+
+    def __init__(self, in_channels: int, channels: int, size: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, channels * size**2, 1)
+        nn.init.normal_(self.conv.weight, std=0.01)
+        nn.init.zeros_(self.conv.bias)
+
+    def per_image(self, features: Features) -> Features:
+        """Add an image's position-sensitive maps to its features."""
+        (level,) = features.values()
+        return {**features, POSITION_SENSITIVE: self.conv(level)}
+
+    def join(self, slab: list[Features]) -> Fused:
+        """Give the key image's level, and the maps of all images."""
+        key = {name: level for name, level in slab[len(slab) // 2].items() if name != POSITION_SENSITIVE}
+        return Fused(key, [{POSITION_SENSITIVE: image[POSITION_SENSITIVE]} for image in slab])
+
+
+class PositionSensitiveRoiPool(nn.Module):
+    """Pools each cell of a region from the maps that belong to its place in the region.
+
+    Parameters
+    ----------
+    size
+        Output cells on a side.
+    stride
+        Input pixels per feature cell.
+    """
+
+    def __init__(self, size: int, stride: int) -> None:
+        super().__init__()
+        self.size = size
+        self.scale = 1 / stride
+
+    def forward(self, features: Features, boxes: list[Tensor], sizes: ImageSizes) -> Tensor:
+        """Pool all boxes of all slabs, (sum of boxes, channels, size, size)."""
+        # Under autocast features are half precision, too coarse for boxes, and the op wants one type.
+        return ps_roi_pool(features[POSITION_SENSITIVE].float(), boxes, self.size, self.scale)

@@ -1,0 +1,144 @@
+"""Key slices as a network's input and targets."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from napari_uld.detectors.spec import InputSpec, SupervisionSpec
+from napari_uld.inference.slabs import Slab, normalize
+from napari_uld.lesions.rle import Rle
+from napari_uld.masks import MaskKind
+
+from .key_slices import KeySlice, read_slab
+from .masks import lesion_masks, to_slab
+from .targets import make_target
+
+# Prepared slabs are kept in memory up to this size: small runs then read each PNG once.
+CACHE_BYTES = 5 * 2**30
+# Classes of the targets.
+LESION, HARD_NEGATIVE = 1, 2
+
+
+@dataclass(frozen=True, eq=False)
+class HardNegatives:
+    """False positives mined on one image, to be taught as a class of their own.
+
+    Parameters
+    ----------
+    boxes
+        (n, 4) native pixel-centre boxes.
+    scores
+        (n,) how sure the detector was of a lesion.
+    masks
+        Their predicted masks in native pixels.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    masks: tuple[Rle, ...]
+
+
+class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
+    """Slabs with their targets, ready for a detector.
+
+    Parameters
+    ----------
+    root
+        Folder in DeepLesion's layout.
+    slices
+        The images.
+    inputs, supervision
+        What the network sees, and what its targets carry beside boxes.
+    flips
+        Probabilities (horizontal, vertical) of flipping an image.
+    seed
+        Flips of epoch e are drawn from (seed, e, index): the same whatever the number of loaders.
+
+    Attributes
+    ----------
+    epoch
+        The epoch that flips are drawn for.
+    negatives
+        Hard negatives by index of their image, taught beside the lesions.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        slices: list[KeySlice],
+        inputs: InputSpec,
+        supervision: SupervisionSpec | None = None,
+        *,
+        flips: tuple[float, float] = (0.0, 0.0),
+        seed: int = 0,
+    ) -> None:
+        self.root = root
+        self.slices = slices
+        self.inputs = inputs
+        self.supervision = supervision or SupervisionSpec()
+        self.flips = flips
+        self.seed = seed
+        self.epoch = 0
+        self.negatives: Mapping[int, HardNegatives] = {}
+        self._masks: dict[int, tuple[Rle, ...]] = {}
+        self._cache: dict[int, Slab] = {}
+        self._cached_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self.slices)
+
+    def slab(self, index: int) -> Slab:
+        """The slab of one image, from memory where it was made before."""
+        if index in self._cache:
+            return self._cache[index]
+        slab = read_slab(self.root, self.slices[index], self.inputs)
+        # A loader's own process lives for one epoch: nothing it kept would be asked for again.
+        if torch.utils.data.get_worker_info() is None and self._cached_bytes + slab.hu.nbytes <= CACHE_BYTES:
+            self._cache[index] = slab
+            self._cached_bytes += slab.hu.nbytes
+        return slab
+
+    def masks(self, index: int) -> tuple[Rle, ...]:
+        """Pseudo masks of an image's lesions in native pixels; none where the supervision asks for none."""
+        kind = self.supervision.mask_kind
+        if kind is None:
+            return ()
+        if index not in self._masks:
+            self._masks[index] = lesion_masks(self.root, self.slices[index], MaskKind(kind))
+        return self._masks[index]
+
+    def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
+        slab = self.slab(index)
+        image = normalize(slab.hu, self.inputs)
+        boxes, labels, masks = self.slices[index].boxes, np.ones(len(self.slices[index].boxes), int), self.masks(index)
+        if index in self.negatives:
+            mined = self.negatives[index]
+            boxes = np.concatenate([boxes, mined.boxes])
+            labels = np.concatenate([labels, np.full(len(mined.boxes), HARD_NEGATIVE)])
+            masks = (*masks, *mined.masks)
+        boxes, there = inside(slab.to_network(boxes), image.shape[1:])
+        maps = to_slab(masks, slab)[there] if self.supervision.mask_kind else None
+        rng = np.random.default_rng([self.seed, self.epoch, index])
+        horizontal, vertical = rng.random(2) < self.flips
+        height, width = image.shape[1:]
+        if horizontal:
+            image, maps = image[..., ::-1], None if maps is None else maps[..., ::-1]
+            boxes = np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
+        if vertical:
+            image, maps = image[:, ::-1], None if maps is None else maps[:, ::-1]
+            boxes = np.stack([boxes[:, 0], height - boxes[:, 3], boxes[:, 2], height - boxes[:, 1]], axis=1)
+        target = make_target(boxes, labels[there], maps, (height, width), self.inputs, self.supervision)
+        return torch.from_numpy(np.ascontiguousarray(image)), target
+
+
+def inside(boxes: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Cut edge-based boxes (n, 4) off at the image's border; give those left, and (n,) which they are."""
+    height, width = shape
+    cut = np.clip(boxes, 0, [width, height, width, height])
+    there = (cut[:, 2] > cut[:, 0]) & (cut[:, 3] > cut[:, 1])
+    return cut[there], there

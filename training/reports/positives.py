@@ -1,0 +1,330 @@
+"""How many anchors are positive for each lesion box, by IoU and by bounding map.
+
+The supplement of the BMC paper (see `napari_uld.detectors.supervision`) counts the anchors that a
+box matches at IoU >= .7 and finds no more than four for over 70% of the boxes. Here the same is
+counted for it, for BM's lower threshold and for BMC's cells, at strides 4 and 8 of an image 512
+pixels long, with the anchors that Faster R-CNN has by default.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib.figure import Figure
+from torch import Tensor
+from torchvision.models.detection.image_list import ImageList
+
+from napari_uld.detectors.anchors import CentredAnchorGenerator, Grid
+from napari_uld.detectors.spec import DetectorSpec, InputSpec, SupervisionSpec
+from napari_uld.detectors.supervision import (
+    EPSILON,
+    BmcObjectness,
+    BmcRegression,
+    IouMatching,
+    Target,
+    cell_values,
+)
+from napari_uld.errors import DataError
+from napari_uld.lesions.boxes import to_edges
+from napari_uld.progress import Progress, Work
+
+from ..data.coco import CocoImage
+from ..data.targets import make_target
+
+STRIDES = (4, 8)
+IMAGE_SIDE = 512
+# BM's IoU for positive anchors: that paper says only that it is lower.
+BM_IOU = 0.5
+# What the paper calls few.
+FEW = 4
+BINS = {
+    "0": (0, 0),
+    "1": (1, 1),
+    "2": (2, 2),
+    "3": (3, 3),
+    "4": (4, 4),
+    "5-8": (5, 8),
+    "9-16": (9, 16),
+    "17-32": (17, 32),
+    ">32": (33, np.inf),
+}
+# An anchor whose IoU with a box is at least .3 lies less than this beside it (for anchors up to 136 px long,
+# 1.17 times the box's length from centre to centre or less), and so does every cell that its map reaches.
+MARGIN = 48
+
+RULES = ("IoU >= .7", "IoU >= .7 or best", "BM: IoU >= .5", "BM: IoU >= .5 or best", "BMC objectness", "BMC regression")
+PLOTTED = ("IoU >= .7", "BM: IoU >= .5", "BMC regression")
+
+
+@dataclass(frozen=True, eq=False)
+class RuleCount:
+    """Positive anchors by one rule at one stride.
+
+    Parameters
+    ----------
+    rule
+        One of `RULES`.
+    stride
+        Input pixels per cell.
+    per_box, per_image
+        (boxes,) and (images,) positive anchors.
+    negatives
+        (images,) negative anchors, before any are drawn; those in between are neither.
+    """
+
+    rule: str
+    stride: int
+    per_box: np.ndarray
+    per_image: np.ndarray
+    negatives: np.ndarray
+
+    def summary(self) -> dict[str, Any]:
+        """Plain numbers, for a table's row and for JSON."""
+        positives = int(self.per_image.sum())
+        return {
+            "stride": self.stride,
+            "rule": self.rule,
+            "boxes with <= 4, %": share(self.per_box <= FEW),
+            "images with <= 4, %": share(self.per_image <= FEW),
+            "median a box": float(np.median(self.per_box)),
+            "mean a box": round(float(self.per_box.mean()), 2),
+            "median an image": float(np.median(self.per_image)),
+            "mean an image": round(float(self.per_image.mean()), 2),
+            "negatives a positive": round(int(self.negatives.sum()) / positives, 1) if positives else None,
+        }
+
+    def histogram(self) -> dict[str, Any]:
+        """Share of the boxes, in %, in each of `BINS`."""
+        return {"stride": self.stride, "rule": self.rule} | binned(self.per_box)
+
+
+@dataclass(frozen=True, eq=False)
+class CellCount:
+    """Cells of an image whose bounding map is high enough, by how the map was resized.
+
+    Parameters
+    ----------
+    stride
+        Input pixels per cell.
+    resizing
+        "antialiased" or "plain bilinear".
+    half, quarter
+        (images,) cells with a value of at least .5, and of at least .25.
+    """
+
+    stride: int
+    resizing: str
+    half: np.ndarray
+    quarter: np.ndarray
+
+    def summary(self) -> dict[str, Any]:
+        """Plain numbers, for a table's row and for JSON."""
+        return {
+            "stride": self.stride,
+            "resizing": self.resizing,
+            "cells >= .5, mean": round(float(self.half.mean()), 2),
+            "median": float(np.median(self.half)),
+            "cells >= .25, mean": round(float(self.quarter.mean()), 2),
+            "median ": float(np.median(self.quarter)),
+            "more at .25, %": round(100 * (float(self.quarter.sum()) / max(float(self.half.sum()), 1) - 1), 1),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Positives:
+    """The whole report.
+
+    Parameters
+    ----------
+    images, boxes
+        How many were counted: images with a box, boxes that are not possibly noisy.
+    rules
+        Stride by stride, rule by rule.
+    cells
+        Stride by stride, antialiased and plain.
+    """
+
+    images: int
+    boxes: int
+    rules: tuple[RuleCount, ...]
+    cells: tuple[CellCount, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, for JSON."""
+        return {
+            "images": self.images,
+            "boxes": self.boxes,
+            "positives": [count.summary() for count in self.rules],
+            "histogram_of_boxes_percent": [count.histogram() for count in self.rules],
+            "bounding_map_cells_per_image": [count.summary() for count in self.cells],
+        }
+
+
+def count_positives(images: Sequence[CocoImage]) -> Work[Positives]:
+    """Count positive anchors for all boxes that are not possibly noisy.
+
+    Raises
+    ------
+    DataError
+        If there is no such box.
+    """
+    used = [image for image in images if (~image.noisy).any()]
+    if not used:
+        raise DataError("The file holds no box that is not possibly noisy: there is nothing to count")
+    boxes_of = [int((~image.noisy).sum()) for image in used]
+    anchors = {(rule, stride): _Tally([], []) for stride in STRIDES for rule in RULES}
+    cells: dict[tuple[str, int], list[tuple[int, int]]] = {}
+    for done, image in enumerate(used):
+        yield Progress(done, len(used), "Counting anchors")
+        boxes, shape = at_512(image)
+        cut, window = neighbourhood(boxes, shape)
+        target = make_target(cut, window, InputSpec(), SupervisionSpec(objectness="bmc", regression="bmc"))
+        for stride in STRIDES:
+            grid = anchor_grid(window, stride)
+            outside = grid.per_cell * (shape[0] * shape[1] - window[0] * window[1]) // stride**2
+            for rule, (per_box, negatives) in count_anchors(grid, target).items():
+                anchors[rule, stride].per_box.append(per_box)
+                anchors[rule, stride].negatives.append(negatives + outside)
+            for resizing, counts in count_cells(target["bm"], grid.levels[0]).items():
+                cells.setdefault((resizing, stride), []).append(counts)
+    yield Progress(len(used), len(used), "Counted anchors")
+    return Positives(
+        images=len(used),
+        boxes=sum(boxes_of),
+        rules=tuple(tally.count(rule, stride) for (rule, stride), tally in anchors.items()),
+        cells=tuple(CellCount(stride, how, *np.asarray(found).T) for (how, stride), found in cells.items()),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Tally:
+    """What was counted so far by one rule at one stride, image by image."""
+
+    per_box: list[np.ndarray]
+    negatives: list[int]
+
+    def count(self, rule: str, stride: int) -> RuleCount:
+        per_image = np.asarray([own.sum() for own in self.per_box])
+        return RuleCount(rule, stride, np.concatenate(self.per_box), per_image, np.asarray(self.negatives))
+
+
+def at_512(image: CocoImage) -> tuple[np.ndarray, tuple[int, int]]:
+    """Scale an image's boxes to a long side of 512 pixels, without possibly noisy ones.
+
+    Returns
+    -------
+    boxes, shape
+        (n, 4) edge-based boxes, and the input's (height, width), padded to whole cells at every stride.
+    """
+    scale = IMAGE_SIDE / max(image.width, image.height)
+    step = max(STRIDES)
+    height, width = (-(-round(side * scale) // step) * step for side in (image.height, image.width))
+    return to_edges(image.boxes[~image.noisy]) * scale, (height, width)
+
+
+def neighbourhood(boxes: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int]]:
+    """Cut the part of an image that holds every anchor and cell its edge-based boxes could matter to.
+
+    Returns
+    -------
+    boxes, shape
+        The boxes in the cut-out, and its (height, width): whole cells at every stride, none of them moved.
+    """
+    step = max(STRIDES)
+    limit = np.asarray([shape[1], shape[0]])
+    low = np.clip(np.floor((boxes[:, :2].min(axis=0) - MARGIN) / step) * step, 0, limit)
+    high = np.clip(np.ceil((boxes[:, 2:].max(axis=0) + MARGIN) / step) * step, 0, limit)
+    width, height = (high - low).astype(int).tolist()
+    return boxes - np.tile(low, 2), (height, width)
+
+
+def anchor_grid(shape: tuple[int, int], stride: int) -> Grid:
+    """Place a one-level detector's anchors on an input of this (height, width)."""
+    spec = DetectorSpec()
+    generator = CentredAnchorGenerator((spec.anchor_sizes,), (spec.anchor_ratios,))
+    level = (shape[0] // stride, shape[1] // stride)
+    (anchors,) = generator(ImageList(torch.zeros(1, 1, *shape), [shape]), [torch.zeros(1, 1, *level)])
+    return Grid(anchors, (level,), generator.num_anchors_per_location()[0], (float(stride),))
+
+
+def count_anchors(grid: Grid, target: Target) -> dict[str, tuple[np.ndarray, int]]:
+    """Count each box's positive anchors (n,), and the image's negative ones, by every one of `RULES`.
+
+    For BMC's regression, which has no negatives, the objectness' are given.
+    """
+    published, negative = SupervisionSpec().rpn_iou
+    n = len(target["boxes"])
+    found = {}
+    for rule, positive in zip(RULES[:4:2], (published, BM_IOU), strict=True):
+        matching = IouMatching(positive=positive, negative=negative, samples=SupervisionSpec().rpn_samples)
+        forced = matching.match(grid, target)
+        matching.matcher.allow_low_quality_matches = False
+        for name, matched in ((rule, matching.match(grid, target)), (f"{rule[:-3]}.{rule[-1]} or best", forced)):
+            found[name] = (per_index(matched, n), int((matched == -1).sum()))
+    foreground, owners = _bmc_cells(grid, target)
+    negatives = grid.per_cell * (len(foreground) - int(foreground.sum()))
+    nearest = cell_values(target["lesion_bms"], grid.levels[0]).argmax(dim=0)
+    found["BMC objectness"] = (grid.per_cell * per_index(nearest[foreground], n), negatives)
+    found["BMC regression"] = (grid.per_cell * per_index(owners, n), negatives)
+    return found
+
+
+def _bmc_cells(grid: Grid, target: Target) -> tuple[Tensor, Tensor]:
+    """Whether each cell is objectness foreground, and the lesion that regresses on it, both (h * w,)."""
+    sample = BmcObjectness()(grid, target)
+    foreground = torch.zeros(len(grid.anchors) // grid.per_cell, dtype=torch.bool)
+    foreground[sample.anchors[sample.labels >= 0.5 - EPSILON] // grid.per_cell] = True
+    spec = SupervisionSpec()
+    regression = BmcRegression(
+        boundary=spec.boundary, small_area=spec.small_area, area_in_cells=spec.area_unit == "cells"
+    )
+    return foreground, regression.owners(target, grid.levels[0], grid.strides[0])
+
+
+def count_cells(bm: Tensor, level: tuple[int, int]) -> dict[str, tuple[int, int]]:
+    """Count the cells of a bounding map (H, W) that reach .5 and .25, antialiased and plain."""
+    plain = F.interpolate(bm[None, None], size=level, mode="bilinear", align_corners=False)
+    values = {"antialiased": cell_values(bm[None], level), "plain bilinear": plain}
+    return {
+        how: (int((value >= 0.5 - EPSILON).sum()), int((value >= 0.25 - EPSILON).sum()))
+        for how, value in values.items()
+    }
+
+
+def per_index(owner: Tensor, n: int) -> np.ndarray:
+    """How often each of 0 .. n - 1 occurs in `owner`, (n,); what is below 0 belongs to none."""
+    return torch.bincount(owner[owner >= 0], minlength=n).numpy()
+
+
+def binned(counts: np.ndarray) -> dict[str, float]:
+    """Share of `counts`, in %, in each of `BINS`."""
+    return {name: share((counts >= low) & (counts <= high)) for name, (low, high) in BINS.items()}
+
+
+def share(which: np.ndarray) -> float:
+    """Share of a mask that is true, in %."""
+    return round(100 * float(which.mean()), 1)
+
+
+def plot_positives(positives: Positives, path: Path) -> None:
+    """Draw the supplement's figure as a PNG: histograms per image and per box, at every stride."""
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    axes = figure.subplots(2, len(STRIDES), sharey=True, squeeze=False)
+    width = 0.8 / len(PLOTTED)
+    for count in positives.rules:
+        if count.rule not in PLOTTED:
+            continue
+        column, order = STRIDES.index(count.stride), PLOTTED.index(count.rule)
+        for row, (counts, unit) in enumerate(((count.per_image, "image"), (count.per_box, "box"))):
+            place = np.arange(len(BINS)) + (order - (len(PLOTTED) - 1) / 2) * width
+            axes[row, column].bar(place, list(binned(counts).values()), width, label=count.rule)
+            axes[row, column].set(title=f"Positive anchors per {unit}, stride {count.stride}", xlabel="anchors")
+            axes[row, column].set_xticks(range(len(BINS)), list(BINS))
+            axes[row, 0].set_ylabel("boxes, %" if unit == "box" else "images, %")
+    axes[0, 0].legend()
+    # Without the library's version in it, the same counts give the same file.
+    figure.savefig(path, format="png", dpi=100, metadata={"Software": None})
