@@ -1,0 +1,56 @@
+"""Sensitivity by the lesions' size."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from napari_uld.evaluation.froc import Froc, froc
+from napari_uld.evaluation.matching import Matches
+
+# Long diameters in mm at which DeepLesion's papers divide lesions; the middle bin holds both bounds.
+SMALL_MM, LARGE_MM = 10.0, 30.0
+BINS = ("< 10 mm", "10-30 mm", "> 30 mm")
+
+
+def froc_by_size(matches: Matches, diameters: tuple[np.ndarray, ...]) -> dict[str, Froc]:
+    """FROC of small, middle and large lesions: of each bin's lesions, with the false positives of ALL detections.
+
+    The bins' sensitivities at a rate, weighted by their numbers of lesions, give that of all lesions.
+
+    Parameters
+    ----------
+    matches
+        Matched detections of the whole data set.
+    diameters
+        One array per image: the long diameter in mm of each of its lesions; where it is unknown
+        (nan), the lesion is in no bin.
+    """
+    chosen = (
+        [each < SMALL_MM for each in diameters],
+        [(each >= SMALL_MM) & (each <= LARGE_MM) for each in diameters],
+        [each > LARGE_MM for each in diameters],
+    )
+    return {name: froc(of_lesions(matches, bins)) for name, bins in zip(BINS, chosen, strict=True)}
+
+
+def of_lesions(matches: Matches, chosen: list[np.ndarray]) -> Matches:
+    """The same detections, as if only the chosen lesions had to be found.
+
+    A detection that hits only other lesions is neither a hit nor false.
+
+    Parameters
+    ----------
+    chosen
+        One bool array per image, an element a lesion.
+    """
+    scores = tuple(own[which] for own, which in zip(matches.lesion_scores, chosen, strict=True))
+    hits = np.zeros_like(matches.hits)
+    hitting = np.flatnonzero(matches.hits)
+    # Detections of equal score enter a curve together: the image's first one may stand for them all.
+    row_of = {(matches.images[row], matches.scores[row]): row for row in hitting[::-1]}
+    for image, own in enumerate(scores):
+        for score in own[np.isfinite(own)]:
+            hits[row_of[image, score]] += 1
+    return replace(
+        matches, hits=hits, lesions_per_image=np.asarray([len(own) for own in scores], np.int64), lesion_scores=scores
+    )
