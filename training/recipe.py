@@ -47,7 +47,7 @@ class MiningSpec(Spec):
     """Whether and how false positives are mined after each epoch (HNEM in the ULDor paper, section 2.2)."""
 
     hard_negatives: bool = False
-    # S2: a detection whose mask overlaps a lesion's by more found it; S1: where none did, detections above it are mined.
+    # S2: a detection whose mask overlaps a lesion's by more found it. S1: where none did, those above it are mined.
     overlap: Fraction = 0.3
     score: Fraction = 0.7
     per_image: PositiveInt = 3

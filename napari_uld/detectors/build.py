@@ -134,11 +134,9 @@ def _branch(detector: DetectorSpec, supervision: SupervisionSpec, backbone: Back
 def _proposal_supervision(supervision: SupervisionSpec) -> tuple[Objectness, Regression]:
     positive, negative = supervision.rpn_iou
     matching = IouMatching(positive=positive, negative=negative, samples=supervision.rpn_samples)
-    objectness: Objectness = {
-        "iou": lambda: IouObjectness(matching),
-        "bm": lambda: BmObjectness(matching),
-        "bmc": BmcObjectness,
-    }[supervision.objectness]()
+    objectness: Objectness = BmcObjectness()
+    if supervision.objectness != "bmc":
+        objectness = BmObjectness(matching) if supervision.objectness == "bm" else IouObjectness(matching)
     if supervision.regression == "iou":
         return objectness, IouRegression(matching)
     regression = BmcRegression(

@@ -63,7 +63,7 @@ class PositionSensitive(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(in_channels, channels * size**2, 1)
         nn.init.normal_(self.conv.weight, std=0.01)
-        nn.init.zeros_(self.conv.bias)
+        nn.init.constant_(self.conv.bias, 0.0)  # type: ignore[arg-type]
 
     def per_image(self, features: Features) -> Features:
         """Add an image's position-sensitive maps to its features."""

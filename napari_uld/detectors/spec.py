@@ -127,4 +127,4 @@ class SupervisionSpec(Spec):
     @property
     def mask_kind(self) -> Literal["ellipse", "grabcut"] | None:
         """The pseudo mask that the RoI branch learns, None where it learns none."""
-        return self.roi_branch if self.roi_branch in ("ellipse", "grabcut") else None  # type: ignore[return-value]
+        return self.roi_branch if self.roi_branch in ("ellipse", "grabcut") else None

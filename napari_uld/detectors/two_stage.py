@@ -7,8 +7,10 @@ from torchvision.models.detection.image_list import ImageList
 
 from napari_uld.detectors.fusion import Features, KeyImage, PositionSensitive
 from napari_uld.detectors.proposals import ProposalNetwork
+from napari_uld.detectors.resnet import ResNetFpn
 from napari_uld.detectors.roi import RoiStage
 from napari_uld.detectors.supervision import Target
+from napari_uld.detectors.vgg import Vgg
 
 # Images of a batch are padded to one size, a multiple of this, so that strides divide it.
 SIZE_DIVISIBLE = 32
@@ -36,13 +38,14 @@ class TwoStageDetector(nn.Module):
         Slices that the backbone sees at once, as channels.
     """
 
+    backbone: Vgg | ResNetFpn
     regions: RoiStage
     fusion: KeyImage | PositionSensitive
 
     def __init__(
         self,
         *,
-        backbone: nn.Module,
+        backbone: Vgg | ResNetFpn,
         fusion: KeyImage | PositionSensitive,
         proposals: ProposalNetwork,
         regions: RoiStage,
@@ -62,8 +65,9 @@ class TwoStageDetector(nn.Module):
         batch = pad_images(images)
         per_slab = batch.tensors.shape[1] // self.slices_per_image
         features = self.per_image(batch.tensors.unflatten(1, (per_slab, self.slices_per_image)).flatten(0, 1))
-        # Images of a slab follow one another: every per_slab-th belongs to the same place in its slab.
-        slab = [{name: level[place::per_slab] for name, level in features.items()} for place in range(per_slab)]
+        # Unbound all at once: the gradient of one place's slice would be as large as that of all together.
+        places = {name: level.unflatten(0, (-1, per_slab)).unbind(1) for name, level in features.items()}
+        slab = [{name: level[place] for name, level in places.items()} for place in range(per_slab)]
         if not self.training:
             targets = None
         elif targets is not None:

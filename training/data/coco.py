@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from napari_uld.errors import AnnotationFileError
 from napari_uld.lesions.json_models import Model, parse
@@ -27,7 +27,7 @@ class CocoBoxModel(Model, extra="ignore"):
     """One box of the file; DeepLesion's files mark possibly noisy ones."""
 
     image_id: int
-    bbox: tuple[NonNegativeFloat, NonNegativeFloat, PositiveFloat, PositiveFloat]
+    bbox: tuple[float, float, PositiveFloat, PositiveFloat]
     noisy: int = Field(default=0, ge=0, le=1)
 
 
@@ -71,7 +71,7 @@ def read_coco(path: Path) -> list[CocoImage]:
     Raises
     ------
     AnnotationFileError
-        If it cannot be read or does not fit, or a box belongs to no image or begins outside its own.
+        If it cannot be read or does not fit, or a box belongs to no image or lies outside its own.
     """
     try:
         data = path.read_bytes()
@@ -86,13 +86,19 @@ def read_coco(path: Path) -> list[CocoImage]:
         image = images.get(row.image_id)
         if image is None:
             raise AnnotationFileError(f"{path}, annotation {position}: found no image with the id {row.image_id}")
-        if row.bbox[0] >= image.width or row.bbox[1] >= image.height:
+        if not _meets(row, image):
             raise AnnotationFileError(
                 f"{path}, annotation {position}: found the box {list(row.bbox)}, "
                 f"required one in its image of {image.width} x {image.height} pixels"
             )
         rows[row.image_id].append(row)
     return [_image(image, rows[number]) for number, image in images.items()]
+
+
+def _meets(row: CocoBoxModel, image: CocoImageModel) -> bool:
+    """Whether any of a box lies in its image, whose outermost pixel centres are half a pixel from its border."""
+    x, y, width, height = row.bbox
+    return x < image.width - 0.5 and y < image.height - 0.5 and x + width > -0.5 and y + height > -0.5
 
 
 def _image(image: CocoImageModel, rows: list[CocoBoxModel]) -> CocoImage:

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
+from torchvision.models.detection._utils import Matcher
 from torchvision.models.detection.image_list import ImageList
 
 from napari_uld.detectors.anchors import CentredAnchorGenerator, Grid
@@ -52,9 +53,9 @@ BINS = {
     "17-32": (17, 32),
     ">32": (33, np.inf),
 }
-# An anchor whose IoU with a box is at least .3 lies less than this beside it (for anchors up to 136 px long,
-# 1.17 times the box's length from centre to centre or less), and so does every cell that its map reaches.
-MARGIN = 48
+# Where the IoU is at least .3, the centre of an anchor 136 px long lies at most .2 * 136 px beside the box;
+# a bounding map reaches a cell and a half, 12 px, beyond it.
+MARGIN = 32
 
 RULES = ("IoU >= .7", "IoU >= .7 or best", "BM: IoU >= .5", "BM: IoU >= .5 or best", "BMC objectness", "BMC regression")
 PLOTTED = ("IoU >= .7", "BM: IoU >= .5", "BMC regression")
@@ -127,10 +128,9 @@ class CellCount:
             "stride": self.stride,
             "resizing": self.resizing,
             "cells >= .5, mean": round(float(self.half.mean()), 2),
-            "median": float(np.median(self.half)),
+            "cells >= .5, median": float(np.median(self.half)),
             "cells >= .25, mean": round(float(self.quarter.mean()), 2),
-            "median ": float(np.median(self.quarter)),
-            "more at .25, %": round(100 * (float(self.quarter.sum()) / max(float(self.half.sum()), 1) - 1), 1),
+            "cells >= .25, median": float(np.median(self.quarter)),
         }
 
 
@@ -175,41 +175,39 @@ def count_positives(images: Sequence[CocoImage]) -> Work[Positives]:
     used = [image for image in images if (~image.noisy).any()]
     if not used:
         raise DataError("The file holds no box that is not possibly noisy: there is nothing to count")
-    boxes_of = [int((~image.noisy).sum()) for image in used]
-    anchors = {(rule, stride): _Tally([], []) for stride in STRIDES for rule in RULES}
+    anchors: dict[tuple[str, int], list[tuple[np.ndarray, int]]] = {}
     cells: dict[tuple[str, int], list[tuple[int, int]]] = {}
     for done, image in enumerate(used):
         yield Progress(done, len(used), "Counting anchors")
         boxes, shape = at_512(image)
         cut, window = neighbourhood(boxes, shape)
-        target = make_target(cut, window, InputSpec(), SupervisionSpec(objectness="bmc", regression="bmc"))
+        target = bmc_target(cut, window)
         for stride in STRIDES:
             grid = anchor_grid(window, stride)
-            outside = grid.per_cell * (shape[0] * shape[1] - window[0] * window[1]) // stride**2
+            elsewhere = grid.per_cell * (shape[0] * shape[1] - window[0] * window[1]) // stride**2
             for rule, (per_box, negatives) in count_anchors(grid, target).items():
-                anchors[rule, stride].per_box.append(per_box)
-                anchors[rule, stride].negatives.append(negatives + outside)
+                anchors.setdefault((rule, stride), []).append((per_box, negatives + elsewhere))
             for resizing, counts in count_cells(target["bm"], grid.levels[0]).items():
                 cells.setdefault((resizing, stride), []).append(counts)
     yield Progress(len(used), len(used), "Counted anchors")
     return Positives(
         images=len(used),
-        boxes=sum(boxes_of),
-        rules=tuple(tally.count(rule, stride) for (rule, stride), tally in anchors.items()),
+        boxes=sum(int((~image.noisy).sum()) for image in used),
+        rules=tuple(_rule_count(rule, stride, anchors[rule, stride]) for stride in STRIDES for rule in RULES),
         cells=tuple(CellCount(stride, how, *np.asarray(found).T) for (how, stride), found in cells.items()),
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Tally:
-    """What was counted so far by one rule at one stride, image by image."""
-
-    per_box: list[np.ndarray]
-    negatives: list[int]
-
-    def count(self, rule: str, stride: int) -> RuleCount:
-        per_image = np.asarray([own.sum() for own in self.per_box])
-        return RuleCount(rule, stride, np.concatenate(self.per_box), per_image, np.asarray(self.negatives))
+def _rule_count(rule: str, stride: int, images: list[tuple[np.ndarray, int]]) -> RuleCount:
+    """Join what was counted image by image."""
+    per_box = [own for own, _ in images]
+    return RuleCount(
+        rule=rule,
+        stride=stride,
+        per_box=np.concatenate(per_box),
+        per_image=np.asarray([own.sum() for own in per_box]),
+        negatives=np.asarray([negatives for _, negatives in images]),
+    )
 
 
 def at_512(image: CocoImage) -> tuple[np.ndarray, tuple[int, int]]:
@@ -223,7 +221,8 @@ def at_512(image: CocoImage) -> tuple[np.ndarray, tuple[int, int]]:
     scale = IMAGE_SIDE / max(image.width, image.height)
     step = max(STRIDES)
     height, width = (-(-round(side * scale) // step) * step for side in (image.height, image.width))
-    return to_edges(image.boxes[~image.noisy]) * scale, (height, width)
+    boxes = to_edges(image.boxes[~image.noisy]) * scale
+    return np.clip(boxes, 0, [width, height, width, height]), (height, width)
 
 
 def neighbourhood(boxes: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int]]:
@@ -240,6 +239,12 @@ def neighbourhood(boxes: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray
     high = np.clip(np.ceil((boxes[:, 2:].max(axis=0) + MARGIN) / step) * step, 0, limit)
     width, height = (high - low).astype(int).tolist()
     return boxes - np.tile(low, 2), (height, width)
+
+
+def bmc_target(boxes: np.ndarray, shape: tuple[int, int]) -> Target:
+    """Make what BMC learns from: edge-based boxes (n, 4) and their maps of this (height, width)."""
+    supervision = SupervisionSpec(objectness="bmc", regression="bmc")
+    return make_target(boxes, np.ones(len(boxes)), None, shape, InputSpec(), supervision)
 
 
 def anchor_grid(shape: tuple[int, int], stride: int) -> Grid:
@@ -259,18 +264,22 @@ def count_anchors(grid: Grid, target: Target) -> dict[str, tuple[np.ndarray, int
     published, negative = SupervisionSpec().rpn_iou
     n = len(target["boxes"])
     found = {}
-    for rule, positive in zip(RULES[:4:2], (published, BM_IOU), strict=True):
+    for rule, positive in (("IoU >= .7", published), ("BM: IoU >= .5", BM_IOU)):
         matching = IouMatching(positive=positive, negative=negative, samples=SupervisionSpec().rpn_samples)
-        forced = matching.match(grid, target)
+        found[f"{rule} or best"] = _counted(matching.match(grid, target), n)
         matching.matcher.allow_low_quality_matches = False
-        for name, matched in ((rule, matching.match(grid, target)), (f"{rule[:-3]}.{rule[-1]} or best", forced)):
-            found[name] = (per_index(matched, n), int((matched == -1).sum()))
+        found[rule] = _counted(matching.match(grid, target), n)
     foreground, owners = _bmc_cells(grid, target)
     negatives = grid.per_cell * (len(foreground) - int(foreground.sum()))
     nearest = cell_values(target["lesion_bms"], grid.levels[0]).argmax(dim=0)
     found["BMC objectness"] = (grid.per_cell * per_index(nearest[foreground], n), negatives)
     found["BMC regression"] = (grid.per_cell * per_index(owners, n), negatives)
     return found
+
+
+def _counted(matched: Tensor, n: int) -> tuple[np.ndarray, int]:
+    """Count the anchors of each box (n,), and those of the background, in what `IouMatching` gives."""
+    return per_index(matched, n), int((matched == Matcher.BELOW_LOW_THRESHOLD).sum())
 
 
 def _bmc_cells(grid: Grid, target: Target) -> tuple[Tensor, Tensor]:
@@ -280,7 +289,10 @@ def _bmc_cells(grid: Grid, target: Target) -> tuple[Tensor, Tensor]:
     foreground[sample.anchors[sample.labels >= 0.5 - EPSILON] // grid.per_cell] = True
     spec = SupervisionSpec()
     regression = BmcRegression(
-        boundary=spec.boundary, small_area=spec.small_area, area_in_cells=spec.area_unit == "cells"
+        boundary=spec.boundary,
+        small_area=spec.small_area,
+        area_in_cells=spec.area_unit == "cells",
+        anchor_iou=spec.anchor_iou,
     )
     return foreground, regression.owners(target, grid.levels[0], grid.strides[0])
 
