@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -171,6 +172,26 @@ def evaluate(
 
 
 @app.command()
+def positives(
+    boxes: Annotated[Path, typer.Argument(help="A COCO JSON file of lesion boxes.")],
+    plot: Annotated[Path | None, typer.Option(callback=_writable, help="Draw the histograms into this PNG.")] = None,
+    out: JsonFile = None,
+) -> None:
+    """How many anchors are positive for each box: by IoU, by BM's lower IoU and by BMC."""
+    from napari_uld.training.data.coco import read_coco
+    from napari_uld.training.reports.positives import count_positives, plot_positives
+
+    report = _follow(count_positives(read_coco(boxes)))
+    title = f"{boxes.name}: positive anchors of {report.boxes} boxes on {report.images} images"
+    _print_table(title, [count.summary() for count in report.rules])
+    _print_table("Boxes by their number of positive anchors, %", [count.histogram() for count in report.rules])
+    _print_table("Cells of an image by its bounding map's value", [count.summary() for count in report.cells])
+    if plot is not None:
+        plot_positives(report, plot)
+    _write_json(out, report.to_dict())
+
+
+@app.command()
 def info(
     subject: Annotated[str, typer.Argument(help="A recipe or a checkpoint: a name or a file.")],
     small: Annotated[bool, typer.Option("--small", help="The recipe's small version.")] = False,
@@ -196,6 +217,42 @@ def recipes(out: JsonFile = None) -> None:
         rows.append({"recipe": name, "system": method.title, "published, %": published, "paper": method.paper})
     _print_table("Recipes (sensitivity at .5, 1, 2, 4 FP per image as published)", rows)
     _write_json(out, rows)
+
+
+@app.command()
+def experiments(
+    name: Annotated[str | None, typer.Argument(help="Which one; default all.")] = None,
+    root: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs/experiments"),
+    phantoms: Annotated[Path, typer.Option(help="Folder with the sets train and test.")] = Path("runs/phantoms"),
+    seeds: Annotated[str | None, typer.Option(help="0,1; default each experiment's own.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Label of a row; may be given again.")] = None,
+    device: Device = "auto",
+    listed: Annotated[bool, typer.Option("--list", help="Tell how far each run is; train nothing.")] = False,
+    timing: Annotated[
+        bool, typer.Option("--timing", help="Measure inference of what is trained; train nothing.")
+    ] = False,
+    tables: Annotated[
+        Path | None,
+        typer.Option(callback=_writable, help="Write the tables of what is trained into this file; train nothing."),
+    ] = None,
+) -> None:
+    """Train and score the recipes that the tables compare, going on where it stopped; several may run side by side."""
+    from napari_uld.training.reports.experiment_list import select
+    from napari_uld.training.reports.experiments import Place, State, run_all, survey, time_all
+    from napari_uld.training.reports.tables import write_tables
+
+    chosen = select(name, only, seeds)
+    place = Place(root, phantoms, device)
+    if timing:
+        _follow(time_all(chosen, place))
+    if tables is not None:
+        write_tables(tables, chosen, place)
+    if timing or tables is not None:
+        return
+    outcomes = survey(chosen, place) if listed else _follow(run_all(chosen, place))
+    _print_table("Experiments", [asdict(outcome) for outcome in outcomes])
+    if not listed and any(outcome.state is State.FAILED for outcome in outcomes):
+        raise typer.Exit(1)
 
 
 def _check_window() -> None:

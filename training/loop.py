@@ -6,7 +6,6 @@ import os
 import pickle
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ from torch.utils.data import DataLoader
 from napari_uld.detectors.build import build_detector, load_imagenet
 from napari_uld.errors import TrainingError
 from napari_uld.inference.catalogue import CheckpointInfo
-from napari_uld.inference.checkpoint import LoadedDetector, initialise, pick_device, save_checkpoint
+from napari_uld.inference.checkpoint import LoadedDetector, initialise, save_checkpoint
+from napari_uld.inference.device import mixed_precision, pick_device
 from napari_uld.progress import Progress, Work
 
 from .data.key_slices import annotated_slices
@@ -248,8 +248,7 @@ def _step(run: Run, images: list[Tensor], targets: list[dict[str, Tensor]], rate
         group["lr"] = rate
     images = [image.to(run.device, non_blocking=True) for image in images]
     targets = [{k: v.to(run.device, non_blocking=True) for k, v in target.items()} for target in targets]
-    mixed = torch.autocast("cuda") if run.device.type == "cuda" else nullcontext()
-    with mixed:
+    with mixed_precision(run.device):
         losses = run.model(images, targets)
         loss = sum(losses.values())
     run.optimizer.zero_grad(set_to_none=True)

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from napari_uld.detectors.build import build_detector
 from napari_uld.detectors.spec import DetectorSpec, InputSpec, SupervisionSpec
 from napari_uld.detectors.two_stage import TwoStageDetector
-from napari_uld.errors import CheckpointError, DeviceError
+from napari_uld.errors import CheckpointError
 from napari_uld.inference.catalogue import FORMAT, VERSION, CheckpointInfo, read_info
+from napari_uld.inference.device import pick_device
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +32,15 @@ class LoadedDetector:
         How slices become its input.
     info
         The checkpoint's description.
+    mixed
+        Whether it may run in half precision where the hardware does.
     """
 
     model: TwoStageDetector
     inputs: InputSpec
     info: CheckpointInfo
     device: torch.device
+    mixed: bool = True
 
 
 def save_checkpoint(path: Path, model: nn.Module, recipe: dict[str, Any], evaluation: dict[str, Any]) -> None:
@@ -97,25 +101,6 @@ def initialise(model: nn.Module, path: Path) -> list[str]:
     }
     model.load_state_dict(fitting, strict=False)
     return [name for name in own if name not in fitting]
-
-
-def pick_device(device: str) -> torch.device:
-    """Turn "auto", "cuda", "mps" or "cpu" into a device that is there.
-
-    Raises
-    ------
-    DeviceError
-        If the device asked for is not there.
-    """
-    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if device == "auto":
-        device = next(name for name, there in present.items() if there)
-    if not present.get(device, False):
-        there = ", ".join(name for name, is_there in present.items() if is_there)
-        raise DeviceError(
-            f"The device {device} is not there; this machine has: {there}. Choose auto to use the best one"
-        )
-    return torch.device(device)
 
 
 def _halve(tensor: Tensor) -> Tensor:

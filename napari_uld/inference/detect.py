@@ -10,6 +10,7 @@ from torch import Tensor
 
 from napari_uld.ct.volume import CTVolume
 from napari_uld.inference.checkpoint import LoadedDetector
+from napari_uld.inference.device import mixed_precision
 from napari_uld.inference.slabs import Slab, extract_slab, normalize
 from napari_uld.inference.tracing import trace
 from napari_uld.lesions.findings import Findings
@@ -85,8 +86,7 @@ def run_slabs(slabs: list[Slab], detector: LoadedDetector, *, count_negatives: b
         Whether to keep detections of the false-positive class, which is dropped otherwise.
     """
     images = [torch.from_numpy(normalize(slab.hu, detector.inputs)).to(detector.device) for slab in slabs]
-    half = detector.device.type == "cuda"
-    with torch.inference_mode(), torch.autocast(detector.device.type, enabled=half):
+    with torch.inference_mode(), mixed_precision(detector.device, enabled=detector.mixed):
         outputs = detector.model(images)
     return [
         slab_detections(slab, output, count_negatives=count_negatives)

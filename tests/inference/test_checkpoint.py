@@ -8,7 +8,8 @@ from safetensors.torch import load_file, save_file
 
 from napari_uld.errors import CheckpointError, DeviceError
 from napari_uld.inference.catalogue import find_checkpoint, read_info
-from napari_uld.inference.checkpoint import initialise, load_checkpoint, pick_device, save_checkpoint
+from napari_uld.inference.checkpoint import initialise, load_checkpoint, save_checkpoint
+from napari_uld.inference.device import pick_device
 
 
 def test_a_checkpoint_gives_back_its_recipe_its_evaluation_and_its_weights(checkpoint: Path) -> None:

@@ -1,0 +1,40 @@
+"""Where networks run, and in what precision."""
+
+import torch
+
+from napari_uld.errors import DeviceError
+
+
+def pick_device(device: str) -> torch.device:
+    """Turn "auto", "cuda", "mps" or "cpu" into a device that is there.
+
+    Raises
+    ------
+    DeviceError
+        If the device asked for is not there.
+    """
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        device = next(name for name, there in present.items() if there)
+    if not present.get(device, False):
+        there = ", ".join(name for name, is_there in present.items() if is_there)
+        raise DeviceError(
+            f"The device {device} is not there; this machine has: {there}. Choose auto to use the best one"
+        )
+    return torch.device(device)
+
+
+def mixed_precision(device: torch.device, *, enabled: bool = True) -> torch.autocast:
+    """Half precision where the hardware computes in it: float16 on CUDA, bfloat16 on CPUs that have it.
+
+    Parameters
+    ----------
+    enabled
+        False computes everything in float32.
+    """
+    if device.type == "cuda":
+        return torch.autocast("cuda", torch.float16, enabled=enabled)
+    # Older releases of torch cannot tell what a CPU has: there we stay with float32.
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    native = device.type == "cpu" and bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return torch.autocast("cpu", torch.bfloat16, enabled=enabled and native)
