@@ -30,15 +30,12 @@ bench: $(READY)
 	$(BIN)/python benchmarks/bench_proposals.py runs/phantoms/test
 	$(BIN)/python benchmarks/bench_phantom_difficulty.py --patients 24
 
-# Trains the bundled checkpoints anew (what is finished is kept), scores them, and checks the README's figures.
+# Trains and scores what the tables in docs compare (what is finished is kept), and checks the README's figures.
 experiments: $(READY)
 	$(BIN)/napari-uld phantom runs/phantoms/train --patients 500 --seed 11
 	$(BIN)/napari-uld phantom runs/phantoms/test --patients 120 --seed 12
-	for recipe in faster_rcnn faster_rcnn_bmc; do \
-		resume=$$([ -e runs/$$recipe/state.pt ] && echo --resume); \
-		$(BIN)/napari-uld train $$recipe --small --data runs/phantoms/train --out runs/$$recipe $$resume && \
-		$(BIN)/napari-uld evaluate runs/$$recipe/checkpoint.safetensors --data runs/phantoms/test --split all || exit 1; \
-	done
+	$(BIN)/napari-uld experiments
+	$(BIN)/napari-uld experiments --timing --tables docs/experiments.md
 	$(BIN)/pytest -m slow
 
 $(READY): pyproject.toml

@@ -1,0 +1,75 @@
+"""The experiments whose tables stand in docs."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from napari_uld.errors import RecipeError
+
+from .experiments import Experiment, Row
+
+TWO_STAGE = Experiment(
+    "two_stage",
+    "The two-stage family",
+    (
+        Row("faster_rcnn", "faster_rcnn"),
+        Row("faster_rcnn_bm", "faster_rcnn_bm", host="faster_rcnn"),
+        Row("faster_rcnn_bmc", "faster_rcnn_bmc", host="faster_rcnn"),
+        Row("3dce", "3dce", host="faster_rcnn"),
+        Row("3dce_bm", "3dce_bm", host="3dce"),
+        Row("3dce_bmc", "3dce_bmc", host="3dce"),
+        Row("3dce_27", "3dce_27", host="faster_rcnn"),
+        Row("mask_rcnn_no_mask", "mask_rcnn_no_mask"),
+        Row("mask_rcnn", "mask_rcnn", host="mask_rcnn_no_mask"),
+        Row("uldor", "uldor", host="mask_rcnn"),
+        Row("uldor +FP", "uldor", host="mask_rcnn", count_negatives=True),
+    ),
+)
+
+BMC = {"objectness": "bmc", "regression": "bmc"}
+# Table 2 of the bounding-map paper, on Faster R-CNN instead of AlignShift.
+ABLATION = Experiment(
+    "ablation",
+    "What each part of BMC + ABM gives",
+    (
+        Row("baseline", "faster_rcnn"),
+        Row("BMC objectness", "faster_rcnn", {"supervision": {"objectness": "bmc"}}, "baseline"),
+        Row("BMC objectness and regression", "faster_rcnn", {"supervision": BMC}, "baseline"),
+        Row("BMC objectness and regression, ABM branch", "faster_rcnn_bmc", host="baseline"),
+        Row(
+            "BMC objectness and regression, BM branch",
+            "faster_rcnn",
+            {"supervision": BMC | {"roi_branch": "bm"}},
+            "baseline",
+        ),
+        Row("ABM branch", "faster_rcnn", {"supervision": {"roi_branch": "abm"}}, "baseline"),
+    ),
+)
+
+EXPERIMENTS = {experiment.name: experiment for experiment in (TWO_STAGE, ABLATION)}
+
+
+def select(name: str | None = None, labels: Sequence[str] | None = None, seeds: str | None = None) -> list[Experiment]:
+    """The experiments of that name (default all), with those rows and those seeds ("0,1") alone.
+
+    Raises
+    ------
+    RecipeError
+        If there is no such experiment or row, or the seeds are no numbers.
+    """
+    if name is not None and name not in EXPERIMENTS:
+        raise RecipeError(f"There is no experiment {name}: give one of {', '.join(EXPERIMENTS)}")
+    chosen = [EXPERIMENTS[name]] if name is not None else list(EXPERIMENTS.values())
+    known = [row.label for experiment in chosen for row in experiment.rows]
+    if unknown := [label for label in labels or () if label not in known]:
+        raise RecipeError(f"There is no row {unknown[0]!r}: give one of {', '.join(known)}")
+    if seeds is not None and not all(seed.strip().isdecimal() for seed in seeds.split(",")):
+        raise RecipeError(f"Seeds are numbers divided by commas; found {seeds!r}")
+    numbers = tuple(int(seed) for seed in seeds.split(",")) if seeds is not None else None
+    return [
+        replace(
+            experiment,
+            rows=tuple(row for row in experiment.rows if not labels or row.label in labels),
+            seeds=numbers or experiment.seeds,
+        )
+        for experiment in chosen
+    ]
