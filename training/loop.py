@@ -25,11 +25,13 @@ from napari_uld.progress import Progress, Work
 from .data.key_slices import annotated_slices
 from .data.slab_dataset import SlabDataset
 from .evaluate import evaluate_detector
+from .hard_negatives import mine, read_mined, write_mined
 from .recipe import Recipe, TrainingSpec
 
 CHECKPOINT = "checkpoint.safetensors"
 STATE = "state.pt"
 LOG = "log.jsonl"
+MINED = "mined"
 # Validation sensitivity at this many false positives per image picks the best epoch.
 PICK_RATE = 4.0
 LOG_EVERY = 10
@@ -111,6 +113,18 @@ class Run:
             return ["ImageNet weights are not at hand: training starts from random ones"]
         return []
 
+    @property
+    def mined_folder(self) -> Path:
+        """Where the hard negatives go that the last finished epoch mined."""
+        return self.options.out / MINED / f"epoch_{self.epoch}"
+
+    def detector(self) -> LoadedDetector:
+        """The network as it is now, ready to detect; boxes are all that a validation asks for."""
+        self.model.eval()
+        self.model.regions.predicts_maps = False
+        info = CheckpointInfo(self.options.out / CHECKPOINT, "", self.recipe.model_dump(mode="json"), {})
+        return LoadedDetector(self.model, self.recipe.input, info, self.device)
+
     def save_state(self) -> None:
         """Write what resuming needs, all at once or not at all."""
         state = {
@@ -156,6 +170,8 @@ class Run:
         self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.step = state["epoch"], state["step"]
         self.best, self.best_epoch = state["best"], state["best_epoch"]
+        if self.recipe.mining.hard_negatives:
+            self.train_set.negatives = read_mined(self.mined_folder, self.train_set.slices)
 
     def log(self, **row: Any) -> None:
         """Append a row to the log."""
@@ -195,6 +211,7 @@ def train(recipe: Recipe, options: TrainingOptions) -> Work[Path]:
         yield from _epoch(run)
         run.epoch += 1
         yield from _validate(run)
+        yield from _mine(run)
         run.save_state()
         if run.stopped_early:
             run.log(event="early stop", epoch=run.epoch, best_epoch=run.best_epoch)
@@ -262,21 +279,28 @@ def _step(run: Run, images: list[Tensor], targets: list[dict[str, Tensor]], rate
 
 def _validate(run: Run) -> Work[None]:
     """Score the epoch, and keep it if it is the best so far."""
-    run.model.eval()
-    description = run.recipe.model_dump(mode="json")
-    info = CheckpointInfo(run.options.out / CHECKPOINT, "", description, {})
-    detector = LoadedDetector(run.model, run.recipe.input, info, run.device)
-    evaluation = yield from evaluate_detector(detector, run.val_set)
+    evaluation = yield from evaluate_detector(run.detector(), run.val_set)
     result = evaluation.to_dict()
     picked = float(np.interp(PICK_RATE, evaluation.curve.rates, evaluation.curve.values))
     run.log(event="validation", epoch=run.epoch, **result)
     if picked > run.best:
         run.best, run.best_epoch = picked, run.epoch
         result |= {"data": "validation split", "epoch": run.epoch}
-        save_checkpoint(run.options.out / CHECKPOINT, run.model, description, result)
+        save_checkpoint(run.options.out / CHECKPOINT, run.model, run.recipe.model_dump(mode="json"), result)
     yield Progress(
         run.step, run.recipe.training.epochs * run.steps_per_epoch, f"Epoch {run.epoch}: {picked:.3f} at 4 FP per image"
     )
+
+
+def _mine(run: Run) -> Work[None]:
+    """Mine hard negatives for the next epoch; the ones before are forgotten."""
+    recipe = run.recipe
+    if not recipe.mining.hard_negatives or run.epoch == recipe.training.epochs:
+        return
+    mined = yield from mine(run.detector(), run.train_set, recipe.mining, run.options.seed * 1_000_003 + run.epoch)
+    write_mined(run.mined_folder, run.train_set.slices, mined, recipe.method.name)
+    run.train_set.negatives = mined
+    run.log(event="mining", epoch=run.epoch, images=len(mined), mined=sum(len(m.boxes) for m in mined.values()))
 
 
 def make_optimizer(model: nn.Module, spec: TrainingSpec) -> torch.optim.Optimizer:
