@@ -63,7 +63,7 @@ def mine(detector: LoadedDetector, dataset: SlabDataset, spec: MiningSpec, seed:
     rng = np.random.default_rng(seed)
     regions = detector.model.regions
     before, regions.predicts_maps = regions.predicts_maps, True
-    mined = {}
+    mined: dict[int, HardNegatives] = {}
     try:
         for index in range(len(dataset)):
             yield Progress(index, len(dataset), f"Mining hard negatives, {len(mined)} images have some")
