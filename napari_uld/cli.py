@@ -182,10 +182,12 @@ def positives(
     from napari_uld.training.reports.positives import count_positives, plot_positives
 
     report = _follow(count_positives(read_coco(boxes)))
-    title = f"{boxes.name}: positive anchors of {report.boxes} boxes on {report.images} images"
-    _print_table(title, [count.summary() for count in report.rules])
-    _print_table("Boxes by their number of positive anchors, %", [count.histogram() for count in report.rules])
-    _print_table("Cells of an image by its bounding map's value", [count.summary() for count in report.cells])
+    title = f"{boxes.name}: positive anchors of {report.boxes} boxes"
+    _print_table(title, [count.of_boxes() for count in report.rules])
+    histograms = [{"rule, stride": f"{count.rule}, {count.stride}"} | count.histogram() for count in report.rules]
+    _print_table("Boxes by their number of positive anchors, %", histograms)
+    _print_table(f"Positive anchors of {report.images} images", [count.of_images() for count in report.rules])
+    _print_table("Cells of an image that its bounding map fills", [count.summary() for count in report.cells])
     if plot is not None:
         plot_positives(report, plot)
     _write_json(out, report.to_dict())

@@ -35,6 +35,7 @@ def test_info_tells_what_a_recipe_is_made_of(tmp_path: Path) -> None:
         (("detect", "/no/such/scan", "--checkpoint", "nothing"), "nothing"),
         (("train", "faster_rcnn", "--data", "/no/such/folder"), "DL_info.csv"),
         (("evaluate", "nothing", "--data", "/no/such/folder"), "DL_info.csv"),
+        (("positives", "/no/such/boxes.json"), "boxes.json"),
     ],
 )
 def test_an_error_is_one_sentence_on_stderr_and_status_1(arguments: tuple[str, ...], sentence: str) -> None:
@@ -67,3 +68,18 @@ def test_a_phantom_study_is_generated_and_a_full_folder_is_left_alone(tmp_path: 
     (tmp_path / "q").mkdir()
     (tmp_path / "q" / "mine.txt").write_text("keep")
     assert run("phantom", tmp_path / "q").returncode == 1
+
+
+def test_positive_anchors_are_counted_printed_and_drawn(tmp_path: Path) -> None:
+    image = {"id": 1, "file_name": "a.png", "width": 512, "height": 512}
+    # Edges at 52 and 84: one anchor of 32 px on a cell of stride 8.
+    box = {"id": 1, "image_id": 1, "bbox": [51.5, 51.5, 32, 32]}
+    (tmp_path / "boxes.json").write_text(json.dumps({"images": [image], "annotations": [box]}))
+    done = run("positives", tmp_path / "boxes.json", "--json", tmp_path / "p.json", "--plot", tmp_path / "p.png")
+    assert done.returncode == 0, done.stderr
+    assert "positive anchors of 1 boxes" in done.stdout
+    rows = json.loads((tmp_path / "p.json").read_text())["positives_a_box"]
+    found = {(row["stride"], row["rule"]): row["mean"] for row in rows}
+    assert found[8, "IoU .7"] == 1
+    assert found[8, "BM .5"] == 12
+    assert (tmp_path / "p.png").stat().st_size > 0

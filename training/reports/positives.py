@@ -57,8 +57,9 @@ BINS = {
 # a bounding map reaches a cell and a half, 12 px, beyond it.
 MARGIN = 32
 
-RULES = ("IoU >= .7", "IoU >= .7 or best", "BM: IoU >= .5", "BM: IoU >= .5 or best", "BMC objectness", "BMC regression")
-PLOTTED = ("IoU >= .7", "BM: IoU >= .5", "BMC regression")
+# By IoU alone; then with the forced match, which makes a box's best anchors positive whatever their IoU.
+RULES = ("IoU .7", "IoU .7 + best", "BM .5", "BM .5 + best", "BMC objectness", "BMC regression")
+PLOTTED = ("IoU .7", "BM .5", "BMC regression")
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,24 +84,29 @@ class RuleCount:
     per_image: np.ndarray
     negatives: np.ndarray
 
-    def summary(self) -> dict[str, Any]:
-        """Plain numbers, for a table's row and for JSON."""
+    def of_boxes(self) -> dict[str, Any]:
+        """Plain numbers of the boxes, for a table's row and for JSON."""
+        return self._row(self.per_box)
+
+    def of_images(self) -> dict[str, Any]:
+        """Plain numbers of the images, for a table's row and for JSON."""
         positives = int(self.per_image.sum())
+        ratio = round(int(self.negatives.sum()) / positives, 1) if positives else None
+        return {**self._row(self.per_image), "negatives a positive": ratio}
+
+    def _row(self, counts: np.ndarray) -> dict[str, Any]:
         return {
             "stride": self.stride,
             "rule": self.rule,
-            "boxes with <= 4, %": share(self.per_box <= FEW),
-            "images with <= 4, %": share(self.per_image <= FEW),
-            "median a box": float(np.median(self.per_box)),
-            "mean a box": round(float(self.per_box.mean()), 2),
-            "median an image": float(np.median(self.per_image)),
-            "mean an image": round(float(self.per_image.mean()), 2),
-            "negatives a positive": round(int(self.negatives.sum()) / positives, 1) if positives else None,
+            f"<= {FEW}, %": share(counts <= FEW),
+            "median": float(np.median(counts)),
+            "mean": round(float(counts.mean()), 2),
+            "most": int(counts.max()),
         }
 
-    def histogram(self) -> dict[str, Any]:
+    def histogram(self) -> dict[str, float]:
         """Share of the boxes, in %, in each of `BINS`."""
-        return {"stride": self.stride, "rule": self.rule} | binned(self.per_box)
+        return binned(self.per_box)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,9 +164,9 @@ class Positives:
         return {
             "images": self.images,
             "boxes": self.boxes,
-            "positives": [count.summary() for count in self.rules],
-            "histogram_of_boxes_percent": [count.histogram() for count in self.rules],
-            "bounding_map_cells_per_image": [count.summary() for count in self.cells],
+            "positives_a_box": [{**count.of_boxes(), "histogram, %": count.histogram()} for count in self.rules],
+            "positives_an_image": [count.of_images() for count in self.rules],
+            "map_cells_an_image": [count.summary() for count in self.cells],
         }
 
 
@@ -264,9 +270,9 @@ def count_anchors(grid: Grid, target: Target) -> dict[str, tuple[np.ndarray, int
     published, negative = SupervisionSpec().rpn_iou
     n = len(target["boxes"])
     found = {}
-    for rule, positive in (("IoU >= .7", published), ("BM: IoU >= .5", BM_IOU)):
+    for rule, positive in (("IoU .7", published), ("BM .5", BM_IOU)):
         matching = IouMatching(positive=positive, negative=negative, samples=SupervisionSpec().rpn_samples)
-        found[f"{rule} or best"] = _counted(matching.match(grid, target), n)
+        found[f"{rule} + best"] = _counted(matching.match(grid, target), n)
         matching.matcher.allow_low_quality_matches = False
         found[rule] = _counted(matching.match(grid, target), n)
     foreground, owners = _bmc_cells(grid, target)
