@@ -156,13 +156,18 @@ def evaluate(
     annotated: Annotated[
         bool, typer.Option("--annotated", help="Score phantoms by DL_info.csv alone, not by the whole truth.")
     ] = False,
+    count_negatives: Annotated[
+        bool, typer.Option("--count-negatives", help="Count detections of the false-positive class as lesions (+FP).")
+    ] = False,
     device: Device = "auto",
     out: JsonFile = None,
 ) -> None:
     """Sensitivity at .5, 1, 2 and 4 false positives per image, with 95% bootstrap intervals."""
     from napari_uld.training.evaluate import evaluate_subject
 
-    evaluation = _follow(evaluate_subject(subject, data, split, annotated=annotated, device=device))
+    evaluation = _follow(
+        evaluate_subject(subject, data, split, annotated=annotated, count_negatives=count_negatives, device=device)
+    )
     columns = [f"{rate:g} FP" for rate in evaluation.curve.rates] + ["average"]
     values = [*evaluation.curve.values, evaluation.curve.average]
     cells = [f"{v:.3f} [{a:.3f}, {b:.3f}]" for v, a, b in zip(values, evaluation.low, evaluation.high, strict=True)]
