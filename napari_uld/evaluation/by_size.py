@@ -25,12 +25,15 @@ def froc_by_size(matches: Matches, diameters: tuple[np.ndarray, ...]) -> dict[st
         One array per image: the long diameter in mm of each of its lesions; where it is unknown
         (nan), the lesion is in no bin.
     """
-    chosen = (
-        [each < SMALL_MM for each in diameters],
-        [(each >= SMALL_MM) & (each <= LARGE_MM) for each in diameters],
-        [each > LARGE_MM for each in diameters],
-    )
-    return {name: froc(of_lesions(matches, bins)) for name, bins in zip(BINS, chosen, strict=True)}
+    return {name: froc(of_lesions(matches, chosen)) for name, chosen in size_bins(diameters).items()}
+
+
+def size_bins(diameters: tuple[np.ndarray, ...]) -> dict[str, list[np.ndarray]]:
+    """Which lesions of each image are in which bin: a bool array per image."""
+    small = [each < SMALL_MM for each in diameters]
+    middle = [(each >= SMALL_MM) & (each <= LARGE_MM) for each in diameters]
+    large = [each > LARGE_MM for each in diameters]
+    return dict(zip(BINS, (small, middle, large), strict=True))
 
 
 def of_lesions(matches: Matches, chosen: list[np.ndarray]) -> Matches:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ RESULTS_VERSION = 1
 RECIPE = "recipe.json"
 LOCK = "lock"
 TIMING = "timing.json"
+
+logger = logging.getLogger(__name__)
 
 
 class State(StrEnum):
@@ -304,6 +307,7 @@ def run_all(experiments: Sequence[Experiment], place: Place) -> Work[list[Outcom
             note = f"{it.result().curve.average:.3f}" if state is State.FINISHED else ""
         # PyTorch says RuntimeError when memory ends or shapes do not fit.
         except (UldError, RuntimeError) as error:
+            logger.warning("%s, seed %d: %s", row.label, seed, error)
             state, note = State.FAILED, str(error)
         outcomes.append(Outcome(experiment.name, row.label, seed, state, note))
     return outcomes

@@ -1,1 +1,165 @@
-def write_tables(path, experiments, place): ...
+"""The experiments' tables, from what their runs left; Markdown for docs."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from napari_uld.errors import DataError, UldError
+from napari_uld.evaluation.by_size import BINS, size_bins
+from napari_uld.evaluation.comparison import fp_at, paired_difference
+from napari_uld.evaluation.froc import FP_RATES, froc
+
+from .experiments import TIMING, Experiment, Place, Row, State, plan
+from .results import Result
+
+# The false positives per image at which the host's sensitivity is the one that both must reach.
+HOST_RATE = 1.0
+# By row label, then by seed.
+Results = dict[str, dict[int, Result]]
+Timings = dict[str, list[float]]
+
+
+def write_tables(path: Path, experiments: Sequence[Experiment], place: Place) -> None:
+    """Write the tables of the experiments into a Markdown file.
+
+    Raises
+    ------
+    DataError
+        If no row of any is finished.
+    """
+    parts = []
+    for experiment in experiments:
+        results, timings = collect(experiment, place)
+        if any(results.values()):
+            parts.append(experiment_section(experiment, results, timings))
+    if not parts:
+        raise DataError(f"{place.root} holds no finished run of {', '.join(e.name for e in experiments)}")
+    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def collect(experiment: Experiment, place: Place) -> tuple[Results, Timings]:
+    """What is finished: each row's results by seed, and how many times as long inference with maps takes, by seed."""
+    results: Results = {row.label: {} for row in experiment.rows}
+    timings: Timings = {row.label: [] for row in experiment.rows}
+    for row in experiment.rows:
+        for seed in experiment.seeds:
+            try:
+                run = plan(row, seed, experiment.budget, place)
+            except UldError:
+                continue
+            if run.state is not State.FINISHED:
+                continue
+            results[row.label][seed] = run.result()
+            if (run.folder / TIMING).is_file() and run.recipe.supervision.roi_branch != "none":
+                seconds = json.loads((run.folder / TIMING).read_text(encoding="utf-8"))
+                timings[row.label].append(seconds["with maps"] / seconds["without maps"])
+    return results, timings
+
+
+def experiment_section(experiment: Experiment, results: Results, timings: Timings) -> str:
+    """Title, tables and what they were made from."""
+    rows = [row for row in experiment.rows if results[row.label]]
+    reached = [_reached(row, results) for row in rows]
+    detail = [_detail(row, results, timings) for row in rows]
+    parts = [f"## {experiment.title}", _about(experiment, results), markdown(reached), markdown(detail)]
+    if missing := [row.label for row in experiment.rows if not results[row.label]]:
+        parts.append(f"Not trained yet: {', '.join(missing)}.")
+    return "\n\n".join(parts)
+
+
+def _about(experiment: Experiment, results: Results) -> str:
+    """What stands in the tables, and how to make them again."""
+    facts = next(result.facts for by_seed in results.values() for result in by_seed.values())
+    train, test = facts["data"]["train"], facts["data"]["test"]
+    seeds = sorted({seed for by_seed in results.values() for seed in by_seed})
+    command = f"napari-uld experiments {experiment.name}"
+    return (
+        f"Small versions, trained on {train['patients']} phantom patients (seed {train['seed']}) and scored on "
+        f"{facts['images']} key slices of {test['patients']} others (seed {test['seed']}) against all "
+        f"{facts['lesions']:,} lesions that they cut; phantom generator {train['generator_version']}. Sensitivity at "
+        f"a mean number of false positives per image: mean over the training seeds {', '.join(map(str, seeds))} "
+        "(lowest-highest). Differences are of averages, to the host's row with the same seeds, with the 95% interval "
+        "of a paired bootstrap over the test patients. The second table has the average by long diameter (number of "
+        "lesions), the sensitivity of all detections together, false positives at the sensitivity that the host has "
+        f"at {HOST_RATE:g} per image, the time of all training steps and that of a slice ({facts['device']}, "
+        f"{facts['threads']} threads, measured as it was scored), and how much longer inference takes when the "
+        f"branch's maps are predicted.\n\n```\n{command}\n{command} --timing --tables tables.md\n```"
+    )
+
+
+def _reached(row: Row, results: Results) -> dict[str, str]:
+    """A row of the first table: sensitivity, and the difference to the host."""
+    by_seed = results[row.label]
+    values = np.asarray([[*result.curve.values, result.curve.average] for result in by_seed.values()])
+    names = [*(f"{rate:g} FP" for rate in FP_RATES), "average"]
+    return {
+        "system": row.label,
+        **{name: _spread(values[:, column]) for column, name in enumerate(names)},
+        "host": row.host or "",
+        "difference": _difference(by_seed, results.get(row.host or "", {})),
+        "seeds": ", ".join(map(str, sorted(by_seed))),
+    }
+
+
+def _difference(ours: dict[int, Result], hosts: dict[int, Result]) -> str:
+    """Our average less the host's, over the seeds that both have."""
+    seeds = sorted(ours.keys() & hosts.keys())
+    if not seeds:
+        return ""
+    if not all(ours[seed].same_images(hosts[seed]) for seed in seeds):
+        raise DataError("The runs of a row and of its host were scored on different slices: train them anew")
+    mean = float(np.mean([ours[seed].curve.average - hosts[seed].curve.average for seed in seeds]))
+    low, high = paired_difference([ours[s].bootstrapped for s in seeds], [hosts[s].bootstrapped for s in seeds])
+    return f"{_signed(mean)} [{_signed(low)}, {_signed(high)}]"
+
+
+def _detail(row: Row, results: Results, timings: Timings) -> dict[str, str]:
+    """A row of the second table: sizes, ceiling, false positives at equal sensitivity, times."""
+    by_seed = results[row.label]
+    own = list(by_seed.values())
+    by_size = np.asarray([[curve.average for curve in result.by_size.values()] for result in own])
+    counts = [sum(int(each.sum()) for each in chosen) for chosen in size_bins(own[0].diameters).values()]
+    ratios = timings[row.label]
+    return {
+        "system": row.label,
+        **{f"{bin_} ({n:,})": _spread(by_size[:, i]) for i, (bin_, n) in enumerate(zip(BINS, counts, strict=True))},
+        "ceiling": _spread(np.asarray([result.curve.sensitivity[-1] for result in own])),
+        "FP per image : host's": _equal(by_seed, results.get(row.host or "", {})),
+        "training": f"{np.mean([result.facts['seconds_trained'] for result in own]):.0f} s",
+        "a slice": f"{1000 * np.mean([result.facts['seconds_a_slice'] for result in own]):.0f} ms",
+        "with maps": f"{np.mean(ratios):.2f}x" if ratios else "",
+    }
+
+
+def _equal(ours: dict[int, Result], hosts: dict[int, Result]) -> str:
+    """False positives per image, ours and the host's, at the sensitivity that the host reaches at `HOST_RATE`."""
+    seeds = sorted(ours.keys() & hosts.keys())
+    if not seeds:
+        return ""
+    targets = {seed: float(froc(hosts[seed].matches, [HOST_RATE]).values[0]) for seed in seeds}
+    own, theirs = (np.mean([fp_at(each[s].curve, targets[s]) for s in seeds]) for each in (ours, hosts))
+    return f"{own:.2f} : {theirs:.2f}" if np.isfinite(own) else f"not reached : {theirs:.2f}"
+
+
+def markdown(rows: list[dict[str, str]]) -> str:
+    """A table with the first row's columns; those that are empty in every row are left out."""
+    columns = [column for column in rows[0] if any(row[column] for row in rows)]
+    lines = [columns, ["---"] * len(columns), *([row[column] for column in columns] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _spread(values: np.ndarray) -> str:
+    """Mean of (seeds,) values, and from the lowest to the highest where there are several."""
+    mean = _short(float(values.mean()))
+    return mean if len(values) == 1 else f"{mean} ({_short(float(values.min()))}-{_short(float(values.max()))})"
+
+
+def _short(value: float) -> str:
+    """Three decimals, without the 0 before the point."""
+    return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
+
+
+def _signed(value: float) -> str:
+    return ("+" if value >= 0 else "") + _short(value)

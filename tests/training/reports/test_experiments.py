@@ -27,6 +27,7 @@ from napari_uld.training.reports.experiments import (
     survey,
     time_all,
 )
+from napari_uld.training.reports.tables import write_tables
 
 from ..conftest import PATIENTS, SEED
 
@@ -174,6 +175,19 @@ def test_timing_measures_what_is_finished_with_and_without_maps(place: Place) ->
     assert timing["with maps"] > 0
     assert timing["without maps"] > 0
     assert not plan(BASE, 0, BUDGET, place).folder.exists()
+
+
+def test_the_tables_hold_what_is_finished(place: Place, tmp_path: Path) -> None:
+    chosen = experiment(BASE, BMC, Row("gone", "no_such_recipe", host="base"))
+    finish(run_all([chosen], place))
+    finish(time_all([chosen], place))
+    write_tables(tmp_path / "tables.md", [chosen], place)
+    text = (tmp_path / "tables.md").read_text()
+    average = plan(BMC, 0, BUDGET, place).result().curve.average
+    reached, detail = (line.split(" | ") for line in text.splitlines() if line.startswith("| bmc"))
+    assert reached[5] == f"{average:.3f}".replace("0.", ".", 1)
+    assert detail[-1].endswith("x |")
+    assert "Not trained yet: gone." in text
 
 
 def test_all_rows_come_with_the_first_seed_before_any_with_the_second() -> None:
