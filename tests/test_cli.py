@@ -32,6 +32,7 @@ def test_info_tells_what_a_recipe_is_made_of(tmp_path: Path) -> None:
     ("arguments", "sentence"),
     [
         (("info", "no_such_thing"), "no checkpoint no_such_thing"),
+        (("experiments", "nothing"), "no experiment nothing"),
         (("detect", "/no/such/scan", "--checkpoint", "nothing"), "nothing"),
         (("train", "faster_rcnn", "--data", "/no/such/folder"), "DL_info.csv"),
         (("evaluate", "nothing", "--data", "/no/such/folder"), "DL_info.csv"),
