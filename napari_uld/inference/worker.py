@@ -8,12 +8,14 @@ from multiprocessing.connection import Connection
 from multiprocessing.shared_memory import SharedMemory
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from napari_uld import errors
 from napari_uld.ct.volume import CTVolume
 from napari_uld.errors import CancelledError, UldError, WorkerError
+from napari_uld.inference.inside_result import Inside
 from napari_uld.lesions.findings import Findings
 from napari_uld.progress import Progress, Work
 
@@ -25,14 +27,40 @@ SHUTDOWN_SECONDS = 2.0
 SHARED_FOLDER = Path("/dev/shm")
 
 
+@dataclass(frozen=True)
+class Detection:
+    """A task: detect lesions on the whole scan."""
+
+    checkpoint: Path
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """A task: look inside a detector on one slice.
+
+    Parameters
+    ----------
+    z
+        Index of the slice.
+    boxes
+        (n, 4) pixel-centre boxes of its lesions.
+    detector
+        A checkpoint's path, or (as text) a recipe's name or its TOML file's: then there are no weights.
+    """
+
+    z: int
+    boxes: np.ndarray
+    detector: Path | str
+
+
 @dataclass(frozen=True, eq=False)
 class Request:
-    """One scan to detect on: its voxels are in shared memory, the rest travels with the request."""
+    """A task on one scan: its voxels are in shared memory, the rest travels with the request."""
 
     memory: str
     shape: tuple[int, int, int]
     scan: CTVolume
-    checkpoint: Path
+    task: Detection | Look
     device: str
 
 
@@ -66,6 +94,23 @@ class DetectionWorker:
         UldError
             If the checkpoint or the device is at fault.
         """
+        return (yield from self._ask(volume, Detection(checkpoint), device))
+
+    def look_inside(self, volume: CTVolume, look: Look, device: str = "auto") -> Work[Inside]:
+        """Look inside a detector on one slice of a scan.
+
+        Raises
+        ------
+        CancelledError
+            After `cancel`.
+        WorkerError
+            If the process died, or failed for a reason that is no error of ours.
+        UldError
+            If the checkpoint, the recipe or the device is at fault.
+        """
+        return (yield from self._ask(volume, look, device))
+
+    def _ask(self, volume: CTVolume, task: Detection | Look, device: str) -> Work[Any]:
         if self._busy:
             raise WorkerError("A detection is running already: wait for it, or cancel it")
         memory = _shared(volume.hu)
@@ -73,7 +118,7 @@ class DetectionWorker:
             connection = self._start()
             # The id may be a hash of the voxels: it has to be known before they are left out.
             empty = replace(volume, hu=np.zeros((0, 0, 0), np.int16), series_uid=volume.scan_id)
-            connection.send(Request(memory.name, volume.shape, empty, checkpoint, device))
+            connection.send(Request(memory.name, volume.shape, empty, task, device))
             return (yield from self._follow(connection))
         except (BrokenPipeError, EOFError, ConnectionResetError) as error:
             raise WorkerError(self._post_mortem()) from error
@@ -119,7 +164,7 @@ class DetectionWorker:
         self._busy = True
         return self._connection
 
-    def _follow(self, connection: Connection) -> Work[Findings]:
+    def _follow(self, connection: Connection) -> Work[Any]:
         step = Progress(0, 0, "Starting the detector")
         while True:
             yield step
@@ -132,7 +177,7 @@ class DetectionWorker:
                 step = answer
                 continue
             self._busy = False
-            if isinstance(answer, Findings):
+            if not isinstance(answer, Failure):
                 return answer
             kind = getattr(errors, answer.kind, WorkerError)
             raise kind(answer.message)
@@ -201,19 +246,48 @@ def serve(connection: Connection, cancel: Event) -> None:
         return
 
 
-def _answer(request: Request, connection: Connection, cancel: Event) -> Findings:
-    from napari_uld.inference.checkpoint import load_checkpoint
-    from napari_uld.inference.detect import detect
-
-    connection.send(Progress(0, request.shape[0], f"Loading {request.checkpoint.stem}"))
-    detector = load_checkpoint(request.checkpoint, request.device)
-    memory = SharedMemory(request.memory)
-    hu = np.ndarray(request.shape, np.int16, buffer=memory.buf).copy()
-    memory.close()
-    work = detect(replace(request.scan, hu=hu), detector)
+def _answer(request: Request, connection: Connection, cancel: Event) -> Findings | Inside:
+    task = request.task
+    work: Work[Any] = _look(request, task) if isinstance(task, Look) else _detect(request, task)
     while not cancel.is_set():
         try:
             connection.send(next(work))
         except StopIteration as stop:
             return stop.value
     raise CancelledError("Cancelled")
+
+
+def _detect(request: Request, task: Detection) -> Work[Findings]:
+    from napari_uld.inference.checkpoint import load_checkpoint
+    from napari_uld.inference.detect import detect
+
+    yield Progress(0, request.shape[0], f"Loading {task.checkpoint.stem}")
+    detector = load_checkpoint(task.checkpoint, request.device)
+    return (yield from detect(_scan(request), detector))
+
+
+def _look(request: Request, task: Look) -> Work[Inside]:
+    from napari_uld.inference.checkpoint import load_checkpoint
+    from napari_uld.inference.inside import look_inside, look_inside_recipe
+    from napari_uld.training.recipe import load_recipe
+
+    yield Progress(0, 1, "Looking inside")
+    if isinstance(task.detector, Path):
+        return look_inside(_scan(request), task.z, task.boxes, load_checkpoint(task.detector, request.device))
+    recipe = load_recipe(task.detector)
+    return look_inside_recipe(
+        _scan(request),
+        task.z,
+        task.boxes,
+        inputs=recipe.input,
+        detector=recipe.detector,
+        supervision=recipe.supervision,
+    )
+
+
+def _scan(request: Request) -> CTVolume:
+    """Copy the scan out of shared memory."""
+    memory = SharedMemory(request.memory)
+    hu = np.ndarray(request.shape, np.int16, buffer=memory.buf).copy()
+    memory.close()
+    return replace(request.scan, hu=hu)

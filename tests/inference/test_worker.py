@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from napari_uld.ct.volume import CTVolume
-from napari_uld.errors import CancelledError, CheckpointError, WorkerError
+from napari_uld.errors import CancelledError, CheckpointError, RecipeError, WorkerError
 from napari_uld.inference.checkpoint import load_checkpoint
 from napari_uld.inference.detect import detect
-from napari_uld.inference.worker import DetectionWorker
+from napari_uld.inference.inside import look_inside
+from napari_uld.inference.inside_result import Rule
+from napari_uld.inference.worker import DetectionWorker, Look
 from napari_uld.progress import finish
 
 
@@ -92,3 +94,30 @@ def test_too_little_shared_memory_is_a_message_and_the_next_run_works(
         with pytest.raises(WorkerError, match="shared memory"):
             finish(worker.detect(volume, checkpoint, "cpu"))
     assert finish(worker.detect(volume, checkpoint, "cpu")).scan_id == volume.scan_id
+
+
+LESION = np.array([[40.0, 40, 55, 55]])
+
+
+def test_a_look_inside_a_checkpoint_is_the_same_as_here(
+    worker: DetectionWorker, checkpoint: Path, volume: CTVolume
+) -> None:
+    there = finish(worker.look_inside(volume, Look(3, LESION, checkpoint), "cpu"))
+    here = look_inside(volume, 3, LESION, load_checkpoint(checkpoint, "cpu"))
+    assert there.z == 3
+    for rule in Rule:
+        assert np.array_equal(there.anchors[rule].boxes, here.anchors[rule].boxes)
+    assert there.objectness is not None
+    assert there.branch is not None
+    assert np.allclose(there.objectness, here.objectness, atol=1e-3)
+    assert np.allclose(there.branch, here.branch, atol=1e-3)
+
+
+def test_a_look_at_a_recipe_needs_no_weights_and_an_unknown_one_is_the_same_typed_error(
+    worker: DetectionWorker, volume: CTVolume
+) -> None:
+    found = finish(worker.look_inside(volume, Look(3, LESION, "faster_rcnn"), "cpu"))
+    assert found.objectness is None
+    assert len(found.anchors[Rule.BMC].boxes) > 0
+    with pytest.raises(RecipeError, match="no recipe nowhere"):
+        finish(worker.look_inside(volume, Look(3, LESION, "nowhere"), "cpu"))

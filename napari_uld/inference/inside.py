@@ -1,0 +1,199 @@
+"""Look inside a detector on one slice: which anchors teach it, what it takes for an object, what its branch draws.
+
+This is figure 1 of the BMC paper (see `napari_uld.detectors.supervision`) on any slice.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection.image_list import ImageList
+
+from napari_uld.ct.volume import CTVolume
+from napari_uld.detectors.anchors import Grid
+from napari_uld.detectors.build import build_detector
+from napari_uld.detectors.spec import DetectorSpec, InputSpec, SupervisionSpec
+from napari_uld.detectors.supervision import BmcRegression, IouMatching, Target, cell_values
+from napari_uld.detectors.two_stage import TwoStageDetector, pad_images, pad_maps
+from napari_uld.inference.checkpoint import LoadedDetector
+from napari_uld.inference.detect import SCORE_FLOOR, SlabDetections, run_slabs
+from napari_uld.inference.inside_result import Inside, PositiveAnchors, Rule
+from napari_uld.inference.paste import paste_map
+from napari_uld.inference.slabs import Slab, extract_slab
+from napari_uld.lesions.boxes import to_centres
+from napari_uld.masks.bounding_map import bounding_map, lesion_maps
+
+# BM's IoU for positive anchors where a recipe does not say: its paper says only that it is lower than the usual one.
+BM_IOU = 0.5
+
+
+def look_inside(volume: CTVolume, z: int, boxes: np.ndarray, detector: LoadedDetector) -> Inside:
+    """Look inside a trained detector.
+
+    Parameters
+    ----------
+    volume, z
+        The scan, and the index of the slice.
+    boxes
+        (n, 4) pixel-centre boxes of the slice's lesions.
+    """
+    slab = extract_slab(volume.hu, volume.spacing, z, detector.inputs)
+    supervision = SupervisionSpec(**detector.info.recipe["supervision"])
+    grid = anchor_grid(detector.model, slab)
+    objectness, found = _run(slab, detector)
+    shape = (volume.shape[1], volume.shape[2])
+    kept = found.scores >= SCORE_FLOOR
+    return Inside(
+        z=z,
+        anchors=positive_anchors(grid, slab, boxes, supervision),
+        cells=len(grid.anchors) // grid.per_cell,
+        per_cell=grid.per_cell,
+        objectness=_objectness_map(objectness, slab, shape),
+        branch=None if found.maps is None else _branch_map(found.maps[kept], found.boxes[kept], shape),
+        boxes=found.boxes[kept],
+        scores=found.scores[kept],
+    )
+
+
+def look_inside_recipe(
+    volume: CTVolume,
+    z: int,
+    boxes: np.ndarray,
+    *,
+    inputs: InputSpec,
+    detector: DetectorSpec,
+    supervision: SupervisionSpec,
+) -> Inside:
+    """Look at what a detector would learn from, before there are any weights; see `look_inside`."""
+    # On this device parameters have shapes and no values: only strides and anchors are asked for.
+    with torch.device("meta"):
+        model = build_detector(detector, supervision, inputs)
+    slab = extract_slab(volume.hu, volume.spacing, z, inputs)
+    grid = anchor_grid(model, slab)
+    return Inside(
+        z=z,
+        anchors=positive_anchors(grid, slab, boxes, supervision),
+        cells=len(grid.anchors) // grid.per_cell,
+        per_cell=grid.per_cell,
+        objectness=None,
+        branch=None,
+        boxes=np.zeros((0, 4)),
+        scores=np.zeros(0),
+    )
+
+
+def anchor_grid(model: TwoStageDetector, slab: Slab) -> Grid:
+    """Give the anchors that a model has on a slab."""
+    batch = pad_images([torch.from_numpy(slab.hu)])
+    height, width = batch.tensors.shape[-2:]
+    levels = tuple((-(-height // stride), -(-width // stride)) for stride in model.backbone.strides)
+    generator = model.proposals.anchor_generator
+    (anchors,) = generator(ImageList(batch.tensors, batch.image_sizes), [torch.zeros(1, 1, *size) for size in levels])
+    return Grid(anchors, levels, generator.num_anchors_per_location()[0], tuple(width / w for _, w in levels))
+
+
+def positive_anchors(
+    grid: Grid, slab: Slab, boxes: np.ndarray, supervision: SupervisionSpec
+) -> dict[Rule, PositiveAnchors]:
+    """Give the anchors that each rule makes positive, all of them: training draws from these.
+
+    A rule that the supervision does not follow is shown as published, at the supervision's other values.
+
+    Parameters
+    ----------
+    boxes
+        (n, 4) native pixel-centre boxes of the lesions; what lies beyond the crop is cut off, as in training.
+    """
+    target, lesions = _target(slab, boxes, supervision)
+    values = torch.cat([cell_values(target["bm"][None], level)[0] for level in grid.levels])
+    published, negative = SupervisionSpec().rpn_iou
+    own = supervision.rpn_iou[0]
+    thresholds = {
+        Rule.IOU: own if supervision.objectness == "iou" else published,
+        Rule.BM: own if supervision.objectness == "bm" else BM_IOU,
+    }
+    found: dict[Rule, PositiveAnchors] = {}
+    for rule, positive in thresholds.items():
+        matching = IouMatching(positive=positive, negative=min(negative, positive), samples=supervision.rpn_samples)
+        matched = matching.match(grid, target)
+        anchors = torch.nonzero(matched >= 0)[:, 0]
+        labels = torch.ones(len(anchors)) if rule is Rule.IOU else values[anchors // grid.per_cell]
+        found[rule] = _native(grid, slab, anchors, labels, lesions[matched[anchors]])
+    picked = _bmc(supervision)(grid, target)
+    # Regression hands out boxes, not which lesions they are of: they are the target's own, to the last bit.
+    matched = torch.zeros(len(picked.anchors), dtype=torch.int64)
+    for lesion, box in enumerate(target["boxes"]):
+        matched[(picked.boxes == box).all(dim=1)] = lesion
+    labels = values[picked.anchors // grid.per_cell]
+    found[Rule.BMC] = _native(grid, slab, picked.anchors, labels, lesions[matched])
+    return found
+
+
+def _target(slab: Slab, boxes: np.ndarray, supervision: SupervisionSpec) -> tuple[Target, Tensor]:
+    """Boxes and bounding maps as training makes them, and which of the lesions they are of."""
+    height, width = slab.hu.shape[1:]
+    cut = np.clip(slab.to_network(boxes), 0, [width, height, width, height])
+    there = (cut[:, 2] > cut[:, 0]) & (cut[:, 3] > cut[:, 1])
+    centred = to_centres(cut[there])
+    target = {
+        "boxes": torch.from_numpy(cut[there].astype(np.float32)),
+        "bm": torch.from_numpy(bounding_map(centred, (height, width), combine=supervision.combine)),
+        "lesion_bms": torch.from_numpy(lesion_maps(centred, (height, width))),
+    }
+    padded = pad_images([torch.from_numpy(slab.hu)]).tensors.shape[-2:]
+    return pad_maps(target, padded), torch.from_numpy(np.flatnonzero(there))
+
+
+def _bmc(supervision: SupervisionSpec) -> BmcRegression:
+    return BmcRegression(
+        boundary=supervision.boundary,
+        small_area=supervision.small_area,
+        area_in_cells=supervision.area_unit == "cells",
+        anchor_iou=supervision.anchor_iou,
+    )
+
+
+def _native(grid: Grid, slab: Slab, anchors: Tensor, labels: Tensor, lesions: Tensor) -> PositiveAnchors:
+    ends = np.cumsum([height * width for height, width in grid.levels]) * grid.per_cell
+    return PositiveAnchors(
+        boxes=slab.to_native(grid.anchors[anchors].numpy().astype(np.float64)),
+        levels=np.searchsorted(ends, anchors.numpy(), side="right"),
+        labels=labels.numpy(),
+        lesions=lesions.numpy(),
+    )
+
+
+def _run(slab: Slab, detector: LoadedDetector) -> tuple[list[Tensor], SlabDetections]:
+    """Detect on a slab; give the objectness logits (anchors, h, w) of each level as well."""
+    logits: list[Tensor] = []
+
+    def keep(_module: nn.Module, _inputs: object, output: tuple[list[Tensor], list[Tensor]]) -> None:
+        logits.extend(level[0].float().cpu() for level in output[0])
+
+    regions = detector.model.regions
+    hook = detector.model.proposals.head.register_forward_hook(keep)
+    before, regions.predicts_maps = regions.predicts_maps, True
+    try:
+        (found,) = run_slabs([slab], detector)
+    finally:
+        hook.remove()
+        regions.predicts_maps = before
+    return logits, found
+
+
+def _objectness_map(logits: Sequence[Tensor], slab: Slab, shape: tuple[int, int]) -> np.ndarray:
+    """The highest objectness at each pixel of the slice, 0 beyond what the network saw."""
+    height, width = slab.hu.shape[1:]
+    padded_height, padded_width = pad_images([torch.from_numpy(slab.hu)]).tensors.shape[-2:]
+    seen, padded = slab.to_native(np.array([[0, 0, width, height], [0, 0, padded_width, padded_height]], float))
+    levels = [paste_map(level.sigmoid().amax(dim=0).numpy(), padded, shape) for level in logits]
+    return np.maximum.reduce(levels) * (paste_map(np.ones((1, 1)), seen, shape) > 0)
+
+
+def _branch_map(maps: np.ndarray, boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """The highest of the maps (n, h, w) over their boxes (n, 4) at each pixel of the slice."""
+    pasted = np.zeros(shape, np.float32)
+    for values, box in zip(maps, boxes, strict=True):
+        np.maximum(pasted, paste_map(values, box, shape), out=pasted)
+    return pasted

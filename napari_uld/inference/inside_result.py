@@ -1,0 +1,67 @@
+"""What a look inside a detector shows of one slice; no torch here, so that a viewer can receive it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+
+class Rule(StrEnum):
+    """By which rule anchors are positive: the three that the BMC paper's figure 1 compares."""
+
+    IOU = "iou"
+    BM = "bm"
+    BMC = "bmc"
+
+
+@dataclass(frozen=True, eq=False)
+class PositiveAnchors:
+    """The anchors that teach where a slice's lesions are, row i of every column belonging together.
+
+    Parameters
+    ----------
+    boxes
+        (k, 4) native pixel-centre boxes; they may reach beyond the slice.
+    levels
+        (k,) level of the feature pyramid, finest 0.
+    labels
+        (k,) what the proposal network learns to say of them: 1 by IoU, otherwise the bounding map on their cell.
+    lesions
+        (k,) the lesion that each belongs to, as an index into those asked about.
+    """
+
+    boxes: np.ndarray
+    levels: np.ndarray
+    labels: np.ndarray
+    lesions: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Inside:
+    """What a detector learns from a slice and, where it has weights, what it sees there.
+
+    Parameters
+    ----------
+    z
+        Index of the slice.
+    anchors
+        Positive anchors by rule, for every lesion that was asked about.
+    cells, per_cell
+        Feature cells of all levels, and anchors on each.
+    objectness
+        (H, W) in [0, 1], the surest of a cell's anchors and of the levels; None without weights.
+    branch
+        (H, W) in [0, 1], the segmentation branch's map over each detection; None without a branch or weights.
+    boxes, scores
+        (n, 4) native pixel-centre boxes and (n,) scores of the detections, best first; empty without weights.
+    """
+
+    z: int
+    anchors: Mapping[Rule, PositiveAnchors]
+    cells: int
+    per_cell: int
+    objectness: np.ndarray | None
+    branch: np.ndarray | None
+    boxes: np.ndarray
+    scores: np.ndarray

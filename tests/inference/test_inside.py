@@ -1,0 +1,203 @@
+"""What teaches a detector on a slice, and what it sees there."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+from torch import Tensor, nn
+
+from napari_uld.ct.volume import CTVolume
+from napari_uld.detectors.anchors import Grid
+from napari_uld.detectors.spec import SupervisionSpec
+from napari_uld.inference.checkpoint import LoadedDetector, load_checkpoint
+from napari_uld.inference.detect import SCORE_FLOOR, run_slabs
+from napari_uld.inference.inside import anchor_grid, look_inside, look_inside_recipe, positive_anchors
+from napari_uld.inference.inside_result import Inside, Rule
+from napari_uld.inference.slabs import Slab, extract_slab
+from napari_uld.training.recipe import load_recipe
+
+# A crop that begins at native pixel (10, 20), at half the resolution.
+SLAB = Slab(np.zeros((3, 64, 64), np.float32), (10, 20), (0.5, 0.5))
+NONE = np.zeros((0, 4))
+
+
+@pytest.fixture
+def grid() -> Grid:
+    """Cells of 4 px with one anchor of 16 px on each."""
+    centre = (torch.arange(16) + 0.5) * 4
+    y, x = torch.meshgrid(centre, centre, indexing="ij")
+    anchors = torch.stack([x - 8, y - 8, x + 8, y + 8], dim=-1).reshape(-1, 4)
+    return Grid(anchors, ((16, 16),), 1, (4.0,))
+
+
+@pytest.fixture
+def body(volume: CTVolume) -> CTVolume:
+    """A body that leaves 30 columns of air on its left and 16 rows above it."""
+    hu = volume.hu.copy()
+    hu[:, :16] = hu[:, :, :30] = -1000
+    return replace(volume, hu=hu)
+
+
+@pytest.fixture
+def detector(checkpoint: Path) -> LoadedDetector:
+    return load_checkpoint(checkpoint, "cpu")
+
+
+def native(*boxes: list[float]) -> np.ndarray:
+    return SLAB.to_native(np.array(boxes, dtype=np.float64))
+
+
+def test_an_anchor_that_fits_is_positive_by_iou_and_its_four_neighbours_by_the_lower_threshold_too(grid: Grid) -> None:
+    # The anchor on cell (4, 4). Moved by one cell it shares 12 * 16 px: 192 / 320 = .6; by one each way .39.
+    lesion = native([10, 10, 26, 26])
+    found = positive_anchors(grid, SLAB, lesion, SupervisionSpec())
+    assert_allclose(found[Rule.IOU].boxes, lesion)
+    assert found[Rule.IOU].labels.tolist() == [1]
+    expected = native([10, 6, 26, 22], [6, 10, 22, 26], [10, 10, 26, 26], [14, 10, 30, 26], [10, 14, 26, 30])
+    assert_allclose(found[Rule.BM].boxes, expected)
+    # The mean of sqrt(1 - d / 16) over the cell and half of its neighbours, weighed by a triangle, is .9556 about the
+    # centre and .8640 four pixels beside it; along x and y they are multiplied.
+    middle, beside = 0.9556**2, 0.9556 * 0.8640
+    assert_allclose(found[Rule.BM].labels, [beside, beside, middle, beside, beside], atol=1e-4)
+
+
+def test_by_bmc_every_cell_within_the_map_is_positive_and_none_that_only_touches_it(grid: Grid) -> None:
+    found = positive_anchors(grid, SLAB, native([12, 12, 28, 28]), SupervisionSpec())[Rule.BMC]
+    # The box covers the 4 x 4 cells from 12 to 28; at 16 cells of area a value of .25 is enough.
+    centres = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
+    inner = {(c, r) for c in (14, 18, 22, 26) for r in (14, 18, 22, 26)}
+    expected = SLAB.to_native(np.array([[x, y, x, y] for x, y in sorted(inner)], dtype=float))[:, :2]
+    assert {tuple(c) for c in centres} >= {tuple(c) for c in expected}
+    low, high = SLAB.to_native(np.array([[8.0, 8, 32, 32]]))[0].reshape(2, 2)
+    assert ((centres > low) & (centres < high)).all()
+    assert found.labels.min() >= 0.25 - 1e-6
+    assert found.labels.max() < 1
+
+
+def test_below_the_threshold_the_best_anchor_is_positive_all_the_same(grid: Grid) -> None:
+    # 10 px in the middle of the anchor on cell (4, 4): IoU 100 / 256 = .39; the next one leaves a pixel out.
+    found = positive_anchors(grid, SLAB, native([13, 13, 23, 23]), SupervisionSpec())
+    for rule in (Rule.IOU, Rule.BM):
+        assert_allclose(found[rule].boxes, native([10, 10, 26, 26]))
+
+
+def test_a_rule_that_the_supervision_follows_has_its_threshold_and_the_others_the_published_one(grid: Grid) -> None:
+    lesion = native([10, 10, 26, 26])
+
+    def counts(supervision: SupervisionSpec) -> list[int]:
+        found = positive_anchors(grid, SLAB, lesion, supervision)
+        return [len(found[rule].boxes) for rule in (Rule.IOU, Rule.BM)]
+
+    assert counts(SupervisionSpec(rpn_iou=(0.35, 0.3))) == [9, 5]
+    assert counts(SupervisionSpec(objectness="bm", rpn_iou=(0.35, 0.3))) == [1, 9]
+    assert counts(SupervisionSpec(objectness="bmc", rpn_iou=(0.35, 0.3))) == [1, 5]
+
+
+def test_every_anchor_knows_its_lesion_and_one_beyond_the_crop_has_none(grid: Grid) -> None:
+    lesions = native([34, 34, 50, 50], [-40, 0, -20, 20], [10, 10, 26, 26])
+    for found in positive_anchors(grid, SLAB, lesions, SupervisionSpec()).values():
+        assert set(found.lesions.tolist()) == {0, 2}
+        own = lesions[found.lesions]
+        centres = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
+        assert (np.abs(centres - (own[:, :2] + own[:, 2:]) / 2) < 24).all()
+
+
+def test_without_a_lesion_no_anchor_is_positive(grid: Grid) -> None:
+    found = positive_anchors(grid, SLAB, NONE, SupervisionSpec())
+    assert [anchors.boxes.shape for anchors in found.values()] == [(0, 4)] * 3
+
+
+def test_anchors_are_where_the_network_has_them(detector: LoadedDetector, volume: CTVolume) -> None:
+    slab = extract_slab(volume.hu, volume.spacing, 3, detector.inputs)
+    made: list[list[Tensor]] = []
+    generator = detector.model.proposals.anchor_generator
+    generator.register_forward_hook(lambda _m, _i, output: made.append(output))
+    run_slabs([slab], detector)
+    grid = anchor_grid(detector.model, slab)
+    assert torch.equal(made[0][0], grid.anchors)
+    assert sum(h * w for h, w in grid.levels) * grid.per_cell == len(grid.anchors)
+
+
+@pytest.mark.parametrize(("name", "levels"), [("faster_rcnn", 1), ("mask_rcnn", 5)])
+def test_a_recipe_shows_anchors_on_its_levels_and_no_maps(volume: CTVolume, name: str, levels: int) -> None:
+    recipe = load_recipe(name)
+    parts = {"inputs": recipe.input, "detector": recipe.detector, "supervision": recipe.supervision}
+    # At 1.6 mm a native pixel is two of the network's: a lesion 24 mm wide.
+    lesion = np.array([[40.0, 40, 55, 55]])
+    found = look_inside_recipe(volume, 3, lesion, **parts)
+    assert found.objectness is None
+    assert found.branch is None
+    assert len(found.boxes) == 0
+    # 192 px long: 24 cells at stride 8; 48, 24, 12, 6 and 3 from stride 4 on.
+    assert found.cells == (24**2 if levels == 1 else 48**2 + 24**2 + 12**2 + 6**2 + 3**2)
+    assert found.per_cell == (15 if levels == 1 else 3)
+    assert found.anchors[Rule.BMC].levels.max() == levels - 1
+    assert len(found.anchors[Rule.IOU].boxes) < len(found.anchors[Rule.BMC].boxes)
+
+
+class OneCell(nn.Module):
+    """A proposal head that is sure of one cell alone, for the last of its anchors."""
+
+    def __init__(self, row: int, column: int, anchors: int) -> None:
+        super().__init__()
+        self.row, self.column, self.anchors = row, column, anchors
+
+    def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        (level,) = features
+        logits = level.new_full((1, self.anchors, *level.shape[-2:]), -20)
+        logits[0, -1, self.row, self.column] = 20
+        return [logits], [level.new_zeros((1, 4 * self.anchors, *level.shape[-2:]))]
+
+
+def test_objectness_lies_on_the_slice_where_the_networks_cell_does(body: CTVolume, detector: LoadedDetector) -> None:
+    slab = extract_slab(body.hu, body.spacing, 3, detector.inputs)
+    assert slab.offset[0] > 0
+    grid = anchor_grid(detector.model, slab)
+    detector.model.proposals.head = OneCell(2, 3, grid.per_cell)  # type: ignore[assignment]
+    found = look_inside(body, 3, NONE, detector)
+    assert found.objectness is not None
+    assert found.objectness.shape == (96, 96)
+    stride = grid.strides[0]
+    x1, y1, x2, y2 = slab.to_native(np.array([[3, 2, 4, 3]], dtype=float) * stride)[0]
+    row, column = np.unravel_index(found.objectness.argmax(), found.objectness.shape)
+    assert x1 <= column <= x2
+    assert y1 <= row <= y2
+    # Two cells away nothing of it is left.
+    far = found.objectness.copy()
+    far[int(y1 - (y2 - y1)) : int(y2 + (y2 - y1)) + 2, int(x1 - (x2 - x1)) : int(x2 + (x2 - x1)) + 2] = 0
+    assert far.max() < 1e-6
+
+
+def test_objectness_is_0_beyond_the_crop_and_a_share_within_it(body: CTVolume, detector: LoadedDetector) -> None:
+    found = look_inside(body, 3, NONE, detector)
+    left, top = extract_slab(body.hu, body.spacing, 3, detector.inputs).offset
+    assert found.objectness is not None
+    assert not found.objectness[:top].any()
+    assert not found.objectness[:, :left].any()
+    inside = found.objectness[top:, left:]
+    assert 0 < inside.min() < inside.max() < 1
+
+
+@pytest.fixture
+def seen(body: CTVolume, detector: LoadedDetector) -> Inside:
+    return look_inside(body, 3, NONE, detector)
+
+
+def test_the_branch_draws_on_its_detections_alone(seen: Inside) -> None:
+    assert seen.branch is not None
+    assert len(seen.boxes) > 0
+    assert (seen.scores >= SCORE_FLOOR).all()
+    covered = np.zeros((96, 96), bool)
+    for x1, y1, x2, y2 in seen.boxes:
+        covered[int(np.ceil(y1)) : int(y2) + 1, int(np.ceil(x1)) : int(x2) + 1] = True
+    assert (seen.branch[covered] > 0).all()
+    assert not seen.branch[~covered].any()
+
+
+def test_the_detector_is_left_as_it_was(body: CTVolume, detector: LoadedDetector) -> None:
+    look_inside(body, 3, NONE, detector)
+    assert not detector.model.regions.predicts_maps
+    assert len(detector.model.proposals.head._forward_hooks) == 0
