@@ -11,7 +11,8 @@ from torch import Tensor
 from napari_uld.ct.volume import CTVolume
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.device import mixed_precision
-from napari_uld.inference.slabs import Slab, extract_slab, normalize
+from napari_uld.inference.shared_features import run_grid
+from napari_uld.inference.slabs import ScanGrid, Slab, extract_slab, normalize
 from napari_uld.inference.tracing import trace
 from napari_uld.lesions.findings import Findings
 from napari_uld.progress import Progress, Work
@@ -58,11 +59,12 @@ def detect(volume: CTVolume, detector: LoadedDetector, *, score_floor: float = S
     yield Progress(0, depth, f"Detecting lesions on {volume.name}")
     rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     started = time.monotonic()
-    for first, slabs in _batches(volume, detector):
-        for z, found in enumerate(run_slabs(slabs, detector), start=first):
+    for batch in (_over_grid if detector.inputs.images > 1 else _slice_by_slice)(volume, detector):
+        for found in batch:
             kept = found.scores >= score_floor
-            rows.append((found.boxes[kept], found.scores[kept], np.full(int(kept.sum()), volume.native_slice(z))))
-        done = first + len(slabs)
+            native = volume.native_slice(len(rows))
+            rows.append((found.boxes[kept], found.scores[kept], np.full(int(kept.sum()), native)))
+        done = len(rows)
         left = (time.monotonic() - started) / done * (depth - done)
         yield Progress(done, depth, f"Slice {done} of {depth}, {left:.0f} s left")
     per_slice = Findings.from_rows(
@@ -106,8 +108,22 @@ def slab_detections(slab: Slab, output: dict[str, Tensor], *, count_negatives: b
     )
 
 
-def _batches(volume: CTVolume, detector: LoadedDetector) -> Iterator[tuple[int, list[Slab]]]:
-    size = 1 if detector.device.type == "cpu" else GPU_BATCH
+def _slice_by_slice(volume: CTVolume, detector: LoadedDetector) -> Iterator[list[SlabDetections]]:
+    """Detections of the next slices, batch by batch, each slice with neighbours and a crop of its own."""
+    size = _batch_size(detector)
     for first in range(0, volume.shape[0], size):
         zs = range(first, min(first + size, volume.shape[0]))
-        yield first, [extract_slab(volume.hu, volume.spacing, z, detector.inputs) for z in zs]
+        yield run_slabs([extract_slab(volume.hu, volume.spacing, z, detector.inputs) for z in zs], detector)
+
+
+def _over_grid(volume: CTVolume, detector: LoadedDetector) -> Iterator[list[SlabDetections]]:
+    """Detections of the next slices, those that share the nearest position of the scan's grid at a time."""
+    grid = ScanGrid(volume.hu, volume.spacing, detector.inputs)
+    keys, counts = np.unique(grid.nearest, return_counts=True)
+    outputs = run_grid(grid, keys, detector, batch=_batch_size(detector))
+    for (slab, output), count in zip(outputs, counts, strict=True):
+        yield [slab_detections(slab, output)] * int(count)
+
+
+def _batch_size(detector: LoadedDetector) -> int:
+    return 1 if detector.device.type == "cpu" else GPU_BATCH

@@ -60,9 +60,117 @@ def extract_slab(hu: np.ndarray, spacing: tuple[float, float, float], z: int, sp
     z
         Index of the key slice.
     """
-    top, bottom, left, right = _crop(hu[z], spacing, spec)
     steps = np.arange(spec.slices) - spec.slices // 2
     positions = np.clip(z + steps * spec.interval_mm / spacing[0], 0, len(hu) - 1)
+    return _sample(hu, spacing, positions, _crop(hu[z : z + 1], spacing, spec), spec)
+
+
+class ScanGrid:
+    """A scan at positions one interval apart, in one crop, so that slabs share their images.
+
+    The crop holds the body's box of every slice: a projection of all slices would join thin oblique
+    objects (tubes, the table's ends) to something thick enough for a body.
+
+    Parameters
+    ----------
+    hu
+        (z, y, x) scan.
+    spacing
+        Millimetres along (z, y, x).
+    spec
+        What the network wants to see.
+    """
+
+    def __init__(self, hu: np.ndarray, spacing: tuple[float, float, float], spec: InputSpec) -> None:
+        self.hu = hu
+        self.spacing = spacing
+        self.spec = spec
+        self.crop = _crop(hu, spacing, spec)
+        # The grid's position nearest to each slice: (z,), never more than half an interval away.
+        self.nearest = np.rint(np.arange(len(hu)) * spacing[0] / spec.interval_mm).astype(int)
+
+    def window(self, centre: int, slices: int) -> Slab:
+        """Sample an odd number of `slices` around a position; beyond the grid's ends its end is repeated."""
+        steps = np.arange(slices) - slices // 2
+        positions = np.clip(centre + steps, 0, self.nearest[-1]) * self.spec.interval_mm / self.spacing[0]
+        return _sample(self.hu, self.spacing, np.minimum(positions, len(self.hu) - 1), self.crop, self.spec)
+
+    def image_centres(self, keys: np.ndarray) -> np.ndarray:
+        """Centres (n, images) of the images of the slabs around `keys` (n,).
+
+        Images wholly beyond an end are all the same: they share one centre.
+        """
+        width = self.spec.slices_per_image
+        steps = (np.arange(self.spec.images) - self.spec.images // 2) * width
+        return np.clip(keys[:, None] + steps, -(width // 2), self.nearest[-1] + width // 2)
+
+
+def normalize(hu: np.ndarray, spec: InputSpec) -> np.ndarray:
+    """Clip HU to the window, scale it to [0, 255] and subtract the mean; float32."""
+    low, high = spec.window
+    return (np.clip(hu, low, high) - low) * np.float32(255 / (high - low)) - np.float32(spec.mean)
+
+
+def body_box(hu: np.ndarray, spacing: tuple[float, float]) -> tuple[int, int, int, int]:
+    """Rows and columns (top, bottom, left, right; ends excluded) around the body on all slices together.
+
+    Parameters
+    ----------
+    hu
+        (z, y, x) slices.
+    spacing
+        Millimetres along (y, x).
+
+    Returns
+    -------
+    tuple of int
+        The whole slice where nothing is found on any.
+    """
+    boxes = [box for image in hu if (box := _body_on(image, spacing)) is not None]
+    if not boxes:
+        return 0, hu.shape[1], 0, hu.shape[2]
+    top, bottom, left, right = zip(*boxes, strict=True)
+    return min(top), max(bottom), min(left), max(right)
+
+
+def _body_on(hu: np.ndarray, spacing: tuple[float, float]) -> tuple[int, int, int, int] | None:
+    height, width = hu.shape
+    small = cv2.resize(
+        hu.astype(np.float32),
+        (max(1, round(width * spacing[1] / BODY_SEARCH_MM)), max(1, round(height * spacing[0] / BODY_SEARCH_MM))),
+        interpolation=cv2.INTER_AREA,
+    )
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (int(BODY_OPENING_MM / BODY_SEARCH_MM) + 1,) * 2)
+    mask = cv2.morphologyEx((small > BODY_HU).astype(np.uint8), cv2.MORPH_OPEN, kernel)
+    count, _, stats, _ = cv2.connectedComponentsWithStats(mask)
+    if count < 2:
+        return None
+    parts = stats[1:]
+    # Both legs, or the arms beside the trunk, are parts of one body.
+    parts = parts[parts[:, cv2.CC_STAT_AREA] >= BODY_PART_SHARE * parts[:, cv2.CC_STAT_AREA].max()]
+    x, y = parts[:, 0], parts[:, 1]
+    left, top = (np.array([x.min(), y.min()]) * BODY_SEARCH_MM - BODY_MARGIN_MM) / spacing[::-1]
+    right, bottom = (
+        np.array([(x + parts[:, 2]).max(), (y + parts[:, 3]).max()]) * BODY_SEARCH_MM + BODY_MARGIN_MM
+    ) / spacing[::-1]
+    return max(0, int(top)), min(height, int(np.ceil(bottom))), max(0, int(left)), min(width, int(np.ceil(right)))
+
+
+def _crop(hu: np.ndarray, spacing: tuple[float, float, float], spec: InputSpec) -> tuple[int, int, int, int]:
+    if not spec.crop_to_body:
+        return 0, hu.shape[1], 0, hu.shape[2]
+    return body_box(hu, spacing[1:])
+
+
+def _sample(
+    hu: np.ndarray,
+    spacing: tuple[float, float, float],
+    positions: np.ndarray,
+    crop: tuple[int, int, int, int],
+    spec: InputSpec,
+) -> Slab:
+    """Interpolate slices at `positions`, indices of `hu` that need not be whole, within a crop."""
+    top, bottom, left, right = crop
     # Every size is at least one pixel, and both axes shrink alike when the long side is too long.
     height, width = (bottom - top) * spacing[1], (right - left) * spacing[2]
     pixel = max(spec.spacing_mm, max(height, width) / spec.long_side)
@@ -76,55 +184,6 @@ def extract_slab(hu: np.ndarray, spacing: tuple[float, float, float], z: int, sp
     ]
     scale = (size[0] / (right - left), size[1] / (bottom - top))
     return Slab(np.stack(slices).astype(np.float32), (left, top), scale)
-
-
-def normalize(hu: np.ndarray, spec: InputSpec) -> np.ndarray:
-    """Clip HU to the window, scale it to [0, 255] and subtract the mean; float32."""
-    low, high = spec.window
-    return (np.clip(hu, low, high) - low) * np.float32(255 / (high - low)) - np.float32(spec.mean)
-
-
-def body_box(hu: np.ndarray, spacing: tuple[float, float]) -> tuple[int, int, int, int]:
-    """Rows and columns (top, bottom, left, right; ends excluded) around the body on a slice.
-
-    Parameters
-    ----------
-    hu
-        (y, x) slice.
-    spacing
-        Millimetres along (y, x).
-
-    Returns
-    -------
-    tuple of int
-        The whole slice where nothing is found.
-    """
-    height, width = hu.shape
-    small = cv2.resize(
-        hu.astype(np.float32),
-        (max(1, round(width * spacing[1] / BODY_SEARCH_MM)), max(1, round(height * spacing[0] / BODY_SEARCH_MM))),
-        interpolation=cv2.INTER_AREA,
-    )
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (int(BODY_OPENING_MM / BODY_SEARCH_MM) + 1,) * 2)
-    mask = cv2.morphologyEx((small > BODY_HU).astype(np.uint8), cv2.MORPH_OPEN, kernel)
-    count, _, stats, _ = cv2.connectedComponentsWithStats(mask)
-    if count < 2:
-        return 0, height, 0, width
-    parts = stats[1:]
-    # Both legs, or the arms beside the trunk, are parts of one body.
-    parts = parts[parts[:, cv2.CC_STAT_AREA] >= BODY_PART_SHARE * parts[:, cv2.CC_STAT_AREA].max()]
-    x, y = parts[:, 0], parts[:, 1]
-    left, top = (np.array([x.min(), y.min()]) * BODY_SEARCH_MM - BODY_MARGIN_MM) / spacing[::-1]
-    right, bottom = (
-        np.array([(x + parts[:, 2]).max(), (y + parts[:, 3]).max()]) * BODY_SEARCH_MM + BODY_MARGIN_MM
-    ) / spacing[::-1]
-    return max(0, int(top)), min(height, int(np.ceil(bottom))), max(0, int(left)), min(width, int(np.ceil(right)))
-
-
-def _crop(key: np.ndarray, spacing: tuple[float, float, float], spec: InputSpec) -> tuple[int, int, int, int]:
-    if not spec.crop_to_body:
-        return 0, key.shape[0], 0, key.shape[1]
-    return body_box(key, spacing[1:])
 
 
 def _neighbours(positions: np.ndarray) -> np.ndarray:

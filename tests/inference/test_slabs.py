@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_uld.detectors.spec import InputSpec
-from napari_uld.inference.slabs import Slab, body_box, extract_slab, normalize
+from napari_uld.inference.slabs import ScanGrid, Slab, body_box, extract_slab, normalize
 
 WHOLE = InputSpec(crop_to_body=False, spacing_mm=1.0)
 
@@ -84,7 +84,7 @@ def test_the_crop_keeps_the_body_and_leaves_the_table() -> None:
     yy, xx = np.mgrid[:200, :200]
     hu[(yy - 80) ** 2 / 50**2 + (xx - 100) ** 2 / 70**2 < 1] = 40
     hu[150:153, 10:190] = 200
-    top, bottom, left, right = body_box(hu, (1.0, 1.0))
+    top, bottom, left, right = body_box(hu[None], (1.0, 1.0))
     assert top == pytest.approx(80 - 50 - 8, abs=4)
     assert bottom == pytest.approx(80 + 50 + 8, abs=4)
     assert left == pytest.approx(30 - 8, abs=4)
@@ -92,7 +92,7 @@ def test_the_crop_keeps_the_body_and_leaves_the_table() -> None:
 
 
 def test_air_alone_is_not_cropped() -> None:
-    assert body_box(np.full((50, 60), -1000, np.int16), (1.0, 1.0)) == (0, 50, 0, 60)
+    assert body_box(np.full((1, 50, 60), -1000, np.int16), (1.0, 1.0)) == (0, 50, 0, 60)
 
 
 def test_normalising_clips_to_the_window_and_subtracts_the_mean() -> None:
@@ -105,6 +105,36 @@ def test_both_legs_are_kept() -> None:
     yy, xx = np.mgrid[:200, :300]
     for centre, radius in ((80, 45), (220, 40)):
         hu[(yy - 100) ** 2 + (xx - centre) ** 2 < radius**2] = 40
-    _, _, left, right = body_box(hu, (1.0, 1.0))
+    _, _, left, right = body_box(hu[None], (1.0, 1.0))
     assert left < 80 - 40
     assert right > 220 + 35
+
+
+def test_a_grid_holds_positions_two_millimetres_apart_and_repeats_its_ends() -> None:
+    # Six slices over 7.5 mm: positions at 0, 2, 4, 6 and, as 8 mm lie beyond the end, 7.5 mm.
+    grid = ScanGrid(ramp(6), (1.5, 1.0, 1.0), WHOLE)
+    assert grid.nearest.tolist() == [0, 1, 2, 2, 3, 4]
+    values = [0, 400 / 3, 800 / 3, 400, 500]
+    assert grid.window(2, 5).hu[:, 0, 0] == pytest.approx(values, abs=1e-3)
+    assert grid.window(0, 3).hu[:, 0, 0] == pytest.approx([0, 0, values[1]], abs=1e-3)
+    assert grid.window(5, 3).hu[:, 0, 0] == pytest.approx([500, 500, 500])
+
+
+@given(depth=st.integers(1, 60), dz=st.floats(0.3, 7))
+def test_no_slice_is_more_than_half_an_interval_from_its_position(depth: int, dz: float) -> None:
+    grid = ScanGrid(ramp(depth)[:, :1, :1], (dz, 1.0, 1.0), WHOLE)
+    positions = np.minimum(grid.nearest * WHOLE.interval_mm, (depth - 1) * dz)
+    assert np.abs(positions - np.arange(depth) * dz).max() <= WHOLE.interval_mm / 2 + 1e-9
+
+
+def test_a_grids_crop_holds_the_body_of_every_slice_and_slices_of_air_do_not_count() -> None:
+    hu = np.full((3, 100, 200), -1000, np.int16)
+    hu[0, 30:60, 40:90] = 40
+    hu[2, 40:80, 60:150] = 40
+    spec = InputSpec(spacing_mm=1.0)
+    grid = ScanGrid(hu, (2.0, 1.0, 1.0), spec)
+    alone = [body_box(hu[z : z + 1], (1.0, 1.0)) for z in (0, 2)]
+    assert grid.crop == (alone[0][0], alone[1][1], alone[0][2], alone[1][3])
+    assert grid.crop == pytest.approx((30 - 8, 80 + 8, 40 - 8, 150 + 8), abs=4)
+    slabs = [grid.window(position, 3) for position in range(3)]
+    assert {slab.offset for slab in slabs} == {(grid.crop[2], grid.crop[0])}

@@ -1,0 +1,82 @@
+"""A network over a whole scan: an image that several slabs hold goes through its backbone once."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.models.detection.image_list import ImageList
+
+from napari_uld.detectors.fusion import Features
+from napari_uld.detectors.two_stage import pad_images
+from napari_uld.inference.checkpoint import LoadedDetector
+from napari_uld.inference.device import mixed_precision
+from napari_uld.inference.slabs import ScanGrid, Slab, normalize
+
+
+class SeenImage(NamedTuple):
+    """An image of a scan, as sampled and as the network wants it, and its features."""
+
+    slab: Slab
+    padded: ImageList
+    features: Features
+
+
+def run_grid(
+    grid: ScanGrid, keys: np.ndarray, detector: LoadedDetector, *, batch: int
+) -> Iterator[tuple[Slab, dict[str, Tensor]]]:
+    """Run on the slabs around positions of a grid, each of their images through the backbone once.
+
+    An image is kept while a later slab may need it: at most ``slices - slices_per_image + batch`` are. At the
+    published scale one has 22 MiB in float32 (16 of them features): .15 GiB for slabs of 9 slices, .53 GiB for 27.
+
+    Parameters
+    ----------
+    keys
+        (n,) ascending positions of the key slices.
+    batch
+        Images, and slabs, that are run together.
+
+    Yields
+    ------
+    slab, output
+        For each key its own image, and what the network gives for it.
+    """
+    seen: dict[int, SeenImage] = {}
+    for first in range(0, len(keys), batch):
+        centres = grid.image_centres(keys[first : first + batch])
+        seen = {centre: image for centre, image in seen.items() if centre >= centres.min()}
+        new = [int(centre) for centre in np.unique(centres) if int(centre) not in seen]
+        for start in range(0, len(new), batch):
+            seen |= _see(grid, new[start : start + batch], detector)
+        own = centres[:, centres.shape[1] // 2]
+        outputs = _go_on([[seen[int(centre)] for centre in slab] for slab in centres], detector)
+        yield from zip([seen[int(centre)].slab for centre in own], outputs, strict=True)
+
+
+def _see(grid: ScanGrid, centres: list[int], detector: LoadedDetector) -> dict[int, SeenImage]:
+    slabs = [grid.window(centre, detector.inputs.slices_per_image) for centre in centres]
+    images = [torch.from_numpy(normalize(slab.hu, detector.inputs)).to(detector.device) for slab in slabs]
+    batch = pad_images(images)
+    with torch.inference_mode(), mixed_precision(detector.device, enabled=detector.mixed):
+        features = detector.model.per_image(batch.tensors)
+    return {
+        centre: SeenImage(
+            slab,
+            ImageList(batch.tensors[i : i + 1], batch.image_sizes[i : i + 1]),
+            {name: level[i : i + 1] for name, level in features.items()},
+        )
+        for i, (centre, slab) in enumerate(zip(centres, slabs, strict=True))
+    }
+
+
+def _go_on(slabs: list[list[SeenImage]], detector: LoadedDetector) -> list[dict[str, Tensor]]:
+    keys = [slab[len(slab) // 2].padded for slab in slabs]
+    with torch.inference_mode(), mixed_precision(detector.device, enabled=detector.mixed):
+        batch = ImageList(torch.cat([key.tensors for key in keys]), [size for key in keys for size in key.image_sizes])
+        places = [
+            {name: torch.cat([image.features[name] for image in place]) for name in place[0].features}
+            for place in zip(*slabs, strict=True)
+        ]
+        return detector.model.from_features(places, batch)  # type: ignore[return-value]
