@@ -1,10 +1,13 @@
 """The proposal network: torchvision's, with injected supervision."""
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, concat_box_prediction_layers
+from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
 
 from napari_uld.detectors.anchors import CentredAnchorGenerator, Grid
 from napari_uld.detectors.fusion import Features
@@ -12,6 +15,8 @@ from napari_uld.detectors.supervision import EPSILON, Objectness, Regression, Ta
 
 # Smooth L1 with sigma 3: quadratic below 1 / sigma^2.
 RPN_BETA = 1 / 9
+# Non-maximum suppression looks at so many times the wanted proposals first.
+FIRST_PART = 4
 # Soft labels count as positive from here on.
 FOREGROUND = 0.5 - EPSILON
 
@@ -102,17 +107,37 @@ class ProposalNetwork(RegionProposalNetwork):
         anchors = self.anchor_generator(images, [level.float() for level in levels])
         per_level = [o.shape[1] * o.shape[2] * o.shape[3] for o in objectness]
         objectness, deltas = concat_box_prediction_layers(objectness, deltas)
-        proposals = self.box_coder.decode(deltas.detach(), anchors).view(len(anchors), -1, 4)
-        boxes, _ = self.filter_proposals(proposals, objectness, images.image_sizes, per_level)
+        count = len(anchors)
+        logits, deltas = objectness.view(count, -1), deltas.view(count, -1, 4)
+        boxes = [
+            self.propose(logits[i].detach(), deltas[i].detach(), anchors[i], per_level, images.image_sizes[i])
+            for i in range(count)
+        ]
         if targets is None:
             return boxes, {}
         per_cell = self.anchor_generator.num_anchors_per_location()[0]
         sizes = tuple((int(f.shape[2]), int(f.shape[3])) for f in levels)
         strides = tuple(images.tensors.shape[-1] / w for _, w in sizes)
         grids = [Grid(a, sizes, per_cell, strides) for a in anchors]
-        count = len(grids)
-        losses = self.losses(grids, objectness.view(count, -1), deltas.view(count, -1, 4), targets)
-        return boxes, losses
+        return boxes, self.losses(grids, logits, deltas, targets)
+
+    def propose(
+        self, logits: Tensor, deltas: Tensor, anchors: Tensor, per_level: list[int], size: tuple[int, int]
+    ) -> Tensor:
+        """Give the boxes (n, 4) of one image that survive non-maximum suppression within their level, best first."""
+        ends = [0, *itertools.accumulate(per_level)]
+        top = torch.cat(
+            [
+                first + logits[first:last].topk(min(self.pre_nms_top_n(), last - first)).indices
+                for first, last in itertools.pairwise(ends)
+            ]
+        )
+        top = top[logits[top].argsort(descending=True, stable=True)]
+        levels = torch.bucketize(top, torch.tensor(ends[1:], device=top.device), right=True)
+        # Only what may be proposed is decoded: a twentieth of all anchors.
+        boxes = clip_boxes_to_image(self.box_coder.decode_single(deltas[top], anchors[top]), size)
+        large = remove_small_boxes(boxes, self.min_size)
+        return survivors(boxes[large], logits[top][large], levels[large], self.nms_thresh, self.post_nms_top_n())
 
     def losses(self, grids: list[Grid], objectness: Tensor, deltas: Tensor, targets: list[Target]) -> dict[str, Tensor]:
         """Binary cross entropy on the picked anchors, smooth L1 on the positive ones; each a mean over the images."""
@@ -129,3 +154,23 @@ class ProposalNetwork(RegionProposalNetwork):
             counts["regression"] += grid.per_level(positive.anchors)
         self.positives = {name: (count / len(grids)).tolist() for name, count in counts.items()}
         return {"objectness": torch.stack(of_objectness).mean(), "proposal_boxes": torch.stack(of_boxes).mean()}
+
+
+def survivors(boxes: Tensor, scores: Tensor, groups: Tensor, iou: float, most: int) -> Tensor:
+    """Give the `most` best boxes that non-maximum suppression within groups leaves.
+
+    Whether a box survives depends on better ones alone, so a part of the best is looked at first:
+    as a rule it holds enough, and suppression takes time with the square of what it looks at.
+
+    Parameters
+    ----------
+    boxes, scores, groups
+        (n, 4), (n,) in descending order, and (n,).
+    iou
+        A box that overlaps a better one of its group by more goes.
+    """
+    part = FIRST_PART * most
+    kept = batched_nms(boxes[:part], scores[:part], groups[:part], iou)
+    if len(kept) < most and part < len(boxes):
+        kept = batched_nms(boxes, scores, groups, iou)
+    return boxes[kept[:most]]
