@@ -46,6 +46,7 @@ def look_inside(volume: CTVolume, z: int, boxes: np.ndarray, detector: LoadedDet
     kept = found.scores >= SCORE_FLOOR
     return Inside(
         z=z,
+        lesions=boxes,
         anchors=positive_anchors(grid, slab, boxes, supervision),
         cells=len(grid.anchors) // grid.per_cell,
         per_cell=grid.per_cell,
@@ -73,6 +74,7 @@ def look_inside_recipe(
     grid = anchor_grid(model, slab)
     return Inside(
         z=z,
+        lesions=boxes,
         anchors=positive_anchors(grid, slab, boxes, supervision),
         cells=len(grid.anchors) // grid.per_cell,
         per_cell=grid.per_cell,

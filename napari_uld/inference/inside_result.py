@@ -28,7 +28,7 @@ class PositiveAnchors:
     labels
         (k,) what the proposal network learns to say of them: 1 by IoU, otherwise the bounding map on their cell.
     lesions
-        (k,) the lesion that each belongs to, as an index into those asked about.
+        (k,) the lesion that each belongs to, as an index.
     """
 
     boxes: np.ndarray
@@ -45,8 +45,10 @@ class Inside:
     ----------
     z
         Index of the slice.
+    lesions
+        (n, 4) pixel-centre boxes of the lesions that were asked about.
     anchors
-        Positive anchors by rule, for every lesion that was asked about.
+        Their positive anchors by rule.
     cells, per_cell
         Feature cells of all levels, and anchors on each.
     objectness
@@ -58,6 +60,7 @@ class Inside:
     """
 
     z: int
+    lesions: np.ndarray
     anchors: Mapping[Rule, PositiveAnchors]
     cells: int
     per_cell: int
@@ -65,3 +68,7 @@ class Inside:
     branch: np.ndarray | None
     boxes: np.ndarray
     scores: np.ndarray
+
+    def per_lesion(self, rule: Rule) -> np.ndarray:
+        """How many anchors a rule makes positive for each lesion, (n,)."""
+        return np.bincount(self.anchors[rule].lesions, minlength=len(self.lesions))

@@ -69,7 +69,7 @@ class Drawn:
 
 def case_layers(case: Case) -> list[LayerTuple]:
     """Give the layers of a newly opened case, bottom first, as napari's readers do."""
-    common = _geometry(case)
+    common = geometry(case)
     shown: list[LayerTuple] = [
         (
             case.volume.hu,
@@ -101,6 +101,12 @@ def case_layers(case: Case) -> list[LayerTuple]:
     for part in (Part.RECIST, Part.LESIONS, Part.DETECTIONS):
         shown.append(_shapes_tuple(case, part, common))
     return shown
+
+
+def geometry(case: Case) -> dict[str, Any]:
+    """Where the scan lies and what its axes are: every layer of a case says so."""
+    x, y, z = case.volume.origin
+    return {"scale": case.volume.spacing, "translate": (z, y, x), "units": ("mm",) * 3, "axis_labels": AXES}
 
 
 def part_of(layer: Layer) -> Part | None:
@@ -170,11 +176,6 @@ def box_of(corners: np.ndarray) -> Box:
 def mask_layer(layers: Sequence[Layer]) -> Image | None:
     """Give the mask layer among `layers`, or None."""
     return next((layer for layer in layers if part_of(layer) is Part.MASK), None)
-
-
-def _geometry(case: Case) -> dict[str, Any]:
-    x, y, z = case.volume.origin
-    return {"scale": case.volume.spacing, "translate": (z, y, x), "units": ("mm",) * 3, "axis_labels": AXES}
 
 
 def _shapes_tuple(case: Case, part: Part, common: dict[str, Any]) -> LayerTuple:

@@ -264,14 +264,16 @@ class Session:
 
     def _adopt(self, layer: Layer) -> None:
         case, part = case_of(layer), part_of(layer)
-        if case is None or part is None:
+        if case is None:
+            return
+        bind(layer, self)
+        if part is None:
             return
         if case is not self.case:
             self._open(case)
         if part is Part.MASK and isinstance(layer, Image):
             self.painter = MaskPainter(case, layer)
             self.painter.choose(self.mask_kind, self.mask_parameters, self.z)
-        bind(layer, self)
         if part is Part.CT:
             layer.events.contrast_limits.connect(self._show_caption)
             self._show_caption()

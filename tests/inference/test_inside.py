@@ -135,7 +135,8 @@ def test_a_recipe_shows_anchors_on_its_levels_and_no_maps(volume: CTVolume, name
     assert found.cells == (24**2 if levels == 1 else 48**2 + 24**2 + 12**2 + 6**2 + 3**2)
     assert found.per_cell == (15 if levels == 1 else 3)
     assert found.anchors[Rule.BMC].levels.max() == levels - 1
-    assert len(found.anchors[Rule.IOU].boxes) < len(found.anchors[Rule.BMC].boxes)
+    (by_iou,), (by_bmc,) = found.per_lesion(Rule.IOU), found.per_lesion(Rule.BMC)
+    assert 0 < by_iou < by_bmc == len(found.anchors[Rule.BMC].boxes)
 
 
 class OneCell(nn.Module):

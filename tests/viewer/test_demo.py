@@ -16,6 +16,7 @@ from napari_uld.training.data.phantom import generate_phantoms
 from napari_uld.viewer.case_files import open_case
 from napari_uld.viewer.demo import run_demo
 from napari_uld.viewer.layers import COLOURS
+from napari_uld.viewer.panels import checkpoints as checkpoints_module
 from napari_uld.viewer.panels import detect as detect_module
 
 from .conftest import FakeDetector
@@ -38,8 +39,8 @@ def study(tmp_path: Path) -> Path:
 
 def use(monkeypatch: pytest.MonkeyPatch, detector: FakeDetector, tmp_path: Path) -> None:
     monkeypatch.setattr(detect_module, "DetectionWorker", lambda: detector)
-    monkeypatch.setattr(detect_module, "bundled_checkpoints", lambda: {"tiny": tmp_path})
-    monkeypatch.setattr(detect_module, "find_checkpoint", lambda name: tmp_path)
+    monkeypatch.setattr(checkpoints_module, "bundled_checkpoints", lambda: {"tiny": tmp_path})
+    monkeypatch.setattr(checkpoints_module, "find_checkpoint", lambda name: tmp_path)
 
 
 def seen(picture: np.ndarray, colour: str) -> int:

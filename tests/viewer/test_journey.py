@@ -63,7 +63,7 @@ def test_a_finding_on_the_real_series_is_accepted_saved_and_there_again(
     # A bundled detector runs over all slices in its own process; its surest finding is accepted and saved.
     panel = DetectPanel(viewer, worker)
     qtbot.addWidget(panel)
-    panel.checkpoint.value = "faster_rcnn_bmc"
+    panel.checkpoints.names.value = "faster_rcnn_bmc"
     panel.device.value = "cpu"
     panel.threshold.value = panel.threshold.min
     panel.run()

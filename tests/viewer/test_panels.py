@@ -19,7 +19,7 @@ from napari_uld.viewer.case import Mark
 from napari_uld.viewer.case_files import open_case
 from napari_uld.viewer.keys import KEYS
 from napari_uld.viewer.layers import Part
-from napari_uld.viewer.panels import detect as detect_module
+from napari_uld.viewer.panels import checkpoints as checkpoints_module
 from napari_uld.viewer.panels import review as review_module
 from napari_uld.viewer.panels.detect import DetectPanel
 from napari_uld.viewer.panels.lesion_table import HEADERS
@@ -205,8 +205,8 @@ def test_a_parameter_changes_the_mask_at_once(session: Session, qtbot: QtBot) ->
 def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "tiny.safetensors"
     path.write_bytes(b"not read by the stand-in")
-    monkeypatch.setattr(detect_module, "bundled_checkpoints", lambda: {"tiny": path})
-    monkeypatch.setattr(detect_module, "find_checkpoint", lambda name: path)
+    monkeypatch.setattr(checkpoints_module, "bundled_checkpoints", lambda: {"tiny": path})
+    monkeypatch.setattr(checkpoints_module, "find_checkpoint", lambda name: path)
     return path
 
 
@@ -310,5 +310,5 @@ def test_a_file_that_is_no_checkpoint_is_refused(session: Session, qtbot: QtBot,
     damaged = tmp_path / "damaged.safetensors"
     damaged.write_bytes(os.urandom(64))
     with pytest.raises(UldError, match="damaged"):
-        panel.add_checkpoint(damaged)
-    assert str(damaged) not in panel.checkpoint.choices
+        panel.checkpoints.add(damaged)
+    assert str(damaged) not in panel.checkpoints.names.choices

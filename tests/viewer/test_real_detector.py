@@ -42,7 +42,7 @@ def panel(session: Session, untrained: Path, qtbot: QtBot) -> Iterator[DetectPan
     worker = DetectionWorker()
     panel = DetectPanel(session.viewer, worker)
     qtbot.addWidget(panel)
-    panel.add_checkpoint(untrained)
+    panel.checkpoints.add(untrained)
     panel.device.value = "cpu"
     panel.threshold.value = panel.threshold.min
     yield panel

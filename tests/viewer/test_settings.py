@@ -45,7 +45,7 @@ def test_a_preferred_checkpoint_that_is_gone_does_not_keep_the_panel_from_openin
     page.checkpoint = "/gone/detector.safetensors"
     panel = DetectPanel(ViewerModel(), FakeDetector())
     qtbot.addWidget(panel)
-    assert "/gone/detector.safetensors" not in panel.checkpoint.choices
+    assert "/gone/detector.safetensors" not in panel.checkpoints.names.choices
 
 
 def test_the_devices_of_the_panel_are_those_of_the_preferences(page) -> None:

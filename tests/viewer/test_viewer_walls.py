@@ -16,10 +16,11 @@ app = QApplication([])
 from napari.components import ViewerModel
 import napari_uld.viewer.reader, napari_uld.viewer.writer, napari_uld.viewer.samples, napari_uld.viewer.demo
 from napari_uld.viewer.panels.detect import DetectPanel
+from napari_uld.viewer.panels.inside import InsidePanel
 from napari_uld.viewer.panels.masks import MasksPanel
 from napari_uld.viewer.panels.review import ReviewPanel
 viewer = ViewerModel()
-panels = [make(viewer) for make in (ReviewPanel, DetectPanel, MasksPanel)]
+panels = [make(viewer) for make in (ReviewPanel, DetectPanel, MasksPanel, InsidePanel)]
 print(sorted(name for name in sys.modules if name.split(".")[0] in ("torch", "torchvision")))
 """
 
@@ -28,7 +29,7 @@ def test_the_manifest_is_valid_and_everything_it_names_is_there() -> None:
     manifest = PluginManifest.from_file(PACKAGE / "napari.yaml")
     manifest.validate_imports()
     contributed = manifest.contributions
-    assert {widget.display_name for widget in contributed.widgets} == {"Review", "Detect", "Masks"}
+    assert {widget.display_name for widget in contributed.widgets} == {"Review", "Detect", "Masks", "Look inside"}
     assert "review" in contributed.configurations
 
 

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QDockWidget
 
 from napari_uld.lesions.findings import Findings
 from napari_uld.viewer.case import Case
-from napari_uld.viewer.panels import detect as detect_module
+from napari_uld.viewer.panels import checkpoints as checkpoints_module
 from napari_uld.viewer.panels.detect import DetectPanel
 from napari_uld.viewer.reader import show_review
 from napari_uld.viewer.session import Answer, Session
@@ -73,8 +73,8 @@ def running(
     opened: Session, findings: Findings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, qtbot: QtBot
 ) -> DetectPanel:
     """A detection that goes on until it is cancelled, in a panel that floats."""
-    monkeypatch.setattr(detect_module, "bundled_checkpoints", lambda: {"tiny": tmp_path})
-    monkeypatch.setattr(detect_module, "find_checkpoint", lambda name: tmp_path)
+    monkeypatch.setattr(checkpoints_module, "bundled_checkpoints", lambda: {"tiny": tmp_path})
+    monkeypatch.setattr(checkpoints_module, "find_checkpoint", lambda name: tmp_path)
     panel = DetectPanel(opened.viewer, FakeDetector(findings, waits=True))
     dock = opened.viewer.window.add_dock_widget(panel, name="Detect here")
     dock.setFloating(True)

@@ -1,0 +1,121 @@
+"""A panel's work in a detector's process: followed from a thread, shown, cancelled, ended with the window."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from napari.qt.threading import GeneratorWorker, create_worker
+from napari.utils import progress
+from qtpy.QtCore import QObject, Signal
+
+from napari_uld.errors import CancelledError, UldError, WorkerError
+from napari_uld.progress import Progress, Work
+from napari_uld.viewer.session import Session
+
+
+class Process(Protocol):
+    """A detector's process as far as it is ended here."""
+
+    def cancel(self) -> None:
+        """Stop the run in progress; from any thread."""
+
+    def close(self) -> None:
+        """End the process."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: with a result, with an error, or (neither) cancelled."""
+
+    result: Any = None
+    error: UldError | None = None
+
+
+class DetectorRun(QObject):
+    """One run at a time in a detector's process.
+
+    Parameters
+    ----------
+    panel
+        The panel whose run it is.
+    session
+        The session; the process ends with its window.
+    process
+        The detector's process.
+    """
+
+    # What it is doing, for a person to read.
+    said = Signal(str)
+    # An `Outcome`.
+    returned = Signal(object)
+    finished = Signal()
+
+    def __init__(self, panel: QObject, session: Session, process: Process) -> None:
+        super().__init__(panel)
+        self._process = process
+        self._worker: GeneratorWorker | None = None
+        self._bar: Any = None
+        self._ended = False
+        session.closed.connect(self._end)
+
+    @property
+    def running(self) -> bool:
+        """Whether a run is in progress."""
+        return self._worker is not None
+
+    def start(self, description: str, work: Callable[[], Work[Any]]) -> None:
+        """Run `work`, which asks the process, in a thread."""
+        self._bar = progress(total=0, desc=description)
+        self._worker = create_worker(
+            _followed,
+            work,
+            _connect={"yielded": self._progressed, "returned": self.returned.emit, "finished": self._finished},
+        )
+
+    def cancel(self) -> None:
+        """Stop the run in progress."""
+        if self.running:
+            self.said.emit("Cancelling")
+            self._process.cancel()
+
+    def _progressed(self, step: Progress) -> None:
+        message = step.message or "Working"
+        self.said.emit(message)
+        bar = self._bar
+        if bar is not None:
+            if bar.total != step.total:
+                bar.reset(step.total)  # the time that is left counts from the first slice
+                bar.total = step.total
+            bar.set_description(message)
+            # Last, because it lets Qt handle events: the run may be over when it comes back.
+            bar.update(step.done - bar.n)
+
+    def _finished(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        self._worker = self._bar = None
+        if self._ended:
+            self._process.close()
+        self.finished.emit()
+
+    def _end(self) -> None:
+        """End the process with the window; nothing less than that cancels a run."""
+        self._ended = True
+        if self.running:
+            self._process.cancel()
+        else:
+            self._process.close()
+
+
+def _followed(work: Callable[[], Work[Any]]) -> Work[Outcome]:
+    """Follow work from a thread; errors that a person can understand come back as a result."""
+    try:
+        result = yield from work()
+    except CancelledError:
+        return Outcome()
+    except UldError as error:
+        return Outcome(error=error)
+    except (RuntimeError, OSError) as error:
+        # Qt's thread would take a RuntimeError for its own end and tell nobody.
+        return Outcome(error=WorkerError(f"The detector failed: {error}"))
+    return Outcome(result)
