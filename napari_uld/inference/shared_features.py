@@ -74,9 +74,14 @@ def _see(grid: ScanGrid, centres: list[int], detector: LoadedDetector) -> dict[i
 def _go_on(slabs: list[list[SeenImage]], detector: LoadedDetector) -> list[dict[str, Tensor]]:
     keys = [slab[len(slab) // 2].padded for slab in slabs]
     with torch.inference_mode(), mixed_precision(detector.device, enabled=detector.mixed):
-        batch = ImageList(torch.cat([key.tensors for key in keys]), [size for key in keys for size in key.image_sizes])
+        batch = ImageList(_stack([key.tensors for key in keys]), [size for key in keys for size in key.image_sizes])
         places = [
-            {name: torch.cat([image.features[name] for image in place]) for name in place[0].features}
+            {name: _stack([image.features[name] for image in place]) for name in place[0].features}
             for place in zip(*slabs, strict=True)
         ]
         return detector.model.from_features(places, batch)  # type: ignore[return-value]
+
+
+def _stack(batches: list[Tensor]) -> Tensor:
+    # A CPU runs slabs one by one: there is nothing to join then, and `cat` would copy all the same.
+    return batches[0] if len(batches) == 1 else torch.cat(batches)
