@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from napari_uld.detectors.anchors import CentredAnchorGenerator, Grid
+from napari_uld.detectors.anchors import Grid
 from napari_uld.detectors.supervision import (
     BmcObjectness,
     BmcRegression,
+    BmObjectness,
     IouMatching,
     IouObjectness,
     IouRegression,
     cell_values,
+    paired_iou,
 )
 from napari_uld.masks.bounding_map import bounding_map, lesion_maps
 
@@ -33,18 +35,6 @@ def target_of(boxes: list[list[float]], size: int) -> dict[str, torch.Tensor]:
         "bm": torch.from_numpy(bounding_map(edges - 0.5, (size, size))),
         "lesion_bms": torch.from_numpy(lesion_maps(edges - 0.5, (size, size))),
     }
-
-
-def test_anchors_stand_on_the_centres_of_their_cells() -> None:
-    from torchvision.models.detection.image_list import ImageList
-
-    generator = CentredAnchorGenerator(((16,),), ((1.0,),))
-    images = ImageList(torch.zeros(1, 3, 32, 32), [(32, 32)])
-    (anchors,) = generator(images, [torch.zeros(1, 8, 4, 4)])
-    centres = (anchors[:, :2] + anchors[:, 2:]) / 2
-    assert centres[0].tolist() == [4.0, 4.0]
-    assert centres[1].tolist() == [12.0, 4.0]
-    assert centres[-1].tolist() == [28.0, 28.0]
 
 
 def test_a_cell_takes_the_mean_of_its_pixels_not_one_of_them() -> None:
@@ -91,7 +81,7 @@ def test_bmc_objectness_learns_the_map_and_at_most_twice_as_much_background() ->
     values = cell_values(target["bm"][None], (16, 16))[0]
     foreground = int((values >= 0.5 - 1e-6).sum())
     assert foreground > 0
-    picked = BmcObjectness()(grid, target)
+    picked = BmcObjectness(background=2)(grid, target)
     assert len(picked.anchors) == 3 * 3 * foreground
     cells = picked.anchors // 3
     assert torch.allclose(picked.labels, values[cells])
@@ -99,13 +89,13 @@ def test_bmc_objectness_learns_the_map_and_at_most_twice_as_much_background() ->
 
 
 def test_bmc_objectness_without_a_lesion_learns_64_background_cells() -> None:
-    picked = BmcObjectness()(grid_of(16, 4), target_of([], 64))
+    picked = BmcObjectness(background=2)(grid_of(16, 4), target_of([], 64))
     assert len(picked.anchors) == 64
     assert picked.labels.max() == 0
 
 
 def regression(**changes: float) -> BmcRegression:
-    return BmcRegression(**({"boundary": 0.25, "small_area": 16.0, "area_in_cells": True} | changes))  # type: ignore[arg-type]
+    return BmcRegression(**({"boundary": 0.25, "small_area": 16.0, "area_in_cells": True, "anchor_iou": 0.0} | changes))
 
 
 def test_a_large_lesion_takes_cells_from_the_boundary_value_on() -> None:
@@ -151,16 +141,114 @@ def test_overlapping_lesions_share_cells_by_value_and_ties_go_to_the_smaller() -
     assert twins.tolist() == [1], "both are forced onto the one cell: the smaller one has it"
 
 
-@pytest.mark.parametrize("levels", [((8, 8),), ((8, 8), (4, 4))])
-def test_every_level_of_a_pyramid_is_taught(levels: tuple[tuple[int, int], ...]) -> None:
-    anchors = torch.cat([grid_of(h, 64 // h).anchors for h, _ in levels])
-    grid = Grid(anchors, levels, 1, tuple(64.0 / w for _, w in levels))
-    picked = regression()(grid, target_of([[16, 16, 48, 48]], 64))
-    first = 0
-    for h, w in levels:
-        within = (picked.anchors >= first) & (picked.anchors < first + h * w)
-        assert within.any()
-        first += h * w
+def test_every_level_of_a_pyramid_is_taught_by_its_own_cells() -> None:
+    # Levels of 4 x 4 and 2 x 2 cells on an image of 16 px. At the finer one's size a map is its cells' values; at the
+    # coarser one's the box of 4 x 4 px is a quarter of a cell and too small for its quarter: its centre's cell is forced.
+    fine, coarse = grid_of(4, 4), grid_of(2, 8)
+    grid = Grid(torch.cat([fine.anchors, coarse.anchors]), ((4, 4), (2, 2)), 1, (4.0, 8.0))
+    target = target_of([[8, 0, 12, 4]], 16)
+    picked = regression()(grid, target)
+    # Cell (row 0, column 2) of the finer level is the box; (row 0, column 1) of the coarser one, fifth-last of 20.
+    assert picked.anchors.tolist() == [2, 16 + 1]
+    assert picked.boxes.tolist() == [[8, 0, 12, 4]] * 2
+    assert picked.normalizer == 2
+
+
+def test_the_small_lesions_rule_counts_cells_of_each_level() -> None:
+    # 32 px wide: 64 cells of area at stride 4, where a quarter is enough; 4 at stride 16, where a half is needed.
+    target = target_of([[16, 16, 48, 48]], 64)
+    for side, stride, enough in ((16, 4, 0.25), (4, 16, 0.5)):
+        values = cell_values(target["lesion_bms"], (side, side))[0]
+        owners = regression().owners(target, (side, side), float(stride))
+        assert torch.equal(owners >= 0, values >= enough - 1e-6)
+
+
+def hand_target(bm: list[list[float]], lesion_bms: list, boxes: list[list[float]]) -> dict[str, torch.Tensor]:
+    """A target whose maps are as large as the level: no cell averages, every value is the one written here."""
+    return {"bm": torch.tensor(bm), "lesion_bms": torch.tensor(lesion_bms), "boxes": torch.tensor(boxes)}
+
+
+def test_equation_6_parts_foreground_from_background_at_a_half_and_keeps_the_maps_values_as_labels() -> None:
+    target = hand_target([[0.9, 0.5, 0.0], [0.5 - 1e-7, 0.49, 0.0], [0.0, 0.0, 0.2]], [], [])
+    picked = BmcObjectness(background=2)(grid_of(3, 1), target)
+    # Foreground: cells 0, 1 and, .5 up to rounding, 3; of the six others twice as many are drawn, which are all.
+    assert picked.anchors[:3].tolist() == [0, 1, 3]
+    assert sorted(picked.anchors[3:].tolist()) == [2, 4, 5, 6, 7, 8]
+    assert torch.equal(picked.labels, target["bm"].flatten()[picked.anchors])
+    lonely = BmcObjectness(background=2)(grid_of(3, 1), hand_target([[0.9, 0.4, 0.4]] + [[0.4] * 3] * 2, [], []))
+    assert lonely.labels.tolist() == pytest.approx([0.9, 0.4, 0.4])
+
+
+def test_equation_8_takes_each_lesions_own_cells_and_the_higher_value_where_both_claim_one() -> None:
+    # Areas of 16 and 15 cells: for the first lesion a quarter is enough, for the second one it is not.
+    maps = [[[0.3, 0.6, 0.0], [0.25, 0.2, 0.0]], [[0.0, 0.7, 0.6], [0.0, 0.5, 0.4]]]
+    target = hand_target([[0.0] * 3] * 2, maps, [[0.0, 0, 4, 4], [0.0, 0, 5, 3]])
+    owners = regression().owners(target, (2, 3), 1.0)
+    assert owners.tolist() == [0, 1, 1, 0, 1, -1]
+    # Counted in px nothing changes at stride 1; with a stride of 2 the first lesion is 4 cells small.
+    assert regression().owners(target, (2, 3), 2.0).tolist() == [-1, 1, 1, -1, 1, -1]
+    assert regression(area_in_cells=False).owners(target, (2, 3), 2.0).tolist() == [0, 1, 1, 0, 1, -1]
+    assert regression(boundary=0.2).owners(target, (2, 3), 1.0).tolist() == [0, 1, 1, 0, 1, -1]
+
+
+def test_of_equal_values_the_smaller_lesion_has_the_cell() -> None:
+    maps = [[[0.6, 0.8]], [[0.6, 0.7]]]
+    for boxes, owner in (([[0.0, 0, 9, 9], [0.0, 0, 5, 5]], 1), ([[0.0, 0, 5, 5], [0.0, 0, 9, 9]], 0)):
+        assert regression().owners(hand_target([[0.0, 0.0]], maps, boxes), (1, 2), 1.0).tolist() == [owner, 0]
+
+
+def test_all_anchors_of_a_cell_are_positive_unless_they_must_overlap_their_lesion() -> None:
+    # On the one cell: anchors of 16 and 8 px; the lesion is 8 px wide in the middle, so their IoU is .25 and 1.
+    anchors = torch.tensor([[0.0, 0, 16, 16], [4.0, 4, 12, 12]])
+    grid = Grid(anchors, ((1, 1),), 2, (16.0,))
+    target = hand_target([[0.0]], [[[0.6]]], [[4.0, 4, 12, 12]])
+    assert regression()(grid, target).anchors.tolist() == [0, 1]
+    assert regression(anchor_iou=0.25)(grid, target).anchors.tolist() == [0, 1]
+    picked = regression(anchor_iou=0.26)(grid, target)
+    assert picked.anchors.tolist() == [1]
+    assert picked.boxes.tolist() == [[4, 4, 12, 12]]
+    assert picked.normalizer == 1
+
+
+def test_paired_iou_compares_row_with_row() -> None:
+    first = torch.tensor([[0.0, 0, 4, 4], [0.0, 0, 2, 2]])
+    second = torch.tensor([[2.0, 0, 6, 4], [4.0, 4, 6, 6]])
+    assert paired_iou(first, second).tolist() == pytest.approx([8 / 24, 0])
+
+
+def test_bm_labels_a_positive_anchor_with_the_map_on_its_cell_and_background_with_0() -> None:
+    # Nine cells of 8 px with two anchors each, 8 and 4 px wide; the lesion is the middle cell.
+    side, stride = 3, 8
+    centre = (torch.arange(side) + 0.5) * stride
+    y, x = torch.meshgrid(centre, centre, indexing="ij")
+    anchors = torch.stack(
+        [torch.stack([x - half, y - half, x + half, y + half], dim=-1) for half in (4, 2)], dim=2
+    ).reshape(-1, 4)
+    grid = Grid(anchors, ((side, side),), 2, (float(stride),))
+    bm = [[0.1, 0.2, 0.3], [0.4, 0.8, 0.5], [0.6, 0.7, 0.9]]
+    target = hand_target(bm, [], [[8.0, 8, 16, 16]])
+    picked = BmObjectness(IouMatching(positive=0.5, negative=0.3, samples=12))(grid, target)
+    # The large anchor on the middle cell is the lesion; the small one has an IoU of .25: background.
+    assert picked.anchors[0] == 4 * 2
+    assert picked.labels[0] == pytest.approx(0.8)
+    assert len(picked.anchors) == 12
+    assert (picked.labels[1:] == 0).all(), "the map is higher than 0 on every cell"
+    lower = BmObjectness(IouMatching(positive=0.2, negative=0.1, samples=12))(grid, target)
+    assert lower.anchors[:2].sort().values.tolist() == [8, 9]
+    assert lower.labels[:2].tolist() == pytest.approx([0.8, 0.8])
+
+
+def test_bm_reads_each_levels_values_from_its_own_cells() -> None:
+    fine, coarse = grid_of(4, 4), grid_of(2, 8)
+    grid = Grid(torch.cat([fine.anchors, coarse.anchors]), ((4, 4), (2, 2)), 1, (4.0, 8.0))
+    target = target_of([[0, 0, 16, 16]], 16)
+    picked = BmObjectness(IouMatching(positive=0.2, negative=0.1, samples=40))(grid, target)
+    values = [cell_values(target["bm"][None], level)[0] for level in grid.levels]
+    positive = picked.labels > 0
+    # An anchor of the finer level has an IoU of a quarter at most; those of the coarser one are clipped by nothing.
+    assert positive.sum() > 4
+    for anchor, label in zip(picked.anchors[positive].tolist(), picked.labels[positive].tolist(), strict=True):
+        assert label == pytest.approx(float(values[0][anchor] if anchor < 16 else values[1][anchor - 16]))
 
 
 def test_a_box_that_no_anchor_overlaps_makes_no_anchor_positive() -> None:
