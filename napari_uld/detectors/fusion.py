@@ -9,6 +9,7 @@ Network for End-to-End Lesion Detection".
 
 from typing import NamedTuple
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import ps_roi_pool
 
@@ -95,4 +96,6 @@ class PositionSensitiveRoiPool(nn.Module):
     def forward(self, features: Features, boxes: list[Tensor], sizes: ImageSizes) -> Tensor:
         """Pool all boxes of all slabs, (sum of boxes, channels, size, size)."""
         # Under autocast features are half precision, too coarse for boxes, and the op wants one type.
-        return ps_roi_pool(features[POSITION_SENSITIVE].float(), boxes, self.size, self.scale)
+        maps = features[POSITION_SENSITIVE].float()
+        # The op never reads a map's last row and column: one more of each makes it read all that there are.
+        return ps_roi_pool(F.pad(maps, (0, 1, 0, 1)), boxes, self.size, self.scale)
