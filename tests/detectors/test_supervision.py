@@ -142,13 +142,13 @@ def test_overlapping_lesions_share_cells_by_value_and_ties_go_to_the_smaller() -
 
 
 def test_every_level_of_a_pyramid_is_taught_by_its_own_cells() -> None:
-    # Levels of 4 x 4 and 2 x 2 cells on an image of 16 px. At the finer one's size a map is its cells' values; at the
-    # coarser one's the box of 4 x 4 px is a quarter of a cell and too small for its quarter: its centre's cell is forced.
+    # Levels of 4 x 4 and 2 x 2 cells on an image of 16 px. The box is one cell of the finer level and a quarter of one
+    # of the coarser level; no cell's average reaches a half there, so the cell of its centre is forced.
     fine, coarse = grid_of(4, 4), grid_of(2, 8)
     grid = Grid(torch.cat([fine.anchors, coarse.anchors]), ((4, 4), (2, 2)), 1, (4.0, 8.0))
     target = target_of([[8, 0, 12, 4]], 16)
     picked = regression()(grid, target)
-    # Cell (row 0, column 2) of the finer level is the box; (row 0, column 1) of the coarser one, fifth-last of 20.
+    # Row 0: column 2 of the finer level, column 1 of the coarser one behind the finer one's 16 cells.
     assert picked.anchors.tolist() == [2, 16 + 1]
     assert picked.boxes.tolist() == [[8, 0, 12, 4]] * 2
     assert picked.normalizer == 2
@@ -245,7 +245,7 @@ def test_bm_reads_each_levels_values_from_its_own_cells() -> None:
     picked = BmObjectness(IouMatching(positive=0.2, negative=0.1, samples=40))(grid, target)
     values = [cell_values(target["bm"][None], level)[0] for level in grid.levels]
     positive = picked.labels > 0
-    # An anchor of the finer level has an IoU of a quarter at most; those of the coarser one are clipped by nothing.
+    # In the middle an anchor of the finer level has an IoU of 64 / 256, every one of the coarser level 144 / 368.
     assert positive.sum() > 4
     for anchor, label in zip(picked.anchors[positive].tolist(), picked.labels[positive].tolist(), strict=True):
         assert label == pytest.approx(float(values[0][anchor] if anchor < 16 else values[1][anchor - 16]))
