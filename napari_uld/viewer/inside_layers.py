@@ -9,13 +9,14 @@ from napari.layers import Image, Layer, Shapes
 from napari.utils.colormaps import Colormap
 
 from napari_uld.inference.inside_result import Inside, PositiveAnchors, Rule
+from napari_uld.lesions.boxes import area
 from napari_uld.lesions.findings import as_box
 from napari_uld.viewer.case import Case
-from napari_uld.viewer.layers import METADATA, case_of, geometry, rectangle
+from napari_uld.viewer.layers import METADATA, Part, case_of, geometry, part_of, rectangle
 
 KEY = "inside"
-# Of more rectangles nobody can tell one from another, and each costs napari time.
-MOST_DRAWN = 200
+# Each rectangle costs napari time; a lesion that has more of them fills its slice anyway.
+MOST_DRAWN = 300
 
 
 class InsidePart(StrEnum):
@@ -40,13 +41,17 @@ class Style:
 
 # The fewer there are, the more each one counts. Hues and lightness both differ, for readers with any colour vision.
 STYLES = {
-    Rule.BMC: Style(InsidePart.BMC, "#7B8CFF", 0.3, 0.4),
+    Rule.BMC: Style(InsidePart.BMC, "#7B8CFF", 0.5, 0.7),
     Rule.BM: Style(InsidePart.BM, "#EE3377", 0.5, 0.8),
     Rule.IOU: Style(InsidePart.IOU, "#FFFFFF", 0.8, 1.0),
 }
-# Nothing is drawn where a map is 0.
-OBJECTNESS_COLOURS = "inferno"
-BRANCH_COLOURS = Colormap([[0, 0, 0], [0, 0.45, 0.35], [0.1, 0.9, 0.7]], name="branch")
+# Where a map is 0 the scan is seen as it is, and where it is 1 still through it.
+COLOURS = {
+    InsidePart.OBJECTNESS: Colormap(
+        [[0.3, 0.0, 0.5, 0.0], [0.6, 0.1, 0.4, 0.2], [0.95, 0.4, 0.1, 0.5], [1.0, 0.9, 0.3, 0.65]], name="objectness"
+    ),
+    InsidePart.BRANCH: Colormap([[0.0, 0.4, 0.4, 0.0], [0.0, 0.6, 0.6, 0.35], [0.2, 1.0, 0.9, 0.6]], name="branch"),
+}
 
 
 def show_inside(viewer: ViewerModel, case: Case, inside: Inside) -> dict[Rule, int]:
@@ -55,13 +60,17 @@ def show_inside(viewer: ViewerModel, case: Case, inside: Inside) -> dict[Rule, i
     Returns
     -------
     dict
-        How many of each rule's anchors are drawn: of more than `MOST_DRAWN` as many, picked at random.
+        How many of each rule's anchors are drawn. BMC takes all anchors of a cell, of every size and shape: drawn is
+        the one of each cell that fits its lesion best.
     """
-    chosen = set(viewer.layers.selection)
-    active = viewer.layers.selection.active
+    chosen, active = set(viewer.layers.selection), viewer.layers.selection.active
     _show_map(viewer, case, InsidePart.OBJECTNESS, inside.objectness, inside.z)
     _show_map(viewer, case, InsidePart.BRANCH, inside.branch, inside.z)
-    drawn = {rule: _show_anchors(viewer, case, STYLES[rule], inside.anchors[rule], inside.z) for rule in STYLES}
+    drawn = {}
+    for rule, style in STYLES.items():
+        boxes = _to_draw(inside.anchors[rule], inside.lesions, every_one=rule is not Rule.BMC)
+        drawn[rule] = len(boxes)
+        _show_boxes(viewer, case, style, boxes, inside.z)
     # napari takes in hand what was added last; nobody edits these.
     viewer.layers.selection = chosen
     viewer.layers.selection.active = active
@@ -87,28 +96,47 @@ def _show_map(viewer: ViewerModel, case: Case, part: InsidePart, values: np.ndar
         layer.data = values[None]
         layer.translate = place["translate"]
         return
-    viewer.add_image(
+    layer = Image(
         values[None],
         **place,
         name=part.value,
         metadata={METADATA: case, KEY: part},
-        colormap=OBJECTNESS_COLOURS if part is InsidePart.OBJECTNESS else BRANCH_COLOURS,
+        colormap=COLOURS[part],
         contrast_limits=(0.0, 1.0),
-        blending="additive",
-        opacity=0.7,
+        blending="translucent_no_depth",
+    )
+    viewer.layers.insert(_below_lesions(viewer, case), layer)
+
+
+def _below_lesions(viewer: ViewerModel, case: Case) -> int:
+    """Where in the list of layers a case's lesions begin: what people marked stays on top."""
+    marks = (Part.RECIST, Part.LESIONS, Part.DETECTIONS)
+    return next(
+        (i for i, at in enumerate(viewer.layers) if case_of(at) is case and part_of(at) in marks), len(viewer.layers)
     )
 
 
-def _show_anchors(viewer: ViewerModel, case: Case, style: Style, anchors: PositiveAnchors, z: int) -> int:
-    count = len(anchors.boxes)
-    # The same ones each time; evenly spaced ones could all be of one shape.
-    picked = np.sort(np.random.default_rng(0).permutation(count)[:MOST_DRAWN])
-    corners = [rectangle(z, as_box(anchors.boxes[i])) for i in picked]
+def _to_draw(anchors: PositiveAnchors, lesions: np.ndarray, *, every_one: bool) -> np.ndarray:
+    """Choose boxes (k, 4) that a person can tell apart: every one, or each cell's best; those that fit best first."""
+    own = lesions[anchors.lesions]
+    size = np.minimum(anchors.boxes[:, 2:], own[:, 2:]) - np.maximum(anchors.boxes[:, :2], own[:, :2])
+    shared = np.clip(size, 0, None).prod(axis=1)
+    best = np.argsort(-shared / (area(anchors.boxes) + area(own) - shared), kind="stable")
+    if not every_one:
+        # Anchors of one cell have one centre.
+        centres = np.column_stack([anchors.levels, (anchors.boxes[:, :2] + anchors.boxes[:, 2:]).round(3)])
+        _, first = np.unique(centres[best], axis=0, return_index=True)
+        best = best[np.sort(first)]
+    return anchors.boxes[best[:MOST_DRAWN]]
+
+
+def _show_boxes(viewer: ViewerModel, case: Case, style: Style, boxes: np.ndarray, z: int) -> None:
+    corners = [rectangle(z, as_box(box)) for box in boxes]
     layer = inside_layer(viewer, case, style.part)
     if isinstance(layer, Shapes):
         layer.data = [(at, "rectangle") for at in corners]
     else:
-        layer = viewer.add_shapes(
+        layer = Shapes(
             corners,
             **geometry(case),
             ndim=3,
@@ -116,12 +144,10 @@ def _show_anchors(viewer: ViewerModel, case: Case, style: Style, anchors: Positi
             name=style.part.value,
             metadata={METADATA: case, KEY: style.part},
             face_color="transparent",
-            edge_color=style.colour,
-            edge_width=style.width,
             opacity=style.opacity,
         )
         layer.editable = False
+        viewer.layers.insert(_below_lesions(viewer, case), layer)
     if corners:
         layer.edge_color = style.colour
         layer.edge_width = style.width
-    return len(corners)

@@ -160,6 +160,7 @@ def report(case: Case, inside: Inside, drawn: dict[Rule, int]) -> str:
     lines = [f"<b>Slice {case.volume.native_slice(inside.z)}</b>"]
     if len(inside.lesions):
         lines.append(_table(inside, drawn))
+        lines.append("By BMC all anchors of a cell are positive; drawn is the one of each cell that fits best.")
     else:
         lines.append("No accepted lesion here, so no anchor is positive: draw one, or accept one.")
     lines.append(f"of {inside.cells * inside.per_cell:,} anchors, {inside.per_cell} on each of {inside.cells:,} cells")

@@ -1,0 +1,309 @@
+"""The Look inside panel and its layers, with a stand-in for the detector's process."""
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari.layers import Layer
+from napari.utils.notifications import Notification, notification_manager
+from pytestqt.qtbot import QtBot
+
+from napari_uld.ct.volume import CTVolume
+from napari_uld.errors import CancelledError, WorkerError
+from napari_uld.inference.inside_result import Inside, PositiveAnchors, Rule
+from napari_uld.inference.worker import Look
+from napari_uld.lesions.annotations import State
+from napari_uld.progress import Progress
+from napari_uld.viewer.inside_layers import MOST_DRAWN, InsidePart, inside_layer, show_inside
+from napari_uld.viewer.layers import Part
+from napari_uld.viewer.panels import checkpoints as checkpoints_module
+from napari_uld.viewer.panels.inside import InsidePanel
+from napari_uld.viewer.session import Session
+
+LESION = np.array([[14.0, 18, 46, 42]])
+
+
+def anchors(*boxes: list[float]) -> PositiveAnchors:
+    rows = np.array(boxes, dtype=np.float64).reshape(-1, 4)
+    n = len(rows)
+    return PositiveAnchors(rows, np.zeros(n, int), np.ones(n, np.float32), np.zeros(n, int))
+
+
+def inside(z: int = 4, lesions: np.ndarray = LESION, **changes: object) -> Inside:
+    """One lesion with 1, 2 and 4 positive anchors, the four in pairs on two cells."""
+    wide, tall, small = [10.0, 20, 50, 40], [20.0, 10, 40, 50], [25.0, 25, 35, 35]
+    moved = [x + 4 for x in small]
+    found: dict[str, object] = {
+        "z": z,
+        "lesions": lesions,
+        "anchors": {
+            Rule.IOU: anchors(wide),
+            Rule.BM: anchors(wide, tall),
+            Rule.BMC: anchors(small, wide, moved, [x + 4 for x in tall]),
+        },
+        "cells": 64,
+        "per_cell": 2,
+        "objectness": np.full((96, 96), 0.25, np.float32),
+        "branch": np.full((96, 96), 0.75, np.float32),
+        "boxes": LESION,
+        "scores": np.array([0.81]),
+    }
+    return Inside(**(found | changes))  # type: ignore[arg-type]
+
+
+NOWHERE = inside(
+    lesions=np.zeros((0, 4)), anchors={rule: anchors() for rule in Rule}, boxes=np.zeros((0, 4)), scores=np.zeros(0)
+)
+
+
+class FakeLooker:
+    """Stands in for the detector's process: gives what it was made with, fails, or waits to be cancelled."""
+
+    def __init__(self, found: Inside | None = None, error: Exception | None = None, waits: bool = False) -> None:
+        self.found, self.error, self.waits = found, error, waits
+        self.cancelled = self.closed = False
+        self.looks: list[Look] = []
+
+    def look_inside(self, volume: CTVolume, look: Look, device: str = "auto") -> Generator[Progress, None, Inside]:
+        self.looks.append(look)
+        yield Progress(0, 1, "Looking")
+        while self.waits:
+            yield Progress(0, 1, "Looking")
+            if self.cancelled:
+                raise CancelledError("Cancelled")
+        if self.error is not None:
+            raise self.error
+        assert self.found is not None
+        return self.found
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture(autouse=True)
+def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "tiny.safetensors"
+    monkeypatch.setattr(checkpoints_module, "bundled_checkpoints", lambda: {"tiny": path})
+    monkeypatch.setattr(checkpoints_module, "find_checkpoint", lambda name: path)
+    return path
+
+
+@pytest.fixture
+def shown() -> Iterator[list[Notification]]:
+    """What napari told the person."""
+    seen: list[Notification] = []
+
+    def note(event: Notification) -> None:
+        seen.append(event)
+
+    notification_manager.notification_ready.connect(note)
+    yield seen
+    notification_manager.notification_ready.disconnect(note)
+
+
+def panel_of(session: Session, qtbot: QtBot, looker: FakeLooker) -> InsidePanel:
+    panel = InsidePanel(session.viewer, looker)
+    qtbot.addWidget(panel)
+    return panel
+
+
+def look(panel: InsidePanel, qtbot: QtBot) -> None:
+    panel.look_button.native.click()
+    qtbot.waitUntil(lambda: not panel.running, timeout=5000)
+
+
+def layer_of(session: Session, part: InsidePart) -> Layer:
+    layer = inside_layer(session.viewer, session.case, part)
+    assert layer is not None
+    return layer
+
+
+# -- what is asked --
+
+
+def test_a_checkpoint_is_asked_about_the_slice_in_view_and_the_lesions_that_a_person_holds_for_true(
+    session: Session, checkpoint: Path, qtbot: QtBot
+) -> None:
+    looker = FakeLooker(inside())
+    panel = panel_of(session, qtbot, looker)
+    session.show_slice(session.case.volume.z_of(15))
+    look(panel, qtbot)
+    (asked,) = looker.looks
+    assert (asked.z, asked.detector) == (4, checkpoint)
+    # The expert's; the detector's two findings on this slice wait for a decision.
+    (expert,) = session.case.annotations
+    assert asked.boxes.tolist() == [list(expert.box)]
+
+
+def test_an_accepted_finding_counts_on_every_slice_it_was_traced_through_and_a_rejected_one_on_none(
+    session: Session, qtbot: QtBot
+) -> None:
+    looker = FakeLooker(NOWHERE)
+    panel = panel_of(session, qtbot, looker)
+    key = session.case.rows[0].key
+    session.show_slice(session.case.volume.z_of(13))
+    for state in (State.ACCEPTED, State.REJECTED):
+        session.case.decide(key, state)
+        look(panel, qtbot)
+    assert [asked.boxes.tolist() for asked in looker.looks] == [[[62, 62, 78, 78]], []]
+
+
+def test_a_recipe_is_asked_by_its_name_and_the_checkpoint_cannot_be_chosen_meanwhile(
+    session: Session, qtbot: QtBot
+) -> None:
+    looker = FakeLooker(inside(objectness=None, branch=None))
+    panel = panel_of(session, qtbot, looker)
+    assert panel.checkpoints.names.enabled
+    panel.recipe.value = "faster_rcnn_bmc"
+    assert not panel.checkpoints.names.enabled
+    look(panel, qtbot)
+    assert looker.looks[0].detector == "faster_rcnn_bmc"
+    assert "A recipe has no weights" in panel.status.text()
+
+
+# -- what is shown --
+
+
+def test_each_layer_lies_on_its_slice_of_the_scan(session: Session, qtbot: QtBot) -> None:
+    look(panel_of(session, qtbot, FakeLooker(inside())), qtbot)
+    ct = session.layer(Part.CT)
+    for part in InsidePart:
+        layer = layer_of(session, part)
+        assert layer.axis_labels == ct.axis_labels
+        assert layer.units == ct.units
+        np.testing.assert_allclose(layer.scale, ct.scale)
+    for part in (InsidePart.OBJECTNESS, InsidePart.BRANCH):
+        layer = layer_of(session, part)
+        assert layer.data.shape == (1, 96, 96)
+        np.testing.assert_allclose(layer.data_to_world((0, 7, 9)), ct.data_to_world((4, 7, 9)))
+    boxes = layer_of(session, InsidePart.IOU)
+    np.testing.assert_allclose(boxes.data_to_world(boxes.data[0][0]), ct.data_to_world((4, 20, 10)))
+
+
+def test_they_lie_over_the_scan_and_under_what_people_marked_and_nothing_else_is_taken_in_hand(
+    session: Session, qtbot: QtBot
+) -> None:
+    session.viewer.layers.selection.active = session.layer(Part.LESIONS)
+    look(panel_of(session, qtbot, FakeLooker(inside())), qtbot)
+    names = [layer.name for layer in session.viewer.layers]
+    assert names == [
+        "CT study", "Mask", "Inside: objectness", "Inside: branch", "Inside: anchors BMC", "Inside: anchors BM",
+        "Inside: anchors IoU", "RECIST", "Lesions", "Detections",
+    ]  # fmt: skip
+    assert session.viewer.layers.selection.active is session.layer(Part.LESIONS)
+
+
+def test_another_look_updates_the_same_layers(session: Session, qtbot: QtBot) -> None:
+    looker = FakeLooker(inside())
+    panel = panel_of(session, qtbot, looker)
+    look(panel, qtbot)
+    before = [layer_of(session, part) for part in InsidePart]
+    looker.found = inside(z=7, objectness=np.full((96, 96), 0.5, np.float32))
+    look(panel, qtbot)
+    assert [layer_of(session, part) for part in InsidePart] == before
+    objectness = layer_of(session, InsidePart.OBJECTNESS)
+    assert objectness.data.max() == 0.5
+    np.testing.assert_allclose(objectness.data_to_world((0, 0, 0)), session.layer(Part.CT).data_to_world((7, 0, 0)))
+    assert {corners[0, 0] for corners in layer_of(session, InsidePart.BM).data} == {7}
+
+
+def test_maps_of_a_checkpoint_are_gone_when_a_recipe_is_looked_at(session: Session, qtbot: QtBot) -> None:
+    looker = FakeLooker(inside())
+    panel = panel_of(session, qtbot, looker)
+    look(panel, qtbot)
+    looker.found = inside(objectness=None, branch=None)
+    look(panel, qtbot)
+    assert inside_layer(session.viewer, session.case, InsidePart.OBJECTNESS) is None
+    assert inside_layer(session.viewer, session.case, InsidePart.BRANCH) is None
+
+
+def test_all_anchors_by_iou_and_bm_are_drawn_and_of_bmc_the_best_of_each_cell(session: Session) -> None:
+    drawn = show_inside(session.viewer, session.case, inside())
+    assert drawn == {Rule.IOU: 1, Rule.BM: 2, Rule.BMC: 2}
+    # Of the lesion's 768 px the wide one shares 640, the tall one 480 of its 800 moved by 4 px.
+    boxes = [[*corners[0, :0:-1], *corners[2, :0:-1]] for corners in layer_of(session, InsidePart.BMC).data]
+    assert boxes == [[10, 20, 50, 40], [24, 14, 44, 54]]
+
+
+def test_no_more_are_drawn_than_a_person_can_tell_apart(session: Session) -> None:
+    many = anchors(*([x, 10, x + 20, 30] for x in range(MOST_DRAWN + 50)))
+    found = inside(anchors={Rule.IOU: anchors(), Rule.BM: many, Rule.BMC: many})
+    drawn = show_inside(session.viewer, session.case, found)
+    assert drawn == {Rule.IOU: 0, Rule.BM: MOST_DRAWN, Rule.BMC: MOST_DRAWN}
+    assert len(layer_of(session, InsidePart.BM).data) == MOST_DRAWN
+    assert len(layer_of(session, InsidePart.IOU).data) == 0
+
+
+def test_the_panel_counts_anchors_for_each_lesion(session: Session, qtbot: QtBot) -> None:
+    panel = panel_of(session, qtbot, FakeLooker(inside(lesions=np.concatenate([LESION, LESION + 50]))))
+    look(panel, qtbot)
+    text = panel.status.text()
+    assert "<b>Slice 15</b>" in text
+    assert "BM&nbsp;</td><td>2</td><td>2, 0&nbsp;</td><td>2</td>" in text
+    assert "BMC&nbsp;</td><td>4</td><td>4, 0&nbsp;</td><td>2</td>" in text
+    assert "of 128 anchors, 2 on each of 64 cells" in text
+    assert "Objectness: at most 0.25" in text
+    assert "Detections: 1, the best with 0.81" in text
+
+
+def test_without_a_lesion_the_panel_says_so_and_shows_the_maps_all_the_same(session: Session, qtbot: QtBot) -> None:
+    panel = panel_of(session, qtbot, FakeLooker(NOWHERE))
+    look(panel, qtbot)
+    assert "No accepted lesion here" in panel.status.text()
+    assert "Detections: 0<br>" in panel.status.text()
+    assert layer_of(session, InsidePart.OBJECTNESS).data.max() == 0.25
+    assert len(layer_of(session, InsidePart.BMC).data) == 0
+
+
+def test_the_reviews_keys_work_while_one_of_the_layers_is_active(session: Session) -> None:
+    show_inside(session.viewer, session.case, inside())
+    assert "G" in {str(key) for key in layer_of(session, InsidePart.OBJECTNESS).keymap}
+
+
+# -- how it ends --
+
+
+def test_the_layers_go_with_the_scan(session: Session) -> None:
+    show_inside(session.viewer, session.case, inside())
+    session.viewer.layers.remove(session.layer(Part.CT))
+    assert len(session.viewer.layers) == 0
+
+
+def test_what_was_found_for_a_scan_that_was_closed_meanwhile_is_not_shown(session: Session, qtbot: QtBot) -> None:
+    looker = FakeLooker(inside(), waits=True)
+    panel = panel_of(session, qtbot, looker)
+    panel.look_button.native.click()
+    session.viewer.layers.remove(session.layer(Part.CT))
+    looker.waits = False
+    qtbot.waitUntil(lambda: not panel.running, timeout=5000)
+    assert len(session.viewer.layers) == 0
+    assert not panel.look_button.enabled
+
+
+def test_cancelling_changes_nothing(session: Session, qtbot: QtBot) -> None:
+    panel = panel_of(session, qtbot, FakeLooker(waits=True))
+    panel.look_button.native.click()
+    assert not panel.look_button.enabled
+    panel.cancel_button.native.click()
+    qtbot.waitUntil(lambda: not panel.running, timeout=5000)
+    assert panel.status.text() == "Cancelled; nothing changed."
+    assert len(session.viewer.layers) == 5
+
+
+def test_a_crash_is_a_message(session: Session, qtbot: QtBot, shown: list[Notification]) -> None:
+    panel = panel_of(session, qtbot, FakeLooker(error=WorkerError("The detector's process ended")))
+    look(panel, qtbot)
+    assert "process ended" in shown[-1].message
+    assert "process ended" in panel.status.text()
+    assert panel.look_button.enabled
+
+
+def test_the_process_ends_with_the_window(session: Session, qtbot: QtBot) -> None:
+    looker = FakeLooker()
+    panel_of(session, qtbot, looker)
+    session.closed.emit()
+    assert looker.closed
