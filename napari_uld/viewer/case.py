@@ -145,13 +145,24 @@ class Case:
         AnnotationError
             If the findings are of another scan.
         """
-        if findings is not None and findings.scan_id != self.volume.scan_id:
+        if findings is not None:
+            self.require_own(findings)
+        self.findings = findings
+        self._refresh()
+
+    def require_own(self, findings: Findings) -> None:
+        """Refuse findings of another scan.
+
+        Raises
+        ------
+        AnnotationError
+            If they are.
+        """
+        if findings.scan_id != self.volume.scan_id:
             raise AnnotationError(
                 f"These findings are of the scan {findings.scan_name} ({findings.scan_id}); the open scan is "
                 f"{self.volume.name} ({self.volume.scan_id}). Open the scan they belong to first."
             )
-        self.findings = findings
-        self._refresh()
 
     @property
     def threshold(self) -> float:

@@ -9,17 +9,20 @@ from napari.utils.notifications import show_info, show_warning
 from napari_uld.ct import find_scans, read_entry, read_scan
 from napari_uld.errors import AnnotationError, ScanError
 from napari_uld.lesions.annotation_file import SUFFIX
+from napari_uld.lesions.findings_file import SUFFIX as FINDINGS_SUFFIX
 from napari_uld.lesions.findings_file import read_findings
 from napari_uld.viewer.case import Case
 from napari_uld.viewer.case_files import open_annotations, open_case
 from napari_uld.viewer.dialogs import choose_scan
 from napari_uld.viewer.layers import LayerTuple, case_layers
+from napari_uld.viewer.negatives_layer import negatives_layer
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.settings import PLUGIN
 from napari_uld.viewer.window import session_in_window
 
 REVIEW = "Review"
-FINDINGS_SUFFIX = ".findings.json"
+# Training keeps what it mined in a folder for each epoch.
+EPOCH_PREFIX = "epoch_"
 # What a reader gives napari to say "done, there is no layer to add".
 NOTHING: list[LayerTuple] = [(None,)]  # type: ignore[list-item]
 
@@ -93,7 +96,7 @@ def read_lesions(path: Paths) -> list[LayerTuple]:
 
 
 def read_detections(path: Paths) -> list[LayerTuple]:
-    """Show a detector's findings on the open scan.
+    """Show a detector's findings on the open scan; mined negatives become a layer of their own.
 
     Raises
     ------
@@ -103,12 +106,28 @@ def read_detections(path: Paths) -> list[LayerTuple]:
         If no scan is open.
     """
     chosen = _first(path)
-    case = _open_case(_session(), chosen)
+    session = _session()
+    case = _open_case(session, chosen)
+    findings = read_findings(chosen)
     try:
-        case.set_findings(read_findings(chosen))
+        case.require_own(findings)
     except AnnotationError as error:
         raise AnnotationError(f"{chosen}: {error}") from error
-    return NOTHING
+    negatives = findings.take(findings.negative)
+    # Negatives alone are no run of a detector: what one found on this scan stays.
+    if not len(findings) or len(negatives) < len(findings):
+        case.set_findings(findings)
+    if not len(negatives):
+        return NOTHING
+    surest = int(negatives.scores.argmax())
+    slices = len(set(negatives.key_slices.tolist()))
+    show_info(
+        f"{len(negatives)} hard negatives on {slices} slices; the surest, {negatives.scores[surest]:.2f}, "
+        f"on slice {negatives.key_slices[surest]}"
+    )
+    if session is not None:
+        session.show_native(int(negatives.key_slices[surest]))
+    return [negatives_layer(case, negatives, _negatives_name(chosen))]
 
 
 def show_review() -> None:
@@ -116,6 +135,12 @@ def show_review() -> None:
     viewer = current_viewer()
     if viewer is not None and not any(name.startswith(REVIEW) for name in viewer.window.dock_widgets):
         viewer.window.add_plugin_dock_widget(PLUGIN, REVIEW)
+
+
+def _negatives_name(path: Path) -> str:
+    """Give the layer's name: with the epoch, where the file lies in a folder of one."""
+    epoch = path.parent.name
+    return f"Hard negatives, {epoch.replace('_', ' ')}" if epoch.startswith(EPOCH_PREFIX) else "Hard negatives"
 
 
 def _first(path: Paths) -> Path:

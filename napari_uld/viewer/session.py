@@ -109,15 +109,21 @@ class Session:
         if ct is not None:
             self.viewer.dims.set_point(0, float(ct.translate[0] + z * ct.scale[0]))
 
+    def show_native(self, native: int) -> None:
+        """Show the slice with this number in the scan's files, or say that it is not there."""
+        if self.case is None:
+            return
+        try:
+            self.show_slice(self.case.volume.z_of(native))
+        except KeyError:
+            show_info(f"Slice {native} of this lesion is not among the slices on disk.")
+
     def jump(self, row: Row | None) -> None:
         """Take a lesion in hand and show its key slice."""
         if self.case is None or row is None:
             return
         self.case.select(row.key)
-        try:
-            self.show_slice(self.case.volume.z_of(row.native))
-        except KeyError:
-            show_info(f"Slice {row.native} of this lesion is not among the slices on disk.")
+        self.show_native(row.native)
 
     def step(self, by: int, *, pending_only: bool = False) -> None:
         """Go to the next lesion (`by` = 1) or the previous one (-1)."""

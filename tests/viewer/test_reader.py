@@ -187,9 +187,51 @@ def test_an_annotation_file_without_its_scan_says_what_to_do(tmp_path: Path) -> 
 def test_findings_open_onto_their_scan(open_session: Session, findings: Findings, tmp_path: Path) -> None:
     open_session.case.set_findings(None)
     path = tmp_path / "run.findings.json"
-    write_findings(path, findings)
+    write_findings(path, findings.take(~findings.negative))
     assert read(path) == NOTHING
-    assert len(open_session.case.findings) == len(findings)
+    assert len(open_session.case.findings) == 3
+
+
+def test_findings_with_mined_negatives_among_them_open_as_both(
+    open_session: Session, findings: Findings, tmp_path: Path
+) -> None:
+    open_session.case.set_findings(None)
+    path = tmp_path / "run.findings.json"
+    write_findings(path, findings)
+    ((corners, look, kind),) = read(path)
+    assert [row.score for row in open_session.case.rows if row.score] == [0.7, 0.9]
+    assert (look["name"], kind, len(corners)) == ("Hard negatives", "shapes", 1)
+
+
+def test_mined_negatives_are_a_layer_and_what_a_detector_found_stays(
+    open_session: Session, findings: Findings, tmp_path: Path
+) -> None:
+    rows = open_session.case.rows
+    path = tmp_path / "epoch_3" / "study.findings.json"
+    path.parent.mkdir()
+    write_findings(path, findings.take(findings.negative))
+    ((corners, look, kind),) = read(path)
+    viewer = open_session.viewer
+    layer = getattr(viewer, f"add_{kind}")(corners, **look)
+    assert layer.name == "Hard negatives, epoch 3"
+    assert open_session.case.findings is findings
+    assert open_session.case.rows == rows
+    assert open_session.z == open_session.case.volume.z_of(11)
+    # Deleting it rejects nothing; it goes with the scan.
+    viewer.layers.remove(layer)
+    assert not open_session.case.annotations.unsaved
+    viewer.add_shapes(corners, **look)
+    viewer.layers.remove(open_session.layer(Part.CT))
+    assert len(viewer.layers) == 0
+
+
+def test_mined_negatives_of_another_scan_are_refused_by_name(
+    open_session: Session, findings: Findings, tmp_path: Path
+) -> None:
+    path = tmp_path / "stranger.findings.json"
+    write_findings(path, replace(findings.take(findings.negative), scan_id="9.9.9"))
+    with pytest.raises(AnnotationError, match=r"stranger.*9\.9\.9.*study \(1\.2\.3\)"):
+        read(path)
 
 
 def test_the_writer_saves_the_lesions_of_a_layer(session: Session, findings: Findings, tmp_path: Path) -> None:

@@ -1,0 +1,65 @@
+"""Mined hard negatives as a layer of their own: nothing to decide on, something to look at."""
+
+import numpy as np
+import pandas as pd
+from skimage.measure import find_contours
+
+from napari_uld.lesions.findings import Findings
+from napari_uld.lesions.rle import Rle, decode
+from napari_uld.viewer.case import Case
+from napari_uld.viewer.layers import METADATA, TEXT_SIZE, THIN, LayerTuple, geometry, rectangle
+
+# Okabe and Ito's vermillion: no lesion has it.
+COLOUR = "#D55E00"
+FACE = f"{COLOUR}40"
+
+
+def negatives_layer(case: Case, negatives: Findings, name: str) -> LayerTuple:
+    """Draw the boxes of mined negatives with their scores, and their masks where they have them.
+
+    Parameters
+    ----------
+    case
+        The scan they were mined on; the layer goes when it is closed.
+    negatives
+        All of them are drawn; what lies on slices that are not on disk is left out.
+    name
+        The layer's name.
+    """
+    position = {int(native): z for z, native in enumerate(case.volume.slice_numbers)}
+    shapes: list[np.ndarray] = []
+    kinds: list[str] = []
+    labels: list[str] = []
+    for i, boxes in enumerate(negatives.slice_boxes):
+        for native, box in boxes.items():
+            if native in position:
+                shapes.append(rectangle(position[native], box))
+                kinds.append("rectangle")
+                labels.append(f"{negatives.scores[i]:.2f}")
+        key, mask = int(negatives.key_slices[i]), negatives.masks[i]
+        if mask is not None and key in position:
+            outlines = _outlines(mask, position[key])
+            shapes += outlines
+            kinds += ["polygon"] * len(outlines)
+            labels += [""] * len(outlines)
+    look = {
+        **geometry(case),
+        "name": name,
+        "metadata": {METADATA: case},
+        "ndim": 3,
+        "shape_type": kinds,
+        "features": pd.DataFrame({"label": labels}, dtype=object),
+        "text": {"string": "{label}", "size": TEXT_SIZE, "anchor": "upper_left", "color": COLOUR},
+        "edge_color": COLOUR,
+        "face_color": [FACE if kind == "polygon" else "transparent" for kind in kinds] or "transparent",
+        "edge_width": THIN,
+    }
+    return shapes, look, "shapes"
+
+
+def _outlines(mask: Rle, z: int) -> list[np.ndarray]:
+    """Outlines (n, 3) of a mask's parts on slice `z`, in voxels (z, y, x)."""
+    # A margin closes the outline of what touches the slice's border.
+    lines = [line - 1 for line in find_contours(np.pad(decode(mask), 1).astype(float), 0.5)]
+    # The last point of a closed line is its first one again.
+    return [np.column_stack([np.full(len(line) - 1, float(z)), line[:-1]]) for line in lines]
