@@ -14,7 +14,7 @@ COLOUR = "#D55E00"
 FACE = f"{COLOUR}40"
 
 
-def negatives_layer(case: Case, negatives: Findings, name: str) -> LayerTuple:
+def negatives_layer(case: Case, negatives: Findings) -> LayerTuple:
     """Draw the boxes of mined negatives with their scores, and their masks where they have them.
 
     Parameters
@@ -23,8 +23,6 @@ def negatives_layer(case: Case, negatives: Findings, name: str) -> LayerTuple:
         The scan they were mined on; the layer goes when it is closed.
     negatives
         All of them are drawn; what lies on slices that are not on disk is left out.
-    name
-        The layer's name.
     """
     position = {int(native): z for z, native in enumerate(case.volume.slice_numbers)}
     shapes: list[np.ndarray] = []
@@ -44,7 +42,7 @@ def negatives_layer(case: Case, negatives: Findings, name: str) -> LayerTuple:
             labels += [""] * len(outlines)
     look = {
         **geometry(case),
-        "name": name,
+        "name": f"Hard negatives, {negatives.detector}",
         "metadata": {METADATA: case},
         "ndim": 3,
         "shape_type": kinds,
@@ -53,6 +51,7 @@ def negatives_layer(case: Case, negatives: Findings, name: str) -> LayerTuple:
         "edge_color": COLOUR,
         "face_color": [FACE if kind == "polygon" else "transparent" for kind in kinds] or "transparent",
         "edge_width": THIN,
+        "opacity": 1.0,
     }
     return shapes, look, "shapes"
 

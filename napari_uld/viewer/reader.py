@@ -21,8 +21,6 @@ from napari_uld.viewer.settings import PLUGIN
 from napari_uld.viewer.window import session_in_window
 
 REVIEW = "Review"
-# Training keeps what it mined in a folder for each epoch.
-EPOCH_PREFIX = "epoch_"
 # What a reader gives napari to say "done, there is no layer to add".
 NOTHING: list[LayerTuple] = [(None,)]  # type: ignore[list-item]
 
@@ -127,7 +125,7 @@ def read_detections(path: Paths) -> list[LayerTuple]:
     )
     if session is not None:
         session.show_native(int(negatives.key_slices[surest]))
-    return [negatives_layer(case, negatives, _negatives_name(chosen))]
+    return [negatives_layer(case, negatives)]
 
 
 def show_review() -> None:
@@ -135,12 +133,6 @@ def show_review() -> None:
     viewer = current_viewer()
     if viewer is not None and not any(name.startswith(REVIEW) for name in viewer.window.dock_widgets):
         viewer.window.add_plugin_dock_widget(PLUGIN, REVIEW)
-
-
-def _negatives_name(path: Path) -> str:
-    """Give the layer's name: with the epoch, where the file lies in a folder of one."""
-    epoch = path.parent.name
-    return f"Hard negatives, {epoch.replace('_', ' ')}" if epoch.startswith(EPOCH_PREFIX) else "Hard negatives"
 
 
 def _first(path: Paths) -> Path:

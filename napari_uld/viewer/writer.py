@@ -17,10 +17,11 @@ def write_lesions(path: str, _data: Any, attributes: dict[str, Any]) -> list[str
         If the layer belongs to no open scan, the file cannot be written, or the name completed by its
         suffix is that of a file nobody chose to replace.
     """
-    case = attributes.get("metadata", {}).get(METADATA)
-    if not isinstance(case, Case):
+    metadata = attributes.get("metadata", {})
+    case = metadata.get(METADATA)
+    if not isinstance(case, Case) or "part" not in metadata:
         raise AnnotationFileError(
-            f"{path}: the layer {attributes.get('name', '')} belongs to no open CT scan; "
+            f"{path}: the layer {attributes.get('name', '')} holds no lesions of an open CT scan; "
             "required is one of a scan's own layers (RECIST, Lesions or Detections)"
         )
     target = annotation_file_name(path)

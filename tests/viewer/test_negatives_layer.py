@@ -25,7 +25,7 @@ def negatives(**changes: object) -> Findings:
 
 
 def test_each_negative_is_a_box_with_its_score_on_its_slice_and_one_beyond_the_scan_is_left_out(case: Case) -> None:
-    shapes, look, _ = negatives_layer(case, negatives(), "Hard negatives")
+    shapes, look, _ = negatives_layer(case, negatives())
     boxes = [s for s, kind in zip(shapes, look["shape_type"], strict=True) if kind == "rectangle"]
     assert [b.tolist() for b in boxes] == [
         [[4, 18, 38], [4, 18, 57], [4, 32, 57], [4, 32, 38]],
@@ -36,7 +36,7 @@ def test_each_negative_is_a_box_with_its_score_on_its_slice_and_one_beyond_the_s
 
 
 def test_a_mask_is_outlined_along_its_pixels_outer_edges(case: Case) -> None:
-    shapes, look, _ = negatives_layer(case, negatives(), "Hard negatives")
+    shapes, look, _ = negatives_layer(case, negatives())
     (outline,) = [s for s, kind in zip(shapes, look["shape_type"], strict=True) if kind == "polygon"]
     # Pixels 20-29 and 40-54 reach half a pixel beyond their centres.
     assert outline.min(axis=0).tolist() == [4, 19.5, 39.5]
@@ -46,13 +46,13 @@ def test_a_mask_is_outlined_along_its_pixels_outer_edges(case: Case) -> None:
 def test_a_mask_at_the_slices_border_is_closed_and_two_parts_are_two_outlines(case: Case) -> None:
     mask = np.zeros((96, 96), bool)
     mask[:5, :5] = mask[90:, 90:] = True
-    shapes, look, _ = negatives_layer(case, negatives(masks=(encode(mask), None, None)), "Hard negatives")
+    shapes, look, _ = negatives_layer(case, negatives(masks=(encode(mask), None, None)))
     outlines = [s for s, kind in zip(shapes, look["shape_type"], strict=True) if kind == "polygon"]
     assert [(o[:, 1].min(), o[:, 1].max()) for o in outlines] == [(-0.5, 4.5), (89.5, 95.5)]
 
 
 def test_napari_shows_it_where_the_scan_is(case: Case, viewer: ViewerModel) -> None:
-    shapes, look, kind = negatives_layer(case, negatives(), "Hard negatives")
+    shapes, look, kind = negatives_layer(case, negatives())
     layer = getattr(viewer, f"add_{kind}")(shapes, **look)
     assert layer.shape_type == look["shape_type"]
     assert layer.axis_labels == ("z", "y", "x")

@@ -15,6 +15,7 @@ from napari_uld.lesions.findings_file import write_findings
 from napari_uld.viewer import reader
 from napari_uld.viewer.case_files import export_dl_info, open_case, save_case
 from napari_uld.viewer.layers import Part, case_of
+from napari_uld.viewer.negatives_layer import negatives_layer
 from napari_uld.viewer.reader import NOTHING, get_reader
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.writer import write_lesions
@@ -200,20 +201,19 @@ def test_findings_with_mined_negatives_among_them_open_as_both(
     write_findings(path, findings)
     ((corners, look, kind),) = read(path)
     assert [row.score for row in open_session.case.rows if row.score] == [0.7, 0.9]
-    assert (look["name"], kind, len(corners)) == ("Hard negatives", "shapes", 1)
+    assert (look["name"], kind, len(corners)) == ("Hard negatives, fake f00", "shapes", 1)
 
 
 def test_mined_negatives_are_a_layer_and_what_a_detector_found_stays(
     open_session: Session, findings: Findings, tmp_path: Path
 ) -> None:
     rows = open_session.case.rows
-    path = tmp_path / "epoch_3" / "study.findings.json"
-    path.parent.mkdir()
-    write_findings(path, findings.take(findings.negative))
+    path = tmp_path / "study.findings.json"
+    write_findings(path, replace(findings.take(findings.negative), method="uldor", checkpoint="epoch_3"))
     ((corners, look, kind),) = read(path)
     viewer = open_session.viewer
     layer = getattr(viewer, f"add_{kind}")(corners, **look)
-    assert layer.name == "Hard negatives, epoch 3"
+    assert layer.name == "Hard negatives, uldor epoch_3"
     assert open_session.case.findings is findings
     assert open_session.case.rows == rows
     assert open_session.z == open_session.case.volume.z_of(11)
@@ -252,5 +252,14 @@ def test_the_writer_replaces_no_file_that_nobody_chose(session: Session, tmp_pat
 
 
 def test_the_writer_refuses_a_layer_of_no_scan(tmp_path: Path) -> None:
-    with pytest.raises(AnnotationFileError, match="belongs to no open CT scan"):
+    with pytest.raises(AnnotationFileError, match="holds no lesions of an open CT scan"):
         write_lesions(str(tmp_path / "out.json"), [], {"name": "Shapes", "metadata": {}})
+
+
+def test_the_writer_saves_no_lesions_under_the_name_of_a_layer_that_shows_none(
+    session: Session, findings: Findings, tmp_path: Path
+) -> None:
+    _, look, _ = negatives_layer(session.case, findings.take(findings.negative))
+    with pytest.raises(AnnotationFileError, match="Hard negatives"):
+        write_lesions(str(tmp_path / "out.json"), [], look)
+    assert not list(tmp_path.glob("out*"))
