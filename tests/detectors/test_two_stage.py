@@ -1,16 +1,12 @@
-"""Faster R-CNN as a whole: its contract, its gradients, what its branch learns."""
-
-from pathlib import Path
+"""Two-stage detectors as a whole: their contract, and a slab's images one by one."""
 
 import numpy as np
 import pytest
 import torch
 
-from napari_uld.detectors.build import IMAGENET_VGG16, build_detector, load_imagenet
-from napari_uld.detectors.roi_branch import MapBranch
+from napari_uld.detectors.build import build_detector
 from napari_uld.detectors.spec import DetectorSpec, InputSpec, SupervisionSpec
-from napari_uld.detectors.two_stage import TwoStageDetector, pad_images
-from napari_uld.detectors.vgg import Vgg
+from napari_uld.detectors.two_stage import TwoStageDetector, pad_images, pad_maps
 from napari_uld.masks.bounding_map import adaptive_bounding_map, bounding_map, lesion_maps
 
 TINY = DetectorSpec(
@@ -51,15 +47,11 @@ def batch() -> tuple[list[torch.Tensor], list[dict[str, torch.Tensor]]]:
 
 
 @pytest.mark.parametrize("supervision", [SupervisionSpec(), BMC, SupervisionSpec(objectness="bmc")])
-def test_training_gives_finite_losses_and_gradients_reach_every_part(supervision: SupervisionSpec) -> None:
-    model = tiny(supervision).train()
-    losses = model(*batch())
-    assert isinstance(losses, dict)
-    assert {"objectness", "proposal_boxes", "classification", "boxes"} <= set(losses)
-    assert ("branch" in losses) == (supervision.roi_branch != "none")
-    sum(losses.values()).backward()
-    untouched = [name for name, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
-    assert untouched == []
+def test_training_gives_the_losses_of_the_parts_there_are(supervision: SupervisionSpec) -> None:
+    losses = tiny(supervision).train()(*batch())
+    expected = {"objectness", "proposal_boxes", "classification", "boxes"}
+    assert set(losses) == expected | ({"branch"} if supervision.roi_branch != "none" else set())
+    assert all(torch.isfinite(loss) for loss in losses.values())
 
 
 def test_evaluation_gives_boxes_inside_each_image_and_maps_where_there_is_a_branch() -> None:
@@ -93,56 +85,38 @@ def test_images_are_padded_to_a_multiple_of_32_with_zeros_below_and_to_the_right
     assert padded.image_sizes == [(33, 20), (10, 50)]
 
 
-def test_vgg_without_its_fourth_pooling_has_stride_8_and_512_channels() -> None:
-    published = Vgg(in_channels=3, convolutions=(2, 2, 3, 3, 3), width=1.0, without_pools=(4,), norm="none")
-    assert (published.stride, published.out_channels) == (8, 512)
-    assert [conv.out_channels for conv in published.convolutions()] == [64] * 2 + [128] * 2 + [256] * 3 + [512] * 6
-    small = Vgg(in_channels=3, convolutions=(2, 2, 3, 3, 3), width=0.25, without_pools=(3, 4), norm="batch")
-    assert (small.stride, small.out_channels) == (4, 128)
-    assert small(torch.zeros(1, 3, 32, 32))["0"].shape == (1, 128, 8, 8)
+def test_a_targets_maps_are_padded_like_its_image_and_its_boxes_are_left_alone() -> None:
+    target = {"boxes": torch.ones(1, 4), "bm": torch.ones(3, 5), "masks": torch.ones(2, 3, 5)}
+    padded = pad_maps(target, torch.Size([4, 8]))
+    assert padded["bm"].shape == (4, 8)
+    assert padded["masks"].shape == (2, 4, 8)
+    assert padded["bm"][:3, :5].sum() == padded["bm"].sum() == 15
+    assert torch.equal(padded["boxes"], target["boxes"])
 
 
-def test_the_branch_loss_is_the_mean_squared_difference_to_the_cropped_map() -> None:
+@pytest.mark.parametrize("fusion", ["key_image", "position_sensitive"])
+def test_a_slab_of_nine_slices_is_its_three_images_one_by_one(fusion: str) -> None:
     torch.manual_seed(0)
-    branch = MapBranch(4, 4, "abm")
-    features = {"0": torch.randn(1, 4, 8, 8)}
-    boxes = [torch.tensor([[8.0, 8.0, 36.0, 36.0]])]
-    sizes = [(64, 64)]
-    abm = torch.full((64, 64), 0.25)
-    loss = branch.loss(features, boxes, sizes, [{"abm": abm}])
-    predicted = branch.predict(features, boxes, sizes)[0]
-    assert predicted.shape == (1, 1, 28, 28)
-    assert loss.item() == pytest.approx((predicted - 0.25).square().mean().item(), rel=1e-5)
+    spec = TINY.model_copy(update={"fusion": fusion})
+    model = build_detector(spec, SupervisionSpec(roi_branch="bm"), InputSpec(slices=9)).eval()
+    slabs = [torch.randn(9, 48, 64), torch.randn(9, 64, 40)]
+    with torch.inference_mode():
+        whole = model(slabs)
+        batch = pad_images(slabs)
+        images = [model.per_image(batch.tensors[:, 3 * k : 3 * k + 3]) for k in range(3)]
+        one_by_one = model.from_features(images, batch)
+        swapped = model.from_features([images[2], images[1], images[0]], batch)
+    for found, expected, other in zip(one_by_one, whole, swapped, strict=True):
+        assert len(expected["boxes"]) > 0
+        for name, values in expected.items():
+            assert torch.allclose(found[name], values, atol=1e-4), name
+        # The images before and after the key image have weights of their own, if they say anything at all.
+        same = other["scores"].shape == expected["scores"].shape and torch.equal(other["scores"], expected["scores"])
+        assert same == (fusion == "key_image")
 
 
-def test_the_branch_costs_nothing_without_positive_proposals() -> None:
-    branch = MapBranch(4, 4, "abm")
-    features = {"0": torch.randn(1, 4, 8, 8, requires_grad=True)}
-    assert branch.loss(features, [torch.zeros(0, 4)], [(64, 64)], [{"abm": torch.zeros(64, 64)}]).item() == 0
-
-
-def test_the_published_scale_is_the_defaults() -> None:
-    spec = DetectorSpec()
-    assert spec.anchor_sizes == (16, 24, 32, 48, 96)
-    assert (spec.rpn_channels, spec.head_channels, spec.head_dropout, spec.nms) == (256, 2048, 0.5, 0.3)
-    assert spec.proposals_before_nms == (12000, 6000)
-    assert spec.proposals_after_nms == (2000, 300)
-
-
-def test_imagenet_weights_are_taken_from_torchvisions_cache_where_they_fit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from torchvision.models import vgg16
-
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    backbone = Vgg(in_channels=3, convolutions=(2, 2, 3, 3, 3), width=1.0, without_pools=(4,), norm="none")
-    assert not load_imagenet(backbone), "without the file we go on"
-    source = vgg16(weights=None)
-    (tmp_path / "checkpoints").mkdir()
-    torch.save(source.state_dict(), tmp_path / "checkpoints" / IMAGENET_VGG16)
-    assert load_imagenet(backbone)
-    theirs = [layer for layer in source.features if isinstance(layer, torch.nn.Conv2d)]
-    for own, conv in zip(backbone.convolutions(), theirs, strict=True):
-        assert torch.equal(own.weight, conv.weight)
-    small = Vgg(in_channels=3, convolutions=(1, 1, 2, 2, 2), width=0.2, without_pools=(3, 4), norm="none")
-    assert not load_imagenet(small)
+def test_the_branch_can_be_switched_off() -> None:
+    model = tiny(BMC).eval()
+    model.regions.predicts_maps = False
+    with torch.inference_mode():
+        assert set(model(batch()[0])[0]) == {"boxes", "scores", "labels"}

@@ -1,0 +1,116 @@
+"""From descriptions to networks: the published sizes, and ImageNet's weights."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models import vgg16
+
+from napari_uld.detectors.build import build_detector, load_imagenet, parameter_count
+from napari_uld.detectors.fusion import PositionSensitive, PositionSensitiveRoiPool
+from napari_uld.detectors.roi_branch import MapLesson, MaskLesson
+from napari_uld.detectors.spec import DetectorSpec, InputSpec, SupervisionSpec
+from napari_uld.detectors.supervision import BmcObjectness, BmcRegression, BmObjectness, IouObjectness, IouRegression
+from napari_uld.detectors.two_stage import TwoStageDetector
+from napari_uld.detectors.vgg import Vgg
+from napari_uld.training.recipe import load_recipe
+
+
+def published(name: str) -> TwoStageDetector:
+    """A recipe at its published scale, without memory for its weights."""
+    recipe = load_recipe(name)
+    with torch.device("meta"):
+        return build_detector(recipe.detector, recipe.supervision, recipe.input)
+
+
+def linear(model: TwoStageDetector) -> list[tuple[int, int]]:
+    """(inputs, outputs) of the box head's hidden layers."""
+    layers = model.regions.box_predictor.layers
+    return [(layer.in_features, layer.out_features) for layer in layers if isinstance(layer, nn.Linear)]
+
+
+def test_faster_rcnn_has_vgg_16_at_stride_8_fifteen_anchors_and_two_layers_of_2048() -> None:
+    model = published("faster_rcnn")
+    assert isinstance(model.backbone, Vgg)
+    assert (model.backbone.strides, model.backbone.out_channels) == ((8,), 512)
+    assert model.proposals.head.conv.weight.shape == (256, 512, 3, 3)
+    assert model.proposals.head.objectness.out_channels == 15
+    assert linear(model) == [(512 * 49, 2048), (2048, 2048)]
+    assert model.regions.branch is None
+    # VGG-16's convolutions; 3x3x256, 15 and 60 outputs; two layers; two classes and their boxes.
+    rpn = 512 * 256 * 9 + 256 + (256 + 1) * 75
+    head = 512 * 49 * 2048 + 2048 + 2048 * 2048 + 2048 + (2048 + 1) * 10
+    assert parameter_count(model) == 14_714_688 + rpn + head
+
+
+@pytest.mark.parametrize(("name", "images"), [("3dce", 3), ("3dce_27", 9), ("3dce_bm", 3), ("3dce_bmc", 3)])
+def test_3dce_has_490_maps_an_image_and_one_layer_of_2048_over_all_images(name: str, images: int) -> None:
+    model = published(name)
+    assert isinstance(model.fusion, PositionSensitive)
+    assert model.fusion.conv.weight.shape == (490, 512, 1, 1)
+    assert isinstance(model.regions.box_roi_pool, PositionSensitiveRoiPool)
+    assert (model.regions.box_roi_pool.size, model.regions.box_roi_pool.scale) == (7, 1 / 8)
+    assert linear(model) == [(images * 490, 2048)]
+    assert model.proposals.head.conv.in_channels == 512
+
+
+@pytest.mark.parametrize(("name", "classes"), [("mask_rcnn_no_mask", 1), ("mask_rcnn", 1), ("uldor", 2)])
+def test_mask_rcnn_has_resnet_101_a_pyramid_and_three_anchors_on_each_cell(name: str, classes: int) -> None:
+    model = published(name)
+    assert [len(getattr(model.backbone.body, f"layer{stage}")) for stage in (1, 2, 3, 4)] == [3, 4, 23, 3]
+    assert model.backbone.strides == (4, 8, 16, 32, 64)
+    assert model.proposals.head.objectness.out_channels == 3
+    assert model.proposals.anchor_generator.sizes == ((16,), (32,), (64,), (128,), (256,))
+    assert linear(model) == [(256 * 49, 1024), (1024, 1024)]
+    assert model.regions.box_predictor.logits.out_features == classes + 1
+    if name == "mask_rcnn_no_mask":
+        assert model.regions.branch is None
+    else:
+        assert model.regions.branch.layers[1].mask_fcn_logits.weight.shape == (classes, 256, 1, 1)
+        # Four 3x3 convolutions and a transposed one of 2x2, each of 256 channels.
+        hidden = sum(p.numel() for p in model.regions.branch.parameters()) - classes * 257
+        assert hidden == 4 * (256 * 256 * 9 + 256) + 256 * 256 * 4 + 256
+
+
+def supervised(**parts: str) -> TwoStageDetector:
+    with torch.device("meta"):
+        return build_detector(DetectorSpec(width=0.125), SupervisionSpec(**parts), InputSpec())  # type: ignore[arg-type]
+
+
+def test_every_part_of_the_supervision_has_its_own_switch() -> None:
+    assert isinstance(supervised().proposals.objectness, IouObjectness)
+    assert isinstance(supervised(objectness="bm").proposals.objectness, BmObjectness)
+    assert isinstance(supervised(objectness="bmc").proposals.objectness, BmcObjectness)
+    assert isinstance(supervised(objectness="bmc").proposals.regression, IouRegression)
+    assert isinstance(supervised(regression="bmc").proposals.regression, BmcRegression)
+    assert supervised(objectness="bmc", regression="bmc").regions.branch is None
+
+
+@pytest.mark.parametrize("branch", ["bm", "abm", "ellipse", "grabcut"])
+def test_the_branch_is_taught_maps_or_masks(branch: str) -> None:
+    lesson = supervised(roi_branch=branch).regions.branch.lesson
+    if branch in ("bm", "abm"):
+        assert isinstance(lesson, MapLesson)
+        assert lesson.name == branch
+    else:
+        assert isinstance(lesson, MaskLesson)
+
+
+def test_imagenet_weights_are_taken_from_torchvisions_cache_where_they_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    backbone = Vgg(in_channels=3, convolutions=(2, 2, 3, 3, 3), width=1.0, without_pools=(4,), norm="none")
+    assert not load_imagenet(backbone), "without the file we go on"
+    assert Vgg.imagenet_files[0] in caplog.text
+    source = vgg16(weights=None).features
+    (tmp_path / "checkpoints").mkdir()
+    state = {f"features.{name}": value for name, value in source.state_dict().items()}
+    torch.save(state, tmp_path / "checkpoints" / Vgg.imagenet_files[0])
+    assert load_imagenet(backbone)
+    own, theirs = ([m for m in part if isinstance(m, nn.Conv2d)] for part in (backbone.features, source))
+    assert all(torch.equal(a.weight, b.weight) for a, b in zip(own, theirs, strict=True))
+    small = Vgg(in_channels=3, convolutions=(1, 1, 2, 2, 2), width=0.2, without_pools=(3, 4), norm="none")
+    assert not load_imagenet(small)
+    assert "differs" in caplog.text

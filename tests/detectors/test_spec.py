@@ -1,0 +1,61 @@
+"""What a detector may be made of, and what is refused."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from napari_uld.detectors.spec import DetectorSpec, InputSpec, Spec, SupervisionSpec
+
+PYRAMID: dict[str, Any] = {"backbone": "resnet_fpn", "anchor_sizes": (16, 32, 64, 128, 256), "roi_pool": "align"}
+
+
+def test_the_published_scale_is_the_defaults() -> None:
+    spec = DetectorSpec()
+    assert spec.anchor_sizes == (16, 24, 32, 48, 96)
+    assert (spec.rpn_channels, spec.head_channels, spec.head_dropout, spec.nms) == (256, 2048, 0.5, 0.3)
+    assert spec.proposals_before_nms == (12000, 6000)
+    assert spec.proposals_after_nms == (2000, 300)
+
+
+@pytest.mark.parametrize(
+    ("schema", "values", "sentence"),
+    [
+        (InputSpec, {"slices": 4}, "odd"),
+        (InputSpec, {"slices": 9, "slices_per_image": 5}, "multiple of slices_per_image"),
+        (InputSpec, {"window": (100, 100)}, "low < high"),
+        (DetectorSpec, PYRAMID | {"anchor_sizes": (16, 32, 64, 128)}, "5 levels"),
+        (DetectorSpec, PYRAMID | {"roi_pool": "max"}, "not on a pyramid"),
+        (DetectorSpec, PYRAMID | {"fusion": "position_sensitive"}, "not on a pyramid"),
+        (DetectorSpec, {"classes": ()}, "classes are 'lesion'"),
+        (DetectorSpec, {"classes": ("false_positive", "lesion")}, "classes are 'lesion'"),
+        (DetectorSpec, {"classes": ("lesion", "cyst")}, "'false_positive' where hard negatives are mined"),
+        (DetectorSpec, {"nms": 1.5}, "less than or equal to 1"),
+        (DetectorSpec, {"colour": "red"}, "Extra inputs"),
+        (SupervisionSpec, {"objectness": "abm"}, "'iou', 'bm' or 'bmc'"),
+        (SupervisionSpec, {"regression": "bm"}, "'iou' or 'bmc'"),
+        (SupervisionSpec, {"anchor_iou": -0.1}, "greater than or equal to 0"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_what_it_should_be(
+    schema: type[Spec], values: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(ValidationError, match=sentence):
+        schema(**values)
+
+
+def test_a_pyramid_and_hard_negatives_can_be_described() -> None:
+    assert DetectorSpec(**PYRAMID, classes=("lesion", "false_positive")).classes[1] == "false_positive"
+
+
+def test_slices_are_shared_out_among_images_and_areas_are_brought_to_512_px() -> None:
+    spec = InputSpec(slices=27, long_side=256)
+    assert spec.images == 9
+    assert spec.scale_to_512 == 2
+
+
+@pytest.mark.parametrize(
+    ("branch", "mask"), [("none", None), ("bm", None), ("abm", None), ("ellipse", "ellipse"), ("grabcut", "grabcut")]
+)
+def test_only_masks_are_learned_lesion_by_lesion(branch: Any, mask: str | None) -> None:
+    assert SupervisionSpec(roi_branch=branch).mask_kind == mask
