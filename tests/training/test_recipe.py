@@ -7,6 +7,7 @@ import pytest
 from napari_uld.errors import RecipeError
 from napari_uld.training.recipe import load_recipe, recipe_names
 
+TWO_CLASSES = "[detector]\nclasses = ['lesion', 'false_positive']\n[mining]\nhard_negatives = true\n"
 METHOD = '[method]\nname = "x"\ntitle = "X"\npaper = "P"\n'
 
 
@@ -29,6 +30,30 @@ def test_a_recipe_builds_on_its_host_and_shares_its_small_version() -> None:
     assert host.supervision.objectness == "iou"
 
 
+def test_a_host_may_have_a_host() -> None:
+    host, own = load_recipe("mask_rcnn_no_mask"), load_recipe("uldor")
+    changed = {"classes": ("lesion", "false_positive")}
+    assert own.detector == host.detector.model_copy(update=changed)
+    assert own.supervision == host.supervision.model_copy(update={"roi_branch": "ellipse"})
+    assert (own.mining.hard_negatives, own.mining.overlap, own.mining.score, own.mining.per_image) == (
+        True,
+        0.3,
+        0.7,
+        3,
+    )
+    assert (own.training, own.input) == (host.training, host.input)
+
+
+def test_bm_and_bmc_of_a_host_differ_in_their_supervision_alone() -> None:
+    for host in ("faster_rcnn", "3dce"):
+        plain = load_recipe(host)
+        for added in ("bm", "bmc"):
+            own = load_recipe(f"{host}_{added}")
+            assert own.supervision != plain.supervision
+            changed = {"method": own.method, "supervision": own.supervision}
+            assert plain.model_copy(update=changed) == own
+
+
 def test_an_unknown_key_is_named(tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
     path.write_text(METHOD + "[training]\nlearning_rate = 1\n")
@@ -44,6 +69,12 @@ def test_an_unknown_key_is_named(tmp_path: Path) -> None:
         ("[input]\nwindow = [100, -100]\n", "low < high"),
         ("[supervision]\nobjectness = 'magic'\n", "supervision.objectness"),
         ("[small.detector]\nwidth = 0\n", "detector.width"),
+        ("[mining]\nhard_negatives = true\n", "need the class 'false_positive'"),
+        ("[detector]\nclasses = ['lesion', 'false_positive']\n", "the class needs hard negatives"),
+        (TWO_CLASSES + "[supervision]\nroi_branch = 'abm'\n", "roi_branch must be ellipse or grabcut"),
+        (TWO_CLASSES + "per_image = 0\n", "mining.per_image"),
+        ("[input]\nslices = 9\n", "fusion must be position_sensitive"),
+        ("[detector]\nbackbone = 'resnet_fpn'\nroi_pool = 'align'\nanchor_sizes = [8]\n", "5 levels"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
