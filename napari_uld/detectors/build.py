@@ -134,7 +134,7 @@ def _branch(detector: DetectorSpec, supervision: SupervisionSpec, backbone: Back
 def _proposal_supervision(supervision: SupervisionSpec) -> tuple[Objectness, Regression]:
     positive, negative = supervision.rpn_iou
     matching = IouMatching(positive=positive, negative=negative, samples=supervision.rpn_samples)
-    objectness: Objectness = BmcObjectness(background=supervision.bmc_background)
+    objectness: Objectness = BmcObjectness()
     if supervision.objectness != "bmc":
         objectness = BmObjectness(matching) if supervision.objectness == "bm" else IouObjectness(matching)
     if supervision.regression == "iou":

@@ -114,8 +114,6 @@ class SupervisionSpec(Spec):
     roi_samples: PositiveInt = 32
     roi_positive: Fraction = 0.25
     box_weight: PositiveFloat = 10.0
-    # Background cells for each foreground cell (below eq. 6).
-    bmc_background: PositiveFloat = 2.0
     # Eq. 8's boundary value B, its small-lesion rule's area and the unit that area is counted in.
     boundary: Fraction = 0.25
     small_area: PositiveFloat = 16.0

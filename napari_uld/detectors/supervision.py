@@ -133,23 +133,15 @@ class IouRegression:
 class BmcObjectness:
     """The bounding map itself is the objectness map's target (eqs. 6 and 7 of the BMC paper).
 
-    Foreground cells have a value of at least .5.
-
-    Parameters
-    ----------
-    background
-        Background cells drawn for each foreground cell at most; the paper draws 2.
+    Foreground cells have a value of at least .5; at most twice as many background cells are drawn.
     """
-
-    def __init__(self, *, background: float) -> None:
-        self.background = background
 
     def __call__(self, grid: Grid, target: Target) -> ObjectnessSample:
         """Pick anchors of one image, all anchors of a cell alike."""
         values = torch.cat([cell_values(target["bm"][None], level)[0] for level in grid.levels])
         foreground = torch.nonzero(values >= 0.5 - EPSILON)[:, 0]
         background = torch.nonzero(values < 0.5 - EPSILON)[:, 0]
-        wanted = int(self.background * len(foreground)) if len(foreground) else BACKGROUND_WITHOUT_LESION
+        wanted = 2 * len(foreground) if len(foreground) else BACKGROUND_WITHOUT_LESION
         cells = torch.cat([foreground, _draw(background, wanted)])
         return ObjectnessSample(grid.of_cells(cells), values[cells].repeat_interleave(grid.per_cell))
 

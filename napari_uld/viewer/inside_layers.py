@@ -45,8 +45,10 @@ STYLES = {
     Rule.BM: Style(InsidePart.BM, "#EE3377", 0.5, 0.8),
     Rule.IOU: Style(InsidePart.IOU, "#FFFFFF", 0.8, 1.0),
 }
+# The maps' colours as a legend gives them, where they are high.
+MAP_COLOURS = {InsidePart.OBJECTNESS: "#F26A2A", InsidePart.BRANCH: "#33D6CC"}
 # Where a map is 0 the scan is seen as it is, and where it is 1 still through it.
-COLOURS = {
+COLORMAPS = {
     InsidePart.OBJECTNESS: Colormap(
         [[0.3, 0.0, 0.5, 0.0], [0.6, 0.1, 0.4, 0.2], [0.95, 0.4, 0.1, 0.5], [1.0, 0.9, 0.3, 0.65]], name="objectness"
     ),
@@ -101,7 +103,7 @@ def _show_map(viewer: ViewerModel, case: Case, part: InsidePart, values: np.ndar
         **place,
         name=part.value,
         metadata={METADATA: case, KEY: part},
-        colormap=COLOURS[part],
+        colormap=COLORMAPS[part],
         contrast_limits=(0.0, 1.0),
         blending="translucent_no_depth",
     )

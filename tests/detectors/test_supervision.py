@@ -81,7 +81,7 @@ def test_bmc_objectness_learns_the_map_and_at_most_twice_as_much_background() ->
     values = cell_values(target["bm"][None], (16, 16))[0]
     foreground = int((values >= 0.5 - 1e-6).sum())
     assert foreground > 0
-    picked = BmcObjectness(background=2)(grid, target)
+    picked = BmcObjectness()(grid, target)
     assert len(picked.anchors) == 3 * 3 * foreground
     cells = picked.anchors // 3
     assert torch.allclose(picked.labels, values[cells])
@@ -89,7 +89,7 @@ def test_bmc_objectness_learns_the_map_and_at_most_twice_as_much_background() ->
 
 
 def test_bmc_objectness_without_a_lesion_learns_64_background_cells() -> None:
-    picked = BmcObjectness(background=2)(grid_of(16, 4), target_of([], 64))
+    picked = BmcObjectness()(grid_of(16, 4), target_of([], 64))
     assert len(picked.anchors) == 64
     assert picked.labels.max() == 0
 
@@ -170,12 +170,12 @@ def hand_target(bm: list[list[float]], lesion_bms: list, boxes: list[list[float]
 
 def test_equation_6_parts_foreground_from_background_at_a_half_and_keeps_the_maps_values_as_labels() -> None:
     target = hand_target([[0.9, 0.5, 0.0], [0.5 - 1e-7, 0.49, 0.0], [0.0, 0.0, 0.2]], [], [])
-    picked = BmcObjectness(background=2)(grid_of(3, 1), target)
+    picked = BmcObjectness()(grid_of(3, 1), target)
     # Foreground: cells 0, 1 and, .5 up to rounding, 3; of the six others twice as many are drawn, which are all.
     assert picked.anchors[:3].tolist() == [0, 1, 3]
     assert sorted(picked.anchors[3:].tolist()) == [2, 4, 5, 6, 7, 8]
     assert torch.equal(picked.labels, target["bm"].flatten()[picked.anchors])
-    lonely = BmcObjectness(background=2)(grid_of(3, 1), hand_target([[0.9, 0.4, 0.4]] + [[0.4] * 3] * 2, [], []))
+    lonely = BmcObjectness()(grid_of(3, 1), hand_target([[0.9, 0.4, 0.4]] + [[0.4] * 3] * 2, [], []))
     assert lonely.labels.tolist() == pytest.approx([0.9, 0.4, 0.4])
 
 

@@ -245,7 +245,7 @@ def test_the_panel_counts_anchors_for_each_lesion(session: Session, qtbot: QtBot
     assert "<b>Slice 15</b>" in text
     assert "BM&nbsp;</td><td>2</td><td>2, 0&nbsp;</td><td>2</td>" in text
     assert "BMC&nbsp;</td><td>4</td><td>4, 0&nbsp;</td><td>2</td>" in text
-    assert "of 128 anchors, 2 on each of 64 cells" in text
+    assert "128 anchors in all, 2 on each of 64 cells" in text
     assert "Objectness: at most 0.25" in text
     assert "Detections: 1, the best with 0.81" in text
 
@@ -254,7 +254,7 @@ def test_without_a_lesion_the_panel_says_so_and_shows_the_maps_all_the_same(sess
     panel = panel_of(session, qtbot, FakeLooker(NOWHERE))
     look(panel, qtbot)
     assert "No accepted lesion here" in panel.status.text()
-    assert "Detections: 0<br>" in panel.status.text()
+    assert panel.status.text().endswith("Detections: 0")
     assert layer_of(session, InsidePart.OBJECTNESS).data.max() == 0.25
     assert len(layer_of(session, InsidePart.BMC).data) == 0
 
@@ -307,3 +307,10 @@ def test_the_process_ends_with_the_window(session: Session, qtbot: QtBot) -> Non
     panel_of(session, qtbot, looker)
     session.closed.emit()
     assert looker.closed
+
+
+def test_a_detector_without_a_branch_is_said_to_have_none(session: Session, qtbot: QtBot) -> None:
+    panel = panel_of(session, qtbot, FakeLooker(inside(branch=None)))
+    look(panel, qtbot)
+    assert "Branch: this detector has none" in panel.status.text()
+    assert inside_layer(session.viewer, session.case, InsidePart.BRANCH) is None

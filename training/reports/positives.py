@@ -290,7 +290,7 @@ def _counted(matched: Tensor, n: int) -> tuple[np.ndarray, int]:
 
 def _bmc_cells(grid: Grid, target: Target) -> tuple[Tensor, Tensor]:
     """Whether each cell is objectness foreground, and the lesion that regresses on it, both (h * w,)."""
-    sample = BmcObjectness(background=2)(grid, target)
+    sample = BmcObjectness()(grid, target)
     foreground = torch.zeros(len(grid.anchors) // grid.per_cell, dtype=torch.bool)
     foreground[sample.anchors[sample.labels >= 0.5 - EPSILON] // grid.per_cell] = True
     spec = SupervisionSpec()

@@ -20,7 +20,7 @@ from napari_uld.inference.worker import DetectionWorker, Look
 from napari_uld.lesions.findings import Box
 from napari_uld.progress import Work
 from napari_uld.viewer.case import Case, Mark
-from napari_uld.viewer.inside_layers import STYLES, show_inside
+from napari_uld.viewer.inside_layers import MAP_COLOURS, STYLES, InsidePart, show_inside
 from napari_uld.viewer.panels.checkpoints import CheckpointChoice
 from napari_uld.viewer.panels.detector_run import DetectorRun, Outcome, Process
 from napari_uld.viewer.settings import DEVICES, settings
@@ -158,19 +158,22 @@ def lesions_on(case: Case, z: int) -> list[Box]:
 def report(case: Case, inside: Inside, drawn: dict[Rule, int]) -> str:
     """Say in HTML what the layers show, their colours beside their names."""
     lines = [f"<b>Slice {case.volume.native_slice(inside.z)}</b>"]
+    total = f"{inside.cells * inside.per_cell:,} anchors in all, {inside.per_cell} on each of {inside.cells:,} cells."
     if len(inside.lesions):
-        lines.append(_table(inside, drawn))
-        lines.append("By BMC all anchors of a cell are positive; drawn is the one of each cell that fits best.")
+        note = "By BMC all anchors of a cell are positive; drawn is the one of each cell that fits best."
+        lines += [_table(inside, drawn), total, note]
     else:
-        lines.append("No accepted lesion here, so no anchor is positive: draw one, or accept one.")
-    lines.append(f"of {inside.cells * inside.per_cell:,} anchors, {inside.per_cell} on each of {inside.cells:,} cells")
+        lines += ["No accepted lesion here, so no anchor is positive: draw one, or accept one.", total]
     if inside.objectness is None:
         lines.append("A recipe has no weights: no objectness, no branch.")
-    else:
-        lines.append(f"Objectness: at most {inside.objectness.max():.2f}")
-        best = f", the best with {inside.scores[0]:.2f}" if len(inside.scores) else ""
-        lines.append(f"Detections: {len(inside.scores)}{best}")
-        lines.append("This detector has no branch." if inside.branch is None else "Branch: drawn on each detection")
+        return "<br>".join(lines)
+    best = f", the best with {inside.scores[0]:.2f}" if len(inside.scores) else ""
+    branch = "drawn on each detection" if inside.branch is not None else "this detector has none"
+    lines += [
+        f"{_swatch(MAP_COLOURS[InsidePart.OBJECTNESS])} Objectness: at most {inside.objectness.max():.2f}",
+        f"{_swatch(MAP_COLOURS[InsidePart.BRANCH])} Branch: {branch}",
+        f"Detections: {len(inside.scores)}{best}",
+    ]
     return "<br>".join(lines)
 
 
@@ -180,9 +183,13 @@ def _table(inside: Inside, drawn: dict[Rule, int]) -> str:
     for rule, title in TITLES.items():
         counts = inside.per_lesion(rule)
         each = ", ".join(f"{n:,}" for n in counts)
-        name = f'<span style="color: {STYLES[rule].colour}">■</span> {title}&nbsp;'
+        name = f"{_swatch(STYLES[rule].colour)} {title}&nbsp;"
         rows.append(f"<tr><td>{name}</td><td>{counts.sum():,}</td><td>{each}&nbsp;</td><td>{drawn[rule]}</td></tr>")
     return f"<table>{''.join(rows)}</table>"
+
+
+def _swatch(colour: str) -> str:
+    return f'<span style="color: {colour}">■</span>'
 
 
 def _recipe_names() -> list[str]:

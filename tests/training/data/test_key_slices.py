@@ -1,19 +1,17 @@
-"""Which key slices a data set has, and the slabs and targets made of them."""
+"""Which key slices a data set has, and the slabs around them."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from napari_uld.detectors.spec import InputSpec, SupervisionSpec
+from napari_uld.detectors.spec import InputSpec
 from napari_uld.errors import DataError
-from napari_uld.training.data.key_slices import SlabDataset, annotated_slices, inside, read_slab, true_slices
+from napari_uld.lesions.recist import Recist
+from napari_uld.training.data.key_slices import KeySlice, annotated_slices, read_slab, true_slices
 from napari_uld.training.data.phantom import read_truth
-from napari_uld.training.data.targets import make_target
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "deeplesion"
-BMC = SupervisionSpec(objectness="bmc", regression="bmc", roi_branch="abm")
 
 
 def test_the_splits_share_no_patient_and_make_up_the_whole(phantoms: Path) -> None:
@@ -52,27 +50,19 @@ def test_reading_only_the_slices_needed_gives_the_slab_of_the_whole_scan(phantom
     assert part.offset == whole.offset
 
 
-def test_a_flipped_image_carries_its_box_along(phantoms: Path) -> None:
-    keys = annotated_slices(phantoms, "all")[:1]
-    plain, plain_target = SlabDataset(phantoms, keys, InputSpec())[0]
-    flipped, target = SlabDataset(phantoms, keys, InputSpec(), flips=(1.0, 1.0))[0]
-    assert torch.equal(flipped, plain.flip(1, 2))
-    width, height = plain.shape[2], plain.shape[1]
-    x1, y1, x2, y2 = plain_target["boxes"][0].tolist()
-    assert target["boxes"][0].tolist() == pytest.approx([width - x2, height - y2, width - x1, height - y1], abs=1e-3)
+def test_a_diameter_is_the_measured_one_in_millimetres_and_nan_where_nobody_measured() -> None:
+    measured = Recist.from_points([0, 0, 30, 40, 10, 0, 10, 20])
+    key = KeySlice("000007_01_02", 5, (2.0, 0.8, 0.8), np.zeros((2, 4)), (measured, None), (-175.0, 275.0))
+    assert key.diameters == pytest.approx([40, np.nan], nan_ok=True)
+    assert key.patient == "000007"
 
 
-def test_targets_carry_only_the_maps_that_the_supervision_asks_for() -> None:
-    boxes, spec = np.array([[10.0, 10, 30, 20]]), InputSpec(long_side=256)
-    assert set(make_target(boxes, (40, 50), spec, SupervisionSpec())) == {"boxes", "labels"}
-    target = make_target(boxes, (40, 50), spec, BMC)
-    assert set(target) == {"boxes", "labels", "bm", "lesion_bms", "abm"}
-    assert target["bm"].shape == (40, 50)
-    # 20 x 10 px at 256 px is 800 px^2 at 512 px: between 250 and 1000, so the ABM is the BM.
-    assert torch.equal(target["abm"], target["bm"])
-    # At 512 px it is 200 px^2: small, so the ABM is flat.
-    flat = make_target(boxes, (40, 50), InputSpec(), BMC)["abm"]
-    assert set(flat.unique().tolist()) == {0.0, 1.0}
+def test_every_lesion_of_phantoms_is_measured_and_its_box_is_the_measurements(phantoms: Path) -> None:
+    for key in annotated_slices(phantoms, "all"):
+        assert len(key.recists) == len(key.boxes)
+        for recist, box in zip(key.recists, key.boxes, strict=True):
+            assert recist is not None
+            assert recist.box() == pytest.approx(box, abs=0.01)
 
 
 def test_folders_without_data_and_unknown_splits_are_refused(phantoms: Path, tmp_path: Path) -> None:
@@ -96,8 +86,3 @@ def test_only_real_key_slices_on_disk_are_offered() -> None:
     ((x1, y1, x2, y2),) = slab.to_network(keys[3].boxes)
     assert 0 <= x1 < x2 <= slab.hu.shape[2]
     assert 0 <= y1 < y2 <= slab.hu.shape[1]
-
-
-def test_boxes_are_cut_off_at_the_border_and_dropped_outside_it() -> None:
-    boxes = np.array([[-5.0, 2, 10, 8], [30, 30, 40, 40], [60, 0, 70, 10]])
-    assert inside(boxes, (35, 50)).tolist() == [[0, 2, 10, 8], [30, 30, 40, 35]]
