@@ -74,8 +74,8 @@ def show_inside(viewer: ViewerModel, case: Case, inside: Inside) -> dict[Rule, i
         drawn[rule] = len(boxes)
         _show_boxes(viewer, case, style, boxes, inside.z)
     # napari takes in hand what was added last; nobody edits these.
-    viewer.layers.selection = chosen
-    viewer.layers.selection.active = active
+    viewer.layers.selection = chosen & set(viewer.layers)
+    viewer.layers.selection.active = active if active in viewer.layers else None
     return drawn
 
 
@@ -107,15 +107,17 @@ def _show_map(viewer: ViewerModel, case: Case, part: InsidePart, values: np.ndar
         contrast_limits=(0.0, 1.0),
         blending="translucent_no_depth",
     )
-    viewer.layers.insert(_below_lesions(viewer, case), layer)
+    viewer.layers.insert(_place(viewer, case, part), layer)
 
 
-def _below_lesions(viewer: ViewerModel, case: Case) -> int:
-    """Where in the list of layers a case's lesions begin: what people marked stays on top."""
-    marks = (Part.RECIST, Part.LESIONS, Part.DETECTIONS)
-    return next(
-        (i for i, at in enumerate(viewer.layers) if case_of(at) is case and part_of(at) in marks), len(viewer.layers)
+def _place(viewer: ViewerModel, case: Case, part: InsidePart) -> int:
+    """Where in the list of layers a part belongs: over the scan, under what people marked."""
+    parts = list(InsidePart)
+    over = {*parts[parts.index(part) + 1 :], Part.RECIST, Part.LESIONS, Part.DETECTIONS}
+    above = (
+        i for i, at in enumerate(viewer.layers) if case_of(at) is case and {part_of(at), at.metadata.get(KEY)} & over
     )
+    return next(above, len(viewer.layers))
 
 
 def _to_draw(anchors: PositiveAnchors, lesions: np.ndarray, *, every_one: bool) -> np.ndarray:
@@ -149,7 +151,7 @@ def _show_boxes(viewer: ViewerModel, case: Case, style: Style, boxes: np.ndarray
             opacity=style.opacity,
         )
         layer.editable = False
-        viewer.layers.insert(_below_lesions(viewer, case), layer)
+        viewer.layers.insert(_place(viewer, case, style.part), layer)
     if corners:
         layer.edge_color = style.colour
         layer.edge_width = style.width

@@ -215,10 +215,16 @@ def test_maps_of_a_checkpoint_are_gone_when_a_recipe_is_looked_at(session: Sessi
     looker = FakeLooker(inside())
     panel = panel_of(session, qtbot, looker)
     look(panel, qtbot)
+    before = [layer.name for layer in session.viewer.layers]
+    session.viewer.layers.selection.active = layer_of(session, InsidePart.BRANCH)
     looker.found = inside(objectness=None, branch=None)
     look(panel, qtbot)
     assert inside_layer(session.viewer, session.case, InsidePart.OBJECTNESS) is None
     assert inside_layer(session.viewer, session.case, InsidePart.BRANCH) is None
+    # With another checkpoint they are back where they were, under the anchors.
+    looker.found = inside()
+    look(panel, qtbot)
+    assert [layer.name for layer in session.viewer.layers] == before
 
 
 def test_all_anchors_by_iou_and_bm_are_drawn_and_of_bmc_the_best_of_each_cell(session: Session) -> None:
