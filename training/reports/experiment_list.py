@@ -45,7 +45,22 @@ ABLATION = Experiment(
     ),
 )
 
-EXPERIMENTS = {experiment.name: experiment for experiment in (TWO_STAGE, ABLATION)}
+# The bounding-map paper starts from trained detectors: each host goes on for as long again, as it is and with the maps.
+FROM_HOST = Experiment(
+    "from_host",
+    "Starting from a trained host",
+    tuple(
+        row
+        for host in (Row("faster_rcnn", "faster_rcnn"), Row("3dce", "3dce"))
+        for row in (
+            Row(f"{host.label}, twice as long", host.recipe, init=host),
+            Row(f"{host.label} + BM", f"{host.recipe}_bm", host=f"{host.label}, twice as long", init=host),
+            Row(f"{host.label} + BMC + ABM", f"{host.recipe}_bmc", host=f"{host.label}, twice as long", init=host),
+        )
+    ),
+)
+
+EXPERIMENTS = {experiment.name: experiment for experiment in (TWO_STAGE, ABLATION, FROM_HOST)}
 
 
 def select(name: str | None = None, labels: Sequence[str] | None = None, seeds: str | None = None) -> list[Experiment]:

@@ -64,6 +64,8 @@ class Row:
         Label of the row it is compared with.
     count_negatives
         Its detections of the false-positive class count as lesions ("+FP").
+    init
+        Row whose weights, trained with the same seed, it starts from.
     """
 
     label: str
@@ -71,6 +73,7 @@ class Row:
     changes: dict[str, dict[str, Any]] = field(default_factory=dict)
     host: str | None = None
     count_negatives: bool = False
+    init: "Row | None" = None
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,8 @@ class Run:
         What is trained.
     data
         Which phantoms it is trained and scored on.
+    init
+        The run whose weights it starts from.
     """
 
     row: Row
@@ -155,6 +160,7 @@ class Run:
     folder: Path
     recipe: Recipe
     data: dict[str, Any]
+    init: "Run | None"
 
     @property
     def files(self) -> tuple[Path, Path]:
@@ -188,9 +194,10 @@ def plan(row: Row, seed: int, budget: Budget, place: Place) -> Run:
     data = {name: _phantoms(place.phantoms / name, *getattr(budget, name)) for name in ("train", "test")}
     # Neither a recipe's name nor a key that the schema gains later, at its default, changes what is computed.
     meaning = recipe.model_dump(mode="json", exclude={"method"}, exclude_defaults=True)
-    content = json.dumps([RESULTS_VERSION, meaning, data, seed], sort_keys=True)
-    folder = place.root / hashlib.sha256(content.encode()).hexdigest()[:16]
-    return Run(row, seed, place, folder, recipe, data)
+    init = plan(row.init, seed, budget, place) if row.init else None
+    content = [RESULTS_VERSION, meaning, data, seed] + ([init.folder.name] if init else [])
+    folder = place.root / hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    return Run(row, seed, place, folder, recipe, data, init)
 
 
 def row_recipe(row: Row, budget: Budget) -> Recipe:
@@ -249,13 +256,17 @@ def run(it: Run) -> Work[State]:
 def _train(it: Run) -> Work[Path]:
     resume = (it.folder / STATE).is_file()
     recipe = it.recipe
+    if it.init is not None and it.init.state is not State.FINISHED:
+        raise DataError(f"it starts from {it.init.row.label}, which is not trained yet: run that first")
     if resume:
         # A row of the same meaning may have begun it under another name.
         recipe = Recipe(**json.loads((it.folder / RECIPE).read_text(encoding="utf-8")))
     else:
         write_json(it.folder / RECIPE, recipe.model_dump(mode="json"))
     data, device = it.place.phantoms / "train", it.place.device
-    return (yield from train(recipe, TrainingOptions(data, it.folder, resume=resume, device=device, seed=it.seed)))
+    init = it.init.folder / CHECKPOINT if it.init is not None else None
+    options = TrainingOptions(data, it.folder, init=init, resume=resume, device=device, seed=it.seed)
+    return (yield from train(recipe, options))
 
 
 def _score(it: Run, checkpoint: Path) -> Work[None]:
