@@ -226,3 +226,15 @@ def test_rows_and_seeds_are_selected() -> None:
     for wrong in (("nothing",), (None, ["nothing"]), (None, None, "one")):
         with pytest.raises(RecipeError):
             select(*wrong)
+
+
+def test_a_row_that_starts_from_another_waits_for_it_and_takes_its_weights(place: Place) -> None:
+    longer = Row("longer", "faster_rcnn", TINY, init=BASE)
+    from_host, from_nothing = plan(longer, 0, BUDGET, place), plan(BASE, 0, BUDGET, place)
+    assert from_host.folder != from_nothing.folder
+    with pytest.raises(DataError, match="starts from base"):
+        finish(run(from_host))
+    finish(run(from_nothing))
+    assert finish(run(from_host)) is State.FINISHED
+    start = json.loads((from_host.folder / "log.jsonl").read_text().splitlines()[0])
+    assert start["notes"] == ["no weights in checkpoint.safetensors for: nothing"]
