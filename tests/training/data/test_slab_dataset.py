@@ -1,0 +1,122 @@
+"""Slabs with their targets: flips, masks, hard negatives."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from napari_uld.detectors.spec import InputSpec, SupervisionSpec
+from napari_uld.lesions.rle import encode
+from napari_uld.training.data.key_slices import annotated_slices, read_slab
+from napari_uld.training.data.slab_dataset import HardNegatives, SlabDataset, inside
+
+MASKS = SupervisionSpec(roi_branch="ellipse")
+FLIPS = [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)]
+
+
+def rectangles(boxes: list[list[int]], shape: tuple[int, int] = (512, 512)) -> HardNegatives:
+    """Hard negatives that fill their boxes, given as first and last pixel (x1, y1, x2, y2)."""
+    masks = []
+    for x1, y1, x2, y2 in boxes:
+        mask = np.zeros(shape, bool)
+        mask[y1 : y2 + 1, x1 : x2 + 1] = True
+        masks.append(encode(mask))
+    edges = np.asarray(boxes, dtype=np.float64) + [-0.5, -0.5, 0.5, 0.5]
+    return HardNegatives(edges, np.linspace(0.9, 0.8, len(boxes)), tuple(masks))
+
+
+def extents(mask: torch.Tensor) -> list[int]:
+    """Edges (x1, y1, x2, y2) of a mask."""
+    rows, columns = torch.nonzero(mask, as_tuple=True)
+    return [int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1]
+
+
+@pytest.mark.parametrize("flips", FLIPS)
+def test_a_flipped_image_carries_its_boxes_and_masks_along(phantoms: Path, flips: tuple[float, float]) -> None:
+    keys = annotated_slices(phantoms, "all")[:1]
+    plain, expected = SlabDataset(phantoms, keys, InputSpec(), MASKS)[0]
+    flipped, target = SlabDataset(phantoms, keys, InputSpec(), MASKS, flips=flips)[0]
+    axes = [axis for axis, chance in zip((2, 1), flips, strict=True) if chance]
+    assert torch.equal(flipped, plain.flip(axes))
+    assert torch.equal(target["masks"], expected["masks"].flip(axes))
+    width, height = plain.shape[2], plain.shape[1]
+    x1, y1, x2, y2 = expected["boxes"][0].tolist()
+    if flips[0]:
+        x1, x2 = width - x2, width - x1
+    if flips[1]:
+        y1, y2 = height - y2, height - y1
+    assert target["boxes"][0].tolist() == pytest.approx([x1, y1, x2, y2], abs=1e-3)
+
+
+@pytest.mark.parametrize("flips", FLIPS)
+def test_a_lesions_mask_lies_in_its_box_less_the_margin(phantoms: Path, flips: tuple[float, float]) -> None:
+    dataset = SlabDataset(phantoms, annotated_slices(phantoms, "all")[:4], InputSpec(), MASKS, flips=flips)
+    for index in range(len(dataset)):
+        scale = dataset.slab(index).scale[0]
+        _, target = dataset[index]
+        assert len(target["masks"]) == len(target["boxes"]) > 0
+        for mask, box in zip(target["masks"], target["boxes"].tolist(), strict=True):
+            # The box is 5 native px wider than the end points of the diameters, which lie half a pixel beyond centres;
+            # between oblique diameters' ends an ellipse bulges.
+            inwards = (np.array(extents(mask)) - box) * [1, 1, -1, -1]
+            assert inwards.min() >= -0.51
+            assert inwards.max() <= 6 * scale + 0.51
+
+
+@pytest.mark.parametrize("flips", FLIPS)
+def test_hard_negatives_are_taught_as_the_second_class_with_their_masks(
+    phantoms: Path, flips: tuple[float, float]
+) -> None:
+    dataset = SlabDataset(phantoms, annotated_slices(phantoms, "all")[:2], InputSpec(), MASKS, flips=flips)
+    lesions = len(dataset[0][1]["boxes"])
+    dataset.negatives = {0: rectangles([[200, 220, 239, 249], [260, 260, 290, 300]])}
+    _, target = dataset[0]
+    assert target["labels"].tolist() == [1] * lesions + [2, 2]
+    assert len(target["masks"]) == len(target["boxes"]) == lesions + 2
+    for mask, box in zip(target["masks"][lesions:], target["boxes"][lesions:].tolist(), strict=True):
+        assert extents(mask) == pytest.approx(box, abs=0.51)
+    assert dataset[1][1]["labels"].max() == 1, "the other image has none"
+
+
+def test_a_hard_negative_outside_the_crop_is_dropped_with_its_mask_and_label(phantoms: Path) -> None:
+    dataset = SlabDataset(phantoms, annotated_slices(phantoms, "all")[:1], InputSpec(), MASKS)
+    lesions = len(dataset[0][1]["boxes"])
+    assert dataset.slab(0).offset[1] > 10, "the phantom has air above it"
+    dataset.negatives = {0: rectangles([[250, 0, 260, 5], [260, 260, 290, 300]])}
+    _, target = dataset[0]
+    assert target["labels"].tolist() == [1] * lesions + [2]
+    assert len(target["masks"]) == len(target["boxes"]) == lesions + 1
+    assert extents(target["masks"][-1]) == pytest.approx(target["boxes"][-1].tolist(), abs=0.51)
+
+
+def test_without_a_mask_branch_there_are_no_masks(phantoms: Path) -> None:
+    dataset = SlabDataset(phantoms, annotated_slices(phantoms, "all")[:1], InputSpec())
+    assert dataset.masks(0) == ()
+    assert set(dataset[0][1]) == {"boxes", "labels"}
+
+
+def test_flips_are_drawn_anew_each_epoch_and_alike_with_the_same_seed(phantoms: Path) -> None:
+    keys = annotated_slices(phantoms, "all")[:6]
+
+    def corners(seed: int, epoch: int) -> list[list[float]]:
+        dataset = SlabDataset(phantoms, keys, InputSpec(), flips=(0.5, 0.5), seed=seed)
+        dataset.epoch = epoch
+        return [dataset[index][1]["boxes"][0].tolist() for index in range(len(keys))]
+
+    assert corners(0, 0) == corners(0, 0)
+    assert corners(0, 0) != corners(0, 1)
+    assert corners(0, 0) != corners(1, 0)
+
+
+def test_a_slab_is_read_once(phantoms: Path) -> None:
+    dataset = SlabDataset(phantoms, annotated_slices(phantoms, "all")[:1], InputSpec())
+    assert dataset.slab(0) is dataset.slab(0)
+    assert np.array_equal(dataset.slab(0).hu, read_slab(phantoms, dataset.slices[0], InputSpec()).hu)
+
+
+def test_boxes_are_cut_off_at_the_border_and_dropped_outside_it() -> None:
+    boxes = np.array([[-5.0, 2, 10, 8], [60, 0, 70, 10], [30, 30, 40, 40]])
+    cut, there = inside(boxes, (35, 50))
+    assert cut.tolist() == [[0, 2, 10, 8], [30, 30, 40, 35]]
+    assert there.tolist() == [True, False, True]
