@@ -29,6 +29,8 @@ bench: $(READY)
 	$(BIN)/python benchmarks/bench_grabcut.py runs/phantoms/test
 	$(BIN)/python benchmarks/bench_proposals.py runs/phantoms/test
 	$(BIN)/python benchmarks/bench_phantom_difficulty.py --patients 24
+	$(BIN)/python benchmarks/bench_shared_features.py --every 8
+	$(BIN)/python benchmarks/bench_detection.py runs/phantoms/test
 
 # Trains and scores what the tables in docs compare (what is finished is kept), and checks the README's figures.
 experiments: $(READY)

@@ -69,7 +69,8 @@ class PositionSensitive(nn.Module):
     def per_image(self, features: Features) -> Features:
         """Add an image's position-sensitive maps to its features."""
         (level,) = features.values()
-        return {**features, POSITION_SENSITIVE: self.conv(level)}
+        # The pooling copies maps that are not contiguous, once for every slab that holds the image.
+        return {**features, POSITION_SENSITIVE: self.conv(level).contiguous()}
 
     def join(self, slab: list[Features]) -> Fused:
         """Give the key image's level, and the maps of all images."""
