@@ -12,11 +12,13 @@ from torch import Tensor, nn
 from napari_uld.ct.volume import CTVolume
 from napari_uld.detectors.anchors import Grid
 from napari_uld.detectors.spec import SupervisionSpec
+from napari_uld.detectors.two_stage import pad_images, pad_maps
 from napari_uld.inference.checkpoint import LoadedDetector, load_checkpoint
 from napari_uld.inference.detect import SCORE_FLOOR, run_slabs
 from napari_uld.inference.inside import anchor_grid, look_inside, look_inside_recipe, positive_anchors
 from napari_uld.inference.inside_result import Inside, Rule
 from napari_uld.inference.slabs import Slab, extract_slab
+from napari_uld.training.data.targets import make_target
 from napari_uld.training.recipe import load_recipe
 
 # A crop that begins at native pixel (10, 20), at half the resolution.
@@ -119,6 +121,24 @@ def test_anchors_are_where_the_network_has_them(detector: LoadedDetector, volume
     grid = anchor_grid(detector.model, slab)
     assert torch.equal(made[0][0], grid.anchors)
     assert sum(h * w for h, w in grid.levels) * grid.per_cell == len(grid.anchors)
+
+
+def test_bmcs_anchors_are_those_that_training_learns_boxes_on(detector: LoadedDetector, body: CTVolume) -> None:
+    lesions = np.array([[40.0, 40, 55, 55], [60, 30, 66, 38]])
+    slab = extract_slab(body.hu, body.spacing, 3, detector.inputs)
+    edges, size = slab.to_network(lesions), (slab.hu.shape[1], slab.hu.shape[2])
+    supervision = SupervisionSpec(**detector.info.recipe["supervision"])
+    target = make_target(edges, np.ones(2), None, size, detector.inputs, supervision)
+    grid = anchor_grid(detector.model, slab)
+    learnt = detector.model.proposals.regression(
+        grid, pad_maps(target, pad_images([torch.from_numpy(slab.hu)]).tensors.shape[-2:])
+    )
+    found = look_inside(body, 3, lesions, detector)
+    assert len(learnt.anchors) > 0
+    assert_allclose(found.anchors[Rule.BMC].boxes, slab.to_native(grid.anchors[learnt.anchors].numpy().astype(float)))
+    assert found.per_lesion(Rule.BMC).tolist() == [
+        int((learnt.boxes == row).all(dim=1).sum()) for row in target["boxes"]
+    ]
 
 
 @pytest.mark.parametrize(("name", "levels"), [("faster_rcnn", 1), ("mask_rcnn", 5)])
