@@ -25,9 +25,10 @@ def tiny_recipe() -> Callable[..., Recipe]:
 
     def make(name: str = "faster_rcnn_bmc", **training: object) -> Recipe:
         recipe = load_recipe(name, small=True)
+        sizes = (2, 4, 8) if recipe.detector.backbone == "vgg" else (2, 4, 8, 16, 32)
         changes = {
             "input": {"long_side": 64, "spacing_mm": 6.4},
-            "detector": {"width": 0.125, "rpn_min_size": 1, "anchor_sizes": (2, 4, 8), "proposals_after_nms": (50, 50)},
+            "detector": {"width": 0.125, "rpn_min_size": 1, "anchor_sizes": sizes, "proposals_after_nms": (50, 50)},
             "training": {"epochs": 2, "milestones": (1,), "warmup_steps": 0, **training},
         }
         return recipe.model_copy(

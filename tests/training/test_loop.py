@@ -11,9 +11,10 @@ from safetensors.torch import load_file
 from napari_uld.errors import TrainingError
 from napari_uld.inference.catalogue import read_info
 from napari_uld.inference.checkpoint import load_checkpoint
+from napari_uld.lesions.findings_file import read_findings
 from napari_uld.progress import finish
 from napari_uld.training.evaluate import evaluate_subject
-from napari_uld.training.loop import LOG, TrainingOptions, learning_rate, train
+from napari_uld.training.loop import LOG, Run, TrainingOptions, learning_rate, train
 from napari_uld.training.recipe import Recipe, TrainingSpec
 
 Make = Callable[..., Recipe]
@@ -21,6 +22,12 @@ Make = Callable[..., Recipe]
 
 def rows_of(out: Path, event: str) -> list[dict]:
     return [row for row in map(json.loads, (out / LOG).read_text().splitlines()) if row["event"] == event]
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    """Whether two runs ended with the same weights, bit for bit."""
+    first, second = (torch.load(out / "state.pt", weights_only=True)["model"] for out in (one, other))
+    return all(torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +59,75 @@ def test_a_stopped_and_resumed_run_ends_where_an_uninterrupted_one_does(
         next(run)
     run.close()
     finish(train(tiny_recipe(), TrainingOptions(data=phantoms, out=tmp_path, device="cpu", resume=True)))
-    whole, resumed = (torch.load(p / "state.pt", weights_only=True)["model"] for p in (trained, tmp_path))
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert same_weights(trained, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def uldor(tiny_recipe: Make) -> Recipe:
+    """It mines whatever it finds: after an epoch in miniature nothing is sure."""
+    recipe = tiny_recipe("uldor")
+    mining = recipe.mining.model_copy(update={"score": 0.0})
+    detector = recipe.detector.model_copy(update={"score_threshold": 0.0})
+    return recipe.model_copy(update={"mining": mining, "detector": detector})
+
+
+@pytest.fixture(scope="module")
+def mining_run(phantoms: Path, uldor: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("mining")
+    finish(train(uldor, TrainingOptions(data=phantoms, out=out, device="cpu")))
+    return out
+
+
+def test_hard_negatives_are_mined_after_every_epoch_but_the_last_and_kept(mining_run: Path) -> None:
+    (row,) = rows_of(mining_run, "mining")
+    assert row["epoch"] == 1
+    assert 0 < row["images"] <= row["mined"] <= 3 * row["images"]
+    assert [path.name for path in (mining_run / "mined").iterdir()] == ["epoch_1"]
+    kept = [read_findings(path) for path in (mining_run / "mined" / "epoch_1").glob("*.json")]
+    assert sum(len(findings) for findings in kept) == row["mined"]
+    assert all(findings.negative.all() for findings in kept)
+
+
+def test_the_second_epoch_is_taught_what_was_mined_also_after_a_resume(
+    mining_run: Path, phantoms: Path, uldor: Recipe, tmp_path: Path
+) -> None:
+    run = train(uldor, TrainingOptions(data=phantoms, out=tmp_path, device="cpu"))
+    while not (tmp_path / LOG).exists() or not rows_of(tmp_path, "mining"):
+        next(run)
+    for _ in range(3):
+        next(run)
+    run.close()
+    options = TrainingOptions(data=phantoms, out=tmp_path, device="cpu", resume=True)
+    taken_up = Run(uldor, options)
+    assert not taken_up.train_set.negatives
+    taken_up.load_state()
+    (row,) = rows_of(tmp_path, "mining")
+    assert sum(len(mined.boxes) for mined in taken_up.train_set.negatives.values()) == row["mined"]
+    index, mined = next(iter(taken_up.train_set.negatives.items()))
+    assert (taken_up.train_set[index][1]["labels"] == 2).sum() == len(mined.boxes)
+    finish(train(uldor, options))
+    assert same_weights(mining_run, tmp_path)
+
+
+def test_what_is_mined_changes_what_the_next_epoch_learns(
+    mining_run: Path, phantoms: Path, uldor: Recipe, tmp_path: Path
+) -> None:
+    mining = uldor.mining.model_copy(update={"score": 1.0, "overlap": 1.0})
+    recipe = uldor.model_copy(update={"mining": mining})
+    finish(train(recipe, TrainingOptions(data=phantoms, out=tmp_path, device="cpu")))
+    (row,) = rows_of(tmp_path, "mining")
+    assert row["mined"] == 0
+    assert not same_weights(mining_run, tmp_path)
+
+
+def test_positives_are_logged_by_level(phantoms: Path, tiny_recipe: Make, tmp_path: Path) -> None:
+    recipe = tiny_recipe("mask_rcnn", epochs=1, batch=1)
+    finish(train(recipe, TrainingOptions(data=phantoms, out=tmp_path, device="cpu")))
+    rows = rows_of(tmp_path, "step")
+    assert len(rows) > 0
+    for row in rows:
+        assert {name: len(levels) for name, levels in row["positives"].items()} == {"objectness": 5, "regression": 5}
+        assert sum(row["positives"]["objectness"]) > 0
 
 
 def test_a_run_stopped_in_its_first_epoch_can_go_on(phantoms: Path, tiny_recipe: Make, tmp_path: Path) -> None:
