@@ -6,10 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from napari_uld.errors import CheckpointError, DeviceError
+from napari_uld.errors import CheckpointError
 from napari_uld.inference.catalogue import find_checkpoint, read_info
 from napari_uld.inference.checkpoint import initialise, load_checkpoint, save_checkpoint
-from napari_uld.inference.device import pick_device
 
 
 def test_a_checkpoint_gives_back_its_recipe_its_evaluation_and_its_weights(checkpoint: Path) -> None:
@@ -67,12 +66,6 @@ def test_weights_that_do_not_fit_the_recipe_are_refused(checkpoint: Path, tmp_pa
 def test_an_unknown_name_is_refused_with_the_names_there_are() -> None:
     with pytest.raises(CheckpointError, match="bundled"):
         find_checkpoint("no_such_checkpoint")
-
-
-def test_a_device_that_is_not_there_is_refused() -> None:
-    assert pick_device("cpu").type == "cpu"
-    with pytest.raises(DeviceError, match="abacus"):
-        pick_device("abacus")
 
 
 def test_init_takes_over_what_fits_and_lists_what_does_not(checkpoint: Path) -> None:

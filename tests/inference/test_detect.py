@@ -1,12 +1,16 @@
-"""A detector over a whole scan."""
+"""A detector over a whole scan, and on single slabs."""
 
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
+from torch import Tensor
 
 from napari_uld.ct.volume import CTVolume
 from napari_uld.inference.checkpoint import load_checkpoint
-from napari_uld.inference.detect import detect
+from napari_uld.inference.detect import detect, run_slabs, slab_detections
+from napari_uld.inference.slabs import Slab, extract_slab
 from napari_uld.progress import Progress, finish
 
 
@@ -32,3 +36,66 @@ def test_the_same_scan_gives_the_same_findings(checkpoint: Path, volume: CTVolum
 
 def test_a_floor_that_nothing_reaches_gives_empty_findings(checkpoint: Path, volume: CTVolume) -> None:
     assert len(finish(detect(volume, load_checkpoint(checkpoint, "cpu"), score_floor=1.0))) == 0
+
+
+# A crop that begins at native pixel (10, 20), at half the resolution.
+SLAB = Slab(np.zeros((3, 32, 32), np.float32), (10, 20), (0.5, 0.5))
+
+
+def output() -> dict[str, Tensor]:
+    """A lesion, a false positive, a lesion."""
+    return {
+        "boxes": torch.tensor([[0.0, 0, 4, 6], [1.0, 1, 2, 2], [8.0, 8, 16, 16]]),
+        "scores": torch.tensor([0.9, 0.8, 0.7]),
+        "labels": torch.tensor([1, 2, 1]),
+        "masks": torch.arange(3.0).reshape(3, 1, 1, 1).expand(3, 1, 28, 28),
+    }
+
+
+def test_a_networks_output_is_brought_into_native_pixels() -> None:
+    found = slab_detections(SLAB, output())
+    # Edge 0 of the slab is edge 10 of the native slice, pixel-centre coordinate 9.5; a slab's pixel is two native ones.
+    assert found.boxes.tolist() == [[9.5, 19.5, 17.5, 31.5], [25.5, 35.5, 41.5, 51.5]]
+    assert found.scores == pytest.approx([0.9, 0.7])
+    assert found.labels.tolist() == [1, 1]
+    assert found.maps is not None
+    assert found.maps.shape == (2, 28, 28)
+    assert found.maps[:, 0, 0].tolist() == [0, 2]
+
+
+def test_the_false_positive_class_is_dropped_unless_it_is_to_be_counted() -> None:
+    found = slab_detections(SLAB, output(), count_negatives=True)
+    assert found.labels.tolist() == [1, 2, 1]
+    assert found.scores == pytest.approx([0.9, 0.8, 0.7])
+    assert found.maps is not None
+    assert found.maps[:, 0, 0].tolist() == [0, 1, 2]
+
+
+def test_without_maps_there_are_none() -> None:
+    boxes_alone = {name: value for name, value in output().items() if name != "masks"}
+    assert slab_detections(SLAB, boxes_alone).maps is None
+
+
+def test_a_slab_is_run_beside_a_smaller_one_as_it_is_alone(checkpoint: Path, volume: CTVolume) -> None:
+    detector = load_checkpoint(checkpoint, "cpu")
+    scans = (volume.hu, np.ascontiguousarray(volume.hu[:, :64]))
+    slabs = [extract_slab(hu, volume.spacing, 2, detector.inputs) for hu in scans]
+    assert slabs[0].hu.shape != slabs[1].hu.shape
+    beside, smaller = run_slabs(slabs, detector)
+    (alone,) = run_slabs(slabs[:1], detector)
+    assert len(alone.scores) > 0
+    assert beside.boxes == pytest.approx(alone.boxes, abs=0.05)
+    assert beside.scores == pytest.approx(alone.scores, abs=1e-3)
+    assert smaller.boxes[:, 3].max() <= 63.5 + 1e-3
+
+
+def test_maps_are_predicted_where_they_are_asked_for(checkpoint: Path, volume: CTVolume) -> None:
+    detector = load_checkpoint(checkpoint, "cpu")
+    slab = extract_slab(volume.hu, volume.spacing, 2, detector.inputs)
+    assert run_slabs([slab], detector)[0].maps is None, "findings are boxes: a checkpoint is loaded without them"
+    detector.model.regions.predicts_maps = True
+    (found,) = run_slabs([slab], detector)
+    assert found.maps is not None
+    assert found.maps.shape == (len(found.boxes), 28, 28)
+    assert found.maps.min() >= 0
+    assert found.maps.max() <= 1

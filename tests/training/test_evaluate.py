@@ -1,16 +1,21 @@
-"""Scoring saved findings on a data set."""
+"""Scoring saved findings and checkpoints on a data set."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from napari_uld.detectors.build import build_detector
+from napari_uld.detectors.two_stage import TwoStageDetector
 from napari_uld.errors import DataError
+from napari_uld.inference.checkpoint import save_checkpoint
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.findings_file import write_findings
 from napari_uld.progress import finish
-from napari_uld.training.data.key_slices import true_slices
+from napari_uld.training.data.key_slices import read_slab, true_slices
 from napari_uld.training.evaluate import evaluate_subject
+from napari_uld.training.recipe import load_recipe
 
 
 def findings_on(series: str, boxes: np.ndarray, numbers: list[int]) -> Findings:
@@ -52,3 +57,28 @@ def test_findings_of_a_scan_the_data_do_not_hold_are_refused(phantoms: Path, tmp
     write_findings(path, findings_on("999999_01_01", np.array([[1.0, 1, 9, 9]]), [5]))
     with pytest.raises(DataError, match="999999_01_01"):
         finish(evaluate_subject(str(path), phantoms, "all"))
+
+
+def test_detections_of_the_false_positive_class_count_only_where_they_are_asked_for(
+    phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A detector that finds every lesion, and calls each a false positive."""
+    recipe = load_recipe("uldor", small=True)
+    small = recipe.detector.model_copy(update={"width": 0.125})
+    recipe = recipe.model_copy(update={"detector": small})
+    model = build_detector(recipe.detector, recipe.supervision, recipe.input)
+    path = tmp_path / "uldor.safetensors"
+    save_checkpoint(path, model, recipe.model_dump(mode="json"), {})
+    keys = true_slices(phantoms, "val")
+    number = iter(())
+
+    def forward(self: TwoStageDetector, images: list[torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+        key = keys[next(number)]
+        boxes = torch.from_numpy(read_slab(phantoms, key, recipe.input).to_network(key.boxes)).float()
+        return [{"boxes": boxes, "scores": torch.ones(len(boxes)), "labels": torch.full((len(boxes),), 2)}]
+
+    monkeypatch.setattr(TwoStageDetector, "forward", forward)
+    for count_negatives, sensitivity in ((False, 0.0), (True, 1.0)):
+        number = iter(range(len(keys)))
+        work = evaluate_subject(str(path), phantoms, "val", count_negatives=count_negatives, device="cpu")
+        assert finish(work).curve.values.tolist() == [sensitivity] * 4
