@@ -14,7 +14,8 @@ from napari_uld.inference.catalogue import bundled_checkpoints
 from napari_uld.inference.checkpoint import load_checkpoint
 from napari_uld.inference.slabs import normalize
 from napari_uld.lesions.boxes import iou
-from napari_uld.training.data.key_slices import SlabDataset, true_slices
+from napari_uld.training.data.key_slices import true_slices
+from napari_uld.training.data.slab_dataset import SlabDataset
 
 COUNTS = (10, 50, 300)
 EVERY = 4
@@ -37,8 +38,11 @@ def main() -> None:
         for index, key in enumerate(keys):
             slab = dataset.slab(index)
             batch = pad_images([torch.from_numpy(normalize(slab.hu, detector.inputs))])
+            # Proposals come from the key image alone, the middle one of the slab.
+            first = detector.inputs.images // 2 * detector.inputs.slices_per_image
+            image = batch.tensors[:, first : first + detector.inputs.slices_per_image]
             with torch.inference_mode():
-                (proposals,), _ = detector.model.proposals(batch, detector.model.backbone(batch.tensors))
+                (proposals,), _ = detector.model.proposals(batch, detector.model.backbone(image))
             survived += len(proposals)
             overlap = iou(slab.to_native(proposals.numpy().astype(np.float64)), key.boxes)
             for count in COUNTS:

@@ -30,14 +30,14 @@ def main() -> None:
         images = [torch.randn(3, size, size) for _ in range(recipe.training.batch)]
         boxes = [random_boxes(rng, size) for _ in images]
         started = time.perf_counter()
-        targets = [make_target(b, (size, size), recipe.input, recipe.supervision) for b in boxes]
+        targets = [make_target(b, np.ones(len(b)), None, (size, size), recipe.input, recipe.supervision) for b in boxes]
         made = time.perf_counter()
         sum(model(images, targets).values()).backward()
         optimizer.step()
         optimizer.zero_grad()
         done = time.perf_counter()
         for b in boxes:
-            make_target(b, (size, size), recipe.input, SupervisionSpec())
+            make_target(b, np.ones(len(b)), None, (size, size), recipe.input, SupervisionSpec())
         without.append(time.perf_counter() - done)
         with_maps.append(made - started)
         steps.append(done - started)
