@@ -85,6 +85,7 @@ def _backbone(detector: DetectorSpec, inputs: InputSpec) -> Backbone:
             in_channels=inputs.slices_per_image,
             blocks=detector.blocks,
             width=detector.width,
+            stem_pool=detector.stem_pool,
             channels=detector.pyramid_channels,
         )
     return Vgg(

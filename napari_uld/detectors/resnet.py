@@ -9,6 +9,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 # Channels of a bottleneck's 3x3 convolution in each stage of a ResNet.
 STAGE_CHANNELS = (64, 128, 256, 512)
+# Input pixels per cell of P2 to P6.
 STRIDES = (4, 8, 16, 32, 64)
 
 
@@ -23,15 +24,17 @@ class ResNet(nn.Module):
         Bottleneck blocks in each stage; ResNet-101 has (3, 4, 23, 3).
     width
         Share of the published number of channels.
+    stem_pool
+        Whether the stem ends with a max pooling, as published; without it every stride is half as large.
     """
 
-    def __init__(self, *, in_channels: int, blocks: Sequence[int], width: float) -> None:
+    def __init__(self, *, in_channels: int, blocks: Sequence[int], width: float, stem_pool: bool) -> None:
         super().__init__()
         planes = [max(8, round(channels * width)) for channels in STAGE_CHANNELS]
         self.conv1 = nn.Conv2d(in_channels, planes[0], 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(planes[0])
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if stem_pool else nn.Identity()
         channels = planes[0]
         self.out_channels: list[int] = []
         for number, (depth, plane) in enumerate(zip(blocks, planes, strict=True), start=1):
@@ -43,7 +46,7 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """(N, C, H, W) -> the stages' outputs "0" to "3" at strides 4 to 32."""
+        """(N, C, H, W) -> the stages' outputs "0" to "3", each at twice the stride of the one before."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         levels = {}
         for number in range(len(STAGE_CHANNELS)):
@@ -57,7 +60,7 @@ class ResNetFpn(nn.Module):
 
     Parameters
     ----------
-    in_channels, blocks, width
+    in_channels, blocks, width, stem_pool
         As in `ResNet`.
     channels
         Channels of every level of the pyramid.
@@ -65,15 +68,17 @@ class ResNetFpn(nn.Module):
 
     imagenet_files = ("resnet101-cd907fc2.pth", "resnet101-63fe2227.pth")
 
-    def __init__(self, *, in_channels: int, blocks: Sequence[int], width: float, channels: int) -> None:
+    def __init__(
+        self, *, in_channels: int, blocks: Sequence[int], width: float, stem_pool: bool, channels: int
+    ) -> None:
         super().__init__()
-        self.body = ResNet(in_channels=in_channels, blocks=blocks, width=width)
+        self.body = ResNet(in_channels=in_channels, blocks=blocks, width=width, stem_pool=stem_pool)
         self.fpn = FeaturePyramidNetwork(self.body.out_channels, channels, extra_blocks=LastLevelMaxPool())
         self.out_channels = channels
-        self.strides = STRIDES
+        self.strides = STRIDES if stem_pool else tuple(stride // 2 for stride in STRIDES)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """(N, C, H, W) -> levels "0", "1", "2", "3" and "pool" at strides 4 to 64, finest first."""
+        """(N, C, H, W) -> levels "0", "1", "2", "3" and "pool" at `strides`, finest first."""
         return self.fpn(self.body(images))
 
     def take_imagenet(self, state: dict[str, Tensor]) -> bool:

@@ -64,8 +64,9 @@ class DetectorSpec(Spec):
     convolutions: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (2, 2, 3, 3, 3)
     without_pools: tuple[PositiveInt, ...] = (4,)
     norm: Literal["none", "batch"] = "none"
-    # ResNet: bottleneck blocks in each of its stages, and the pyramid's channels.
+    # ResNet: bottleneck blocks in each of its stages, whether its stem pools, and the pyramid's channels.
     blocks: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (3, 4, 23, 3)
+    stem_pool: bool = True
     pyramid_channels: PositiveInt = 256
     # Share of the published number of channels.
     width: PositiveFloat = 1.0

@@ -11,7 +11,7 @@ from napari_uld.detectors.resnet import ResNet, ResNetFpn
 
 def test_resnet_101_has_torchvisions_layers_and_names() -> None:
     with torch.device("meta"):
-        own, theirs = ResNet(in_channels=3, blocks=(3, 4, 23, 3), width=1.0), resnet101(weights=None)
+        own, theirs = ResNet(in_channels=3, blocks=(3, 4, 23, 3), width=1.0, stem_pool=True), resnet101(weights=None)
     shapes = {name: value.shape for name, value in own.state_dict().items()}
     assert shapes == {name: v.shape for name, v in theirs.state_dict().items() if not name.startswith("fc.")}
     strides = {name: m.stride for name, m in theirs.named_modules() if isinstance(m, torch.nn.Conv2d)}
@@ -36,7 +36,7 @@ def test_the_pyramid_has_five_levels_at_the_strides_it_names_finest_first() -> N
 
 def test_the_same_weights_give_torchvisions_features() -> None:
     torch.manual_seed(0)
-    body = ResNet(in_channels=3, blocks=(3, 4, 23, 3), width=1.0).eval()
+    body = ResNet(in_channels=3, blocks=(3, 4, 23, 3), width=1.0, stem_pool=True).eval()
     theirs = resnet101(weights=None).eval()
     theirs.load_state_dict(body.state_dict(), strict=False)
     image = torch.randn(1, 3, 32, 32)
