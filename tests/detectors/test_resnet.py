@@ -22,15 +22,16 @@ def test_resnet_101_has_torchvisions_layers_and_names() -> None:
 
 def small(**changes: object) -> ResNetFpn:
     torch.manual_seed(0)
-    parts = {"blocks": (1, 2, 1, 1), "width": 0.125, "channels": 16} | changes
+    parts = {"blocks": (1, 2, 1, 1), "width": 0.125, "stem_pool": True, "channels": 16} | changes
     return ResNetFpn(in_channels=3, **parts)  # type: ignore[arg-type]
 
 
-def test_the_pyramid_has_five_levels_at_the_strides_it_names_finest_first() -> None:
-    backbone = small().eval()
+@pytest.mark.parametrize(("stem_pool", "finest"), [(True, 4), (False, 2)])
+def test_the_pyramid_has_five_levels_at_the_strides_it_names_finest_first(stem_pool: bool, finest: int) -> None:
+    backbone = small(stem_pool=stem_pool).eval()
     levels = backbone(torch.zeros(1, 3, 128, 64))
     assert list(levels) == ["0", "1", "2", "3", "pool"]
-    assert backbone.strides == (4, 8, 16, 32, 64)
+    assert backbone.strides == tuple(finest * 2**level for level in range(5))
     assert [level.shape for level in levels.values()] == [(1, 16, 128 // s, 64 // s) for s in backbone.strides]
 
 
