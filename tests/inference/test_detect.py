@@ -64,6 +64,7 @@ def test_a_networks_output_is_brought_into_native_pixels() -> None:
 
 
 def test_the_false_positive_class_is_dropped_unless_it_is_to_be_counted() -> None:
+    assert slab_detections(SLAB, output()).scores == pytest.approx([0.9, 0.7])
     found = slab_detections(SLAB, output(), count_negatives=True)
     assert found.labels.tolist() == [1, 2, 1]
     assert found.scores == pytest.approx([0.9, 0.8, 0.7])

@@ -1,5 +1,6 @@
 """Slabs with their targets: flips, masks, hard negatives."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,17 @@ def test_a_hard_negative_outside_the_crop_is_dropped_with_its_mask_and_label(pha
     assert target["labels"].tolist() == [1] * lesions + [2]
     assert len(target["masks"]) == len(target["boxes"]) == lesions + 1
     assert extents(target["masks"][-1]) == pytest.approx(target["boxes"][-1].tolist(), abs=0.51)
+
+
+def test_a_lesion_outside_the_crop_takes_its_own_label_and_mask_away(phantoms: Path) -> None:
+    (key,) = annotated_slices(phantoms, "all")[:1]
+    boxes = np.concatenate([[[250.0, 0, 260, 10]], key.boxes])
+    dataset = SlabDataset(phantoms, [replace(key, boxes=boxes, recists=(None, *key.recists))], InputSpec(), MASKS)
+    assert dataset.slab(0).offset[1] > 10
+    dataset.negatives = {0: rectangles([[260, 260, 290, 300]])}
+    _, target = dataset[0]
+    assert target["labels"].tolist() == [1] * len(key.boxes) + [2]
+    assert (target["masks"].sum(dim=(1, 2)) > 0).all()
 
 
 def test_without_a_mask_branch_there_are_no_masks(phantoms: Path) -> None:
