@@ -8,6 +8,7 @@ one lesion, or second lesions. Here a detection with a good mask is never mined.
 is the one compared with.
 """
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -79,8 +80,10 @@ def mine(detector: LoadedDetector, dataset: SlabDataset, spec: MiningSpec, seed:
 
 
 def write_mined(folder: Path, slices: Sequence[KeySlice], mined: dict[int, HardNegatives], method: str) -> None:
-    """Write what was mined as findings, one file a scan: ``<series>.findings.json``."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write what was mined as findings, one file a scan: ``<series>.findings.json``; what was there goes."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
     for series in sorted({slices[index].series for index in mined}):
         own = [
             (slices[index], negatives) for index, negatives in sorted(mined.items()) if slices[index].series == series

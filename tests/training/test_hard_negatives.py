@@ -212,6 +212,14 @@ def test_what_was_mined_is_flagged_as_negative_in_its_findings(tmp_path: Path) -
     assert findings.method == "uldor"
 
 
+def test_what_an_earlier_run_mined_there_is_gone(tmp_path: Path) -> None:
+    parts = ((2.0, 1.0, 1.0), np.zeros((1, 4)), (None,), (-160.0, 240.0))
+    slices = [KeySlice("000001_01_01", 7, *parts), KeySlice("000002_01_01", 3, *parts)]
+    write_mined(tmp_path / "epoch_1", slices, {0: negatives(1, 10), 1: negatives(1, 10)}, "uldor")
+    write_mined(tmp_path / "epoch_1", slices, {1: negatives(1, 20)}, "uldor")
+    assert set(read_mined(tmp_path / "epoch_1", slices)) == {1}
+
+
 def test_nothing_mined_is_nothing_read(tmp_path: Path) -> None:
     write_mined(tmp_path / "epoch_1", [], {}, "uldor")
     assert read_mined(tmp_path / "epoch_1", []) == {}
