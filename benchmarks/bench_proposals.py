@@ -37,7 +37,7 @@ def main() -> None:
         survived = 0
         for index, key in enumerate(keys):
             slab = dataset.slab(index)
-            batch = pad_images([torch.from_numpy(normalize(slab.hu, detector.inputs))])
+            batch = pad_images([torch.from_numpy(normalize(slab.hu, detector.inputs))], detector.model.size_divisible)
             # Proposals come from the key image alone, the middle one of the slab.
             first = detector.inputs.images // 2 * detector.inputs.slices_per_image
             image = batch.tensors[:, first : first + detector.inputs.slices_per_image]

@@ -13,7 +13,7 @@ from napari_uld.evaluation.froc import FP_RATES, Froc, bootstrap_froc, froc, int
 from napari_uld.evaluation.matching import Matches, match
 from napari_uld.inference.catalogue import find_checkpoint
 from napari_uld.inference.checkpoint import LoadedDetector, load_checkpoint
-from napari_uld.inference.detect import run_slabs
+from napari_uld.inference.detect import LESION_LABEL, run_slabs
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.findings_file import read_findings
 from napari_uld.progress import Progress, Work
@@ -81,6 +81,8 @@ def evaluate_subject(
     whole_truth = not annotated and (data / TRUTH_FOLDER).is_dir()
     slices = (true_slices if whole_truth else annotated_slices)(data, split)
     if subject.endswith(".json"):
+        if count_negatives:
+            raise DataError("A findings file holds no detections of the false-positive class: give the checkpoint")
         matches, slices = match_findings(read_findings(Path(subject)), slices)
         return score(matches, slices)
     detector = load_checkpoint(find_checkpoint(subject), device)
@@ -103,7 +105,8 @@ def match_detector(detector: LoadedDetector, dataset: SlabDataset, *, count_nega
         yield Progress(index, len(dataset), f"Evaluating, {left:.0f} s left" if index else "Evaluating")
         found = run_slabs([dataset.slab(index)], detector, count_negatives=count_negatives)[0]
         boxes.append(found.boxes)
-        scores.append(found.scores)
+        # "More and more" of the false-positive class are added: each comes after every lesion.
+        scores.append(found.scores - (found.labels != LESION_LABEL))
     yield Progress(len(dataset), len(dataset), "Evaluated")
     return match(boxes, scores, [key.boxes for key in dataset.slices])
 

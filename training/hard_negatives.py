@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_uld.errors import TrainingError
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.detect import SlabDetections, run_slabs
 from napari_uld.inference.paste import paste_map
@@ -109,9 +110,13 @@ def read_mined(folder: Path, slices: Sequence[KeySlice]) -> dict[int, HardNegati
 
     Raises
     ------
+    TrainingError
+        If the folder is not there, or a file is of a slice that is not trained on.
     AnnotationFileError
         If a file cannot be read.
     """
+    if not folder.is_dir():
+        raise TrainingError(f"{folder} is not there, which holds what the last epoch mined: begin in another folder")
     index_of = {(key.series, key.number): index for index, key in enumerate(slices)}
     mined: dict[int, HardNegatives] = {}
     for path in sorted(folder.glob(f"*{SUFFIX}")):
@@ -119,7 +124,9 @@ def read_mined(folder: Path, slices: Sequence[KeySlice]) -> dict[int, HardNegati
         for number in np.unique(findings.key_slices):
             rows = np.flatnonzero(findings.key_slices == number)
             masks = tuple(mask for row in rows if (mask := findings.masks[row]) is not None)
-            index = index_of[findings.scan_name, int(number)]
+            index = index_of.get((findings.scan_name, int(number)))
+            if index is None:
+                raise TrainingError(f"{path} is of slice {number}, which is not among the data given")
             mined[index] = HardNegatives(findings.boxes[rows], findings.scores[rows], masks)
     return mined
 

@@ -114,6 +114,11 @@ class Run:
         return []
 
     @property
+    def meaning(self) -> str:
+        """What is trained, whatever it is called, and whatever keys a later schema has at their defaults."""
+        return json.dumps(self.recipe.model_dump(mode="json", exclude={"method"}, exclude_defaults=True))
+
+    @property
     def mined_folder(self) -> Path:
         """Where the hard negatives go that the last finished epoch mined."""
         return self.options.out / MINED / f"epoch_{self.epoch}"
@@ -128,7 +133,7 @@ class Run:
     def save_state(self) -> None:
         """Write what resuming needs, all at once or not at all."""
         state = {
-            "recipe": json.dumps(self.recipe.model_dump(mode="json")),
+            "recipe": self.meaning,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -158,7 +163,7 @@ class Run:
             state = torch.load(path, map_location="cpu", weights_only=True)
         except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError) as error:
             raise TrainingError(f"{path} is damaged ({error}): begin again in another folder") from error
-        if state["recipe"] != json.dumps(self.recipe.model_dump(mode="json")) or state["seed"] != self.options.seed:
+        if state["recipe"] != self.meaning or state["seed"] != self.options.seed:
             raise TrainingError(f"{path} is of another recipe or seed: give the same ones, or another output folder")
         if state["images"] != len(self.train_set):
             raise TrainingError(
@@ -170,7 +175,7 @@ class Run:
         self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.step = state["epoch"], state["step"]
         self.best, self.best_epoch = state["best"], state["best_epoch"]
-        if self.recipe.mining.hard_negatives:
+        if self.recipe.mining.hard_negatives and 0 < self.epoch < self.recipe.training.epochs:
             self.train_set.negatives = read_mined(self.mined_folder, self.train_set.slices)
 
     def log(self, **row: Any) -> None:
@@ -250,7 +255,7 @@ def _epoch(run: Run) -> Work[None]:
                 epoch=run.epoch,
                 lr=rate,
                 losses=losses,
-                positives=run.model.proposals.positives,
+                positives={name: count.tolist() for name, count in run.model.proposals.positives.items()},
                 seconds=round(seconds, 4),
             )
         left = seconds * (total - run.step)

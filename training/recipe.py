@@ -94,6 +94,8 @@ def load_recipe(name_or_path: str | Path, *, small: bool = False) -> Recipe:
     try:
         data = _read(path)
         overrides = data.pop("small", {})
+        if not isinstance(overrides, dict):
+            raise RecipeError(f"{path}: [small] must be a table of overrides; found {overrides!r}")
         return Recipe(**(_merge(data, overrides) if small else data))
     except ValidationError as error:
         problems = "; ".join(f"[{'.'.join(map(str, e['loc']))}] {e['msg']}" for e in error.errors())

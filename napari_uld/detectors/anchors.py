@@ -51,6 +51,6 @@ class Grid(NamedTuple):
 
     def per_level(self, anchors: Tensor) -> Tensor:
         """How many of `anchors` (indices) lie on each level, (levels,)."""
-        ends = torch.tensor([height * width for height, width in self.levels]).cumsum(0) * self.per_cell
-        level = torch.bucketize(anchors.cpu(), ends, right=True)
+        ends = torch.tensor([height * width for height, width in self.levels], device=anchors.device).cumsum(0)
+        level = torch.bucketize(anchors, ends * self.per_cell, right=True)
         return torch.bincount(level, minlength=len(self.levels))

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torchvision.ops import MultiScaleRoIAlign
 
 from napari_uld.detectors.anchors import CentredAnchorGenerator
 from napari_uld.detectors.fusion import KeyImage, PositionSensitive, PositionSensitiveRoiPool
 from napari_uld.detectors.proposals import ProposalHead, ProposalNetwork
 from napari_uld.detectors.resnet import ResNetFpn
-from napari_uld.detectors.roi import BoxHead, RoiStage, SingleLevelRoiPool
+from napari_uld.detectors.roi import BoxHead, PyramidRoiAlign, RoiStage, SingleLevelRoiPool
 from napari_uld.detectors.roi_branch import MapLesson, MaskLesson, SegmentationBranch
 from napari_uld.detectors.spec import DetectorSpec, InputSpec, SupervisionSpec
 from napari_uld.detectors.supervision import (
@@ -30,8 +29,8 @@ from napari_uld.detectors.vgg import Vgg
 logger = logging.getLogger(__name__)
 
 BRANCH_SIZE = 14
-# Regions of this size are pooled from the pyramid's level "2": half of the usual 224, as our anchors are half as large.
-CANONICAL_SIZE = 112
+# A pyramid's coarsest level serves proposals alone.
+POOLED_LEVELS = 4
 
 Backbone = Vgg | ResNetFpn
 
@@ -62,6 +61,7 @@ def build_detector(detector: DetectorSpec, supervision: SupervisionSpec, inputs:
             dropout=detector.head_dropout,
         ),
         branch=_branch(detector, supervision, backbone),
+        classes=len(detector.classes),
         iou=supervision.roi_iou,
         samples=supervision.roi_samples,
         positive=supervision.roi_positive,
@@ -110,14 +110,12 @@ def _fusion(
     if detector.fusion == "position_sensitive":
         fusion = PositionSensitive(backbone.out_channels, detector.fusion_channels, size)
         return fusion, PositionSensitiveRoiPool(size, backbone.strides[0]), detector.fusion_channels * inputs.images
-    pool = SingleLevelRoiPool(size, backbone.strides[0]) if detector.roi_pool == "max" else _align(size)
+    pool = SingleLevelRoiPool(size, backbone.strides[0]) if detector.roi_pool == "max" else _align(size, backbone)
     return KeyImage(), pool, backbone.out_channels
 
 
-def _align(size: int) -> MultiScaleRoIAlign:
-    """RoIAlign from the levels there are; a pyramid's coarsest serves proposals alone."""
-    names = ["0", "1", "2", "3"]
-    return MultiScaleRoIAlign(names, size, sampling_ratio=2, canonical_scale=CANONICAL_SIZE)
+def _align(size: int, backbone: Backbone) -> PyramidRoiAlign:
+    return PyramidRoiAlign(size, backbone.strides[:POOLED_LEVELS])
 
 
 def _branch(detector: DetectorSpec, supervision: SupervisionSpec, backbone: Backbone) -> SegmentationBranch | None:
@@ -127,7 +125,7 @@ def _branch(detector: DetectorSpec, supervision: SupervisionSpec, backbone: Back
         backbone.out_channels,
         detector.branch_channels,
         classes=len(detector.classes),
-        pool=_align(BRANCH_SIZE),
+        pool=_align(BRANCH_SIZE, backbone),
         lesson=MaskLesson() if supervision.mask_kind else MapLesson(supervision.roi_branch),
     )
 
@@ -140,13 +138,17 @@ def _proposal_supervision(supervision: SupervisionSpec) -> tuple[Objectness, Reg
         objectness = BmObjectness(matching) if supervision.objectness == "bm" else IouObjectness(matching)
     if supervision.regression == "iou":
         return objectness, IouRegression(matching)
-    regression = BmcRegression(
+    return objectness, bmc_regression(supervision)
+
+
+def bmc_regression(supervision: SupervisionSpec) -> BmcRegression:
+    """Eq. 8's rule with the recipe's numbers."""
+    return BmcRegression(
         boundary=supervision.boundary,
         small_area=supervision.small_area,
         area_in_cells=supervision.area_unit == "cells",
         anchor_iou=supervision.anchor_iou,
     )
-    return objectness, regression
 
 
 def load_imagenet(backbone: Backbone) -> bool:

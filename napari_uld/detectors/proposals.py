@@ -11,14 +11,14 @@ from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
 
 from napari_uld.detectors.anchors import CentredAnchorGenerator, Grid
 from napari_uld.detectors.fusion import Features
-from napari_uld.detectors.supervision import EPSILON, Objectness, Regression, Target
+from napari_uld.detectors.supervision import Objectness, Regression, Target
 
 # Smooth L1 with sigma 3: quadratic below 1 / sigma^2.
 RPN_BETA = 1 / 9
 # Non-maximum suppression looks at so many times the wanted proposals first.
 FIRST_PART = 4
-# Soft labels count as positive from here on.
-FOREGROUND = 0.5 - EPSILON
+# A proposal without area overlaps nothing, not even itself.
+LEAST_SIZE = 1e-3
 
 
 class ProposalHead(nn.Module):
@@ -91,11 +91,11 @@ class ProposalNetwork(RegionProposalNetwork):
             post_nms_top_n=dict(zip(phases, after_nms, strict=True)),
             nms_thresh=nms,
         )
-        self.min_size = min_size
+        self.min_size = max(min_size, LEAST_SIZE)
         self.objectness = objectness
         self.regression = regression
-        # Positive anchors an image on each level in the last batch, for the log.
-        self.positives: dict[str, list[float]] = {}
+        # Positive anchors an image on each level (levels,) in the last batch, for the log.
+        self.positives: dict[str, Tensor] = {}
 
     def forward(
         self, images: ImageList, features: Features, targets: list[Target] | None = None
@@ -142,7 +142,7 @@ class ProposalNetwork(RegionProposalNetwork):
     def losses(self, grids: list[Grid], objectness: Tensor, deltas: Tensor, targets: list[Target]) -> dict[str, Tensor]:
         """Binary cross entropy on the picked anchors, smooth L1 on the positive ones; each a mean over the images."""
         of_objectness, of_boxes = [], []
-        counts = {"objectness": torch.zeros(len(grids[0].levels)), "regression": torch.zeros(len(grids[0].levels))}
+        counts: dict[str, list[Tensor]] = {"objectness": [], "regression": []}
         for grid, logits, delta, target in zip(grids, objectness, deltas, targets, strict=True):
             picked = self.objectness(grid, target)
             of_objectness.append(F.binary_cross_entropy_with_logits(logits[picked.anchors], picked.labels))
@@ -150,9 +150,9 @@ class ProposalNetwork(RegionProposalNetwork):
             wanted = self.box_coder.encode([positive.boxes], [grid.anchors[positive.anchors]])[0]
             summed = F.smooth_l1_loss(delta[positive.anchors], wanted, beta=RPN_BETA, reduction="sum")
             of_boxes.append(summed / positive.normalizer)
-            counts["objectness"] += grid.per_level(picked.anchors[picked.labels >= FOREGROUND])
-            counts["regression"] += grid.per_level(positive.anchors)
-        self.positives = {name: (count / len(grids)).tolist() for name, count in counts.items()}
+            counts["objectness"].append(grid.per_level(picked.positives))
+            counts["regression"].append(grid.per_level(positive.anchors))
+        self.positives = {name: torch.stack(count).float().mean(dim=0) for name, count in counts.items()}
         return {"objectness": torch.stack(of_objectness).mean(), "proposal_boxes": torch.stack(of_boxes).mean()}
 
 

@@ -1,14 +1,21 @@
 """The second stage: classify and refine proposals, with an optional segmentation branch."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.roi_heads import RoIHeads
-from torchvision.ops import RoIPool
+from torchvision.ops import RoIPool, roi_align
 
 from napari_uld.detectors.fusion import Features, Fused, ImageSizes
 from napari_uld.detectors.roi_branch import Positives, SegmentationBranch
 from napari_uld.detectors.supervision import Target
+
+# Regions of this size are pooled at stride 16: half of the usual 224, as our anchors are half as large.
+CANONICAL_SIZE, CANONICAL_STRIDE = 112, 16
+# RoIAlign's samples in a cell, along each axis.
+SAMPLES = 2
 
 
 class SingleLevelRoiPool(nn.Module):
@@ -31,6 +38,47 @@ class SingleLevelRoiPool(nn.Module):
         (level,) = features.values()
         # Under autocast features are half precision, too coarse for boxes, and the op wants one type.
         return self.pool(level.float(), boxes)
+
+
+class PyramidRoiAlign(nn.Module):
+    """RoIAlign from the level that fits a region's size.
+
+    torchvision's `MultiScaleRoIAlign` does the same, but guesses the strides from the first images' unpadded sizes,
+    and reads half a cell beside the cell centres that anchors and targets here speak of.
+
+    Parameters
+    ----------
+    size
+        Output cells on a side.
+    strides
+        Input pixels per cell of the levels to pool from, finest first; further levels serve proposals alone.
+    """
+
+    def __init__(self, size: int, strides: Sequence[int]) -> None:
+        super().__init__()
+        self.size = size
+        self.strides = tuple(strides)
+
+    def level_of(self, boxes: Tensor) -> Tensor:
+        """Index (n,) of the level for boxes (n, 4): regions of `CANONICAL_SIZE` belong to stride 16."""
+        sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1).sqrt()
+        wanted = sides * (CANONICAL_STRIDE / CANONICAL_SIZE) / self.strides[0]
+        return wanted.clamp(min=1).log2().add(1e-6).long().clamp(max=len(self.strides) - 1)
+
+    def forward(self, features: Features, boxes: list[Tensor], sizes: ImageSizes) -> Tensor:
+        """Pool all boxes of all images, (sum of boxes, channels, size, size)."""
+        # As above: boxes need single precision, and the op one type.
+        levels = [level.float() for level in list(features.values())[: len(self.strides)]]
+        numbers = torch.cat([b.new_full((len(b), 1), n) for n, b in enumerate(boxes)])
+        regions = torch.cat([numbers, torch.cat(boxes)], dim=1)
+        chosen = self.level_of(regions[:, 1:])
+        pooled = levels[0].new_zeros((len(regions), levels[0].shape[1], self.size, self.size))
+        for number, (level, stride) in enumerate(zip(levels, self.strides, strict=True)):
+            own = torch.nonzero(chosen == number)[:, 0]
+            pooled = pooled.index_copy(
+                0, own, roi_align(level, regions[own], self.size, 1 / stride, SAMPLES, aligned=True)
+            )
+        return pooled
 
 
 class BoxHead(nn.Module):
@@ -78,6 +126,8 @@ class RoiStage(RoIHeads):
         Classifies and refines pooled regions.
     branch
         A segmentation branch, or None.
+    classes
+        Number of classes, the background not counted.
     iou
         Proposals at or above it are positive, those below are background.
     samples, positive
@@ -85,7 +135,7 @@ class RoiStage(RoIHeads):
     box_weight
         Weight of the box loss, whose deltas are not divided by standard deviations.
     score_threshold, nms, detections
-        What is kept of an image's detections.
+        What is kept of an image's detections: `detections` of each class at most.
     """
 
     def __init__(
@@ -94,6 +144,7 @@ class RoiStage(RoIHeads):
         pool: nn.Module,
         head: BoxHead,
         branch: SegmentationBranch | None,
+        classes: int,
         iou: float,
         samples: int,
         positive: float,
@@ -113,8 +164,10 @@ class RoiStage(RoIHeads):
             bbox_reg_weights=(1.0, 1.0, 1.0, 1.0),
             score_thresh=score_threshold,
             nms_thresh=nms,
-            detections_per_img=detections,
+            # Each class has places of its own: what is dropped later must not take lesions'.
+            detections_per_img=detections * classes,
         )
+        self.detections = detections
         self.branch = branch
         # The branch costs about half of a small detector's time: whoever wants boxes alone switches it off.
         self.predicts_maps = True
@@ -127,6 +180,8 @@ class RoiStage(RoIHeads):
         if targets is None:
             logits, deltas = self.classify(features, proposals, image_shapes)
             boxes, scores, labels = self.postprocess_detections(logits, deltas, proposals, image_shapes)
+            kept = [self.best_of_each_class(own) for own in labels]
+            boxes, scores, labels = ([v[k] for v, k in zip(of, kept, strict=True)] for of in (boxes, scores, labels))
             results = [{"boxes": b, "scores": s, "labels": c} for b, s, c in zip(boxes, scores, labels, strict=True)]
             if self.branch is not None and self.predicts_maps:
                 predicted = self.branch.predict(features.key, boxes, labels, image_shapes)
@@ -142,6 +197,11 @@ class RoiStage(RoIHeads):
             ]
             losses["branch"] = self.branch.loss(features.key, positives, image_shapes, targets)
         return [], losses
+
+    def best_of_each_class(self, labels: Tensor) -> Tensor:
+        """Which detections (n,), best first, are among the best of their class."""
+        own = F.one_hot(labels)
+        return (own.cumsum(dim=0) * own).sum(dim=1) <= self.detections
 
     def classify(self, features: Fused, proposals: list[Tensor], sizes: ImageSizes) -> tuple[Tensor, Tensor]:
         """Class logits and box deltas of all proposals."""

@@ -21,15 +21,18 @@ Target = dict[str, Tensor]
 
 # Floating-point slack: a border pixel's value is .5 up to rounding.
 EPSILON = 1e-6
+# BM's IoU for positive anchors: its paper says only that it is lower than the usual one.
+BM_POSITIVE_IOU = 0.5
 # Background cells to learn from where an image has no foreground.
 BACKGROUND_WITHOUT_LESION = 64
 
 
 class ObjectnessSample(NamedTuple):
-    """Anchors (k,) to learn objectness on, and their (k,) labels in [0, 1]."""
+    """Anchors (k,) to learn objectness on, their (k,) labels in [0, 1], and all positive anchors, drawn or not."""
 
     anchors: Tensor
     labels: Tensor
+    positives: Tensor
 
 
 class RegressionSample(NamedTuple):
@@ -96,14 +99,14 @@ class IouObjectness:
         background = torch.nonzero(matched == Matcher.BELOW_LOW_THRESHOLD)[:, 0]
         negative = _draw(background, self.matching.samples - len(positive))
         labels = torch.cat([torch.ones(len(positive)), torch.zeros(len(negative))]).to(grid.anchors.device)
-        return ObjectnessSample(torch.cat([positive, negative]), labels)
+        return ObjectnessSample(torch.cat([positive, negative]), labels, torch.nonzero(matched >= 0)[:, 0])
 
 
 class BmObjectness:
     """Bounding maps as soft labels of anchors picked by IoU ("BM", the BMC paper's reference [11]).
 
-    A positive anchor's label is the map's value on its cell: the paper only names the idea, so where
-    the value is read is ours. A forced match whose cell lies outside its box keeps the map's 0.
+    A positive anchor's label is the map's value at its centre: the paper only names the idea, so where
+    the value is read is ours. A forced match whose centre lies outside its box has the map's 0 there.
     """
 
     def __init__(self, matching: IouMatching) -> None:
@@ -112,9 +115,7 @@ class BmObjectness:
     def __call__(self, grid: Grid, target: Target) -> ObjectnessSample:
         """Pick anchors of one image."""
         picked = self.hard(grid, target)
-        values = torch.cat([cell_values(target["bm"][None], level)[0] for level in grid.levels])
-        cells = torch.div(picked.anchors, grid.per_cell, rounding_mode="floor")
-        return ObjectnessSample(picked.anchors, picked.labels * values[cells])
+        return picked._replace(labels=picked.labels * values_at_centres(target["bm"], grid.anchors[picked.anchors]))
 
 
 class IouRegression:
@@ -143,7 +144,8 @@ class BmcObjectness:
         background = torch.nonzero(values < 0.5 - EPSILON)[:, 0]
         wanted = 2 * len(foreground) if len(foreground) else BACKGROUND_WITHOUT_LESION
         cells = torch.cat([foreground, _draw(background, wanted)])
-        return ObjectnessSample(grid.of_cells(cells), values[cells].repeat_interleave(grid.per_cell))
+        labels = values[cells].repeat_interleave(grid.per_cell)
+        return ObjectnessSample(grid.of_cells(cells), labels, grid.of_cells(foreground))
 
 
 class BmcRegression:
@@ -211,6 +213,14 @@ def cell_values(maps: Tensor, level: tuple[int, int]) -> Tensor:
         return maps.new_zeros((0, level[0] * level[1]))
     resized = F.interpolate(maps[:, None], size=level, mode="bilinear", align_corners=False, antialias=True)
     return resized[:, 0].flatten(1)
+
+
+def values_at_centres(values: Tensor, boxes: Tensor) -> Tensor:
+    """Value of a map (H, W) at the pixel that holds each box's centre, (n,)."""
+    height, width = values.shape
+    x = ((boxes[:, 0] + boxes[:, 2]) / 2).long().clamp(0, width - 1)
+    y = ((boxes[:, 1] + boxes[:, 3]) / 2).long().clamp(0, height - 1)
+    return values[y, x]
 
 
 def paired_iou(first: Tensor, second: Tensor) -> Tensor:

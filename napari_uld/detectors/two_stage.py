@@ -1,5 +1,7 @@
 """A two-stage detector: backbone -> slice fusion -> proposals -> regions."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,7 +14,7 @@ from napari_uld.detectors.roi import RoiStage
 from napari_uld.detectors.supervision import Target
 from napari_uld.detectors.vgg import Vgg
 
-# Images of a batch are padded to one size, a multiple of this, so that strides divide it.
+# Images of a batch are padded to one size, a multiple of this and of the coarsest stride.
 SIZE_DIVISIBLE = 32
 MAPS = ("bm", "abm", "lesion_bms", "masks")
 
@@ -57,12 +59,13 @@ class TwoStageDetector(nn.Module):
         self.proposals = proposals
         self.regions = regions
         self.slices_per_image = slices_per_image
+        self.size_divisible = max(SIZE_DIVISIBLE, *backbone.strides)
 
     def forward(
         self, images: list[Tensor], targets: list[Target] | None = None
     ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
         """Run on slabs [slices, H, W] that may differ in size."""
-        batch = pad_images(images)
+        batch = pad_images(images, self.size_divisible)
         per_slab = batch.tensors.shape[1] // self.slices_per_image
         features = self.per_image(batch.tensors.unflatten(1, (per_slab, self.slices_per_image)).flatten(0, 1))
         # Unbound all at once: the gradient of one place's slice would be as large as that of all together.
@@ -88,15 +91,15 @@ class TwoStageDetector(nn.Module):
         return {**losses, **region_losses} if self.training else detections
 
 
-def pad_images(images: list[Tensor]) -> ImageList:
-    """Stack images on their top left corners, zeros to the right and below."""
+def pad_images(images: list[Tensor], divisible: int) -> ImageList:
+    """Stack images on their top left corners, zeros to the right and below up to a multiple of `divisible`."""
     sizes = [(int(i.shape[-2]), int(i.shape[-1])) for i in images]
-    height, width = (-(-max(s) // SIZE_DIVISIBLE) * SIZE_DIVISIBLE for s in zip(*sizes, strict=True))
+    height, width = (-(-max(s) // divisible) * divisible for s in zip(*sizes, strict=True))
     padded = [F.pad(i, (0, width - w, 0, height - h)) for i, (h, w) in zip(images, sizes, strict=True)]
     return ImageList(torch.stack(padded), sizes)
 
 
-def pad_maps(target: Target, size: torch.Size) -> Target:
+def pad_maps(target: Target, size: Sequence[int]) -> Target:
     """Pad a target's full-resolution maps like its image."""
     height, width = size
     return {

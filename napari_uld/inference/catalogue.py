@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from napari_uld.errors import CheckpointError
 
 FORMAT = "napari-uld checkpoint"
-VERSION = 1
+VERSION = 2
 SUFFIX = ".safetensors"
 
 
@@ -97,4 +97,6 @@ def read_info(path: Path) -> CheckpointInfo:
         raise CheckpointError(f"{path}: its description is damaged ({error!r})") from error
     if version > VERSION:
         raise CheckpointError(f"{path} has format version {version}; this program knows up to {VERSION}: update it")
+    if version < VERSION:
+        raise CheckpointError(f"{path} has format version {version}, older than {VERSION}: train it again")
     return info

@@ -25,7 +25,7 @@ def pick_device(device: str) -> torch.device:
 
 
 def mixed_precision(device: torch.device, *, enabled: bool = True) -> torch.autocast:
-    """Half precision where the hardware computes in it: float16 on CUDA, bfloat16 on CPUs that have it.
+    """Half precision where the hardware computes in it: bfloat16 on GPUs and CPUs that have it, else float16 on CUDA.
 
     Parameters
     ----------
@@ -33,7 +33,9 @@ def mixed_precision(device: torch.device, *, enabled: bool = True) -> torch.auto
         False computes everything in float32.
     """
     if device.type == "cuda":
-        return torch.autocast("cuda", torch.float16, enabled=enabled)
+        # Inputs reach 255: without norms float16's range can be too small.
+        kind = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.autocast("cuda", kind, enabled=enabled)
     # Older releases of torch cannot tell what a CPU has: there we stay with float32.
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     native = device.type == "cpu" and bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

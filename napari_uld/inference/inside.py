@@ -12,9 +12,9 @@ from torchvision.models.detection.image_list import ImageList
 
 from napari_uld.ct.volume import CTVolume
 from napari_uld.detectors.anchors import Grid
-from napari_uld.detectors.build import build_detector
+from napari_uld.detectors.build import bmc_regression, build_detector
 from napari_uld.detectors.spec import DetectorSpec, InputSpec, SupervisionSpec
-from napari_uld.detectors.supervision import BmcRegression, IouMatching, Target, cell_values
+from napari_uld.detectors.supervision import BM_POSITIVE_IOU, IouMatching, Target, cell_values, values_at_centres
 from napari_uld.detectors.two_stage import TwoStageDetector, pad_images, pad_maps
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.detect import SCORE_FLOOR, SlabDetections, run_slabs
@@ -23,9 +23,6 @@ from napari_uld.inference.paste import paste_map
 from napari_uld.inference.slabs import Slab, extract_slab
 from napari_uld.lesions.boxes import to_centres
 from napari_uld.masks.bounding_map import bounding_map, lesion_maps
-
-# BM's IoU for positive anchors where a recipe does not say: its paper says only that it is lower than the usual one.
-BM_IOU = 0.5
 
 
 def look_inside(volume: CTVolume, z: int, boxes: np.ndarray, detector: LoadedDetector) -> Inside:
@@ -50,7 +47,7 @@ def look_inside(volume: CTVolume, z: int, boxes: np.ndarray, detector: LoadedDet
         anchors=positive_anchors(grid, slab, boxes, supervision),
         cells=len(grid.anchors) // grid.per_cell,
         per_cell=grid.per_cell,
-        objectness=_objectness_map(objectness, slab, shape),
+        objectness=_objectness_map(objectness, slab, shape, detector.model.size_divisible),
         branch=None if found.maps is None else _branch_map(found.maps[kept], found.boxes[kept], shape),
         boxes=found.boxes[kept],
         scores=found.scores[kept],
@@ -87,7 +84,7 @@ def look_inside_recipe(
 
 def anchor_grid(model: TwoStageDetector, slab: Slab) -> Grid:
     """Give the anchors that a model has on a slab."""
-    batch = pad_images([torch.from_numpy(slab.hu)])
+    batch = pad_images([torch.from_numpy(slab.hu)], model.size_divisible)
     height, width = batch.tensors.shape[-2:]
     levels = tuple((-(-height // stride), -(-width // stride)) for stride in model.backbone.strides)
     generator = model.proposals.anchor_generator
@@ -107,32 +104,42 @@ def positive_anchors(
     boxes
         (n, 4) native pixel-centre boxes of the lesions; what lies beyond the crop is cut off, as in training.
     """
-    target, lesions = _target(slab, boxes, supervision)
-    values = torch.cat([cell_values(target["bm"][None], level)[0] for level in grid.levels])
+    target, lesions = _target(slab, boxes, supervision, padded_size(grid))
     published, negative = SupervisionSpec().rpn_iou
     own = supervision.rpn_iou[0]
     thresholds = {
         Rule.IOU: own if supervision.objectness == "iou" else published,
-        Rule.BM: own if supervision.objectness == "bm" else BM_IOU,
+        Rule.BM: own if supervision.objectness == "bm" else BM_POSITIVE_IOU,
     }
     found: dict[Rule, PositiveAnchors] = {}
     for rule, positive in thresholds.items():
         matching = IouMatching(positive=positive, negative=min(negative, positive), samples=supervision.rpn_samples)
         matched = matching.match(grid, target)
         anchors = torch.nonzero(matched >= 0)[:, 0]
-        labels = torch.ones(len(anchors)) if rule is Rule.IOU else values[anchors // grid.per_cell]
+        labels = (
+            torch.ones(len(anchors)) if rule is Rule.IOU else values_at_centres(target["bm"], grid.anchors[anchors])
+        )
         found[rule] = _native(grid, slab, anchors, labels, lesions[matched[anchors]])
-    picked = _bmc(supervision)(grid, target)
+    picked = bmc_regression(supervision)(grid, target)
     # Regression hands out boxes, not which lesions they are of: they are the target's own, to the last bit.
     matched = torch.zeros(len(picked.anchors), dtype=torch.int64)
     for lesion, box in enumerate(target["boxes"]):
         matched[(picked.boxes == box).all(dim=1)] = lesion
+    values = torch.cat([cell_values(target["bm"][None], level)[0] for level in grid.levels])
     labels = values[picked.anchors // grid.per_cell]
     found[Rule.BMC] = _native(grid, slab, picked.anchors, labels, lesions[matched])
     return found
 
 
-def _target(slab: Slab, boxes: np.ndarray, supervision: SupervisionSpec) -> tuple[Target, Tensor]:
+def padded_size(grid: Grid) -> tuple[int, int]:
+    """Height and width of the input that a grid's cells cover."""
+    (height, width), stride = grid.levels[0], grid.strides[0]
+    return round(height * stride), round(width * stride)
+
+
+def _target(
+    slab: Slab, boxes: np.ndarray, supervision: SupervisionSpec, padded: tuple[int, int]
+) -> tuple[Target, Tensor]:
     """Boxes and bounding maps as training makes them, and which of the lesions they are of."""
     height, width = slab.hu.shape[1:]
     cut = np.clip(slab.to_network(boxes), 0, [width, height, width, height])
@@ -143,17 +150,7 @@ def _target(slab: Slab, boxes: np.ndarray, supervision: SupervisionSpec) -> tupl
         "bm": torch.from_numpy(bounding_map(centred, (height, width), combine=supervision.combine)),
         "lesion_bms": torch.from_numpy(lesion_maps(centred, (height, width))),
     }
-    padded = pad_images([torch.from_numpy(slab.hu)]).tensors.shape[-2:]
     return pad_maps(target, padded), torch.from_numpy(np.flatnonzero(there))
-
-
-def _bmc(supervision: SupervisionSpec) -> BmcRegression:
-    return BmcRegression(
-        boundary=supervision.boundary,
-        small_area=supervision.small_area,
-        area_in_cells=supervision.area_unit == "cells",
-        anchor_iou=supervision.anchor_iou,
-    )
 
 
 def _native(grid: Grid, slab: Slab, anchors: Tensor, labels: Tensor, lesions: Tensor) -> PositiveAnchors:
@@ -184,10 +181,10 @@ def _run(slab: Slab, detector: LoadedDetector) -> tuple[list[Tensor], SlabDetect
     return logits, found
 
 
-def _objectness_map(logits: Sequence[Tensor], slab: Slab, shape: tuple[int, int]) -> np.ndarray:
+def _objectness_map(logits: Sequence[Tensor], slab: Slab, shape: tuple[int, int], divisible: int) -> np.ndarray:
     """The highest objectness at each pixel of the slice, 0 beyond what the network saw."""
     height, width = slab.hu.shape[1:]
-    padded_height, padded_width = pad_images([torch.from_numpy(slab.hu)]).tensors.shape[-2:]
+    padded_height, padded_width = pad_images([torch.from_numpy(slab.hu)], divisible).tensors.shape[-2:]
     seen, padded = slab.to_native(np.array([[0, 0, width, height], [0, 0, padded_width, padded_height]], float))
     levels = [paste_map(level.sigmoid().amax(dim=0).numpy(), padded, shape) for level in logits]
     return np.maximum.reduce(levels) * (paste_map(np.ones((1, 1)), seen, shape) > 0)

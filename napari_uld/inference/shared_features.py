@@ -58,7 +58,7 @@ def run_grid(
 def _see(grid: ScanGrid, centres: list[int], detector: LoadedDetector) -> dict[int, SeenImage]:
     slabs = [grid.window(centre, detector.inputs.slices_per_image) for centre in centres]
     images = [torch.from_numpy(normalize(slab.hu, detector.inputs)).to(detector.device) for slab in slabs]
-    batch = pad_images(images)
+    batch = pad_images(images, detector.model.size_divisible)
     with torch.inference_mode(), mixed_precision(detector.device, enabled=detector.mixed):
         features = detector.model.per_image(batch.tensors)
     return {

@@ -12,6 +12,9 @@ from napari_uld.detectors.proposals import FIRST_PART, ProposalHead, ProposalNet
 from napari_uld.detectors.supervision import ObjectnessSample, RegressionSample, Target
 
 
+NONE = torch.zeros(0, dtype=torch.int64)
+
+
 class Picked:
     """A supervision part that picks the same for every image."""
 
@@ -22,7 +25,7 @@ class Picked:
         return self.sample
 
 
-NOTHING = Picked(ObjectnessSample(torch.zeros(0, dtype=torch.int64), torch.zeros(0)))
+NOTHING = Picked(ObjectnessSample(NONE, torch.zeros(0), NONE))
 
 
 def network(objectness: Picked = NOTHING, regression: Picked = NOTHING, **changes: object) -> ProposalNetwork:
@@ -45,7 +48,7 @@ def two_levels() -> Grid:
 
 
 def test_equation_7_is_the_cross_entropy_with_the_maps_values() -> None:
-    picked = Picked(ObjectnessSample(torch.tensor([0, 3]), torch.tensor([0.8, 0.0])))
+    picked = Picked(ObjectnessSample(torch.tensor([0, 3]), torch.tensor([0.8, 0.0]), NONE))
     regression = Picked(RegressionSample(torch.zeros(0, dtype=torch.int64), torch.zeros(0, 4), 1.0))
     # Logits whose sigmoids are .6 and .25; the others would make the loss infinite if they counted.
     logits = torch.tensor([[math.log(0.6 / 0.4), 1e9, 1e9, math.log(0.25 / 0.75), 1e9]])
@@ -60,7 +63,7 @@ def test_equation_9_is_smooth_l1_on_the_positive_anchors_over_their_number() -> 
     # the network says dy = .06, below 1 / 9, where smooth L1 with sigma 3 is 9 d^2 / 2.
     boxes = torch.tensor([[4.0, 0, 12, 8], [8.0, 8, 16, 16]])
     regression = Picked(RegressionSample(torch.tensor([0, 3]), boxes, 2.0))
-    objectness = Picked(ObjectnessSample(torch.tensor([1]), torch.tensor([0.0])))
+    objectness = Picked(ObjectnessSample(torch.tensor([1]), torch.tensor([0.0]), NONE))
     deltas = torch.full((1, 5, 4), 1e3)
     deltas[0, 0] = 0
     deltas[0, 3] = torch.tensor([0, 0.06, 0, 0])
@@ -78,8 +81,8 @@ def test_each_image_counts_alike_and_positives_are_logged_by_level() -> None:
             return next(self.samples)
 
     objectness = ByImage(
-        ObjectnessSample(torch.tensor([0, 1, 4]), torch.tensor([1.0, 0.5, 0.4])),
-        ObjectnessSample(torch.tensor([4]), torch.tensor([0.9])),
+        ObjectnessSample(torch.tensor([0, 1, 4]), torch.tensor([1.0, 0.5, 0.4]), torch.tensor([0, 1])),
+        ObjectnessSample(torch.tensor([4]), torch.tensor([0.9]), torch.tensor([4])),
     )
     regression = ByImage(
         RegressionSample(torch.tensor([0, 3]), two_levels().anchors[[0, 3]], 1.0),
@@ -92,7 +95,8 @@ def test_each_image_counts_alike_and_positives_are_logged_by_level() -> None:
     # log 2 for each of the first image's, whatever the label; for the second one the entropy of .9.
     second = -(0.9 * math.log(0.9) + 0.1 * math.log(0.1))
     assert losses["objectness"].item() == pytest.approx((math.log(2) + second) / 2, rel=1e-5)
-    assert model.positives == {"objectness": [1.0, 0.5], "regression": [2.0, 0.5]}
+    counts = {name: count.tolist() for name, count in model.positives.items()}
+    assert counts == {"objectness": [1.0, 0.5], "regression": [2.0, 0.5]}
 
 
 def features() -> dict[str, Tensor]:

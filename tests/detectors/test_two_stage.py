@@ -79,7 +79,7 @@ def test_an_image_alone_and_in_a_padded_batch_get_the_same_detections() -> None:
 
 
 def test_images_are_padded_to_a_multiple_of_32_with_zeros_below_and_to_the_right() -> None:
-    padded = pad_images([torch.ones(3, 33, 20), torch.ones(3, 10, 50)])
+    padded = pad_images([torch.ones(3, 33, 20), torch.ones(3, 10, 50)], 32)
     assert padded.tensors.shape == (2, 3, 64, 64)
     assert padded.tensors[0].sum() == 3 * 33 * 20
     assert padded.image_sizes == [(33, 20), (10, 50)]
@@ -102,7 +102,7 @@ def test_a_slab_of_nine_slices_is_its_three_images_one_by_one(fusion: str) -> No
     slabs = [torch.randn(9, 48, 64), torch.randn(9, 64, 40)]
     with torch.inference_mode():
         whole = model(slabs)
-        batch = pad_images(slabs)
+        batch = pad_images(slabs, 32)
         images = [model.per_image(batch.tensors[:, 3 * k : 3 * k + 3]) for k in range(3)]
         one_by_one = model.from_features(images, batch)
         swapped = model.from_features([images[2], images[1], images[0]], batch)

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from napari_uld.ct.volume import CTVolume
 from napari_uld.detectors.anchors import Grid
 from napari_uld.detectors.spec import SupervisionSpec
-from napari_uld.detectors.two_stage import pad_images, pad_maps
+from napari_uld.detectors.two_stage import pad_maps
 from napari_uld.inference.checkpoint import LoadedDetector, load_checkpoint
 from napari_uld.inference.detect import SCORE_FLOOR, run_slabs
-from napari_uld.inference.inside import anchor_grid, look_inside, look_inside_recipe, positive_anchors
+from napari_uld.inference.inside import anchor_grid, look_inside, look_inside_recipe, padded_size, positive_anchors
 from napari_uld.inference.inside_result import Inside, Rule
 from napari_uld.inference.slabs import Slab, extract_slab
 from napari_uld.training.data.targets import make_target
@@ -130,9 +130,7 @@ def test_bmcs_anchors_are_those_that_training_learns_boxes_on(detector: LoadedDe
     supervision = SupervisionSpec(**detector.info.recipe["supervision"])
     target = make_target(edges, np.ones(2), None, size, detector.inputs, supervision)
     grid = anchor_grid(detector.model, slab)
-    learnt = detector.model.proposals.regression(
-        grid, pad_maps(target, pad_images([torch.from_numpy(slab.hu)]).tensors.shape[-2:])
-    )
+    learnt = detector.model.proposals.regression(grid, pad_maps(target, padded_size(grid)))
     found = look_inside(body, 3, lesions, detector)
     assert len(learnt.anchors) > 0
     assert_allclose(found.anchors[Rule.BMC].boxes, slab.to_native(grid.anchors[learnt.anchors].numpy().astype(float)))

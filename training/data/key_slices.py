@@ -88,7 +88,8 @@ def annotated_slices(root: Path, split: Split) -> list[KeySlice]:
             on_slice = [lesion for lesion in lesions if lesion.key_slice == number]
             boxes = np.asarray([lesion.box for lesion in on_slice])
             recists = tuple(lesion.recist for lesion in on_slice)
-            found.append(KeySlice(series, number, rows[0].spacing, boxes, recists, rows[0].window))
+            window = next(row.window for row in rows if row.key_slice == number)
+            found.append(KeySlice(series, number, rows[0].spacing, boxes, recists, window))
     if not found:
         raise DataError(f"{root} holds no key slice of the split {split!r} with its image on disk")
     return found

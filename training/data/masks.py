@@ -1,5 +1,6 @@
 """Pseudo masks of a key slice's lesions, and their way into the network's input."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -19,7 +20,8 @@ from .key_slices import KeySlice
 def lesion_masks(root: Path, key: KeySlice, kind: MaskKind) -> tuple[Rle, ...]:
     """Give the pseudo mask of each lesion of a key slice, in native pixels.
 
-    A lesion without a RECIST that a mask can be made from gets the ellipse in its box.
+    A lesion without a RECIST that a mask can be made from gets the ellipse in its box, and none where
+    that lies outside the image.
 
     Raises
     ------
@@ -29,10 +31,11 @@ def lesion_masks(root: Path, key: KeySlice, kind: MaskKind) -> tuple[Rle, ...]:
     hu = read_slices(root, key.series, [key.number]).hu[0]
     masks = []
     for box, recist in zip(key.boxes, key.recists, strict=True):
-        try:
-            mask = pseudo_mask(kind, hu, box[None], [recist or _recist_in(box)], key.window)
-        except RecistError:
-            mask = pseudo_mask(MaskKind.ELLIPSE, hu, box[None], [_recist_in(box)], key.window)
+        mask = np.zeros(hu.shape)
+        for chosen, measured in ((kind, recist), (MaskKind.ELLIPSE, _recist_in(box))):
+            with suppress(RecistError):
+                mask = pseudo_mask(chosen, hu, box[None], [measured], key.window)
+                break
         masks.append(encode(mask))
     return tuple(masks)
 

@@ -255,18 +255,14 @@ def run(it: Run) -> Work[State]:
 
 def _train(it: Run) -> Work[Path]:
     resume = (it.folder / STATE).is_file()
-    recipe = it.recipe
     if it.init is not None and it.init.state is not State.FINISHED:
         raise DataError(f"it starts from {it.init.row.label}, which is not trained yet: run that first")
-    if resume:
-        # A row of the same meaning may have begun it under another name.
-        recipe = Recipe(**json.loads((it.folder / RECIPE).read_text(encoding="utf-8")))
-    else:
-        write_json(it.folder / RECIPE, recipe.model_dump(mode="json"))
+    if not resume:
+        write_json(it.folder / RECIPE, it.recipe.model_dump(mode="json"))
     data, device = it.place.phantoms / "train", it.place.device
     init = it.init.folder / CHECKPOINT if it.init is not None else None
     options = TrainingOptions(data, it.folder, init=init, resume=resume, device=device, seed=it.seed)
-    return (yield from train(recipe, options))
+    return (yield from train(it.recipe, options))
 
 
 def _score(it: Run, checkpoint: Path) -> Work[None]:
@@ -356,7 +352,7 @@ def time_all(experiments: Sequence[Experiment], place: Place) -> Work[None]:
 
 
 def in_order(experiments: Sequence[Experiment]) -> list[tuple[Experiment, Row, int]]:
-    """All rows with the first seed, then all with the next: a session stopped early has whole tables."""
+    """All rows with the first seed, then all with the next: what is stopped early has whole tables."""
     seeds = sorted({seed for experiment in experiments for seed in experiment.seeds})
     return [
         (experiment, row, seed)

@@ -20,11 +20,12 @@ from torchvision.models.detection._utils import Matcher
 from torchvision.models.detection.image_list import ImageList
 
 from napari_uld.detectors.anchors import CentredAnchorGenerator, Grid
+from napari_uld.detectors.build import bmc_regression
 from napari_uld.detectors.spec import DetectorSpec, InputSpec, SupervisionSpec
 from napari_uld.detectors.supervision import (
+    BM_POSITIVE_IOU,
     EPSILON,
     BmcObjectness,
-    BmcRegression,
     IouMatching,
     Target,
     cell_values,
@@ -38,8 +39,6 @@ from ..data.targets import make_target
 
 STRIDES = (4, 8)
 IMAGE_SIDE = 512
-# BM's IoU for positive anchors: that paper says only that it is lower.
-BM_IOU = 0.5
 # What the paper calls few.
 FEW = 4
 BINS = {
@@ -270,7 +269,7 @@ def count_anchors(grid: Grid, target: Target) -> dict[str, tuple[np.ndarray, int
     published, negative = SupervisionSpec().rpn_iou
     n = len(target["boxes"])
     found = {}
-    for rule, positive in (("IoU .7", published), ("BM .5", BM_IOU)):
+    for rule, positive in (("IoU .7", published), ("BM .5", BM_POSITIVE_IOU)):
         matching = IouMatching(positive=positive, negative=negative, samples=SupervisionSpec().rpn_samples)
         found[f"{rule} + best"] = _counted(matching.match(grid, target), n)
         matching.matcher.allow_low_quality_matches = False
@@ -292,15 +291,8 @@ def _bmc_cells(grid: Grid, target: Target) -> tuple[Tensor, Tensor]:
     """Whether each cell is objectness foreground, and the lesion that regresses on it, both (h * w,)."""
     sample = BmcObjectness()(grid, target)
     foreground = torch.zeros(len(grid.anchors) // grid.per_cell, dtype=torch.bool)
-    foreground[sample.anchors[sample.labels >= 0.5 - EPSILON] // grid.per_cell] = True
-    spec = SupervisionSpec()
-    regression = BmcRegression(
-        boundary=spec.boundary,
-        small_area=spec.small_area,
-        area_in_cells=spec.area_unit == "cells",
-        anchor_iou=spec.anchor_iou,
-    )
-    return foreground, regression.owners(target, grid.levels[0], grid.strides[0])
+    foreground[sample.positives // grid.per_cell] = True
+    return foreground, bmc_regression(SupervisionSpec()).owners(target, grid.levels[0], grid.strides[0])
 
 
 def count_cells(bm: Tensor, level: tuple[int, int]) -> dict[str, tuple[int, int]]:

@@ -3,6 +3,7 @@
 # PyQt's stubs call every getter optional; these are there as long as the widget is.
 # mypy: disable-error-code="union-attr, override"
 
+import html
 from functools import partial
 from typing import Protocol
 
@@ -122,7 +123,7 @@ class InsidePanel(QWidget):
     def _returned(self, outcome: Outcome) -> None:
         case = self._case
         if outcome.error is not None:
-            self.status.setText(f"Failed: {outcome.error}")
+            self.status.setText(html.escape(f"Failed: {outcome.error}"))
             show_error(str(outcome.error))
         elif outcome.result is None:
             self.status.setText("Cancelled; nothing changed.")
