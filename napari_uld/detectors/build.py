@@ -61,7 +61,6 @@ def build_detector(detector: DetectorSpec, supervision: SupervisionSpec, inputs:
             dropout=detector.head_dropout,
         ),
         branch=_branch(detector, supervision, backbone),
-        classes=len(detector.classes),
         iou=supervision.roi_iou,
         samples=supervision.roi_samples,
         positive=supervision.roi_positive,

@@ -1,5 +1,6 @@
 """The second stage: classify and refine proposals, with an optional segmentation branch."""
 
+import sys
 from collections.abc import Sequence
 
 import torch
@@ -126,8 +127,6 @@ class RoiStage(RoIHeads):
         Classifies and refines pooled regions.
     branch
         A segmentation branch, or None.
-    classes
-        Number of classes, the background not counted.
     iou
         Proposals at or above it are positive, those below are background.
     samples, positive
@@ -144,7 +143,6 @@ class RoiStage(RoIHeads):
         pool: nn.Module,
         head: BoxHead,
         branch: SegmentationBranch | None,
-        classes: int,
         iou: float,
         samples: int,
         positive: float,
@@ -164,8 +162,8 @@ class RoiStage(RoIHeads):
             bbox_reg_weights=(1.0, 1.0, 1.0, 1.0),
             score_thresh=score_threshold,
             nms_thresh=nms,
-            # Each class has places of its own: what is dropped later must not take lesions'.
-            detections_per_img=detections * classes,
+            # Each class has places of its own (`best_of_each_class`): one that is dropped later takes none of lesions'.
+            detections_per_img=sys.maxsize,
         )
         self.detections = detections
         self.branch = branch

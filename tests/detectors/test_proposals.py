@@ -11,7 +11,6 @@ from napari_uld.detectors.anchors import CentredAnchorGenerator, Grid
 from napari_uld.detectors.proposals import FIRST_PART, ProposalHead, ProposalNetwork, survivors
 from napari_uld.detectors.supervision import ObjectnessSample, RegressionSample, Target
 
-
 NONE = torch.zeros(0, dtype=torch.int64)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_uld.detectors.fusion import POSITION_SENSITIVE, Fused, PositionSensitiveRoiPool
-from napari_uld.detectors.roi import BoxHead, RoiStage, SingleLevelRoiPool
+from napari_uld.detectors.roi import BoxHead, PyramidRoiAlign, RoiStage, SingleLevelRoiPool
 
 SIZES = [(32, 32), (32, 32)]
 
@@ -28,7 +28,7 @@ class Recorder(nn.Module):
 def stage(head: nn.Module, pool: nn.Module, **changes: float) -> RoiStage:
     settings = {"iou": 0.5, "samples": 8, "positive": 0.25, "box_weight": 10.0} | changes
     kept = {"score_threshold": 0.05, "nms": 0.3, "detections": 10}
-    return RoiStage(pool=pool, head=head, branch=None, **settings, **kept)  # type: ignore[arg-type]
+    return RoiStage(pool=pool, head=head, branch=None, **(kept | settings))  # type: ignore[arg-type]
 
 
 def test_a_region_is_pooled_by_its_largest_values() -> None:
@@ -85,6 +85,33 @@ def test_detections_above_the_threshold_survive_within_their_class_and_no_score_
     assert found["labels"].tolist() == [2, 2, 1, 1]
     assert found["scores"].tolist() == pytest.approx([5 / 8, 5 / 8, 2 / 8, 2 / 8])
     assert sorted(found["boxes"][:2, 0].tolist()) == [0, 20]
+
+
+def test_each_class_keeps_its_best_however_sure_the_other_is() -> None:
+    head = Recorder([0.0, math.log(2.0), math.log(5.0)])
+    boxes = torch.tensor([[0.0, 0, 10, 10], [20.0, 20, 30, 30], [0.0, 20, 10, 30]])
+    fused = Fused({}, [{POSITION_SENSITIVE: torch.zeros(1, 4, 8, 8)}])
+    (found,), _ = stage(head, PositionSensitiveRoiPool(2, 4), detections=2).eval()(fused, [boxes], SIZES[:1])
+    assert found["labels"].tolist() == [2, 2, 1, 1]
+
+
+def test_a_regions_level_is_the_one_whose_stride_fits_its_size() -> None:
+    sides = torch.tensor([5.0, 27.9, 28.1, 56.1, 112.1, 500.0])
+    boxes = torch.stack([torch.zeros(6), torch.zeros(6), sides, sides], dim=1)
+    # 112 px belong to stride 16; half the size, half the stride; what is smaller or larger than all fits the last.
+    assert PyramidRoiAlign(7, (4, 8, 16)).level_of(boxes).tolist() == [0, 0, 0, 1, 2, 2]
+    assert PyramidRoiAlign(7, (2, 4, 8, 16)).level_of(boxes).tolist() == [0, 0, 1, 2, 3, 3]
+
+
+def test_a_region_reads_its_level_at_the_cells_centres() -> None:
+    # Each cell of both levels holds the x of its centre, in input pixels; the coarser level's is told apart by 1000.
+    fine = (torch.arange(64.0) * 4 + 2).expand(1, 1, 64, 64)
+    coarse = (torch.arange(32.0) * 8 + 4 + 1000).expand(1, 1, 32, 32)
+    boxes = [torch.zeros(0, 4), torch.tensor([[100.0, 40, 160, 100], [40.0, 40, 60, 60]])]
+    features = {"0": fine.repeat(2, 1, 1, 1), "1": coarse.repeat(2, 1, 1, 1), "pool": torch.zeros(2, 1, 16, 16)}
+    pooled = PyramidRoiAlign(2, (4, 8))(features, boxes, [(33, 200), (256, 256)])
+    assert pooled[0].flatten().tolist() == pytest.approx([1115, 1145] * 2)
+    assert pooled[1].flatten().tolist() == pytest.approx([45, 55] * 2)
 
 
 def test_the_head_refines_the_box_once_for_each_class() -> None:

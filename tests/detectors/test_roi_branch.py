@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 from torch import Tensor
-from torchvision.ops import MultiScaleRoIAlign
 
+from napari_uld.detectors.roi import PyramidRoiAlign
 from napari_uld.detectors.roi_branch import OUTPUT, Lesson, MapLesson, MaskLesson, Positives, SegmentationBranch
 
 SIZES = [(64, 64)]
@@ -21,7 +21,7 @@ def positives(boxes: Tensor, matched: list[int], labels: list[int] | None = None
 
 def branch(lesson: Lesson, classes: int = 1) -> SegmentationBranch:
     torch.manual_seed(0)
-    pool = MultiScaleRoIAlign(["0"], 14, sampling_ratio=2)
+    pool = PyramidRoiAlign(14, (8,))
     return SegmentationBranch(4, 4, classes=classes, pool=pool, lesson=lesson)
 
 

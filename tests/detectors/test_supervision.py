@@ -14,6 +14,7 @@ from napari_uld.detectors.supervision import (
     IouRegression,
     cell_values,
     paired_iou,
+    values_at_centres,
 )
 from napari_uld.masks.bounding_map import bounding_map, lesion_maps
 
@@ -216,7 +217,7 @@ def test_paired_iou_compares_row_with_row() -> None:
     assert paired_iou(first, second).tolist() == pytest.approx([8 / 24, 0])
 
 
-def test_bm_labels_a_positive_anchor_with_the_map_on_its_cell_and_background_with_0() -> None:
+def test_bm_labels_a_positive_anchor_with_the_map_at_its_centre_and_background_with_0() -> None:
     # Nine cells of 8 px with two anchors each, 8 and 4 px wide; the lesion is the middle cell.
     side, stride = 3, 8
     centre = (torch.arange(side) + 0.5) * stride
@@ -225,30 +226,24 @@ def test_bm_labels_a_positive_anchor_with_the_map_on_its_cell_and_background_wit
         [torch.stack([x - half, y - half, x + half, y + half], dim=-1) for half in (4, 2)], dim=2
     ).reshape(-1, 4)
     grid = Grid(anchors, ((side, side),), 2, (float(stride),))
-    bm = [[0.1, 0.2, 0.3], [0.4, 0.8, 0.5], [0.6, 0.7, 0.9]]
-    target = hand_target(bm, [], [[8.0, 8, 16, 16]])
+    bm = torch.full((24, 24), 0.3)
+    bm[12, 12] = 0.8
+    target = {"bm": bm, "boxes": torch.tensor([[8.0, 8, 16, 16]])}
     picked = BmObjectness(IouMatching(positive=0.5, negative=0.3, samples=12))(grid, target)
     # The large anchor on the middle cell is the lesion; the small one has an IoU of .25: background.
     assert picked.anchors[0] == 4 * 2
     assert picked.labels[0] == pytest.approx(0.8)
     assert len(picked.anchors) == 12
-    assert (picked.labels[1:] == 0).all(), "the map is higher than 0 on every cell"
+    assert (picked.labels[1:] == 0).all(), "the map is higher than 0 everywhere"
     lower = BmObjectness(IouMatching(positive=0.2, negative=0.1, samples=12))(grid, target)
     assert lower.anchors[:2].sort().values.tolist() == [8, 9]
     assert lower.labels[:2].tolist() == pytest.approx([0.8, 0.8])
 
 
-def test_bm_reads_each_levels_values_from_its_own_cells() -> None:
-    fine, coarse = grid_of(4, 4), grid_of(2, 8)
-    grid = Grid(torch.cat([fine.anchors, coarse.anchors]), ((4, 4), (2, 2)), 1, (4.0, 8.0))
-    target = target_of([[0, 0, 16, 16]], 16)
-    picked = BmObjectness(IouMatching(positive=0.2, negative=0.1, samples=40))(grid, target)
-    values = [cell_values(target["bm"][None], level)[0] for level in grid.levels]
-    positive = picked.labels > 0
-    # In the middle an anchor of the finer level has an IoU of 64 / 256, every one of the coarser level 144 / 368.
-    assert positive.sum() > 4
-    for anchor, label in zip(picked.anchors[positive].tolist(), picked.labels[positive].tolist(), strict=True):
-        assert label == pytest.approx(float(values[0][anchor] if anchor < 16 else values[1][anchor - 16]))
+def test_a_maps_value_at_a_box_is_its_centre_pixels_within_the_map() -> None:
+    values = torch.arange(12.0).reshape(3, 4)
+    boxes = torch.tensor([[0.0, 0, 3, 3], [2.0, 1, 4, 2], [3.0, 2, 9, 9], [-8.0, -8, 2, 2]])
+    assert values_at_centres(values, boxes).tolist() == [5, 7, 11, 0]
 
 
 def test_a_box_that_no_anchor_overlaps_makes_no_anchor_positive() -> None:

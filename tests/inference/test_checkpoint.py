@@ -45,11 +45,15 @@ def test_a_pickle_is_refused_without_being_opened(tmp_path: Path) -> None:
         load_checkpoint(path, "cpu")
 
 
-def test_a_newer_version_is_refused(checkpoint: Path, tmp_path: Path) -> None:
-    path = tmp_path / "new.safetensors"
-    data = checkpoint.read_bytes().replace(b'\\"version\\": 1', b'\\"version\\": 9')
-    path.write_bytes(data)
-    with pytest.raises(CheckpointError, match="version 9"):
+@pytest.mark.parametrize(("version", "what_to_do"), [(9, "update"), (1, "train it again")])
+def test_another_version_is_refused_and_says_what_to_do(
+    checkpoint: Path, tmp_path: Path, version: int, what_to_do: str
+) -> None:
+    path = tmp_path / "other.safetensors"
+    data = checkpoint.read_bytes()
+    assert data.count(b'\\"version\\": 2') == 1
+    path.write_bytes(data.replace(b'\\"version\\": 2', b'\\"version\\": %d' % version))
+    with pytest.raises(CheckpointError, match=f"version {version}.*{what_to_do}"):
         read_info(path)
 
 

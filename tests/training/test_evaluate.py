@@ -7,14 +7,17 @@ import pytest
 import torch
 
 from napari_uld.detectors.build import build_detector
+from napari_uld.detectors.spec import InputSpec
 from napari_uld.detectors.two_stage import TwoStageDetector
 from napari_uld.errors import DataError
 from napari_uld.inference.checkpoint import save_checkpoint
+from napari_uld.inference.detect import SlabDetections
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.findings_file import write_findings
 from napari_uld.progress import finish
 from napari_uld.training.data.key_slices import read_slab, true_slices
-from napari_uld.training.evaluate import evaluate_subject
+from napari_uld.training.data.slab_dataset import SlabDataset
+from napari_uld.training.evaluate import evaluate_subject, match_detector
 from napari_uld.training.recipe import load_recipe
 
 
@@ -82,3 +85,16 @@ def test_detections_of_the_false_positive_class_count_only_where_they_are_asked_
         number = iter(range(len(keys)))
         work = evaluate_subject(str(path), phantoms, "val", count_negatives=count_negatives, device="cpu")
         assert finish(work).curve.values.tolist() == [sensitivity] * 4
+
+
+def test_findings_have_no_false_positive_class_to_count(phantoms: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="false-positive class"):
+        finish(evaluate_subject("x.findings.json", phantoms, "all", count_negatives=True))
+
+
+def test_the_false_positive_class_comes_after_every_lesion(phantoms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = SlabDetections(np.array([[0.0, 0, 1, 1], [2.0, 2, 3, 3]]), np.array([0.2, 0.9]), np.array([1, 2]), None)
+    monkeypatch.setattr("napari_uld.training.evaluate.run_slabs", lambda *_, **__: [found])
+    dataset = SlabDataset(phantoms, true_slices(phantoms, "val")[:1], InputSpec())
+    matches = finish(match_detector(None, dataset, count_negatives=True))  # type: ignore[arg-type]
+    assert matches.scores.tolist() == pytest.approx([0.2, -0.1])

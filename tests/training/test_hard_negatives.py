@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_uld.detectors.spec import InputSpec
+from napari_uld.errors import TrainingError
 from napari_uld.inference.catalogue import CheckpointInfo
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.slabs import Slab
@@ -218,6 +219,15 @@ def test_what_an_earlier_run_mined_there_is_gone(tmp_path: Path) -> None:
     write_mined(tmp_path / "epoch_1", slices, {0: negatives(1, 10), 1: negatives(1, 10)}, "uldor")
     write_mined(tmp_path / "epoch_1", slices, {1: negatives(1, 20)}, "uldor")
     assert set(read_mined(tmp_path / "epoch_1", slices)) == {1}
+
+
+def test_a_missing_folder_or_an_unknown_slice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="epoch_1 is not there"):
+        read_mined(tmp_path / "epoch_1", [])
+    known = KeySlice("000001_01_01", 7, (2.0, 1.0, 1.0), np.zeros((1, 4)), (None,), (-160.0, 240.0))
+    write_mined(tmp_path / "epoch_1", [known], {0: negatives(1, 10)}, "uldor")
+    with pytest.raises(TrainingError, match="slice 7"):
+        read_mined(tmp_path / "epoch_1", [])
 
 
 def test_nothing_mined_is_nothing_read(tmp_path: Path) -> None:

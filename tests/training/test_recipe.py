@@ -54,6 +54,13 @@ def test_bm_and_bmc_of_a_host_differ_in_their_supervision_alone() -> None:
             assert plain.model_copy(update=changed) == own
 
 
+def test_small_must_be_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text('small = 3\n[method]\nname = "r"\ntitle = "R"\npaper = "P"\n')
+    with pytest.raises(RecipeError, match="small"):
+        load_recipe(path, small=True)
+
+
 def test_an_unknown_key_is_named(tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
     path.write_text(METHOD + "[training]\nlearning_rate = 1\n")
