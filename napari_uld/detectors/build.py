@@ -8,6 +8,7 @@ from torch import nn
 
 from napari_uld.detectors.anchors import CentredAnchorGenerator
 from napari_uld.detectors.fusion import KeyImage, PositionSensitive, PositionSensitiveRoiPool
+from napari_uld.detectors.parts import Backbone, SliceFusion
 from napari_uld.detectors.proposals import ProposalHead, ProposalNetwork
 from napari_uld.detectors.resnet import ResNetFpn
 from napari_uld.detectors.roi import BoxHead, PyramidRoiAlign, RoiStage, SingleLevelRoiPool
@@ -31,8 +32,6 @@ logger = logging.getLogger(__name__)
 BRANCH_SIZE = 14
 # A pyramid's coarsest level serves proposals alone.
 POOLED_LEVELS = 4
-
-Backbone = Vgg | ResNetFpn
 
 
 def build_detector(detector: DetectorSpec, supervision: SupervisionSpec, inputs: InputSpec) -> TwoStageDetector:
@@ -101,9 +100,7 @@ def _anchors(detector: DetectorSpec, levels: int) -> CentredAnchorGenerator:
     return CentredAnchorGenerator(sizes, (detector.anchor_ratios,) * levels)
 
 
-def _fusion(
-    detector: DetectorSpec, backbone: Backbone, inputs: InputSpec
-) -> tuple[KeyImage | PositionSensitive, nn.Module, int]:
+def _fusion(detector: DetectorSpec, backbone: Backbone, inputs: InputSpec) -> tuple[SliceFusion, nn.Module, int]:
     """Slice fusion, the pooling that goes with it, and the channels of what is pooled from a slab."""
     size = detector.roi_size
     if detector.fusion == "position_sensitive":

@@ -1,37 +1,12 @@
-"""What a slab's other images tell about its key image.
-
-Each part has two halves: `per_image` sees one image alone, so that over a whole scan its result is
-computed once and shared by all slabs that hold the image; `join` puts a slab's images together.
-
-"The 3DCE paper" is Yan, Bagheri and Summers, "3D Context Enhanced Region-based Convolutional Neural
-Network for End-to-End Lesion Detection".
-"""
-
-from typing import NamedTuple
+"""What a slab's other images tell about its key image: parts that keep `SliceFusion`'s promise."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import ps_roi_pool
 
-Features = dict[str, Tensor]
-ImageSizes = list[tuple[int, int]]
+from napari_uld.detectors.parts import Features, Fused, ImageSizes
 
 POSITION_SENSITIVE = "position_sensitive"
-
-
-class Fused(NamedTuple):
-    """Feature levels (N, C, h, w) of a batch of slabs.
-
-    Parameters
-    ----------
-    key
-        The key slice's: what proposals and the segmentation branch are made from.
-    context
-        For each image of the slab what the box head pools from.
-    """
-
-    key: Features
-    context: list[Features]
 
 
 class KeyImage(nn.Module):
@@ -49,6 +24,9 @@ class KeyImage(nn.Module):
 
 class PositionSensitive(nn.Module):
     """3DCE: every image gives position-sensitive maps, the key image the proposals as well.
+
+    Yan, Bagheri and Summers, "3D Context Enhanced Region-based Convolutional Neural Network for
+    End-to-End Lesion Detection".
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, concat_box_p
 from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
 
 from napari_uld.detectors.anchors import CentredAnchorGenerator, Grid
-from napari_uld.detectors.fusion import Features
+from napari_uld.detectors.parts import Features
 from napari_uld.detectors.supervision import Objectness, Regression, Target
 
 # Smooth L1 with sigma 3: quadratic below 1 / sigma^2.

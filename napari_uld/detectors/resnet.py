@@ -66,7 +66,7 @@ class ResNetFpn(nn.Module):
         Channels of every level of the pyramid.
     """
 
-    imagenet_files = ("resnet101-cd907fc2.pth", "resnet101-63fe2227.pth")
+    imagenet_files: tuple[str, ...] = ("resnet101-cd907fc2.pth", "resnet101-63fe2227.pth")
 
     def __init__(
         self, *, in_channels: int, blocks: Sequence[int], width: float, stem_pool: bool, channels: int
@@ -75,7 +75,7 @@ class ResNetFpn(nn.Module):
         self.body = ResNet(in_channels=in_channels, blocks=blocks, width=width, stem_pool=stem_pool)
         self.fpn = FeaturePyramidNetwork(self.body.out_channels, channels, extra_blocks=LastLevelMaxPool())
         self.out_channels = channels
-        self.strides = STRIDES if stem_pool else tuple(stride // 2 for stride in STRIDES)
+        self.strides: tuple[int, ...] = STRIDES if stem_pool else tuple(stride // 2 for stride in STRIDES)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(N, C, H, W) -> levels "0", "1", "2", "3" and "pool" at `strides`, finest first."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.ops import RoIPool, roi_align
 
-from napari_uld.detectors.fusion import Features, Fused, ImageSizes
+from napari_uld.detectors.parts import Features, Fused, ImageSizes
 from napari_uld.detectors.roi_branch import Positives, SegmentationBranch
 from napari_uld.detectors.supervision import Target
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.ops import roi_align
 
-from napari_uld.detectors.fusion import Features, ImageSizes
+from napari_uld.detectors.parts import Features, ImageSizes
 from napari_uld.detectors.supervision import Target
 
 OUTPUT = 28

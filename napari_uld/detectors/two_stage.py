@@ -7,12 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
-from napari_uld.detectors.fusion import Features, KeyImage, PositionSensitive
+from napari_uld.detectors.parts import Backbone, Features, SliceFusion
 from napari_uld.detectors.proposals import ProposalNetwork
-from napari_uld.detectors.resnet import ResNetFpn
 from napari_uld.detectors.roi import RoiStage
 from napari_uld.detectors.supervision import Target
-from napari_uld.detectors.vgg import Vgg
 
 # Images of a batch are padded to one size, a multiple of this and of the coarsest stride.
 SIZE_DIVISIBLE = 32
@@ -40,15 +38,15 @@ class TwoStageDetector(nn.Module):
         Slices that the backbone sees at once, as channels.
     """
 
-    backbone: Vgg | ResNetFpn
+    backbone: Backbone
     regions: RoiStage
-    fusion: KeyImage | PositionSensitive
+    fusion: SliceFusion
 
     def __init__(
         self,
         *,
-        backbone: Vgg | ResNetFpn,
-        fusion: KeyImage | PositionSensitive,
+        backbone: Backbone,
+        fusion: SliceFusion,
         proposals: ProposalNetwork,
         regions: RoiStage,
         slices_per_image: int,

@@ -27,7 +27,7 @@ class Vgg(nn.Module):
     """
 
     # Weights for inputs in [0, 255] less a mean, which is what this family feeds; the usual ones want unit variance.
-    imagenet_files = ("vgg16_features-amdegroot-88682ab5.pth",)
+    imagenet_files: tuple[str, ...] = ("vgg16_features-amdegroot-88682ab5.pth",)
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Vgg(nn.Module):
                 layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
         self.out_channels = channels
-        self.strides = (2 ** (len(VGG_CHANNELS) - 1 - len(set(without_pools))),)
+        self.strides: tuple[int, ...] = (2 ** (len(VGG_CHANNELS) - 1 - len(set(without_pools))),)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(N, C, H, W) -> one level of features (N, out_channels, h, w)."""

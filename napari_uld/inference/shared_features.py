@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 
-from napari_uld.detectors.fusion import Features
+from napari_uld.detectors.parts import Features
 from napari_uld.detectors.two_stage import pad_images
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.device import mixed_precision

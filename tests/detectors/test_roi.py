@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from napari_uld.detectors.fusion import POSITION_SENSITIVE, Fused, PositionSensitiveRoiPool
+from napari_uld.detectors.fusion import POSITION_SENSITIVE, PositionSensitiveRoiPool
+from napari_uld.detectors.parts import Fused
 from napari_uld.detectors.roi import BoxHead, PyramidRoiAlign, RoiStage, SingleLevelRoiPool
 
 SIZES = [(32, 32), (32, 32)]

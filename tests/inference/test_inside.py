@@ -60,10 +60,10 @@ def test_an_anchor_that_fits_is_positive_by_iou_and_its_four_neighbours_by_the_l
     assert found[Rule.IOU].labels.tolist() == [1]
     expected = native([10, 6, 26, 22], [6, 10, 22, 26], [10, 10, 26, 26], [14, 10, 30, 26], [10, 14, 26, 30])
     assert_allclose(found[Rule.BM].boxes, expected)
-    # The mean of sqrt(1 - d / 16) over the cell and half of its neighbours, weighed by a triangle, is .9556 about the
-    # centre and .8640 four pixels beside it; along x and y they are multiplied.
-    middle, beside = 0.9556**2, 0.9556 * 0.8640
-    assert_allclose(found[Rule.BM].labels, [beside, beside, middle, beside, beside], atol=1e-4)
+    # The lesion's centre is 18, the pixel that holds it has its own at 18.5; one cell beside it 14.5 and 22.5.
+    middle, before, behind = 1 - 0.5 / 16, 1 - 3.5 / 16, 1 - 4.5 / 16
+    expected = np.sqrt([before * middle, before * middle, middle**2, behind * middle, behind * middle])
+    assert_allclose(found[Rule.BM].labels, expected, atol=1e-6)
 
 
 def test_by_bmc_every_cell_within_the_map_is_positive_and_none_that_only_touches_it(grid: Grid) -> None:
