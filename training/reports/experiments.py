@@ -341,7 +341,8 @@ def time_all(experiments: Sequence[Experiment], place: Place) -> Work[None]:
             it = plan(row, seed, experiment.budget, place)
         except UldError:
             continue
-        if it.state is not State.FINISHED or it.folder in measured:
+        # Of runs made elsewhere the results alone may be here.
+        if it.state is not State.FINISHED or it.folder in measured or not (it.folder / CHECKPOINT).is_file():
             continue
         measured.add(it.folder)
         detector = load_checkpoint(it.folder / CHECKPOINT, place.device)
