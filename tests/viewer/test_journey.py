@@ -35,7 +35,7 @@ def worker() -> Iterator[DetectionWorker]:
 
 
 def test_a_finding_on_the_real_series_is_accepted_saved_and_there_again(
-    make_napari_viewer: MakeViewer, deeplesion: Path, worker: DetectionWorker, qtbot: QtBot
+    deeplesion: Path, make_napari_viewer: MakeViewer, worker: DetectionWorker, qtbot: QtBot
 ) -> None:
     viewer = make_napari_viewer()
     session = open_series(viewer, deeplesion, qtbot)
@@ -85,7 +85,7 @@ def test_a_finding_on_the_real_series_is_accepted_saved_and_there_again(
 
 
 def test_closing_the_window_asks_about_unsaved_edits(
-    make_napari_viewer: MakeViewer, deeplesion: Path, qtbot: QtBot
+    deeplesion: Path, make_napari_viewer: MakeViewer, qtbot: QtBot
 ) -> None:
     viewer = make_napari_viewer(show=True)
     session = open_series(viewer, deeplesion, qtbot)

@@ -259,10 +259,19 @@ def _train(it: Run) -> Work[Path]:
         raise DataError(f"it starts from {it.init.row.label}, which is not trained yet: run that first")
     if not resume:
         write_json(it.folder / RECIPE, it.recipe.model_dump(mode="json"))
+    recipe = _begun(it.folder / RECIPE)
     data, device = it.place.phantoms / "train", it.place.device
     init = it.init.folder / CHECKPOINT if it.init is not None else None
     options = TrainingOptions(data, it.folder, init=init, resume=resume, device=device, seed=it.seed)
-    return (yield from train(it.recipe, options))
+    return (yield from train(recipe, options))
+
+
+def _begun(path: Path) -> Recipe:
+    """The recipe that a run began with: a row of the same meaning may have begun it under another name."""
+    try:
+        return Recipe(**json.loads(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        raise RecipeError(f"{path} is of another version of the recipes: delete its folder and begin again") from error
 
 
 def _score(it: Run, checkpoint: Path) -> Work[None]:
