@@ -112,7 +112,7 @@ def panel_of(session: Session, qtbot: QtBot, looker: FakeLooker) -> InsidePanel:
 
 
 def look(panel: InsidePanel, qtbot: QtBot) -> None:
-    panel.look_button.native.click()
+    panel.run_button.native.click()
     qtbot.waitUntil(lambda: not panel.running, timeout=5000)
 
 
@@ -282,18 +282,18 @@ def test_the_layers_go_with_the_scan(session: Session) -> None:
 def test_what_was_found_for_a_scan_that_was_closed_meanwhile_is_not_shown(session: Session, qtbot: QtBot) -> None:
     looker = FakeLooker(inside(), waits=True)
     panel = panel_of(session, qtbot, looker)
-    panel.look_button.native.click()
+    panel.run_button.native.click()
     session.viewer.layers.remove(session.layer(Part.CT))
     looker.waits = False
     qtbot.waitUntil(lambda: not panel.running, timeout=5000)
     assert len(session.viewer.layers) == 0
-    assert not panel.look_button.enabled
+    assert not panel.run_button.enabled
 
 
 def test_cancelling_changes_nothing(session: Session, qtbot: QtBot) -> None:
     panel = panel_of(session, qtbot, FakeLooker(waits=True))
-    panel.look_button.native.click()
-    assert not panel.look_button.enabled
+    panel.run_button.native.click()
+    assert not panel.run_button.enabled
     panel.cancel_button.native.click()
     qtbot.waitUntil(lambda: not panel.running, timeout=5000)
     assert panel.status.text() == "Cancelled; nothing changed."
@@ -305,7 +305,7 @@ def test_a_crash_is_a_message(session: Session, qtbot: QtBot, shown: list[Notifi
     look(panel, qtbot)
     assert "process ended" in shown[-1].message
     assert "process ended" in panel.status.text()
-    assert panel.look_button.enabled
+    assert panel.run_button.enabled
 
 
 def test_the_process_ends_with_the_window(session: Session, qtbot: QtBot) -> None:

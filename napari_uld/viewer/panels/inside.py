@@ -3,16 +3,13 @@
 # PyQt's stubs call every getter optional; these are there as long as the widget is.
 # mypy: disable-error-code="union-attr, override"
 
-import html
 from functools import partial
 from typing import Protocol
 
 import numpy as np
-from magicgui.widgets import ComboBox, Container, PushButton
-from napari.utils.notifications import show_error, show_info
+from magicgui.widgets import ComboBox
+from napari.utils.notifications import show_error
 from napari.viewer import Viewer
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_uld.ct.volume import CTVolume
 from napari_uld.errors import CheckpointError
@@ -22,10 +19,8 @@ from napari_uld.lesions.findings import Box
 from napari_uld.progress import Work
 from napari_uld.viewer.case import Case, Mark
 from napari_uld.viewer.inside_layers import MAP_COLOURS, STYLES, InsidePart, show_inside
-from napari_uld.viewer.panels.checkpoints import CheckpointChoice
-from napari_uld.viewer.panels.detector_run import DetectorRun, Outcome, Process
-from napari_uld.viewer.settings import DEVICES, settings
-from napari_uld.viewer.window import session_in_window
+from napari_uld.viewer.panels.detector_panel import DetectorPanel
+from napari_uld.viewer.panels.detector_run import Process
 
 THE_CHECKPOINT = "none: the checkpoint above"
 EXPLANATION = (
@@ -43,7 +38,7 @@ class Looker(Process, Protocol):
         """Look inside on one slice."""
 
 
-class InsidePanel(QWidget):
+class InsidePanel(DetectorPanel):
     """Look inside a checkpoint or a recipe on the slice that is shown.
 
     Parameters
@@ -55,99 +50,45 @@ class InsidePanel(QWidget):
     """
 
     def __init__(self, viewer: Viewer, detector: Looker | None = None) -> None:
-        super().__init__()
-        self.session = session_in_window(viewer)
         self.detector = detector or DetectionWorker()
-        self.run_in_process = DetectorRun(self, self.session, self.detector)
-        self._case: Case | None = None
-        self._build()
-        self.session.case_changed.connect(self._enable)
-        self.session.closed.connect(self._leave)
+        super().__init__(viewer, self.detector, "Look at this slice")
+        self.recipe = ComboBox(choices=[THE_CHECKPOINT, *_recipe_names()], label="Or a recipe")
+        self._lay_out([self.checkpoints.names, self.checkpoints.open_file, self.recipe, self.device])
+        self.recipe.changed.connect(self._enable)
+        self._say(EXPLANATION)
         self._enable()
 
-    def _build(self) -> None:
-        chosen = settings()
-        self.checkpoints = CheckpointChoice(self, chosen.checkpoint)
-        self.recipe = ComboBox(choices=[THE_CHECKPOINT, *_recipe_names()], label="Or a recipe")
-        self.device = ComboBox(choices=DEVICES, value=chosen.device, label="Device")
-        self.look_button = PushButton(text="Look at this slice")
-        self.cancel_button = PushButton(text="Cancel")
-        form = Container(widgets=[self.checkpoints.names, self.checkpoints.open_file, self.recipe, self.device])
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.look_button.native)
-        buttons.addWidget(self.cancel_button.native)
-        self.status = QLabel(EXPLANATION)
-        self.status.setWordWrap(True)
-        self.status.setTextFormat(Qt.TextFormat.RichText)
-        layout = QVBoxLayout(self)
-        layout.addWidget(form.native)
-        layout.addLayout(buttons)
-        layout.addWidget(self.status)
-        layout.addStretch(1)
-        self.recipe.changed.connect(self._enable)
-        self.checkpoints.names.changed.connect(self._enable)
-        self.look_button.changed.connect(self.look)
-        self.cancel_button.changed.connect(self.cancel)
-        self.run_in_process.said.connect(self.status.setText)
-        self.run_in_process.returned.connect(self._returned)
-        self.run_in_process.finished.connect(self._finished)
-
-    @property
-    def running(self) -> bool:
-        """Whether a look is in progress."""
-        return self.run_in_process.running
-
-    def look(self) -> None:
+    def run(self) -> None:
         """Look inside what is chosen, on the slice that is shown."""
         case = self.session.case
         if case is None or self.running:
             return
         try:
-            detector = self.checkpoints.path if self.recipe.value == THE_CHECKPOINT else self.recipe.value
+            detector = self.recipe.value if self._of_recipe else self.checkpoints.path
         except CheckpointError as error:
             show_error(str(error))
             return
         z = self.session.z
         look = Look(z, np.array(lesions_on(case, z), dtype=np.float64).reshape(-1, 4), detector)
-        self._case = case
-        work = partial(self.detector.look_inside, case.volume, look, self.device.value)
-        self.run_in_process.start("Looking inside", work)
-        self.status.setText("Starting the detector")
-        self._enable()
+        self._start(case, "Looking inside", partial(self.detector.look_inside, case.volume, look, self.device.value))
 
-    def cancel(self) -> None:
-        """Stop the look in progress."""
-        self.cancel_button.enabled = False
-        self.run_in_process.cancel()
+    def _take(self, case: Case, result: Inside) -> None:
+        drawn = show_inside(self.session.viewer, case, result)
+        self.status.setText(report(case, result, drawn))
 
-    def _returned(self, outcome: Outcome) -> None:
-        case = self._case
-        if outcome.error is not None:
-            self.status.setText(html.escape(f"Failed: {outcome.error}"))
-            show_error(str(outcome.error))
-        elif outcome.result is None:
-            self.status.setText("Cancelled; nothing changed.")
-        elif case is not None and case is self.session.case:
-            drawn = show_inside(self.session.viewer, case, outcome.result)
-            self.status.setText(report(case, outcome.result, drawn))
-        else:
-            show_info("The scan was closed meanwhile; what was found inside the detector is not shown.")
+    @property
+    def _of_recipe(self) -> bool:
+        """Whether a recipe is looked at, not a checkpoint."""
+        return self.recipe.value != THE_CHECKPOINT
 
-    def _finished(self) -> None:
-        self._case = None
-        self._enable()
+    @property
+    def _ready(self) -> bool:
+        return self._of_recipe or super()._ready
 
     def _enable(self) -> None:
-        of_recipe = self.recipe.value != THE_CHECKPOINT
-        ready = self.session.case is not None and (of_recipe or self.checkpoints.names.value is not None)
-        self.look_button.enabled = ready and not self.running
-        self.cancel_button.enabled = self.running
-        self.recipe.enabled = self.device.enabled = not self.running
-        self.checkpoints.enable(not self.running and not of_recipe)
-
-    def _leave(self) -> None:
-        """Stop listening to a window that is gone."""
-        self.session.case_changed.disconnect(self._enable)
+        super()._enable()
+        self.recipe.enabled = not self.running
+        self.checkpoints.enable(not self.running and not self._of_recipe)
 
 
 def lesions_on(case: Case, z: int) -> list[Box]:

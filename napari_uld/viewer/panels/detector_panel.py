@@ -1,0 +1,129 @@
+"""What the panels share that run a detector: a checkpoint, a device, one run at a time, and how it ends."""
+
+# PyQt's stubs call every getter optional; these are there as long as the widget is.
+# mypy: disable-error-code="union-attr, override"
+
+import html
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from magicgui.widgets import ComboBox, Container, PushButton
+from magicgui.widgets.bases import Widget
+from napari.utils.notifications import show_error, show_info
+from napari.viewer import Viewer
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+
+from napari_uld.progress import Work
+from napari_uld.viewer.case import Case
+from napari_uld.viewer.panels.checkpoints import CheckpointChoice
+from napari_uld.viewer.panels.detector_run import DetectorRun, Outcome, Process
+from napari_uld.viewer.settings import DEVICES, settings
+from napari_uld.viewer.window import session_in_window
+
+
+class DetectorPanel(QWidget):
+    """A panel that runs a detector on the open scan; what it asks for and shows is its own.
+
+    Parameters
+    ----------
+    viewer
+        The viewer whose open scan it works on.
+    process
+        The detector's process.
+    action
+        What the button that starts it says.
+    """
+
+    def __init__(self, viewer: Viewer, process: Process, action: str) -> None:
+        super().__init__()
+        self.session = session_in_window(viewer)
+        chosen = settings()
+        self.checkpoints = CheckpointChoice(self, chosen.checkpoint)
+        self.device = ComboBox(choices=DEVICES, value=chosen.device, label="Device")
+        self.run_button = PushButton(text=action)
+        self.cancel_button = PushButton(text="Cancel")
+        self.status = QLabel()
+        self._case: Case | None = None
+        self._run = DetectorRun(self, self.session, process)
+        self._run.said.connect(self._say)
+        self._run.returned.connect(self._returned)
+        self._run.finished.connect(self._finished)
+        self.run_button.changed.connect(self.run)
+        self.cancel_button.changed.connect(self.cancel)
+        self.checkpoints.names.changed.connect(self._enable)
+        self.session.case_changed.connect(self._enable)
+        self.session.closed.connect(self._leave)
+
+    def _lay_out(self, fields: Sequence[Widget]) -> None:
+        """Stand the fields above the buttons and the status."""
+        form = Container(widgets=fields)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.run_button.native)
+        buttons.addWidget(self.cancel_button.native)
+        self.status.setWordWrap(True)
+        self.status.setTextFormat(Qt.TextFormat.RichText)
+        layout = QVBoxLayout(self)
+        layout.addWidget(form.native)
+        layout.addLayout(buttons)
+        layout.addWidget(self.status)
+        layout.addStretch(1)
+
+    @property
+    def running(self) -> bool:
+        """Whether a run is in progress."""
+        return self._run.running
+
+    def run(self) -> None:
+        """Run on the open scan with what is chosen."""
+        raise NotImplementedError
+
+    def cancel(self) -> None:
+        """Stop the run in progress."""
+        self.cancel_button.enabled = False
+        self._run.cancel()
+
+    def _start(self, case: Case, description: str, work: Callable[[], Work[Any]]) -> None:
+        self._case = case
+        self._run.start(description, work)
+        self._say("Starting the detector")
+        self._enable()
+
+    def _take(self, case: Case, result: Any) -> None:
+        """Show a run's result on the case that it was asked for."""
+        raise NotImplementedError
+
+    def _returned(self, outcome: Outcome) -> None:
+        case = self._case
+        if outcome.error is not None:
+            self._say(f"Failed: {outcome.error}")
+            show_error(str(outcome.error))
+        elif outcome.result is None:
+            self._say("Cancelled; nothing changed.")
+        elif case is not None and case is self.session.case:
+            self._take(case, outcome.result)
+        elif case is not None:
+            show_info(f"{case.volume.name} was closed meanwhile; what was found in it is not shown.")
+
+    def _finished(self) -> None:
+        self._case = None
+        self._enable()
+
+    def _say(self, text: str) -> None:
+        """Write plain text into the status."""
+        self.status.setText(html.escape(text, quote=False))
+
+    @property
+    def _ready(self) -> bool:
+        """Whether there is a detector to run."""
+        return self.checkpoints.names.value is not None
+
+    def _enable(self) -> None:
+        self.run_button.enabled = self.session.case is not None and self._ready and not self.running
+        self.cancel_button.enabled = self.running
+        self.device.enabled = not self.running
+        self.checkpoints.enable(not self.running)
+
+    def _leave(self) -> None:
+        """Stop listening to a window that is gone."""
+        self.session.case_changed.disconnect(self._enable)
