@@ -4,6 +4,7 @@ This is figure 1 of the BMC paper (see `napari_uld.detectors.supervision`) on an
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -37,16 +38,11 @@ def look_inside(volume: CTVolume, z: int, boxes: np.ndarray, detector: LoadedDet
     """
     slab = extract_slab(volume.hu, volume.spacing, z, detector.inputs)
     supervision = SupervisionSpec(**detector.info.recipe["supervision"])
-    grid = anchor_grid(detector.model, slab)
     objectness, found = _run(slab, detector)
     shape = (volume.shape[1], volume.shape[2])
     kept = found.scores >= SCORE_FLOOR
-    return Inside(
-        z=z,
-        lesions=boxes,
-        anchors=positive_anchors(grid, slab, boxes, supervision),
-        cells=len(grid.anchors) // grid.per_cell,
-        per_cell=grid.per_cell,
+    return replace(
+        _anchors_alone(detector.model, slab, z, boxes, supervision),
         objectness=_objectness_map(objectness, slab, shape, detector.model.size_divisible),
         branch=None if found.maps is None else _branch_map(found.maps[kept], found.boxes[kept], shape),
         boxes=found.boxes[kept],
@@ -68,6 +64,12 @@ def look_inside_recipe(
     with torch.device("meta"):
         model = build_detector(detector, supervision, inputs)
     slab = extract_slab(volume.hu, volume.spacing, z, inputs)
+    return _anchors_alone(model, slab, z, boxes, supervision)
+
+
+def _anchors_alone(
+    model: TwoStageDetector, slab: Slab, z: int, boxes: np.ndarray, supervision: SupervisionSpec
+) -> Inside:
     grid = anchor_grid(model, slab)
     return Inside(
         z=z,

@@ -112,7 +112,7 @@ class DetectionWorker:
 
     def _ask(self, volume: CTVolume, task: Detection | Look, device: str) -> Work[Any]:
         if self._busy:
-            raise WorkerError("A detection is running already: wait for it, or cancel it")
+            raise WorkerError("The detector is at work already: wait for it, or cancel it")
         memory = _shared(volume.hu)
         try:
             connection = self._start()

@@ -5,13 +5,14 @@ os.environ["NAPARI_CONFIG"] = ""
 
 import shutil
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from napari.utils.notifications import Notification, notification_manager
 
 from napari_uld.ct.volume import CTVolume
 from napari_uld.errors import CancelledError
@@ -143,3 +144,16 @@ class FakeDetector:
 
     def close(self) -> None:
         self.closed = True
+
+
+@pytest.fixture
+def shown() -> Iterator[list[Notification]]:
+    """What napari told the person."""
+    seen: list[Notification] = []
+
+    def note(event: Notification) -> None:
+        seen.append(event)
+
+    notification_manager.notification_ready.connect(note)
+    yield seen
+    notification_manager.notification_ready.disconnect(note)

@@ -1,12 +1,12 @@
 """The Look inside panel and its layers, with a stand-in for the detector's process."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from napari.layers import Layer
-from napari.utils.notifications import Notification, notification_manager
+from napari.utils.notifications import Notification
 from pytestqt.qtbot import QtBot
 
 from napari_uld.ct.volume import CTVolume
@@ -90,19 +90,6 @@ def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(checkpoints_module, "bundled_checkpoints", lambda: {"tiny": path})
     monkeypatch.setattr(checkpoints_module, "find_checkpoint", lambda name: path)
     return path
-
-
-@pytest.fixture
-def shown() -> Iterator[list[Notification]]:
-    """What napari told the person."""
-    seen: list[Notification] = []
-
-    def note(event: Notification) -> None:
-        seen.append(event)
-
-    notification_manager.notification_ready.connect(note)
-    yield seen
-    notification_manager.notification_ready.disconnect(note)
 
 
 def panel_of(session: Session, qtbot: QtBot, looker: FakeLooker) -> InsidePanel:

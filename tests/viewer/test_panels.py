@@ -1,10 +1,9 @@
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from napari.components import ViewerModel
-from napari.utils.notifications import Notification, notification_manager
+from napari.utils.notifications import Notification
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QShortcut
@@ -208,19 +207,6 @@ def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(checkpoints_module, "bundled_checkpoints", lambda: {"tiny": path})
     monkeypatch.setattr(checkpoints_module, "find_checkpoint", lambda name: path)
     return path
-
-
-@pytest.fixture
-def shown() -> Iterator[list[Notification]]:
-    """What napari told the person."""
-    seen: list[Notification] = []
-
-    def note(event: Notification) -> None:
-        seen.append(event)
-
-    notification_manager.notification_ready.connect(note)
-    yield seen
-    notification_manager.notification_ready.disconnect(note)
 
 
 def run(panel: DetectPanel, qtbot: QtBot) -> None:
