@@ -78,7 +78,7 @@ def test_a_killed_process_is_a_message_and_the_next_run_works(
 def test_two_runs_at_once_are_refused(worker: DetectionWorker, checkpoint: Path, volume: CTVolume) -> None:
     first = worker.detect(volume, checkpoint, "cpu")
     next(first)
-    with pytest.raises(WorkerError, match="running already"):
+    with pytest.raises(WorkerError, match="at work already"):
         next(worker.detect(volume, checkpoint, "cpu"))
     assert finish(first).scan_id == volume.scan_id
 
