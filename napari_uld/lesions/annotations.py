@@ -61,7 +61,7 @@ class Annotation:
     recist
         The measurement on the key slice, where there is one.
     mask
-        A corrected mask on the key slice, where there is one.
+        A mask of the key slice, where there is one: of a mined lesion the detector's, else a person's.
     parent_id
         Id of the finding it came from.
     score
@@ -87,6 +87,11 @@ class Annotation:
     detector: str = ""
     reviewer: str = ""
     time: str = ""
+
+    @property
+    def corrected_mask(self) -> Rle | None:
+        """The mask that a person painted on the key slice, or None."""
+        return None if self.source is Source.MINED else self.mask
 
 
 def new_id(scan_id: str, key_slice: int, box: Box, parent_id: str | None = None) -> str:
@@ -252,7 +257,9 @@ class Annotations:
         return self.edit(lesion_id, action="move box", box=as_box(as_boxes([box])[0]), reviewer=reviewer, time=now())
 
     def edit(self, lesion_id: str, *, action: str = "edit", **changes: object) -> Annotation:
-        """Change fields of a lesion; a machine's lesion with another box or RECIST is an edited one.
+        """Change fields of a lesion; a machine's lesion with another box, RECIST or mask is an edited one.
+
+        The machine's own mask goes with that: it is no person's, and of a box that is no longer there.
 
         Raises
         ------
@@ -261,8 +268,9 @@ class Annotations:
         """
         before = self._row(lesion_id)
         after = replace(before, **changes)  # type: ignore[arg-type]
-        if after.source is Source.MINED and (after.box, after.recist) != (before.box, before.recist):
-            after = replace(after, source=Source.EDITED)
+        marked = (after.box, after.recist, after.mask)
+        if after.source is Source.MINED and marked != (before.box, before.recist, before.mask):
+            after = replace(after, source=Source.EDITED, mask=after.mask if "mask" in changes else None)
         if after.id != before.id:
             raise AnnotationError("A lesion's id does not change")
         self._check(after)

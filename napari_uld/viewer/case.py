@@ -3,71 +3,20 @@
 The one place of state of the viewer. No Qt here: panels and layers listen to its signals.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import Path
 
-import numpy as np
 from psygnal import Signal
 
 from napari_uld.ct.volume import CTVolume
 from napari_uld.errors import AnnotationError
-from napari_uld.lesions.annotations import Annotation, Annotations, Edit, LesionType, Source, State, new_id, now
-from napari_uld.lesions.boxes import RECIST_MARGIN
-from napari_uld.lesions.findings import Box, Findings, as_box
+from napari_uld.lesions.annotations import Annotation, Annotations, Edit, Source, State, new_id, now
+from napari_uld.lesions.findings import Box, Findings
 from napari_uld.lesions.recist import Recist
+from napari_uld.lesions.rle import Rle
 from napari_uld.lesions.storage import ABSENT
+from napari_uld.viewer.rows import Mark, Row, rows_of
 
 DEFAULT_THRESHOLD = 0.4
-
-
-class Mark(StrEnum):
-    """How a lesion stands, for a person to see at a glance."""
-
-    EXPERT = "expert"
-    ACCEPTED = "accepted"
-    REJECTED = "rejected"
-    PENDING = "to decide"
-
-
-@dataclass(frozen=True, eq=False)
-class Row:
-    """One lesion of the review: a person's annotation, or a machine's finding that waits for a decision.
-
-    Parameters
-    ----------
-    key
-        What the lesion is called here; it stays the same when a finding is accepted or rejected.
-    native
-        Number of the key slice in the scan's files.
-    boxes
-        The box on every slice it was traced through, by native number, the key slice included.
-    annotation
-        The annotation, or None while nothing was decided.
-    finding
-        Row in the findings, or None where it came from no finding that is open.
-    diameter
-        Long diameter in mm: measured where there is a RECIST, otherwise the box's long side
-        without DeepLesion's margin.
-    """
-
-    key: str
-    native: int
-    boxes: Mapping[int, Box]
-    mark: Mark
-    score: float | None
-    lesion_type: LesionType
-    source: str
-    recist: Recist | None
-    diameter: float
-    annotation: Annotation | None = None
-    finding: int | None = None
-
-    @property
-    def box(self) -> Box:
-        """The box on the key slice."""
-        return self.boxes[self.native]
 
 
 class Case:
@@ -119,7 +68,7 @@ class Case:
         self._threshold = threshold
         self._current: str | None = None
         self._use(annotations, path)
-        self._rows = self._make_rows()
+        self._rows = rows_of(self.volume, self._annotations, self.findings, self._threshold)
 
     @property
     def annotations(self) -> Annotations:
@@ -236,11 +185,21 @@ class Case:
         BoxError
             If the box is malformed.
         """
-        if self._known(key).annotation is None:
-            self.decide(key, State.ACCEPTED)
-        annotation = self._known(key).annotation
-        if annotation is not None:
-            self._annotations.move_box(annotation.id, box, self.reviewer)
+        self._annotations.move_box(self._accepted(key).id, box, self.reviewer)
+
+    def paint_mask(self, key: str, mask: Rle | None) -> None:
+        """Give a lesion a mask painted on its key slice (None: take it away); painting on a finding accepts it.
+
+        Raises
+        ------
+        AnnotationError
+            If there is no such lesion.
+        """
+        if mask is None and self._known(key).corrected_mask is None:
+            return
+        self._annotations.edit(
+            self._accepted(key).id, action="paint mask", mask=mask, reviewer=self.reviewer, time=now()
+        )
 
     def measure(self, key: str, recist: Recist) -> None:
         """Give a lesion another RECIST, and the box that DeepLesion draws about it.
@@ -281,6 +240,15 @@ class Case:
         else:
             self.decide(key, State.REJECTED)
 
+    def _accepted(self, key: str) -> Annotation:
+        """Give a lesion's annotation; a finding that nobody decided on is accepted first."""
+        if self._known(key).annotation is None:
+            self.decide(key, State.ACCEPTED)
+        annotation = self._known(key).annotation
+        if annotation is None:
+            raise AnnotationError(f"The finding {key} is no longer among the detector's")
+        return annotation
+
     def _known(self, key: str) -> Row:
         row = self.row(key)
         if row is None:
@@ -304,77 +272,7 @@ class Case:
         annotations.on_change(listen)
 
     def _refresh(self) -> None:
-        self._rows = self._make_rows()
+        self._rows = rows_of(self.volume, self._annotations, self.findings, self._threshold)
         self.rows_changed.emit()
         if self._current is not None and self.current is None:
             self.select(None)
-
-    def _make_rows(self) -> tuple[Row, ...]:
-        findings = self.findings
-        ids = {} if findings is None else {findings.finding_id(i): i for i in range(len(findings))}
-        rows: dict[str, Row] = {}
-        for annotation in self._annotations:
-            key = annotation.parent_id or annotation.id
-            row = self._annotation_row(annotation, ids.pop(annotation.parent_id or "", None))
-            rows[annotation.id if key in rows else key] = replace(row, key=annotation.id if key in rows else key)
-        if findings is not None:
-            for finding_id, i in ids.items():
-                if findings.scores[i] >= self._threshold and not findings.negative[i]:
-                    rows[finding_id] = self._finding_row(findings, i)
-        position = {int(n): z for z, n in enumerate(self.volume.slice_numbers)}
-        # From the head to the feet, as a reader scrolls; slices that are not there come last.
-        return tuple(
-            sorted(rows.values(), key=lambda row: (-position.get(row.native, -1), -(row.score or 2.0), row.key))
-        )
-
-    def _annotation_row(self, annotation: Annotation, finding: int | None) -> Row:
-        boxes: dict[int, Box] = {}
-        # A box that a person moved no longer agrees with the trace on the other slices.
-        if finding is not None and self.findings is not None and annotation.source is Source.MINED:
-            boxes.update(self.findings.slice_boxes[finding])
-        boxes[annotation.key_slice] = annotation.box
-        return Row(
-            key=annotation.id,
-            native=annotation.key_slice,
-            boxes=boxes,
-            mark=_mark(annotation),
-            score=annotation.score,
-            lesion_type=annotation.lesion_type,
-            source=annotation.source.value,
-            recist=annotation.recist,
-            diameter=self._diameter(annotation.box, annotation.recist),
-            annotation=annotation,
-            finding=finding,
-        )
-
-    def _finding_row(self, findings: Findings, i: int) -> Row:
-        box = as_box(findings.boxes[i])
-        native = int(findings.key_slices[i])
-        return Row(
-            key=findings.finding_id(i),
-            native=native,
-            boxes={**findings.slice_boxes[i], native: box},
-            mark=Mark.PENDING,
-            score=float(findings.scores[i]),
-            lesion_type=LesionType.UNKNOWN,
-            source="detector",
-            recist=None,
-            diameter=self._diameter(box, None),
-            finding=i,
-        )
-
-    def _diameter(self, box: Box, recist: Recist | None) -> float:
-        _, dy, dx = self.volume.spacing
-        if recist is not None:
-            (x1, y1), (x2, y2) = recist.long
-            return float(np.hypot((x2 - x1) * dx, (y2 - y1) * dy))
-        x1, y1, x2, y2 = box
-        return max((x2 - x1 - 2 * RECIST_MARGIN) * dx, (y2 - y1 - 2 * RECIST_MARGIN) * dy, 0.0)
-
-
-def _mark(annotation: Annotation) -> Mark:
-    if annotation.state is State.PENDING:
-        return Mark.PENDING
-    if annotation.state is State.REJECTED:
-        return Mark.REJECTED
-    return Mark.EXPERT if annotation.source is Source.EXPERT else Mark.ACCEPTED

@@ -8,10 +8,11 @@ import napari
 from napari.qt import get_qapp
 
 from napari_uld.errors import WorkerError
-from napari_uld.viewer.case import Case, Mark, Row
+from napari_uld.viewer.case import Case
 from napari_uld.viewer.layers import Part
 from napari_uld.viewer.panels.detect import DetectPanel
 from napari_uld.viewer.panels.lesion_table import HEADERS, cells
+from napari_uld.viewer.rows import Mark, Row
 from napari_uld.viewer.samples import data_folder, own_copy
 from napari_uld.viewer.session import Session, session_of
 from napari_uld.viewer.settings import PLUGIN

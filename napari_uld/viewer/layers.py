@@ -17,7 +17,8 @@ from napari.utils.colormaps import Colormap
 from napari_uld.ct.windows import Window
 from napari_uld.lesions.findings import Box
 from napari_uld.lesions.recist import Recist
-from napari_uld.viewer.case import Case, Mark, Row
+from napari_uld.viewer.case import Case
+from napari_uld.viewer.rows import Mark, Row
 
 METADATA = "napari_uld"
 AXES = ("z", "y", "x")

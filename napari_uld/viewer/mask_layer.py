@@ -5,8 +5,9 @@ from napari.layers import Image
 
 from napari_uld.errors import RecistError
 from napari_uld.masks import MaskKind, MaskParameters, pseudo_mask
-from napari_uld.viewer.case import Case, Mark, Row
+from napari_uld.viewer.case import Case
 from napari_uld.viewer.layers import series_window
+from napari_uld.viewer.rows import Mark, Row
 
 
 class MaskPainter:

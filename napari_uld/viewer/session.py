@@ -19,12 +19,13 @@ from napari_uld.lesions.annotations import Edit, State
 from napari_uld.lesions.review_log import append_log, log_path
 from napari_uld.masks import MaskKind, MaskParameters
 from napari_uld.viewer.canvas import fit_body, show_caption
-from napari_uld.viewer.case import Case, Row
+from napari_uld.viewer.case import Case
 from napari_uld.viewer.case_files import export_dl_info, save_case
 from napari_uld.viewer.editing import take_over
 from napari_uld.viewer.keys import bind
 from napari_uld.viewer.layers import Part, case_layers, case_of, draw, drawn_of, part_of, series_window
 from napari_uld.viewer.mask_layer import MaskPainter
+from napari_uld.viewer.rows import Row
 
 # The window that a series brings along.
 SERIES = "series"

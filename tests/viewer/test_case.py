@@ -7,7 +7,8 @@ from napari_uld.errors import AnnotationError
 from napari_uld.lesions.annotations import Annotation, Annotations, Source, State
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.recist import Recist
-from napari_uld.viewer.case import Case, Mark
+from napari_uld.viewer.case import Case
+from napari_uld.viewer.rows import Mark
 
 
 def keys(case: Case) -> list[str]:

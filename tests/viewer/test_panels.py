@@ -14,7 +14,6 @@ from napari_uld.errors import UldError, WorkerError
 from napari_uld.lesions.annotations import State
 from napari_uld.lesions.findings import Findings
 from napari_uld.masks import MaskKind
-from napari_uld.viewer.case import Mark
 from napari_uld.viewer.case_files import open_case
 from napari_uld.viewer.keys import KEYS
 from napari_uld.viewer.layers import Part
@@ -24,6 +23,7 @@ from napari_uld.viewer.panels.detect import DetectPanel
 from napari_uld.viewer.panels.lesion_table import HEADERS
 from napari_uld.viewer.panels.masks import MasksPanel
 from napari_uld.viewer.panels.review import ReviewPanel
+from napari_uld.viewer.rows import Mark
 from napari_uld.viewer.session import Session
 
 from .conftest import FakeDetector, show

@@ -7,9 +7,10 @@ from napari_uld.lesions.annotations import Annotation, Annotations, State
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.review_log import log_path, read_log
 from napari_uld.masks import MaskKind, MaskParameters
-from napari_uld.viewer.case import Case, Mark
+from napari_uld.viewer.case import Case
 from napari_uld.viewer.keys import KEYS
 from napari_uld.viewer.layers import COLOURS, Part
+from napari_uld.viewer.rows import Mark
 from napari_uld.viewer.session import Answer, Session
 
 from .conftest import show

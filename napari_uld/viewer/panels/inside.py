@@ -17,10 +17,11 @@ from napari_uld.inference.inside_result import Inside, Rule
 from napari_uld.inference.worker import DetectionWorker, Look
 from napari_uld.lesions.findings import Box
 from napari_uld.progress import Work
-from napari_uld.viewer.case import Case, Mark
+from napari_uld.viewer.case import Case
 from napari_uld.viewer.inside_layers import MAP_COLOURS, STYLES, InsidePart, show_inside
 from napari_uld.viewer.panels.detector_panel import DetectorPanel
 from napari_uld.viewer.panels.detector_run import Process
+from napari_uld.viewer.rows import Mark
 
 THE_CHECKPOINT = "none: the checkpoint above"
 EXPLANATION = (
