@@ -8,7 +8,8 @@
 - Where there is provenance to write, it goes into columns after the 18 (`PROVENANCE`).
 - A lesion that nobody measured has NaN for its measurement and diameters. The normalised location
   is relative to the body, which the table does not give: it is NaN for a new or moved lesion.
-- Corrected masks have no column: they are in the native file only.
+- A mask that a person corrected is the last of them: height, width and COCO's column-major run lengths,
+  "512 512 98304 3 ..."; training takes it instead of one made from the measurement.
 """
 
 import contextlib
@@ -21,15 +22,27 @@ from datetime import datetime
 from pathlib import Path
 
 from napari_uld.ct.dl_info import DlInfo, DlInfoRow, parse_dl_info
-from napari_uld.errors import AnnotationFileError, BoxError
+from napari_uld.errors import AnnotationError, AnnotationFileError, BoxError
 from napari_uld.lesions import storage
 from napari_uld.lesions.annotations import Annotation, Annotations, LesionType, Source, State, new_id
 from napari_uld.lesions.boxes import as_boxes
 from napari_uld.lesions.findings import as_box
+from napari_uld.lesions.json_models import FOUND_LENGTH
 from napari_uld.lesions.recist import Recist
+from napari_uld.lesions.rle import Rle
 
 # Extra columns, in this order.
-PROVENANCE = ("Lesion_id", "Source", "State", "Parent_id", "Score", "Detector", "Reviewer", "Review_time")
+PROVENANCE = (
+    "Lesion_id",
+    "Source",
+    "State",
+    "Parent_id",
+    "Score",
+    "Detector",
+    "Reviewer",
+    "Review_time",
+    "Corrected_mask",
+)
 
 # The new fields of a row by its line number; None where the row goes.
 _Changes = dict[int, dict[str, str] | None]
@@ -100,9 +113,9 @@ def _table(info: DlInfo, annotations: Mapping[str, Annotations]) -> tuple[tuple[
     for series, lesions in annotations.items():
         _compare(info, series, lesions, changed, added)
     fresh = [fields for fields in (*changed.values(), *(f for many in added.values() for f in many)) if fields]
-    blank: tuple[str, ...] = ()
-    if any(fields[name] for fields in fresh for name in PROVENANCE):
-        blank = tuple(name for name in PROVENANCE if name not in info.columns)
+    blank = tuple(name for name in PROVENANCE if name not in info.columns)
+    if not any(fields[name] for fields in fresh for name in blank):
+        blank = ()
     columns = info.columns + blank
     lines: list[str] = []
     for row in info.rows:
@@ -126,7 +139,7 @@ def _compare(
         if new is None or not _is_written(new):
             if new != old:  # a row that was read as rejected is none of ours to remove
                 changed[row.line_number] = None
-        elif replace(new, mask=None) != old:
+        elif new != old:
             changed[row.line_number] = _fields(row, old, new)
     known = {old.id for old in before}
     fresh = [lesion for lesion in lesions if lesion.id not in known and _is_written(lesion)]
@@ -183,6 +196,7 @@ def _provenance(fields: Mapping[str, str], lesion: Annotation) -> dict[str, str]
         "Detector": lesion.detector,
         "Reviewer": lesion.reviewer,
         "Review_time": lesion.time,
+        "Corrected_mask": "" if lesion.mask is None else _mask_text(lesion.mask),
     }
 
 
@@ -203,6 +217,8 @@ def _lesion(path: Path, row: DlInfoRow, scan_id: str) -> Annotation:
     with _column(path, row, "Review_time", "an ISO 8601 time"):
         if time:
             datetime.fromisoformat(time)
+    with _column(path, row, "Corrected_mask", "height, width and run lengths that fill them, as whole numbers"):
+        mask = _mask(row.fields.get("Corrected_mask", ""))
     points = row.numbers["Measurement_coordinates"]
     return Annotation(
         id=row.fields.get("Lesion_id") or new_id(scan_id, row.key_slice, box),
@@ -210,6 +226,7 @@ def _lesion(path: Path, row: DlInfoRow, scan_id: str) -> Annotation:
         key_slice=row.key_slice,
         box=box,
         recist=None if math.isnan(points[0]) else Recist.from_points([v - _OFFSET for v in points]),
+        mask=mask,
         lesion_type=lesion_type,
         noisy=noisy,
         source=source,
@@ -227,9 +244,11 @@ def _column(path: Path, row: DlInfoRow, column: str, required: str) -> Iterator[
     """Turn what goes wrong in a column into the error that names it."""
     try:
         yield
-    except (ValueError, BoxError) as error:
+    except (ValueError, BoxError, AnnotationError) as error:
+        found = row.fields[column]
+        found = repr(found) if len(found) <= FOUND_LENGTH else repr(found[:FOUND_LENGTH]) + "..."
         raise AnnotationFileError(
-            f"{path}, line {row.line_number}, column {column}: found {row.fields[column]!r}, required {required}"
+            f"{path}, line {row.line_number}, column {column}: found {found}, required {required}"
         ) from error
 
 
@@ -238,6 +257,23 @@ def _score(text: str) -> float | None:
     if score is not None and not math.isfinite(score):
         raise ValueError(text)
     return score
+
+
+def _mask(text: str) -> Rle | None:
+    if not text:
+        return None
+    height, width, *counts = (int(word) for word in text.split(" "))
+    return Rle((height, width), tuple(counts))
+
+
+def _mask_text(mask: Rle) -> str:
+    text = " ".join(map(str, (*mask.shape, *mask.counts)))
+    if len(text) > csv.field_size_limit():
+        raise AnnotationFileError(
+            f"A mask's run lengths may take up to {csv.field_size_limit()} characters of DL_info.csv; "
+            f"found {len(mask.counts)} runs: smooth the mask"
+        )
+    return text
 
 
 def _numbers(values: Iterable[float]) -> str:

@@ -2,14 +2,17 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis.extra import numpy as hnp
 
 from napari_uld.ct.dl_info import COLUMNS, DlInfo, read_dl_info
 from napari_uld.errors import AnnotationFileError, FileChangedError
 from napari_uld.lesions.annotations import Annotation, Annotations, LesionType, Source, State, new_id
 from napari_uld.lesions.deeplesion import PROVENANCE, annotations_from_dl_info, write_dl_info
 from napari_uld.lesions.recist import Recist
-from napari_uld.lesions.rle import Rle
+from napari_uld.lesions.rle import Rle, decode, encode
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "deeplesion" / "DL_info.csv"
 HEADER = ",".join(COLUMNS)
@@ -154,10 +157,67 @@ def test_two_equal_rows_are_two_lesions(tmp_path: Path) -> None:
     assert path.read_text() == "\n".join([HEADER, ROWS[0], ROWS[0], ""])
 
 
-def test_a_corrected_mask_alone_does_not_change_the_table(info: DlInfo) -> None:
+def test_a_corrected_mask_has_a_column_after_the_others_and_is_read_back(info: DlInfo) -> None:
     table = lesions(info)
-    table.edit(next(iter(table)).id, mask=Rle((2, 2), (1, 3)))
-    assert write_dl_info(info.path, info, {SERIES: table}).to_bytes() == info.to_bytes()
+    first = table.edit(next(iter(table)).id, mask=Rle((3, 4), (2, 3, 7)))
+    written = write_dl_info(info.path, info, {SERIES: table})
+    assert written.columns == (*COLUMNS, *PROVENANCE)
+    assert PROVENANCE[-1] == "Corrected_mask"
+    lines = info.path.read_bytes().decode().split("\r\n")
+    assert lines[1:] == [
+        ROWS[0] + "," * len(PROVENANCE) + "3 4 2 3 7",
+        *(row + "," * len(PROVENANCE) for row in ROWS[1:]),
+    ]
+    again = annotations_from_dl_info(read_dl_info(info.path), SERIES, "scan")
+    assert [lesion.mask for lesion in again] == [first.mask, None]
+    assert again == list(table)
+
+
+def test_a_mask_that_is_taken_back_leaves_its_field_blank(info: DlInfo) -> None:
+    table = lesions(info)
+    first = table.edit(next(iter(table)).id, mask=Rle((2, 2), (1, 3)))
+    written = write_dl_info(info.path, info, {SERIES: table})
+    table.edit(first.id, mask=None)
+    assert write_dl_info(info.path, written, {SERIES: table}).rows[0].fields["Corrected_mask"] == ""
+
+
+def test_a_table_with_older_provenance_gets_the_mask_column_only_with_a_mask(tmp_path: Path) -> None:
+    path, older = tmp_path / "DL_info.csv", PROVENANCE[:-1]
+    blank = "," * len(older)
+    path.write_text("\n".join([",".join([HEADER, *older]), ROWS[0] + blank, ROWS[1] + blank, ""]))
+    info = read_dl_info(path)
+    table = lesions(info)
+    (lesion,) = table
+    table.edit(lesion.id, reviewer="Ann")
+    written = write_dl_info(path, info, {SERIES: table})
+    assert written.columns == (*COLUMNS, *older)
+    assert written.rows[1].line == info.rows[1].line
+    table.edit(lesion.id, mask=Rle((2, 2), (0, 4)))
+    written = write_dl_info(path, written, {SERIES: table})
+    assert written.columns == (*COLUMNS, *PROVENANCE)
+    assert written.rows[0].line == f"{ROWS[0]},,,,,,,Ann,,2 2 0 4\n"
+    assert written.rows[1].line == f"{ROWS[1]}{blank},\n"
+
+
+def test_a_mask_of_more_runs_than_a_field_may_hold_is_refused(info: DlInfo) -> None:
+    table = lesions(info)
+    table.edit(next(iter(table)).id, mask=Rle((300, 300), (1,) * 90_000))
+    with pytest.raises(AnnotationFileError, match="90000 runs"):
+        write_dl_info(info.path, info, {SERIES: table})
+    assert info.path.read_bytes() == "\r\n".join([HEADER, *ROWS]).encode()
+
+
+@given(mask=hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12)))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_mask_comes_back_as_it_was_written(tmp_path: Path, mask: np.ndarray) -> None:
+    path = tmp_path / "DL_info.csv"
+    path.write_text(f"{HEADER}\n{ROWS[0]}\n")
+    table = lesions(read_dl_info(path))
+    table.edit(next(iter(table)).id, mask=encode(mask))
+    write_dl_info(path, read_dl_info(path), {SERIES: table})
+    (lesion,) = annotations_from_dl_info(read_dl_info(path), SERIES, "scan")
+    assert lesion.mask is not None
+    assert np.array_equal(decode(lesion.mask), mask)
 
 
 def test_a_table_that_another_program_changed_is_not_overwritten(info: DlInfo) -> None:
@@ -198,7 +258,8 @@ def test_a_value_that_cannot_be_is_refused_by_line_and_column(tmp_path: Path, ol
 
 @pytest.mark.parametrize(
     ("column", "value"),
-    [("Source", "oracle"), ("State", "maybe"), ("Score", "high"), ("Score", "nan"), ("Review_time", "noon")],
+    [("Source", "oracle"), ("State", "maybe"), ("Score", "high"), ("Score", "nan"), ("Review_time", "noon")]
+    + [("Corrected_mask", text) for text in ("2", "2 2 3", "2 2 5 -1", "2 2 1.5 2.5", "none", "2 2 1 x", "-2 -2 4")],
 )
 def test_damaged_provenance_is_refused_by_column(tmp_path: Path, column: str, value: str) -> None:
     path = tmp_path / "DL_info.csv"

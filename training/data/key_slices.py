@@ -1,6 +1,7 @@
 """Key slices to train and to evaluate on: which there are, and their slabs."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -12,10 +13,10 @@ from napari_uld.ct.windows import Window
 from napari_uld.detectors.spec import InputSpec
 from napari_uld.errors import DataError
 from napari_uld.inference.slabs import Slab, extract_slab
-from napari_uld.lesions.annotations import State
+from napari_uld.lesions.annotations import Annotation, State
 from napari_uld.lesions.deeplesion import annotations_from_dl_info
 from napari_uld.lesions.recist import Recist, from_mask
-from napari_uld.lesions.rle import decode
+from napari_uld.lesions.rle import Rle, decode
 
 from .phantom.truth import read_spacing, read_truth, truth_series
 
@@ -44,6 +45,8 @@ class KeySlice:
         Their measurements, None where nobody measured.
     window
         (low, high) HU that it was read with.
+    corrected
+        Masks in native pixels that a person corrected, by index of their lesion.
     """
 
     series: str
@@ -52,6 +55,7 @@ class KeySlice:
     boxes: np.ndarray
     recists: tuple[Recist | None, ...]
     window: Window
+    corrected: Mapping[int, Rle] = field(default_factory=dict)
 
     @property
     def diameters(self) -> np.ndarray:
@@ -71,7 +75,7 @@ def annotated_slices(root: Path, split: Split) -> list[KeySlice]:
     Raises
     ------
     DataError
-        If none is there.
+        If none is there, or a corrected mask is not of its image's size.
     """
     info = _table(root, split)
     found = []
@@ -89,10 +93,25 @@ def annotated_slices(root: Path, split: Split) -> list[KeySlice]:
             boxes = np.asarray([lesion.box for lesion in on_slice])
             recists = tuple(lesion.recist for lesion in on_slice)
             window = next(row.window for row in rows if row.key_slice == number)
-            found.append(KeySlice(series, number, rows[0].spacing, boxes, recists, window))
+            corrected = _corrected(root, series, number, on_slice)
+            found.append(KeySlice(series, number, rows[0].spacing, boxes, recists, window, corrected))
     if not found:
         raise DataError(f"{root} holds no key slice of the split {split!r} with its image on disk")
     return found
+
+
+def _corrected(root: Path, series: str, number: int, lesions: Sequence[Annotation]) -> dict[int, Rle]:
+    masks = {index: lesion.mask for index, lesion in enumerate(lesions) if lesion.mask is not None}
+    if masks:
+        height, width = read_slices(root, series, [number]).hu.shape[1:]
+        for index, mask in masks.items():
+            if mask.shape != (height, width):
+                raise DataError(
+                    f"{root / 'DL_info.csv'}, {series}_{number:03d}.png: found a Corrected_mask of {mask.shape[1]} x "
+                    f"{mask.shape[0]} pixels for the lesion at {list(lesions[index].box)}, required the image's "
+                    f"{width} x {height}: correct the mask again, or leave the field blank"
+                )
+    return masks
 
 
 def true_slices(root: Path, split: Split) -> list[KeySlice]:
