@@ -9,7 +9,8 @@
 - A lesion that nobody measured has NaN for its measurement and diameters. The normalised location
   is relative to the body, which the table does not give: it is NaN for a new or moved lesion.
 - A mask that a person corrected is the last of them: height, width and COCO's column-major run lengths,
-  "512 512 98304 3 ..."; training takes it instead of one made from the measurement.
+  "512 512 98304 3 ..."; training takes it instead of one made from the measurement. The mask that a
+  machine's lesion came with is in the native file only.
 """
 
 import contextlib
@@ -139,7 +140,7 @@ def _compare(
         if new is None or not _is_written(new):
             if new != old:  # a row that was read as rejected is none of ours to remove
                 changed[row.line_number] = None
-        elif new != old:
+        elif replace(new, mask=new.corrected_mask) != replace(old, mask=old.corrected_mask):
             changed[row.line_number] = _fields(row, old, new)
     known = {old.id for old in before}
     fresh = [lesion for lesion in lesions if lesion.id not in known and _is_written(lesion)]
@@ -196,7 +197,7 @@ def _provenance(fields: Mapping[str, str], lesion: Annotation) -> dict[str, str]
         "Detector": lesion.detector,
         "Reviewer": lesion.reviewer,
         "Review_time": lesion.time,
-        "Corrected_mask": "" if lesion.mask is None else _mask_text(lesion.mask),
+        "Corrected_mask": "" if lesion.corrected_mask is None else _mask_text(lesion.corrected_mask),
     }
 
 

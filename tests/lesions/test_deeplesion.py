@@ -181,6 +181,19 @@ def test_a_mask_that_is_taken_back_leaves_its_field_blank(info: DlInfo) -> None:
     assert write_dl_info(info.path, written, {SERIES: table}).rows[0].fields["Corrected_mask"] == ""
 
 
+def test_the_mask_that_a_machine_gave_its_lesion_is_not_written(info: DlInfo) -> None:
+    table = lesions(info)
+    new = table.add(replace(mined(State.ACCEPTED), mask=Rle((2, 2), (1, 3))))
+    written = write_dl_info(info.path, info, {SERIES: table})
+    assert written.rows[-1].fields["Corrected_mask"] == ""
+    assert annotations_from_dl_info(written, SERIES, "scan")[-1] == replace(new, mask=None)
+    assert write_dl_info(info.path, written, {SERIES: table}).to_bytes() == written.to_bytes()
+    # Once a person painted it, it is.
+    table.edit(new.id, mask=Rle((2, 2), (0, 4)))
+    again = write_dl_info(info.path, written, {SERIES: table})
+    assert again.rows[-1].fields["Corrected_mask"] == "2 2 0 4"
+
+
 def test_a_table_with_older_provenance_gets_the_mask_column_only_with_a_mask(tmp_path: Path) -> None:
     path, older = tmp_path / "DL_info.csv", PROVENANCE[:-1]
     blank = "," * len(older)

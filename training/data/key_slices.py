@@ -101,7 +101,7 @@ def annotated_slices(root: Path, split: Split) -> list[KeySlice]:
 
 
 def _corrected(root: Path, series: str, number: int, lesions: Sequence[Annotation]) -> dict[int, Rle]:
-    masks = {index: lesion.mask for index, lesion in enumerate(lesions) if lesion.mask is not None}
+    masks = {index: mask for index, lesion in enumerate(lesions) if (mask := lesion.corrected_mask) is not None}
     if masks:
         height, width = read_slices(root, series, [number]).hu.shape[1:]
         for index, mask in masks.items():
