@@ -86,7 +86,7 @@ def random_detector() -> LoadedDetector:
     """The published Faster R-CNN with random weights, as a checkpoint would be loaded on a CPU."""
     recipe = load_recipe("faster_rcnn")
     torch.manual_seed(0)
-    model = build_detector(recipe.detector, recipe.supervision, recipe.input)
+    model = build_detector(recipe)
     model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     info = CheckpointInfo(Path("random"), "", recipe.model_dump(mode="json"), {})
     return LoadedDetector(model, recipe.input, info, torch.device("cpu"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from napari_uld.detectors.two_stage import pad_images
+from napari_uld.detectors.batch import pad_images
 from napari_uld.inference.catalogue import bundled_checkpoints
 from napari_uld.inference.checkpoint import load_checkpoint
 from napari_uld.inference.slabs import normalize

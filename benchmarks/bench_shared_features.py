@@ -84,10 +84,10 @@ def random_detector(name: str, *, small: bool) -> LoadedDetector:
     """A recipe's detector with random weights, whose scores differ from region to region."""
     recipe = load_recipe(name, small=small)
     torch.manual_seed(0)
-    model = build_detector(recipe.detector, recipe.supervision, recipe.input)
+    model = build_detector(recipe)
     with torch.no_grad():
         model.regions.box_predictor.logits.weight.mul_(10)
-    model.regions.predicts_maps = False
+    model.predicts_maps = False
     model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     info = CheckpointInfo(Path(name), "", recipe.model_dump(mode="json"), {})
     return LoadedDetector(model, recipe.input, info, torch.device("cpu"), mixed=False)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from napari_uld.detectors.build import build_detector
-from napari_uld.detectors.spec import SupervisionSpec
+from napari_uld.detectors.spec import TwoStageSupervision
 from napari_uld.training.data.targets import make_target
 from napari_uld.training.loop import make_optimizer
 from napari_uld.training.recipe import load_recipe
@@ -21,7 +21,7 @@ def main() -> None:
     recipe = load_recipe("faster_rcnn_bmc", small=True)
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
-    model = build_detector(recipe.detector, recipe.supervision, recipe.input)
+    model = build_detector(recipe)
     model.to(memory_format=torch.channels_last).train()
     optimizer = make_optimizer(model, recipe.training)
     size = recipe.input.long_side
@@ -37,7 +37,7 @@ def main() -> None:
         optimizer.zero_grad()
         done = time.perf_counter()
         for b in boxes:
-            make_target(b, np.ones(len(b)), None, (size, size), recipe.input, SupervisionSpec())
+            make_target(b, np.ones(len(b)), None, (size, size), recipe.input, TwoStageSupervision())
         without.append(time.perf_counter() - done)
         with_maps.append(made - started)
         steps.append(done - started)

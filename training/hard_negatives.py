@@ -63,8 +63,8 @@ def mine(detector: LoadedDetector, dataset: SlabDataset, spec: MiningSpec, seed:
         Hard negatives by index of their image, for images that have any.
     """
     rng = np.random.default_rng(seed)
-    regions = detector.model.regions
-    before, regions.predicts_maps = regions.predicts_maps, True
+    model = detector.model
+    before, model.predicts_maps = model.predicts_maps, True
     mined: dict[int, HardNegatives] = {}
     try:
         for index in range(len(dataset)):
@@ -75,7 +75,7 @@ def mine(detector: LoadedDetector, dataset: SlabDataset, spec: MiningSpec, seed:
             if len(negatives.boxes):
                 mined[index] = negatives
     finally:
-        regions.predicts_maps = before
+        model.predicts_maps = before
     yield Progress(len(dataset), len(dataset), f"{len(mined)} images have hard negatives")
     return mined
 

@@ -84,7 +84,7 @@ class Run:
         self.train_set = SlabDataset(options.data, train_slices, *parts, flips=flips, seed=options.seed)
         self.val_set = SlabDataset(options.data, annotated_slices(options.data, "val"), *parts)
         torch.manual_seed(options.seed)
-        self.model = build_detector(recipe.detector, recipe.supervision, recipe.input)
+        self.model = build_detector(recipe)
         self.notes = self._initial_weights()
         self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = make_optimizer(self.model, recipe.training)
@@ -126,7 +126,7 @@ class Run:
     def detector(self) -> LoadedDetector:
         """The network as it is now, ready to detect; boxes are all that a validation asks for."""
         self.model.eval()
-        self.model.regions.predicts_maps = False
+        self.model.predicts_maps = False
         info = CheckpointInfo(self.options.out / CHECKPOINT, "", self.recipe.model_dump(mode="json"), {})
         return LoadedDetector(self.model, self.recipe.input, info, self.device)
 
@@ -255,7 +255,7 @@ def _epoch(run: Run) -> Work[None]:
                 epoch=run.epoch,
                 lr=rate,
                 losses=losses,
-                positives={name: count.tolist() for name, count in run.model.proposals.positives.items()},
+                positives={name: count.tolist() for name, count in run.model.positives.items()},
                 seconds=round(seconds, 4),
             )
         left = seconds * (total - run.step)

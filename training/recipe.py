@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
-from napari_uld.detectors.spec import FALSE_POSITIVE, DetectorSpec, Fraction, InputSpec, Spec, SupervisionSpec
+from napari_uld.detectors.spec import FALSE_POSITIVE, FAMILIES, Fraction, Spec, System
 from napari_uld.errors import RecipeError
 
 # How deep a recipe may build on others.
@@ -53,13 +53,10 @@ class MiningSpec(Spec):
     per_image: PositiveInt = 3
 
 
-class Recipe(Spec):
+class Recipe(System):
     """A whole recipe."""
 
     method: MethodSpec
-    input: InputSpec = InputSpec()
-    detector: DetectorSpec = DetectorSpec()
-    supervision: SupervisionSpec = SupervisionSpec()
     training: TrainingSpec = TrainingSpec()
     mining: MiningSpec = MiningSpec()
 
@@ -69,8 +66,6 @@ class Recipe(Spec):
             raise ValueError(f"hard negatives need the class {FALSE_POSITIVE!r}, and the class needs hard negatives")
         if self.mining.hard_negatives and self.supervision.mask_kind is None:
             raise ValueError("hard negatives are told by their masks: roi_branch must be ellipse or grabcut")
-        if self.input.images > 1 and self.detector.fusion == "key_image":
-            raise ValueError("an input of several images needs a fusion part: fusion must be position_sensitive")
         return self
 
 
@@ -98,8 +93,13 @@ def load_recipe(name_or_path: str | Path, *, small: bool = False) -> Recipe:
             raise RecipeError(f"{path}: [small] must be a table of overrides; found {overrides!r}")
         return Recipe(**(_merge(data, overrides) if small else data))
     except ValidationError as error:
-        problems = "; ".join(f"[{'.'.join(map(str, e['loc']))}] {e['msg']}" for e in error.errors())
+        problems = "; ".join(f"[{_place(e['loc'])}] {e['msg']}" for e in error.errors())
         raise RecipeError(f"{path}: {problems}") from error
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    """Where a problem is in the file: tables and keys, without the family that pydantic puts between them."""
+    return ".".join(str(part) for i, part in enumerate(location) if i != 1 or part not in FAMILIES)
 
 
 def _find(name_or_path: str | Path) -> Path:

@@ -1,5 +1,6 @@
 """Anchors centred on their feature cells."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -54,3 +55,27 @@ class Grid(NamedTuple):
         ends = torch.tensor([height * width for height, width in self.levels], device=anchors.device).cumsum(0)
         level = torch.bucketize(anchors, ends * self.per_cell, right=True)
         return torch.bincount(level, minlength=len(self.levels))
+
+
+def make_grid(
+    generator: CentredAnchorGenerator, strides: Sequence[int], size: tuple[int, int], like: Tensor | None = None
+) -> Grid:
+    """Give the anchors of an image.
+
+    Parameters
+    ----------
+    generator
+        Sizes and ratios on each level.
+    strides
+        Input pixels per cell of each level, finest first.
+    size
+        (height, width) of the padded image; a level that they do not divide has a last cell beyond it.
+    like
+        A tensor on the device that the anchors are wanted on; default the CPU.
+    """
+    like = torch.zeros(0) if like is None else like
+    levels = tuple((-(-size[0] // stride), -(-size[1] // stride)) for stride in strides)
+    generator.set_cell_anchors(torch.float32, like.device)
+    steps = [[torch.tensor(stride, device=like.device)] * 2 for stride in strides]
+    anchors = torch.cat(generator.grid_anchors([list(level) for level in levels], steps))
+    return Grid(anchors, levels, generator.num_anchors_per_location()[0], tuple(float(s) for s in strides))

@@ -10,10 +10,19 @@ from napari_uld.detectors.anchors import CentredAnchorGenerator
 from napari_uld.detectors.fusion import KeyImage, PositionSensitive, PositionSensitiveRoiPool
 from napari_uld.detectors.parts import Backbone, SliceFusion
 from napari_uld.detectors.proposals import ProposalHead, ProposalNetwork
+from napari_uld.detectors.pyramid import Pyramid, SegmentationPath
 from napari_uld.detectors.resnet import ResNetFpn
+from napari_uld.detectors.retinanet import AnchorLesson, Head, RetinaNet
 from napari_uld.detectors.roi import BoxHead, PyramidRoiAlign, RoiStage, SingleLevelRoiPool
 from napari_uld.detectors.roi_branch import MapLesson, MaskLesson, SegmentationBranch
-from napari_uld.detectors.spec import DetectorSpec, InputSpec, SupervisionSpec
+from napari_uld.detectors.spec import (
+    InputSpec,
+    RetinaNetSpec,
+    RetinaNetSupervision,
+    System,
+    TwoStageSpec,
+    TwoStageSupervision,
+)
 from napari_uld.detectors.supervision import (
     BmcObjectness,
     BmcRegression,
@@ -25,7 +34,7 @@ from napari_uld.detectors.supervision import (
     Regression,
 )
 from napari_uld.detectors.two_stage import TwoStageDetector
-from napari_uld.detectors.vgg import Vgg
+from napari_uld.detectors.vgg import Vgg, VggStages
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +43,20 @@ BRANCH_SIZE = 14
 POOLED_LEVELS = 4
 
 
-def build_detector(detector: DetectorSpec, supervision: SupervisionSpec, inputs: InputSpec) -> TwoStageDetector:
-    """Build the network that the three descriptions describe, randomly initialised."""
+Detector = TwoStageDetector | RetinaNet
+
+
+def build_detector(system: System) -> Detector:
+    """Build the network that is described, randomly initialised."""
+    if isinstance(system.detector, RetinaNetSpec) and isinstance(system.supervision, RetinaNetSupervision):
+        return build_retinanet(system.detector, system.supervision, system.input)
+    if isinstance(system.detector, TwoStageSpec) and isinstance(system.supervision, TwoStageSupervision):
+        return build_two_stage(system.detector, system.supervision, system.input)
+    raise TypeError(f"A System holds parts of one family; found {system.detector} and {system.supervision}")
+
+
+def build_two_stage(detector: TwoStageSpec, supervision: TwoStageSupervision, inputs: InputSpec) -> TwoStageDetector:
+    """Build a two-stage network."""
     backbone = _backbone(detector, inputs)
     anchors = _anchors(detector, len(backbone.strides))
     objectness, regression = _proposal_supervision(supervision)
@@ -77,7 +98,49 @@ def build_detector(detector: DetectorSpec, supervision: SupervisionSpec, inputs:
     )
 
 
-def _backbone(detector: DetectorSpec, inputs: InputSpec) -> Backbone:
+def build_retinanet(detector: RetinaNetSpec, supervision: RetinaNetSupervision, inputs: InputSpec) -> RetinaNet:
+    """Build a RetinaNet, with a segmentation path where its supervision has masks."""
+    backbone = VggStages(
+        in_channels=inputs.slices,
+        convolutions=detector.convolutions,
+        width=detector.width,
+        without_pools=detector.without_pools,
+        norm=detector.norm,
+    )
+    channels, gated = detector.pyramid_channels, detector.attention_gates
+    sizes = tuple(tuple(size * scale for scale in detector.anchor_scales) for size in detector.anchor_sizes)
+    anchors = CentredAnchorGenerator(sizes, (detector.anchor_ratios,) * len(sizes))
+    segmentation = None
+    if supervision.mask_kind:
+        segmentation = SegmentationPath(
+            pyramid_channels=channels,
+            c1_channels=backbone.out_channels[0],
+            image_channels=inputs.slices,
+            channels=detector.segmentation_channels,
+            gated=gated,
+        )
+    return RetinaNet(
+        backbone=backbone,
+        pyramid=Pyramid(backbone.out_channels, finest=detector.finest_level, channels=channels, gated=gated),
+        head=Head(
+            channels,
+            channels=detector.head_channels,
+            layers=detector.head_layers,
+            anchors=anchors.num_anchors_per_location()[0],
+        ),
+        anchor_generator=anchors,
+        segmentation=segmentation,
+        lesson=anchor_lesson(supervision),
+        segmentation_weight=supervision.segmentation_weight,
+        component_margin=detector.component_margin,
+        candidates=detector.candidates,
+        score_threshold=detector.score_threshold,
+        nms=detector.nms,
+        detections=detector.detections,
+    )
+
+
+def _backbone(detector: TwoStageSpec, inputs: InputSpec) -> Backbone:
     if detector.backbone == "resnet_fpn":
         return ResNetFpn(
             in_channels=inputs.slices_per_image,
@@ -95,12 +158,12 @@ def _backbone(detector: DetectorSpec, inputs: InputSpec) -> Backbone:
     )
 
 
-def _anchors(detector: DetectorSpec, levels: int) -> CentredAnchorGenerator:
+def _anchors(detector: TwoStageSpec, levels: int) -> CentredAnchorGenerator:
     sizes = tuple((size,) for size in detector.anchor_sizes) if levels > 1 else (detector.anchor_sizes,)
     return CentredAnchorGenerator(sizes, (detector.anchor_ratios,) * levels)
 
 
-def _fusion(detector: DetectorSpec, backbone: Backbone, inputs: InputSpec) -> tuple[SliceFusion, nn.Module, int]:
+def _fusion(detector: TwoStageSpec, backbone: Backbone, inputs: InputSpec) -> tuple[SliceFusion, nn.Module, int]:
     """Slice fusion, the pooling that goes with it, and the channels of what is pooled from a slab."""
     size = detector.roi_size
     if detector.fusion == "position_sensitive":
@@ -114,7 +177,7 @@ def _align(size: int, backbone: Backbone) -> PyramidRoiAlign:
     return PyramidRoiAlign(size, backbone.strides[:POOLED_LEVELS])
 
 
-def _branch(detector: DetectorSpec, supervision: SupervisionSpec, backbone: Backbone) -> SegmentationBranch | None:
+def _branch(detector: TwoStageSpec, supervision: TwoStageSupervision, backbone: Backbone) -> SegmentationBranch | None:
     if supervision.roi_branch == "none":
         return None
     return SegmentationBranch(
@@ -126,7 +189,7 @@ def _branch(detector: DetectorSpec, supervision: SupervisionSpec, backbone: Back
     )
 
 
-def _proposal_supervision(supervision: SupervisionSpec) -> tuple[Objectness, Regression]:
+def _proposal_supervision(supervision: TwoStageSupervision) -> tuple[Objectness, Regression]:
     positive, negative = supervision.rpn_iou
     matching = IouMatching(positive=positive, negative=negative, samples=supervision.rpn_samples)
     objectness: Objectness = BmcObjectness()
@@ -137,7 +200,7 @@ def _proposal_supervision(supervision: SupervisionSpec) -> tuple[Objectness, Reg
     return objectness, bmc_regression(supervision)
 
 
-def bmc_regression(supervision: SupervisionSpec) -> BmcRegression:
+def bmc_regression(supervision: TwoStageSupervision) -> BmcRegression:
     """Eq. 8's rule with the recipe's numbers."""
     return BmcRegression(
         boundary=supervision.boundary,
@@ -147,7 +210,15 @@ def bmc_regression(supervision: SupervisionSpec) -> BmcRegression:
     )
 
 
-def load_imagenet(backbone: Backbone) -> bool:
+def anchor_lesson(supervision: RetinaNetSupervision) -> AnchorLesson:
+    """Matching and losses with the recipe's numbers."""
+    positive, negative = supervision.anchor_iou
+    return AnchorLesson(
+        positive=positive, negative=negative, alpha=supervision.focal_alpha, gamma=supervision.focal_gamma
+    )
+
+
+def load_imagenet(backbone: Backbone | VggStages) -> bool:
     """Take ImageNet's weights from torchvision's cache; without them go on from random ones and say so.
 
     Returns

@@ -167,24 +167,28 @@ class RoiStage(RoIHeads):
         )
         self.detections = detections
         self.branch = branch
-        # The branch costs about half of a small detector's time: whoever wants boxes alone switches it off.
-        self.predicts_maps = True
         self.box_weight = box_weight
 
     def forward(
-        self, features: Fused, proposals: list[Tensor], image_shapes: ImageSizes, targets: list[Target] | None = None
+        self,
+        features: Fused,
+        proposals: list[Tensor],
+        image_shapes: ImageSizes,
+        targets: list[Target] | None = None,
+        *,
+        maps: bool = True,
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
-        """Give the detections of each slab, or with `targets` the losses."""
+        """Give the detections of each slab, with the branch's `maps` where they are asked for, or the losses."""
         if targets is None:
             logits, deltas = self.classify(features, proposals, image_shapes)
             boxes, scores, labels = self.postprocess_detections(logits, deltas, proposals, image_shapes)
             kept = [self.best_of_each_class(own) for own in labels]
             boxes, scores, labels = ([v[k] for v, k in zip(of, kept, strict=True)] for of in (boxes, scores, labels))
             results = [{"boxes": b, "scores": s, "labels": c} for b, s, c in zip(boxes, scores, labels, strict=True)]
-            if self.branch is not None and self.predicts_maps:
+            if self.branch is not None and maps:
                 predicted = self.branch.predict(features.key, boxes, labels, image_shapes)
-                for result, maps in zip(results, predicted, strict=True):
-                    result["masks"] = maps
+                for result, own in zip(results, predicted, strict=True):
+                    result["masks"] = own
             return results, {}
         proposals, matched, labels, regression = self.select_training_samples(proposals, targets)
         logits, deltas = self.classify(features, proposals, image_shapes)

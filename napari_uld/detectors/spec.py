@@ -1,9 +1,10 @@
 """What a detector is made of, as a validated description: no torch here.
 
-The defaults are Faster R-CNN on three slices, as the 3DCE paper's code runs it.
+The defaults of the two-stage family are Faster R-CNN on three slices, as the 3DCE paper's code runs it;
+those of the RetinaNet family the baseline of "Improving RetinaNet for CT lesion detection with dense masks".
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, m
 LESION = "lesion"
 FALSE_POSITIVE = "false_positive"
 PYRAMID_LEVELS = 5
+FAMILIES = ("two_stage", "retinanet")
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -27,9 +29,12 @@ class InputSpec(Spec):
     slices: PositiveInt = 3
     slices_per_image: PositiveInt = 3
     interval_mm: PositiveFloat = 2.0
+    # The window becomes [0, value_range], and the mean is subtracted.
     window: tuple[float, float] = (-1024.0, 3071.0)
+    value_range: PositiveFloat = 255.0
     mean: float = 50.0
-    spacing_mm: PositiveFloat = 0.8
+    # Millimetres of a pixel; None makes the long side `long_side` pixels whatever they measure.
+    spacing_mm: PositiveFloat | None = 0.8
     long_side: PositiveInt = 512
     crop_to_body: bool = True
 
@@ -54,8 +59,8 @@ class InputSpec(Spec):
         return 512 / self.long_side
 
 
-class DetectorSpec(Spec):
-    """The network: backbone, slice fusion, proposals and RoI heads."""
+class TwoStageSpec(Spec):
+    """A two-stage network: backbone, slice fusion, proposals and RoI heads."""
 
     family: Literal["two_stage"] = "two_stage"
     backbone: Literal["vgg", "resnet_fpn"] = "vgg"
@@ -93,7 +98,7 @@ class DetectorSpec(Spec):
     classes: tuple[str, ...] = (LESION,)
 
     @model_validator(mode="after")
-    def _check(self) -> "DetectorSpec":
+    def _check(self) -> "TwoStageSpec":
         if self.backbone == "resnet_fpn" and len(self.anchor_sizes) != PYRAMID_LEVELS:
             raise ValueError(f"a pyramid needs one of anchor_sizes for each of its {PYRAMID_LEVELS} levels")
         if self.backbone == "resnet_fpn" and (self.roi_pool != "align" or self.fusion != "key_image"):
@@ -103,9 +108,47 @@ class DetectorSpec(Spec):
         return self
 
 
-class SupervisionSpec(Spec):
-    """What the network learns from: the parts of the bounding-map paper, each on its own switch."""
+class RetinaNetSpec(Spec):
+    """A one-stage network: VGG, feature pyramid, a classification and a regression tower; maybe a segmentation path."""
 
+    family: Literal["retinanet"]
+    pretrained: Literal["imagenet", "none"] = "imagenet"
+    # VGG-19, a pooling after each group; C1 to C5 are the poolings' outputs.
+    convolutions: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (2, 2, 4, 4, 4)
+    without_pools: tuple[PositiveInt, ...] = ()
+    norm: Literal["none", "batch"] = "none"
+    width: PositiveFloat = 1.0
+    pyramid_channels: PositiveInt = 256
+    # The finest level with anchors; there are five.
+    finest_level: Literal[2, 3] = 3
+    # One size for each level, finest first; every scale and every ratio (height / width) of it on each cell.
+    anchor_sizes: tuple[PositiveFloat, ...] = (32, 64, 128, 256, 512)
+    anchor_scales: tuple[PositiveFloat, ...] = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
+    anchor_ratios: tuple[PositiveFloat, ...] = (0.5, 1.0, 2.0)
+    head_layers: PositiveInt = 4
+    head_channels: PositiveInt = 256
+    # Channels of the segmentation path, at P1 and at full resolution.
+    segmentation_channels: PositiveInt = 32
+    attention_gates: bool = False
+    # p~ = p (1 + IoU) with the box about the predicted component, as much wider as annotated boxes are (input pixels).
+    component_margin: float = Field(default=5.0, ge=0)
+    candidates: PositiveInt = 1000
+    nms: Fraction = 0.5
+    score_threshold: Fraction = 0.05
+    detections: PositiveInt = 300
+    classes: tuple[Literal["lesion"]] = ("lesion",)
+
+    @model_validator(mode="after")
+    def _check(self) -> "RetinaNetSpec":
+        if len(self.anchor_sizes) != PYRAMID_LEVELS:
+            raise ValueError(f"a pyramid needs one of anchor_sizes for each of its {PYRAMID_LEVELS} levels")
+        return self
+
+
+class TwoStageSupervision(Spec):
+    """What a two-stage network learns from: the parts of the bounding-map paper, each on its own switch."""
+
+    family: Literal["two_stage"] = "two_stage"
     objectness: Literal["iou", "bm", "bmc"] = "iou"
     regression: Literal["iou", "bmc"] = "iou"
     roi_branch: Literal["none", "bm", "abm", "ellipse", "grabcut"] = "none"
@@ -129,3 +172,61 @@ class SupervisionSpec(Spec):
     def mask_kind(self) -> Literal["ellipse", "grabcut"] | None:
         """The pseudo mask that the RoI branch learns, None where it learns none."""
         return self.roi_branch if self.roi_branch in ("ellipse", "grabcut") else None
+
+
+class RetinaNetSupervision(Spec):
+    """What a RetinaNet learns from: boxes by focal loss, and dense masks where there is a segmentation path."""
+
+    family: Literal["retinanet"]
+    # The pseudo mask that the segmentation path learns; without one there is no path.
+    segmentation: Literal["none", "ellipse", "grabcut"] = "none"
+    # An anchor is positive from the first IoU on, negative up to the second.
+    anchor_iou: tuple[Fraction, Fraction] = (0.5, 0.4)
+    focal_alpha: Fraction = 0.25
+    focal_gamma: float = Field(default=2.0, ge=0)
+    segmentation_weight: PositiveFloat = 1.0
+
+    @property
+    def mask_kind(self) -> Literal["ellipse", "grabcut"] | None:
+        """The pseudo mask that the segmentation path learns, None where there is none."""
+        return None if self.segmentation == "none" else self.segmentation
+
+
+DetectorSpec = Annotated[TwoStageSpec | RetinaNetSpec, Field(discriminator="family")]
+SupervisionSpec = Annotated[TwoStageSupervision | RetinaNetSupervision, Field(discriminator="family")]
+
+
+class System(Spec):
+    """A detector, what it sees and what it learns from: they fit together."""
+
+    input: InputSpec = InputSpec()
+    detector: DetectorSpec = TwoStageSpec()
+    supervision: SupervisionSpec = TwoStageSupervision()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _family(cls, data: Any) -> Any:
+        """A detector's family is its supervision's too: it is written once, and not at all for two stages."""
+        if not isinstance(data, dict):
+            return data
+        tables = {name: data.get(name, {}) for name in ("detector", "supervision")}
+        detector = tables["detector"]
+        family = detector.get("family", "two_stage") if isinstance(detector, dict) else detector.family
+        named = {name: {"family": family} | table for name, table in tables.items() if isinstance(table, dict)}
+        return data | named
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> "System":
+        if self.supervision.family != self.detector.family:
+            raise ValueError(f"the supervision is of the family {self.supervision.family}, not {self.detector.family}")
+        one_image = isinstance(self.detector, RetinaNetSpec) or self.detector.fusion == "key_image"
+        if self.input.images > 1 and one_image:
+            raise ValueError("an input of several images needs a fusion part: fusion must be position_sensitive")
+        if self.supervision.mask_kind and isinstance(self.detector, RetinaNetSpec) and self.detector.finest_level != 2:
+            raise ValueError("a segmentation path begins at P2: finest_level must be 2")
+        return self
+
+
+def system_of(recipe: dict[str, Any]) -> System:
+    """The parts of a recipe, as a checkpoint keeps it, that make the network."""
+    return System(**{name: recipe[name] for name in System.model_fields})

@@ -1,12 +1,11 @@
 """A two-stage detector: backbone -> slice fusion -> proposals -> regions."""
 
-from collections.abc import Sequence
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
+from napari_uld.detectors.anchors import CentredAnchorGenerator
+from napari_uld.detectors.batch import pad_images, pad_maps
 from napari_uld.detectors.parts import Backbone, Features, SliceFusion
 from napari_uld.detectors.proposals import ProposalNetwork
 from napari_uld.detectors.roi import RoiStage
@@ -14,7 +13,6 @@ from napari_uld.detectors.supervision import Target
 
 # Images of a batch are padded to one size, a multiple of this and of the coarsest stride.
 SIZE_DIVISIBLE = 32
-MAPS = ("bm", "abm", "lesion_bms", "masks")
 
 
 class TwoStageDetector(nn.Module):
@@ -57,6 +55,8 @@ class TwoStageDetector(nn.Module):
         self.proposals = proposals
         self.regions = regions
         self.slices_per_image = slices_per_image
+        # The branch costs about half of a small detector's time: whoever wants boxes alone switches it off.
+        self.predicts_maps = True
         self.size_divisible = max(SIZE_DIVISIBLE, *backbone.strides)
 
     def forward(
@@ -85,22 +85,25 @@ class TwoStageDetector(nn.Module):
         """Go on from `per_image` of each image of the slabs in `batch`."""
         fused = self.fusion.join(slab)
         boxes, losses = self.proposals(batch, fused.key, targets)
-        detections, region_losses = self.regions(fused, boxes, batch.image_sizes, targets)
+        detections, region_losses = self.regions(fused, boxes, batch.image_sizes, targets, maps=self.predicts_maps)
         return {**losses, **region_losses} if self.training else detections
 
+    @property
+    def anchor_head(self) -> nn.Module:
+        """What scores anchors: its output's first element holds logits (N, A, h, w) by level."""
+        return self.proposals.head
 
-def pad_images(images: list[Tensor], divisible: int) -> ImageList:
-    """Stack images on their top left corners, zeros to the right and below up to a multiple of `divisible`."""
-    sizes = [(int(i.shape[-2]), int(i.shape[-1])) for i in images]
-    height, width = (-(-max(s) // divisible) * divisible for s in zip(*sizes, strict=True))
-    padded = [F.pad(i, (0, width - w, 0, height - h)) for i, (h, w) in zip(images, sizes, strict=True)]
-    return ImageList(torch.stack(padded), sizes)
+    @property
+    def anchor_generator(self) -> CentredAnchorGenerator:
+        """The proposals' anchors."""
+        return self.proposals.anchor_generator
 
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Input pixels per cell of each level with anchors, finest first."""
+        return self.backbone.strides
 
-def pad_maps(target: Target, size: Sequence[int]) -> Target:
-    """Pad a target's full-resolution maps like its image."""
-    height, width = size
-    return {
-        key: F.pad(value, (0, width - value.shape[-1], 0, height - value.shape[-2])) if key in MAPS else value
-        for key, value in target.items()
-    }
+    @property
+    def positives(self) -> dict[str, Tensor]:
+        """Positive anchors an image on each level (levels,) in the last batch, for the log."""
+        return self.proposals.positives

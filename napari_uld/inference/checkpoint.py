@@ -12,9 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from napari_uld.detectors.build import build_detector
-from napari_uld.detectors.spec import DetectorSpec, InputSpec, SupervisionSpec
-from napari_uld.detectors.two_stage import TwoStageDetector
+from napari_uld.detectors.build import Detector, build_detector
+from napari_uld.detectors.spec import InputSpec, system_of
 from napari_uld.errors import CheckpointError
 from napari_uld.inference.catalogue import FORMAT, VERSION, CheckpointInfo, read_info
 from napari_uld.inference.device import pick_device
@@ -36,7 +35,7 @@ class LoadedDetector:
         Whether it may run in half precision where the hardware does.
     """
 
-    model: TwoStageDetector
+    model: Detector
     inputs: InputSpec
     info: CheckpointInfo
     device: torch.device
@@ -70,17 +69,15 @@ def load_checkpoint(path: Path, device: str = "auto") -> LoadedDetector:
     where = pick_device(device)
     info = read_info(path)
     try:
-        inputs = InputSpec(**info.recipe["input"])
-        model = build_detector(
-            DetectorSpec(**info.recipe["detector"]), SupervisionSpec(**info.recipe["supervision"]), inputs
-        )
+        system = system_of(info.recipe)
+        model = build_detector(system)
         model.load_state_dict({name: _widen(tensor) for name, tensor in load_file(path).items()})
     except (KeyError, TypeError, ValidationError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{path}: its weights do not fit its recipe ({error})") from error
     # Findings are boxes and scores.
-    model.regions.predicts_maps = False
+    model.predicts_maps = False
     model.to(where, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    return LoadedDetector(model, inputs, info, where)
+    return LoadedDetector(model, system.input, info, where)
 
 
 def initialise(model: nn.Module, path: Path) -> list[str]:

@@ -9,14 +9,13 @@ from dataclasses import replace
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection.image_list import ImageList
 
 from napari_uld.ct.volume import CTVolume
-from napari_uld.detectors.anchors import Grid
-from napari_uld.detectors.build import bmc_regression, build_detector
-from napari_uld.detectors.spec import DetectorSpec, InputSpec, SupervisionSpec
+from napari_uld.detectors.anchors import Grid, make_grid
+from napari_uld.detectors.batch import pad_images, pad_maps
+from napari_uld.detectors.build import Detector, anchor_lesson, bmc_regression, build_detector
+from napari_uld.detectors.spec import SupervisionSpec, System, TwoStageSupervision, system_of
 from napari_uld.detectors.supervision import BM_POSITIVE_IOU, IouMatching, Target, cell_values, values_at_centres
-from napari_uld.detectors.two_stage import TwoStageDetector, pad_images, pad_maps
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.detect import SCORE_FLOOR, SlabDetections, run_slabs
 from napari_uld.inference.inside_result import Inside, PositiveAnchors, Rule
@@ -37,7 +36,7 @@ def look_inside(volume: CTVolume, z: int, boxes: np.ndarray, detector: LoadedDet
         (n, 4) pixel-centre boxes of the slice's lesions.
     """
     slab = extract_slab(volume.hu, volume.spacing, z, detector.inputs)
-    supervision = SupervisionSpec(**detector.info.recipe["supervision"])
+    supervision = system_of(detector.info.recipe).supervision
     objectness, found = _run(slab, detector)
     shape = (volume.shape[1], volume.shape[2])
     kept = found.scores >= SCORE_FLOOR
@@ -50,26 +49,16 @@ def look_inside(volume: CTVolume, z: int, boxes: np.ndarray, detector: LoadedDet
     )
 
 
-def look_inside_recipe(
-    volume: CTVolume,
-    z: int,
-    boxes: np.ndarray,
-    *,
-    inputs: InputSpec,
-    detector: DetectorSpec,
-    supervision: SupervisionSpec,
-) -> Inside:
+def look_inside_recipe(volume: CTVolume, z: int, boxes: np.ndarray, system: System) -> Inside:
     """Look at what a detector would learn from, before there are any weights; see `look_inside`."""
     # On this device parameters have shapes and no values: only strides and anchors are asked for.
     with torch.device("meta"):
-        model = build_detector(detector, supervision, inputs)
-    slab = extract_slab(volume.hu, volume.spacing, z, inputs)
-    return _anchors_alone(model, slab, z, boxes, supervision)
+        model = build_detector(system)
+    slab = extract_slab(volume.hu, volume.spacing, z, system.input)
+    return _anchors_alone(model, slab, z, boxes, system.supervision)
 
 
-def _anchors_alone(
-    model: TwoStageDetector, slab: Slab, z: int, boxes: np.ndarray, supervision: SupervisionSpec
-) -> Inside:
+def _anchors_alone(model: Detector, slab: Slab, z: int, boxes: np.ndarray, supervision: SupervisionSpec) -> Inside:
     grid = anchor_grid(model, slab)
     return Inside(
         z=z,
@@ -84,14 +73,10 @@ def _anchors_alone(
     )
 
 
-def anchor_grid(model: TwoStageDetector, slab: Slab) -> Grid:
+def anchor_grid(model: Detector, slab: Slab) -> Grid:
     """Give the anchors that a model has on a slab."""
-    batch = pad_images([torch.from_numpy(slab.hu)], model.size_divisible)
-    height, width = batch.tensors.shape[-2:]
-    levels = tuple((-(-height // stride), -(-width // stride)) for stride in model.backbone.strides)
-    generator = model.proposals.anchor_generator
-    (anchors,) = generator(ImageList(batch.tensors, batch.image_sizes), [torch.zeros(1, 1, *size) for size in levels])
-    return Grid(anchors, levels, generator.num_anchors_per_location()[0], tuple(width / w for _, w in levels))
+    height, width = pad_images([torch.from_numpy(slab.hu)], model.size_divisible).tensors.shape[-2:]
+    return make_grid(model.anchor_generator, model.strides, (height, width))
 
 
 def positive_anchors(
@@ -107,7 +92,11 @@ def positive_anchors(
         (n, 4) native pixel-centre boxes of the lesions; what lies beyond the crop is cut off, as in training.
     """
     target, lesions = _target(slab, boxes, supervision, padded_size(grid))
-    published, negative = SupervisionSpec().rpn_iou
+    if not isinstance(supervision, TwoStageSupervision):
+        matched = anchor_lesson(supervision).match(grid, target)
+        anchors = torch.nonzero(matched >= 0)[:, 0]
+        return {Rule.IOU: _native(grid, slab, anchors, torch.ones(len(anchors)), lesions[matched[anchors]])}
+    published, negative = TwoStageSupervision().rpn_iou
     own = supervision.rpn_iou[0]
     thresholds = {
         Rule.IOU: own if supervision.objectness == "iou" else published,
@@ -144,12 +133,13 @@ def _target(
 ) -> tuple[Target, Tensor]:
     """Boxes and bounding maps as training makes them, and which of the lesions they are of."""
     height, width = slab.hu.shape[1:]
+    combine = supervision.combine if isinstance(supervision, TwoStageSupervision) else "sum"
     cut = np.clip(slab.to_network(boxes), 0, [width, height, width, height])
     there = (cut[:, 2] > cut[:, 0]) & (cut[:, 3] > cut[:, 1])
     centred = to_centres(cut[there])
     target = {
         "boxes": torch.from_numpy(cut[there].astype(np.float32)),
-        "bm": torch.from_numpy(bounding_map(centred, (height, width), combine=supervision.combine)),
+        "bm": torch.from_numpy(bounding_map(centred, (height, width), combine=combine)),
         "lesion_bms": torch.from_numpy(lesion_maps(centred, (height, width))),
     }
     return pad_maps(target, padded), torch.from_numpy(np.flatnonzero(there))
@@ -172,14 +162,14 @@ def _run(slab: Slab, detector: LoadedDetector) -> tuple[list[Tensor], SlabDetect
     def keep(_module: nn.Module, _inputs: object, output: tuple[list[Tensor], list[Tensor]]) -> None:
         logits.extend(level[0].float().cpu() for level in output[0])
 
-    regions = detector.model.regions
-    hook = detector.model.proposals.head.register_forward_hook(keep)
-    before, regions.predicts_maps = regions.predicts_maps, True
+    model = detector.model
+    hook = detector.model.anchor_head.register_forward_hook(keep)
+    before, model.predicts_maps = model.predicts_maps, True
     try:
         (found,) = run_slabs([slab], detector)
     finally:
         hook.remove()
-        regions.predicts_maps = before
+        model.predicts_maps = before
     return logits, found
 
 

@@ -1,15 +1,16 @@
 """A network over a whole scan: an image that several slabs hold goes through its backbone once."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 
+from napari_uld.detectors.batch import pad_images
 from napari_uld.detectors.parts import Features
-from napari_uld.detectors.two_stage import pad_images
+from napari_uld.detectors.two_stage import TwoStageDetector
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.device import mixed_precision
 from napari_uld.inference.slabs import ScanGrid, Slab, normalize
@@ -60,7 +61,7 @@ def _see(grid: ScanGrid, centres: list[int], detector: LoadedDetector) -> dict[i
     images = [torch.from_numpy(normalize(slab.hu, detector.inputs)).to(detector.device) for slab in slabs]
     batch = pad_images(images, detector.model.size_divisible)
     with torch.inference_mode(), mixed_precision(detector.device, enabled=detector.mixed):
-        features = detector.model.per_image(batch.tensors)
+        features = _two_stage(detector).per_image(batch.tensors)
     return {
         centre: SeenImage(
             slab,
@@ -79,7 +80,12 @@ def _go_on(slabs: list[list[SeenImage]], detector: LoadedDetector) -> list[dict[
             {name: _stack([image.features[name] for image in place]) for name in place[0].features}
             for place in zip(*slabs, strict=True)
         ]
-        return detector.model.from_features(places, batch)  # type: ignore[return-value]
+        return _two_stage(detector).from_features(places, batch)  # type: ignore[return-value]
+
+
+def _two_stage(detector: LoadedDetector) -> TwoStageDetector:
+    # No other family sees several images: `System` checks it.
+    return cast(TwoStageDetector, detector.model)
 
 
 def _stack(batches: list[Tensor]) -> Tensor:

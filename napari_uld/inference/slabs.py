@@ -106,9 +106,9 @@ class ScanGrid:
 
 
 def normalize(hu: np.ndarray, spec: InputSpec) -> np.ndarray:
-    """Clip HU to the window, scale it to [0, 255] and subtract the mean; float32."""
+    """Clip HU to the window, scale it to [0, `value_range`] and subtract the mean; float32."""
     low, high = spec.window
-    return (np.clip(hu, low, high) - low) * np.float32(255 / (high - low)) - np.float32(spec.mean)
+    return (np.clip(hu, low, high) - low) * np.float32(spec.value_range / (high - low)) - np.float32(spec.mean)
 
 
 def body_box(hu: np.ndarray, spacing: tuple[float, float]) -> tuple[int, int, int, int]:
@@ -173,7 +173,7 @@ def _sample(
     top, bottom, left, right = crop
     # Every size is at least one pixel, and both axes shrink alike when the long side is too long.
     height, width = (bottom - top) * spacing[1], (right - left) * spacing[2]
-    pixel = max(spec.spacing_mm, max(height, width) / spec.long_side)
+    pixel = max(spec.spacing_mm or 0, max(height, width) / spec.long_side)
     size = (max(1, round(width / pixel)), max(1, round(height / pixel)))
     cropped = {int(i): _resize(hu[i, top:bottom, left:right], size) for i in _neighbours(positions)}
     low = np.floor(positions).astype(int)

@@ -274,15 +274,7 @@ def _look(request: Request, task: Look) -> Work[Inside]:
     yield Progress(0, 1, "Looking inside")
     if isinstance(task.detector, Path):
         return look_inside(_scan(request), task.z, task.boxes, load_checkpoint(task.detector, request.device))
-    recipe = load_recipe(task.detector)
-    return look_inside_recipe(
-        _scan(request),
-        task.z,
-        task.boxes,
-        inputs=recipe.input,
-        detector=recipe.detector,
-        supervision=recipe.supervision,
-    )
+    return look_inside_recipe(_scan(request), task.z, task.boxes, load_recipe(task.detector))
 
 
 def _scan(request: Request) -> CTVolume:

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 from torchvision.models import vgg16
 
-from napari_uld.detectors.build import build_detector, load_imagenet, parameter_count
+from napari_uld.detectors.build import build_two_stage, load_imagenet, parameter_count
 from napari_uld.detectors.fusion import PositionSensitive, PositionSensitiveRoiPool
 from napari_uld.detectors.roi_branch import MapLesson, MaskLesson
-from napari_uld.detectors.spec import DetectorSpec, InputSpec, SupervisionSpec
+from napari_uld.detectors.spec import InputSpec, TwoStageSpec, TwoStageSupervision
 from napari_uld.detectors.supervision import BmcObjectness, BmcRegression, BmObjectness, IouObjectness, IouRegression
 from napari_uld.detectors.two_stage import TwoStageDetector
 from napari_uld.detectors.vgg import Vgg
@@ -21,7 +21,7 @@ def published(name: str) -> TwoStageDetector:
     """A recipe at its published scale, without memory for its weights."""
     recipe = load_recipe(name)
     with torch.device("meta"):
-        return build_detector(recipe.detector, recipe.supervision, recipe.input)
+        return build_two_stage(recipe.detector, recipe.supervision, recipe.input)  # type: ignore[arg-type]
 
 
 def linear(model: TwoStageDetector) -> list[tuple[int, int]]:
@@ -75,7 +75,7 @@ def test_mask_rcnn_has_resnet_101_a_pyramid_and_three_anchors_on_each_cell(name:
 
 def supervised(**parts: str) -> TwoStageDetector:
     with torch.device("meta"):
-        return build_detector(DetectorSpec(width=0.125), SupervisionSpec(**parts), InputSpec())  # type: ignore[arg-type]
+        return build_two_stage(TwoStageSpec(width=0.125), TwoStageSupervision(**parts), InputSpec())  # type: ignore[arg-type]
 
 
 def test_every_part_of_the_supervision_has_its_own_switch() -> None:

@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from napari_uld.detectors.spec import DetectorSpec, InputSpec, Spec, SupervisionSpec
+from napari_uld.detectors.spec import InputSpec, Spec, TwoStageSpec, TwoStageSupervision
 
 PYRAMID: dict[str, Any] = {"backbone": "resnet_fpn", "anchor_sizes": (16, 32, 64, 128, 256), "roi_pool": "align"}
 
 
 def test_the_published_scale_is_the_defaults() -> None:
-    spec = DetectorSpec()
+    spec = TwoStageSpec()
     assert spec.anchor_sizes == (16, 24, 32, 48, 96)
     assert (spec.rpn_channels, spec.head_channels, spec.head_dropout, spec.nms) == (256, 2048, 0.5, 0.3)
     assert spec.proposals_before_nms == (12000, 6000)
@@ -24,17 +24,17 @@ def test_the_published_scale_is_the_defaults() -> None:
         (InputSpec, {"slices": 4}, "odd"),
         (InputSpec, {"slices": 9, "slices_per_image": 5}, "multiple of slices_per_image"),
         (InputSpec, {"window": (100, 100)}, "low < high"),
-        (DetectorSpec, PYRAMID | {"anchor_sizes": (16, 32, 64, 128)}, "5 levels"),
-        (DetectorSpec, PYRAMID | {"roi_pool": "max"}, "not on a pyramid"),
-        (DetectorSpec, PYRAMID | {"fusion": "position_sensitive"}, "not on a pyramid"),
-        (DetectorSpec, {"classes": ()}, "classes are 'lesion'"),
-        (DetectorSpec, {"classes": ("false_positive", "lesion")}, "classes are 'lesion'"),
-        (DetectorSpec, {"classes": ("lesion", "cyst")}, "'false_positive' where hard negatives are mined"),
-        (DetectorSpec, {"nms": 1.5}, "less than or equal to 1"),
-        (DetectorSpec, {"colour": "red"}, "Extra inputs"),
-        (SupervisionSpec, {"objectness": "abm"}, "'iou', 'bm' or 'bmc'"),
-        (SupervisionSpec, {"regression": "bm"}, "'iou' or 'bmc'"),
-        (SupervisionSpec, {"anchor_iou": -0.1}, "greater than or equal to 0"),
+        (TwoStageSpec, PYRAMID | {"anchor_sizes": (16, 32, 64, 128)}, "5 levels"),
+        (TwoStageSpec, PYRAMID | {"roi_pool": "max"}, "not on a pyramid"),
+        (TwoStageSpec, PYRAMID | {"fusion": "position_sensitive"}, "not on a pyramid"),
+        (TwoStageSpec, {"classes": ()}, "classes are 'lesion'"),
+        (TwoStageSpec, {"classes": ("false_positive", "lesion")}, "classes are 'lesion'"),
+        (TwoStageSpec, {"classes": ("lesion", "cyst")}, "'false_positive' where hard negatives are mined"),
+        (TwoStageSpec, {"nms": 1.5}, "less than or equal to 1"),
+        (TwoStageSpec, {"colour": "red"}, "Extra inputs"),
+        (TwoStageSupervision, {"objectness": "abm"}, "'iou', 'bm' or 'bmc'"),
+        (TwoStageSupervision, {"regression": "bm"}, "'iou' or 'bmc'"),
+        (TwoStageSupervision, {"anchor_iou": -0.1}, "greater than or equal to 0"),
     ],
 )
 def test_what_cannot_be_is_refused_with_what_it_should_be(
@@ -45,7 +45,7 @@ def test_what_cannot_be_is_refused_with_what_it_should_be(
 
 
 def test_a_pyramid_and_hard_negatives_can_be_described() -> None:
-    assert DetectorSpec(**PYRAMID, classes=("lesion", "false_positive")).classes[1] == "false_positive"
+    assert TwoStageSpec(**PYRAMID, classes=("lesion", "false_positive")).classes[1] == "false_positive"
 
 
 def test_slices_are_shared_out_among_images_and_areas_are_brought_to_512_px() -> None:
@@ -58,4 +58,4 @@ def test_slices_are_shared_out_among_images_and_areas_are_brought_to_512_px() ->
     ("branch", "mask"), [("none", None), ("bm", None), ("abm", None), ("ellipse", "ellipse"), ("grabcut", "grabcut")]
 )
 def test_only_masks_are_learned_lesion_by_lesion(branch: Any, mask: str | None) -> None:
-    assert SupervisionSpec(roi_branch=branch).mask_kind == mask
+    assert TwoStageSupervision(roi_branch=branch).mask_kind == mask

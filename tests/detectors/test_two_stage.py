@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from napari_uld.detectors.build import build_detector
-from napari_uld.detectors.spec import DetectorSpec, InputSpec, SupervisionSpec
-from napari_uld.detectors.two_stage import TwoStageDetector, pad_images, pad_maps
+from napari_uld.detectors.batch import pad_images, pad_maps
+from napari_uld.detectors.build import build_two_stage
+from napari_uld.detectors.spec import InputSpec, TwoStageSpec, TwoStageSupervision
+from napari_uld.detectors.two_stage import TwoStageDetector
 from napari_uld.masks.bounding_map import adaptive_bounding_map, bounding_map, lesion_maps
 
-TINY = DetectorSpec(
+TINY = TwoStageSpec(
     pretrained="none",
     norm="batch",
     width=0.125,
@@ -21,12 +22,12 @@ TINY = DetectorSpec(
     head_channels=16,
     branch_channels=8,
 )
-BMC = SupervisionSpec(objectness="bmc", regression="bmc", roi_branch="abm")
+BMC = TwoStageSupervision(objectness="bmc", regression="bmc", roi_branch="abm")
 
 
-def tiny(supervision: SupervisionSpec) -> TwoStageDetector:
+def tiny(supervision: TwoStageSupervision) -> TwoStageDetector:
     torch.manual_seed(0)
-    return build_detector(TINY, supervision, InputSpec(long_side=64))
+    return build_two_stage(TINY, supervision, InputSpec(long_side=64))
 
 
 def batch() -> tuple[list[torch.Tensor], list[dict[str, torch.Tensor]]]:
@@ -46,8 +47,8 @@ def batch() -> tuple[list[torch.Tensor], list[dict[str, torch.Tensor]]]:
     return [torch.randn(3, 48, 64), torch.randn(3, 64, 40)], targets
 
 
-@pytest.mark.parametrize("supervision", [SupervisionSpec(), BMC, SupervisionSpec(objectness="bmc")])
-def test_training_gives_the_losses_of_the_parts_there_are(supervision: SupervisionSpec) -> None:
+@pytest.mark.parametrize("supervision", [TwoStageSupervision(), BMC, TwoStageSupervision(objectness="bmc")])
+def test_training_gives_the_losses_of_the_parts_there_are(supervision: TwoStageSupervision) -> None:
     losses = tiny(supervision).train()(*batch())
     expected = {"objectness", "proposal_boxes", "classification", "boxes"}
     assert set(losses) == expected | ({"branch"} if supervision.roi_branch != "none" else set())
@@ -70,7 +71,7 @@ def test_evaluation_gives_boxes_inside_each_image_and_maps_where_there_is_a_bran
 
 
 def test_an_image_alone_and_in_a_padded_batch_get_the_same_detections() -> None:
-    model = tiny(SupervisionSpec()).eval()
+    model = tiny(TwoStageSupervision()).eval()
     images, _ = batch()
     with torch.inference_mode():
         alone = model([images[0]])[0]
@@ -98,7 +99,7 @@ def test_a_targets_maps_are_padded_like_its_image_and_its_boxes_are_left_alone()
 def test_a_slab_of_nine_slices_is_its_three_images_one_by_one(fusion: str) -> None:
     torch.manual_seed(0)
     spec = TINY.model_copy(update={"fusion": fusion})
-    model = build_detector(spec, SupervisionSpec(roi_branch="bm"), InputSpec(slices=9)).eval()
+    model = build_two_stage(spec, TwoStageSupervision(roi_branch="bm"), InputSpec(slices=9)).eval()
     slabs = [torch.randn(9, 48, 64), torch.randn(9, 64, 40)]
     with torch.inference_mode():
         whole = model(slabs)
@@ -117,6 +118,6 @@ def test_a_slab_of_nine_slices_is_its_three_images_one_by_one(fusion: str) -> No
 
 def test_the_branch_can_be_switched_off() -> None:
     model = tiny(BMC).eval()
-    model.regions.predicts_maps = False
+    model.predicts_maps = False
     with torch.inference_mode():
         assert set(model(batch()[0])[0]) == {"boxes", "scores", "labels"}

@@ -19,7 +19,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = load_recipe("faster_rcnn_bmc", small=True)
     recipe = recipe.model_copy(update={"detector": recipe.detector.model_copy(update={"width": 0.125})})
     torch.manual_seed(0)
-    model = build_detector(recipe.detector, recipe.supervision, recipe.input)
+    model = build_detector(recipe)
     path = tmp_path_factory.mktemp("checkpoint") / "tiny.safetensors"
     save_checkpoint(path, model, recipe.model_dump(mode="json"), {"average": 0.5})
     return path

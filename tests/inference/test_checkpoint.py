@@ -74,11 +74,12 @@ def test_an_unknown_name_is_refused_with_the_names_there_are() -> None:
 
 def test_init_takes_over_what_fits_and_lists_what_does_not(checkpoint: Path) -> None:
     from napari_uld.detectors.build import build_detector
+    from napari_uld.detectors.spec import System
     from napari_uld.training.recipe import load_recipe
 
     recipe = load_recipe("faster_rcnn", small=True)
     spec = recipe.detector.model_copy(update={"width": 0.125, "rpn_channels": 32})
-    model = build_detector(spec, recipe.supervision, recipe.input)
+    model = build_detector(System(detector=spec, supervision=recipe.supervision, input=recipe.input))
     missing = initialise(model, checkpoint)
     assert {name.split(".")[0] for name in missing} == {"proposals"}
     offered = load_file(checkpoint)

@@ -94,7 +94,7 @@ def test_maps_are_predicted_where_they_are_asked_for(checkpoint: Path, volume: C
     detector = load_checkpoint(checkpoint, "cpu")
     slab = extract_slab(volume.hu, volume.spacing, 2, detector.inputs)
     assert run_slabs([slab], detector)[0].maps is None, "findings are boxes: a checkpoint is loaded without them"
-    detector.model.regions.predicts_maps = True
+    detector.model.predicts_maps = True
     (found,) = run_slabs([slab], detector)
     assert found.maps is not None
     assert found.maps.shape == (len(found.boxes), 28, 28)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from napari_uld.ct.volume import CTVolume
 from napari_uld.detectors.anchors import Grid
-from napari_uld.detectors.spec import SupervisionSpec
-from napari_uld.detectors.two_stage import pad_maps
+from napari_uld.detectors.batch import pad_maps
+from napari_uld.detectors.spec import TwoStageSupervision
 from napari_uld.inference.checkpoint import LoadedDetector, load_checkpoint
 from napari_uld.inference.detect import SCORE_FLOOR, run_slabs
 from napari_uld.inference.inside import anchor_grid, look_inside, look_inside_recipe, padded_size, positive_anchors
@@ -55,7 +55,7 @@ def native(*boxes: list[float]) -> np.ndarray:
 def test_an_anchor_that_fits_is_positive_by_iou_and_its_four_neighbours_by_the_lower_threshold_too(grid: Grid) -> None:
     # The anchor on cell (4, 4). Moved by one cell it shares 12 * 16 px: 192 / 320 = .6; by one each way .39.
     lesion = native([10, 10, 26, 26])
-    found = positive_anchors(grid, SLAB, lesion, SupervisionSpec())
+    found = positive_anchors(grid, SLAB, lesion, TwoStageSupervision())
     assert_allclose(found[Rule.IOU].boxes, lesion)
     assert found[Rule.IOU].labels.tolist() == [1]
     expected = native([10, 6, 26, 22], [6, 10, 22, 26], [10, 10, 26, 26], [14, 10, 30, 26], [10, 14, 26, 30])
@@ -67,7 +67,7 @@ def test_an_anchor_that_fits_is_positive_by_iou_and_its_four_neighbours_by_the_l
 
 
 def test_by_bmc_every_cell_within_the_map_is_positive_and_none_that_only_touches_it(grid: Grid) -> None:
-    found = positive_anchors(grid, SLAB, native([12, 12, 28, 28]), SupervisionSpec())[Rule.BMC]
+    found = positive_anchors(grid, SLAB, native([12, 12, 28, 28]), TwoStageSupervision())[Rule.BMC]
     # The box covers the 4 x 4 cells from 12 to 28; at 16 cells of area a value of .25 is enough.
     centres = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
     inner = {(c, r) for c in (14, 18, 22, 26) for r in (14, 18, 22, 26)}
@@ -81,7 +81,7 @@ def test_by_bmc_every_cell_within_the_map_is_positive_and_none_that_only_touches
 
 def test_below_the_threshold_the_best_anchor_is_positive_all_the_same(grid: Grid) -> None:
     # 10 px in the middle of the anchor on cell (4, 4): IoU 100 / 256 = .39; the next one leaves a pixel out.
-    found = positive_anchors(grid, SLAB, native([13, 13, 23, 23]), SupervisionSpec())
+    found = positive_anchors(grid, SLAB, native([13, 13, 23, 23]), TwoStageSupervision())
     for rule in (Rule.IOU, Rule.BM):
         assert_allclose(found[rule].boxes, native([10, 10, 26, 26]))
 
@@ -89,18 +89,18 @@ def test_below_the_threshold_the_best_anchor_is_positive_all_the_same(grid: Grid
 def test_a_rule_that_the_supervision_follows_has_its_threshold_and_the_others_the_published_one(grid: Grid) -> None:
     lesion = native([10, 10, 26, 26])
 
-    def counts(supervision: SupervisionSpec) -> list[int]:
+    def counts(supervision: TwoStageSupervision) -> list[int]:
         found = positive_anchors(grid, SLAB, lesion, supervision)
         return [len(found[rule].boxes) for rule in (Rule.IOU, Rule.BM)]
 
-    assert counts(SupervisionSpec(rpn_iou=(0.35, 0.3))) == [9, 5]
-    assert counts(SupervisionSpec(objectness="bm", rpn_iou=(0.35, 0.3))) == [1, 9]
-    assert counts(SupervisionSpec(objectness="bmc", rpn_iou=(0.35, 0.3))) == [1, 5]
+    assert counts(TwoStageSupervision(rpn_iou=(0.35, 0.3))) == [9, 5]
+    assert counts(TwoStageSupervision(objectness="bm", rpn_iou=(0.35, 0.3))) == [1, 9]
+    assert counts(TwoStageSupervision(objectness="bmc", rpn_iou=(0.35, 0.3))) == [1, 5]
 
 
 def test_every_anchor_knows_its_lesion_and_one_beyond_the_crop_has_none(grid: Grid) -> None:
     lesions = native([34, 34, 50, 50], [-40, 0, -20, 20], [10, 10, 26, 26])
-    for found in positive_anchors(grid, SLAB, lesions, SupervisionSpec()).values():
+    for found in positive_anchors(grid, SLAB, lesions, TwoStageSupervision()).values():
         assert set(found.lesions.tolist()) == {0, 2}
         own = lesions[found.lesions]
         centres = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
@@ -108,7 +108,7 @@ def test_every_anchor_knows_its_lesion_and_one_beyond_the_crop_has_none(grid: Gr
 
 
 def test_without_a_lesion_no_anchor_is_positive(grid: Grid) -> None:
-    found = positive_anchors(grid, SLAB, NONE, SupervisionSpec())
+    found = positive_anchors(grid, SLAB, NONE, TwoStageSupervision())
     assert [anchors.boxes.shape for anchors in found.values()] == [(0, 4)] * 3
 
 
@@ -127,7 +127,7 @@ def test_bmcs_anchors_are_those_that_training_learns_boxes_on(detector: LoadedDe
     lesions = np.array([[40.0, 40, 55, 55], [60, 30, 66, 38]])
     slab = extract_slab(body.hu, body.spacing, 3, detector.inputs)
     edges, size = slab.to_network(lesions), (slab.hu.shape[1], slab.hu.shape[2])
-    supervision = SupervisionSpec(**detector.info.recipe["supervision"])
+    supervision = TwoStageSupervision(**detector.info.recipe["supervision"])
     target = make_target(edges, np.ones(2), None, size, detector.inputs, supervision)
     grid = anchor_grid(detector.model, slab)
     learnt = detector.model.proposals.regression(grid, pad_maps(target, padded_size(grid)))
@@ -142,10 +142,9 @@ def test_bmcs_anchors_are_those_that_training_learns_boxes_on(detector: LoadedDe
 @pytest.mark.parametrize(("name", "levels"), [("faster_rcnn", 1), ("mask_rcnn", 5)])
 def test_a_recipe_shows_anchors_on_its_levels_and_no_maps(volume: CTVolume, name: str, levels: int) -> None:
     recipe = load_recipe(name)
-    parts = {"inputs": recipe.input, "detector": recipe.detector, "supervision": recipe.supervision}
     # At 1.6 mm a native pixel is two of the network's: a lesion 24 mm wide.
     lesion = np.array([[40.0, 40, 55, 55]])
-    found = look_inside_recipe(volume, 3, lesion, **parts)
+    found = look_inside_recipe(volume, 3, lesion, recipe)
     assert found.objectness is None
     assert found.branch is None
     assert len(found.boxes) == 0
@@ -218,5 +217,5 @@ def test_the_branch_draws_on_its_detections_alone(seen: Inside) -> None:
 
 def test_the_detector_is_left_as_it_was(body: CTVolume, detector: LoadedDetector) -> None:
     look_inside(body, 3, NONE, detector)
-    assert not detector.model.regions.predicts_maps
+    assert not detector.model.predicts_maps
     assert len(detector.model.proposals.head._forward_hooks) == 0

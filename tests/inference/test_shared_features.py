@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from napari_uld.ct.volume import CTVolume
 from napari_uld.detectors.build import build_detector
-from napari_uld.detectors.spec import InputSpec
+from napari_uld.detectors.spec import InputSpec, System
 from napari_uld.inference.catalogue import CheckpointInfo
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.detect import detect, run_slabs, slab_detections
@@ -31,7 +31,7 @@ def make_detector() -> MakeDetector:
         inputs = recipe.input.model_copy(update={"slices": slices, "spacing_mm": 1.0, "long_side": 64})
         detector = recipe.detector.model_copy(update={"width": 0.125, "proposals_before_nms": (100, 100)})
         torch.manual_seed(0)
-        model = build_detector(detector, recipe.supervision, inputs).eval()
+        model = build_detector(System(detector=detector, supervision=recipe.supervision, input=inputs)).eval()
         # Fresh weights give all regions nearly the same score, and move their boxes by nothing.
         with torch.no_grad():
             model.regions.box_predictor.logits.weight.mul_(100)

@@ -69,7 +69,7 @@ def test_detections_of_the_false_positive_class_count_only_where_they_are_asked_
     recipe = load_recipe("uldor", small=True)
     small = recipe.detector.model_copy(update={"width": 0.125})
     recipe = recipe.model_copy(update={"detector": small})
-    model = build_detector(recipe.detector, recipe.supervision, recipe.input)
+    model = build_detector(recipe)
     path = tmp_path / "uldor.safetensors"
     save_checkpoint(path, model, recipe.model_dump(mode="json"), {})
     keys = true_slices(phantoms, "val")

@@ -76,7 +76,7 @@ class FakeModel(nn.Module):
             "scores": torch.tensor([score for _, score, _ in self.found]),
             "labels": torch.ones(len(self.found), dtype=torch.int64),
         }
-        if self.regions.predicts_maps:
+        if self.predicts_maps:
             found["masks"] = torch.zeros(len(self.found), 1, 20, 20)
             for mask, (_, _, share) in zip(found["masks"], self.found, strict=True):
                 mask[0, :, : round(20 * share)] = 1
@@ -113,7 +113,7 @@ def mined(found: list[tuple[tuple[int, int, int, int], float, float]], seed: int
     model = FakeModel(found, data.scale)
     detector = LoadedDetector(model, InputSpec(), info, torch.device("cpu"), mixed=False)  # type: ignore[arg-type]
     result = finish(mine(detector, data, SPEC, seed))  # type: ignore[arg-type]
-    assert not model.regions.predicts_maps, "it is left as it was"
+    assert not model.predicts_maps, "it is left as it was"
     return result.get(0)
 
 

@@ -36,7 +36,7 @@ def lesson(recipe: Recipe) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
 def test_gradients_reach_every_trainable_part(name: str) -> None:
     recipe = load_recipe(name, small=True)
     torch.manual_seed(0)
-    model = build_detector(recipe.detector, recipe.supervision, recipe.input).train()
+    model = build_detector(recipe).train()
     losses = model(*lesson(recipe))
     assert ("branch" in losses) == (recipe.supervision.roi_branch != "none")
     sum(losses.values()).backward()
@@ -55,7 +55,7 @@ def test_gradients_reach_every_trainable_part(name: str) -> None:
 def test_a_small_network_detects_on_an_image(name: str) -> None:
     recipe = load_recipe(name, small=True)
     torch.manual_seed(0)
-    model = build_detector(recipe.detector, recipe.supervision, recipe.input).eval()
+    model = build_detector(recipe).eval()
     with torch.inference_mode():
         (found,) = model([torch.randn(recipe.input.slices, 64, 96)])
     assert ("masks" in found) == (recipe.supervision.roi_branch != "none")

@@ -24,7 +24,7 @@ from napari_uld.training.recipe import load_recipe
 recipe = load_recipe("faster_rcnn", small=True)
 recipe = recipe.model_copy(update={"detector": recipe.detector.model_copy(update={"width": 0.125})})
 torch.manual_seed(0)
-model = build_detector(recipe.detector, recipe.supervision, recipe.input)
+model = build_detector(recipe)
 save_checkpoint(Path(sys.argv[1]), model, recipe.model_dump(mode="json"), {})
 """
 

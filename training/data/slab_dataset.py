@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from napari_uld.detectors.spec import InputSpec, SupervisionSpec
+from napari_uld.detectors.spec import InputSpec, SupervisionSpec, TwoStageSupervision
 from napari_uld.inference.slabs import Slab, normalize
 from napari_uld.lesions.rle import Rle
 from napari_uld.masks import MaskKind
@@ -80,7 +80,7 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         self.root = root
         self.slices = slices
         self.inputs = inputs
-        self.supervision = supervision or SupervisionSpec()
+        self.supervision = supervision or TwoStageSupervision()
         self.flips = flips
         self.seed = seed
         self.epoch = 0

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_uld.detectors.spec import InputSpec, SupervisionSpec
+from napari_uld.detectors.spec import InputSpec, SupervisionSpec, TwoStageSupervision
 from napari_uld.lesions.boxes import area, to_centres
 from napari_uld.masks.bounding_map import adaptive_bounding_map, bounding_map, lesion_maps
 
@@ -38,19 +38,28 @@ def make_target(
         "boxes": torch.from_numpy(boxes.astype(np.float32)),
         "labels": torch.from_numpy(labels.astype(np.int64)),
     }
-    # Maps are sampled at pixel centres, which is what pixel-centre boxes count in.
-    centred = to_centres(boxes)
-    if supervision.objectness != "iou" or supervision.roi_branch == "bm":
-        target["bm"] = torch.from_numpy(bounding_map(centred, shape, combine=supervision.combine))
-    if supervision.regression == "bmc":
-        target["lesion_bms"] = torch.from_numpy(lesion_maps(centred, shape))
-    if supervision.roi_branch == "abm":
-        small, medium = supervision.abm_areas
-        areas = area(boxes) * inputs.scale_to_512**2
-        maps = adaptive_bounding_map(
-            centred, shape, areas=areas, small=small, medium=medium, combine=supervision.combine
-        )
-        target["abm"] = torch.from_numpy(maps)
+    if isinstance(supervision, TwoStageSupervision):
+        target |= _bounding_maps(boxes, shape, inputs, supervision)
     if masks is not None:
         target["masks"] = torch.from_numpy(np.ascontiguousarray(masks))
     return target
+
+
+def _bounding_maps(
+    boxes: np.ndarray, shape: tuple[int, int], inputs: InputSpec, supervision: TwoStageSupervision
+) -> dict[str, Tensor]:
+    """The maps of the bounding-map paper that are asked for."""
+    maps = {}
+    # Maps are sampled at pixel centres, which is what pixel-centre boxes count in.
+    centred = to_centres(boxes)
+    if supervision.objectness != "iou" or supervision.roi_branch == "bm":
+        maps["bm"] = bounding_map(centred, shape, combine=supervision.combine)
+    if supervision.regression == "bmc":
+        maps["lesion_bms"] = lesion_maps(centred, shape)
+    if supervision.roi_branch == "abm":
+        small, medium = supervision.abm_areas
+        areas = area(boxes) * inputs.scale_to_512**2
+        maps["abm"] = adaptive_bounding_map(
+            centred, shape, areas=areas, small=small, medium=medium, combine=supervision.combine
+        )
+    return {name: torch.from_numpy(values) for name, values in maps.items()}

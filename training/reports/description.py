@@ -30,7 +30,7 @@ def describe(subject: str, *, small: bool = False) -> dict[str, Any]:
 
 
 def _describe_recipe(recipe: Recipe, *, small: bool) -> dict[str, Any]:
-    model = build_detector(recipe.detector, recipe.supervision, recipe.input)
+    model = build_detector(recipe)
     data = recipe.model_dump(mode="json")
     rows = [{"key": "parameters", "value": f"{parameter_count(model):,}"}]
     rows += [{"key": f"{table}.{key}", "value": str(value)} for table in data for key, value in data[table].items()]

@@ -21,7 +21,7 @@ from torchvision.models.detection.image_list import ImageList
 
 from napari_uld.detectors.anchors import CentredAnchorGenerator, Grid
 from napari_uld.detectors.build import bmc_regression
-from napari_uld.detectors.spec import DetectorSpec, InputSpec, SupervisionSpec
+from napari_uld.detectors.spec import InputSpec, TwoStageSpec, TwoStageSupervision
 from napari_uld.detectors.supervision import (
     BM_POSITIVE_IOU,
     EPSILON,
@@ -248,13 +248,13 @@ def neighbourhood(boxes: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray
 
 def bmc_target(boxes: np.ndarray, shape: tuple[int, int]) -> Target:
     """Make what BMC learns from: edge-based boxes (n, 4) and their maps of this (height, width)."""
-    supervision = SupervisionSpec(objectness="bmc", regression="bmc")
+    supervision = TwoStageSupervision(objectness="bmc", regression="bmc")
     return make_target(boxes, np.ones(len(boxes)), None, shape, InputSpec(), supervision)
 
 
 def anchor_grid(shape: tuple[int, int], stride: int) -> Grid:
     """Place a one-level detector's anchors on an input of this (height, width)."""
-    spec = DetectorSpec()
+    spec = TwoStageSpec()
     generator = CentredAnchorGenerator((spec.anchor_sizes,), (spec.anchor_ratios,))
     level = (shape[0] // stride, shape[1] // stride)
     (anchors,) = generator(ImageList(torch.zeros(1, 1, *shape), [shape]), [torch.zeros(1, 1, *level)])
@@ -266,11 +266,11 @@ def count_anchors(grid: Grid, target: Target) -> dict[str, tuple[np.ndarray, int
 
     For BMC's regression, which has no negatives, the objectness' are given.
     """
-    published, negative = SupervisionSpec().rpn_iou
+    published, negative = TwoStageSupervision().rpn_iou
     n = len(target["boxes"])
     found = {}
     for rule, positive in (("IoU .7", published), ("BM .5", BM_POSITIVE_IOU)):
-        matching = IouMatching(positive=positive, negative=negative, samples=SupervisionSpec().rpn_samples)
+        matching = IouMatching(positive=positive, negative=negative, samples=TwoStageSupervision().rpn_samples)
         found[f"{rule} + best"] = _counted(matching.match(grid, target), n)
         matching.matcher.allow_low_quality_matches = False
         found[rule] = _counted(matching.match(grid, target), n)
@@ -292,7 +292,7 @@ def _bmc_cells(grid: Grid, target: Target) -> tuple[Tensor, Tensor]:
     sample = BmcObjectness()(grid, target)
     foreground = torch.zeros(len(grid.anchors) // grid.per_cell, dtype=torch.bool)
     foreground[sample.positives // grid.per_cell] = True
-    return foreground, bmc_regression(SupervisionSpec()).owners(target, grid.levels[0], grid.strides[0])
+    return foreground, bmc_regression(TwoStageSupervision()).owners(target, grid.levels[0], grid.strides[0])
 
 
 def count_cells(bm: Tensor, level: tuple[int, int]) -> dict[str, tuple[int, int]]:

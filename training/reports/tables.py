@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_uld.detectors.spec import TwoStageSupervision
 from napari_uld.errors import DataError, UldError
 from napari_uld.evaluation.by_size import BINS, size_bins
 from napari_uld.evaluation.comparison import fp_at, paired_difference
@@ -52,7 +53,9 @@ def collect(experiment: Experiment, place: Place) -> tuple[Results, Timings]:
             if run.state is not State.FINISHED:
                 continue
             results[row.label][seed] = run.result()
-            if (run.folder / TIMING).is_file() and run.recipe.supervision.roi_branch != "none":
+            supervision = run.recipe.supervision
+            branch = isinstance(supervision, TwoStageSupervision) and supervision.roi_branch != "none"
+            if branch and (run.folder / TIMING).is_file():
                 seconds = json.loads((run.folder / TIMING).read_text(encoding="utf-8"))
                 timings[row.label].append(seconds["with maps"] / seconds["without maps"])
     return results, timings

@@ -24,18 +24,18 @@ def seconds_a_slice(detector: LoadedDetector, dataset: SlabDataset) -> Work[dict
     """
     indices = range(0, len(dataset), max(1, len(dataset) // SLICES))[:SLICES]
     taken: dict[bool, list[float]] = {True: [], False: []}
-    regions = detector.model.regions
-    before = regions.predicts_maps
+    model = detector.model
+    before = model.predicts_maps
     try:
         for done, index in enumerate(indices):
             yield Progress(done, len(indices), "Measuring inference")
             slab = dataset.slab(index)
             # Who goes first changes from slice to slice: the second one finds warm caches.
             for maps in (True, False) if done % 2 else (False, True):
-                regions.predicts_maps = maps
+                model.predicts_maps = maps
                 started = time.perf_counter()
                 run_slabs([slab], detector)
                 taken[maps].append(time.perf_counter() - started)
     finally:
-        regions.predicts_maps = before
+        model.predicts_maps = before
     return {"with maps": statistics.median(taken[True]), "without maps": statistics.median(taken[False])}

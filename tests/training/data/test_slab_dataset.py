@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from napari_uld.detectors.spec import InputSpec, SupervisionSpec
+from napari_uld.detectors.spec import InputSpec, TwoStageSupervision
 from napari_uld.lesions.rle import encode
 from napari_uld.training.data.key_slices import annotated_slices, read_slab
 from napari_uld.training.data.slab_dataset import HardNegatives, SlabDataset, inside
 
-MASKS = SupervisionSpec(roi_branch="ellipse")
+MASKS = TwoStageSupervision(roi_branch="ellipse")
 FLIPS = [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)]
 
 

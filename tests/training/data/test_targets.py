@@ -4,25 +4,25 @@ import numpy as np
 import pytest
 import torch
 
-from napari_uld.detectors.spec import InputSpec, SupervisionSpec
+from napari_uld.detectors.spec import InputSpec, TwoStageSupervision
 from napari_uld.training.data.targets import make_target
 
 BOXES = np.array([[10.0, 10, 30, 20]])
 ONE = np.array([1])
-BMC = SupervisionSpec(objectness="bmc", regression="bmc", roi_branch="abm")
+BMC = TwoStageSupervision(objectness="bmc", regression="bmc", roi_branch="abm")
 
 
 @pytest.mark.parametrize(
     ("supervision", "maps"),
     [
-        (SupervisionSpec(), set()),
+        (TwoStageSupervision(), set()),
         (BMC, {"bm", "lesion_bms", "abm"}),
-        (SupervisionSpec(objectness="bm"), {"bm"}),
-        (SupervisionSpec(roi_branch="bm"), {"bm"}),
-        (SupervisionSpec(regression="bmc"), {"lesion_bms"}),
+        (TwoStageSupervision(objectness="bm"), {"bm"}),
+        (TwoStageSupervision(roi_branch="bm"), {"bm"}),
+        (TwoStageSupervision(regression="bmc"), {"lesion_bms"}),
     ],
 )
-def test_only_the_maps_asked_for_are_made(supervision: SupervisionSpec, maps: set[str]) -> None:
+def test_only_the_maps_asked_for_are_made(supervision: TwoStageSupervision, maps: set[str]) -> None:
     assert set(make_target(BOXES, ONE, None, (40, 50), InputSpec(), supervision)) == {"boxes", "labels"} | maps
 
 
@@ -50,7 +50,9 @@ def test_labels_and_masks_are_passed_on() -> None:
     boxes = np.array([[0.0, 0, 4, 4], [5.0, 5, 9, 9]])
     masks = np.zeros((2, 10, 10), np.uint8)
     masks[1, 6:8, 6:8] = 1
-    target = make_target(boxes, np.array([1, 2]), masks, (10, 10), InputSpec(), SupervisionSpec(roi_branch="ellipse"))
+    target = make_target(
+        boxes, np.array([1, 2]), masks, (10, 10), InputSpec(), TwoStageSupervision(roi_branch="ellipse")
+    )
     assert target["labels"].tolist() == [1, 2]
     assert target["labels"].dtype == torch.int64
     assert target["boxes"].dtype == torch.float32
