@@ -76,6 +76,10 @@ class DataError(UldError):
     """A training or evaluation data set is missing something."""
 
 
+class AnchorError(UldError):
+    """An anchor set, or the bounds of a search for one, make no sense."""
+
+
 class TrainingError(UldError):
     """Training diverged, or cannot be resumed."""
 
