@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from napari.components import ViewerModel
 from napari.layers import Shapes
 from napari.utils.notifications import show_info
 
@@ -49,6 +50,17 @@ def take_over(case: Case, layer: Shapes, action: str, indices: Sequence[int]) ->
     elif action == "changed":
         for i in indices:
             _moved_box(case, keys[i], layer.data[i])
+
+
+def take_in_hand(viewer: ViewerModel, layer: Shapes, key: str, z: int, mode: str) -> None:
+    """Make a lesion's shapes on slice `z` ready to be dragged, whole (`mode` "select") or by their ends ("direct")."""
+    viewer.layers.selection.active = layer
+    layer.mode = mode
+    layer.selected_data = {
+        i
+        for i, (at, corners) in enumerate(zip(layer.features["key"], layer.data, strict=True))
+        if at == key and _z(corners) == z
+    }
 
 
 def _measured(case: Case, key: str, lines: Sequence[np.ndarray]) -> None:

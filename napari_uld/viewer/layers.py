@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from napari.components import ViewerModel
 from napari.layers import Image, Layer, Shapes
 from napari.utils.colormaps import Colormap
 
@@ -108,6 +109,24 @@ def geometry(case: Case) -> dict[str, Any]:
     """Where the scan lies and what its axes are: every layer of a case says so."""
     x, y, z = case.volume.origin
     return {"scale": case.volume.spacing, "translate": (z, y, x), "units": ("mm",) * 3, "axis_labels": AXES}
+
+
+def on_slice(case: Case, z: int) -> dict[str, Any]:
+    """Where a layer of slice `z` alone lies, one voxel deep."""
+    place = geometry(case)
+    (dz, _, _), (bottom, y, x) = place["scale"], place["translate"]
+    return {**place, "translate": (bottom + z * dz, y, x)}
+
+
+def insert_under_marks(viewer: ViewerModel, case: Case, layer: Layer) -> None:
+    """Add a layer over the scan and its masks, under what people marked; nothing else is taken in hand."""
+    chosen, active = set(viewer.layers.selection), viewer.layers.selection.active
+    marks = (Part.RECIST, Part.LESIONS, Part.DETECTIONS)
+    above = (i for i, at in enumerate(viewer.layers) if case_of(at) is case and part_of(at) in marks)
+    viewer.layers.insert(next(above, len(viewer.layers)), layer)
+    # napari takes in hand what was added last.
+    viewer.layers.selection = chosen
+    viewer.layers.selection.active = active
 
 
 def part_of(layer: Layer) -> Part | None:

@@ -1,9 +1,10 @@
-"""Pseudo masks as an overlay, painted slice by slice as slices come into view."""
+"""Masks as an overlay, painted slice by slice as slices come into view: the generated ones, and a person's own."""
 
 import numpy as np
 from napari.layers import Image
 
-from napari_uld.errors import RecistError
+from napari_uld.errors import AnnotationError, RecistError
+from napari_uld.lesions.rle import decode
 from napari_uld.masks import MaskKind, MaskParameters, pseudo_mask
 from napari_uld.viewer.case import Case
 from napari_uld.viewer.layers import series_window
@@ -12,6 +13,8 @@ from napari_uld.viewer.rows import Mark, Row
 
 class MaskPainter:
     """Keeps the mask layer of a case true to its lesions, on the slice that is shown.
+
+    A mask that a person painted is shown whatever kind is chosen.
 
     Parameters
     ----------
@@ -27,12 +30,19 @@ class MaskPainter:
         self.kind = MaskKind.BM
         self.parameters = MaskParameters()
         self.problem = ""
+        self._left_out: str | None = None
         self._painted: set[int] = set()
 
     def choose(self, kind: MaskKind, parameters: MaskParameters, z: int) -> None:
         """Paint another kind of mask from now on, and at once on slice `z`."""
         self.kind, self.parameters = kind, parameters
         self.repaint(z)
+
+    def leave_out(self, key: str | None, z: int) -> None:
+        """Leave one lesion's mask to a layer of its own (None: none), at once on slice `z`."""
+        if key != self._left_out:
+            self._left_out = key
+            self.repaint(z)
 
     def repaint(self, z: int) -> None:
         """Forget every slice and paint slice `z` again: the lesions changed."""
@@ -46,40 +56,63 @@ class MaskPainter:
         if z in self._painted or not 0 <= z < len(self.layer.data):
             return
         mask, self.problem = self._mask(z)
-        if mask is None:
-            self.layer.data[z] = 0
-        else:
-            self.layer.data[z] = np.rint(mask * 255).astype(np.uint8)
+        self.layer.data[z] = np.rint(mask * 255).astype(np.uint8)
         self._painted.add(z)
         self.layer.refresh()
 
-    def _mask(self, z: int) -> tuple[np.ndarray | None, str]:
-        """Give the mask of slice `z`, or None where there is nothing to mask, and what went wrong."""
+    def _mask(self, z: int) -> tuple[np.ndarray, str]:
+        """Give the mask of slice `z`, and what went wrong."""
         rows = [row for row in self.case.rows if self._masked(row, z)]
-        problem = ""
-        if self.kind.needs_recist:
-            bare = [row for row in rows if row.recist is None]
-            rows = [row for row in rows if row.recist is not None]
-            if bare:
-                problem = f"{len(bare)} on this slice without RECIST: {self.kind.value} needs one"
-        if not rows:
-            return None, problem
-        window = series_window(self.case)
-        try:
-            mask = pseudo_mask(
-                self.kind,
-                self.case.volume.hu[z],
-                [row.box for row in rows],
-                [row.recist for row in rows],
-                window,
-                self.parameters,
-            )
-        except RecistError as error:
-            return None, str(error)
+        generated = [row for row in rows if row.corrected_mask is None]
+        mask, problem = generated_mask(self.case, z, generated, self.kind, self.parameters)
+        for row in rows:
+            try:
+                painted = painted_mask(self.case, row)
+            except AnnotationError as error:
+                problem = str(error)
+            else:
+                mask = mask if painted is None else np.maximum(mask, painted)
         return mask, problem
 
     def _masked(self, row: Row, z: int) -> bool:
         """Tell whether a row's mask is shown on slice `z`: on its key slice, once accepted or while at hand."""
         at_hand = self.case.current is not None and self.case.current.key == row.key
         shown = row.mark in (Mark.EXPERT, Mark.ACCEPTED) or at_hand
-        return shown and row.native == self.case.volume.native_slice(z)
+        return shown and row.key != self._left_out and row.native == self.case.volume.native_slice(z)
+
+
+def generated_mask(
+    case: Case, z: int, rows: list[Row], kind: MaskKind, parameters: MaskParameters
+) -> tuple[np.ndarray, str]:
+    """Give the pseudo mask (height, width) in [0, 1] of a slice's lesions, and what went wrong."""
+    problem = ""
+    if kind.needs_recist:
+        bare = [row for row in rows if row.recist is None]
+        rows = [row for row in rows if row.recist is not None]
+        if bare:
+            problem = f"{len(bare)} on this slice without RECIST: {kind.value} needs one"
+    hu = case.volume.hu[z]
+    boxes, recists = [row.box for row in rows], [row.recist for row in rows]
+    try:
+        return pseudo_mask(kind, hu, boxes, recists, series_window(case), parameters), problem
+    except RecistError as error:
+        return np.zeros(hu.shape, np.float32), str(error)
+
+
+def painted_mask(case: Case, row: Row) -> np.ndarray | None:
+    """Give the mask that a person painted for a lesion, bool (height, width), or None where there is none.
+
+    Raises
+    ------
+    AnnotationError
+        If it is of another size than the scan's slices.
+    """
+    mask, shape = row.corrected_mask, case.volume.hu.shape[1:]
+    if mask is None:
+        return None
+    if mask.shape != shape:
+        raise AnnotationError(
+            f"The corrected mask on slice {row.native} has {mask.shape[0]} x {mask.shape[1]} pixels, the slice has "
+            f"{shape[0]} x {shape[1]}; it is not shown. Use the generated mask again, or paint another"
+        )
+    return decode(mask)

@@ -18,12 +18,14 @@ from napari_uld.errors import AnnotationFileError, UldError
 from napari_uld.lesions.annotations import Edit, State
 from napari_uld.lesions.review_log import append_log, log_path
 from napari_uld.masks import MaskKind, MaskParameters
+from napari_uld.viewer.brush import MaskBrush
 from napari_uld.viewer.canvas import fit_body, show_caption
 from napari_uld.viewer.case import Case
 from napari_uld.viewer.case_files import export_dl_info, save_case
-from napari_uld.viewer.editing import take_over
+from napari_uld.viewer.editing import take_in_hand, take_over
 from napari_uld.viewer.keys import bind
 from napari_uld.viewer.layers import Part, case_layers, case_of, draw, drawn_of, part_of, series_window
+from napari_uld.viewer.mask_comparison import MaskComparison
 from napari_uld.viewer.mask_layer import MaskPainter
 from napari_uld.viewer.rows import Row
 
@@ -59,6 +61,8 @@ class Session:
         self.painter: MaskPainter | None = None
         self.mask_kind = MaskKind.BM
         self.mask_parameters = MaskParameters()
+        self.comparison = MaskComparison(self)
+        self.brush = MaskBrush(self)
         # Questions are asked in windows; where there are none, nothing unsaved is ever given up.
         self.ask_unsaved: Callable[[Case], Answer] = lambda case: Answer.KEEP_OPEN
         self.ask_path: Callable[[Case], Path | None] = lambda case: None
@@ -222,13 +226,7 @@ class Session:
         self.jump(row)
         layer = self.layer(Part.DETECTIONS if row.annotation is None else Part.LESIONS)
         if isinstance(layer, Shapes):
-            self.viewer.layers.selection.active = layer
-            layer.mode = "select"
-            layer.selected_data = {
-                i
-                for i, (key, corners) in enumerate(zip(layer.features["key"], layer.data, strict=True))
-                if key == row.key and round(float(corners[0, 0])) == self.z
-            }
+            take_in_hand(self.viewer, layer, row.key, self.z, "select")
 
     def draw_lesion(self) -> None:
         """Make the next rectangle that is drawn a new lesion."""

@@ -1,4 +1,4 @@
-"""The Masks panel: which pseudo mask is painted on the lesions, and with what parameters."""
+"""The Masks panel: which pseudo mask is painted on the lesions; GrabCut beside the ellipse; correcting by brush."""
 
 import dataclasses
 from types import MappingProxyType
@@ -6,10 +6,15 @@ from typing import Any
 
 from magicgui.widgets import ComboBox, Container, create_widget
 from napari.viewer import Viewer
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_uld.masks import MaskKind, MaskParameters
+from napari_uld.viewer.brush import mask_note
+from napari_uld.viewer.case import Case
+from napari_uld.viewer.comparison_layers import COLOURS, TRIMAP_COLOURS, ComparisonPart, Shown
 from napari_uld.viewer.layers import Part
+from napari_uld.viewer.mask_comparison import Comparison
 from napari_uld.viewer.session import session_of
 
 # What each kind is called, what it is for, and which parameters it listens to.
@@ -34,10 +39,13 @@ _LABELS = MappingProxyType(
         "margin": ("Margin (px)", {"min": 1, "max": 200}),
     }
 )
+WARNING = "#F0A000"
 
 
 class MasksPanel(QWidget):
     """Choose a pseudo mask; it is painted at once, and again whenever a box or a diameter is dragged.
+
+    GrabCut can be compared with the ellipses on the lesion at hand, and its mask be corrected by brush.
 
     Parameters
     ----------
@@ -48,6 +56,7 @@ class MasksPanel(QWidget):
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
         self.session = session_of(viewer)
+        self._case: Case | None = None
         choices = [(title, kind) for kind, (title, _, _) in KINDS.items()]
         self.kind = ComboBox(choices=choices, value=self.session.mask_kind, label="Mask")
         self.fields: dict[str, Any] = {
@@ -60,18 +69,47 @@ class MasksPanel(QWidget):
             for field in dataclasses.fields(MaskParameters)
         }
         self.form = Container(widgets=[self.kind, *self.fields.values()])
-        self.explanation, self.problem = QLabel(), QLabel()
+        self.explanation, self.problem, self.comparison, self.note = QLabel(), QLabel(), QLabel(), QLabel()
+        self.compare = QCheckBox("Compare GrabCut and ellipse")
+        self.compare.setToolTip("Show both masks of the lesion at hand, and what GrabCut starts from")
+        self.brush = QPushButton("Correct by brush")
+        self.brush.setCheckable(True)
+        self.brush.setToolTip("Paint the mask of the lesion at hand on its key slice; every stroke can be undone")
+        self.generated = QPushButton("Use the generated mask again")
+        self.generated.setToolTip("Take the correction of the lesion at hand away; undo brings it back")
+        self._build()
+        self._connect()
+        self._open()
+
+    def _build(self) -> None:
         layout = QVBoxLayout(self)
         layout.addWidget(self.form.native)
-        for label in (self.explanation, self.problem):
+        for label in (self.explanation, self.problem, self.comparison, self.note):
             label.setWordWrap(True)
-            layout.addWidget(label)
+        for label in (self.problem, self.note):
+            label.setStyleSheet(f"color: {WARNING}")
+        buttons = QHBoxLayout()
+        for button in (self.brush, self.generated):
+            button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+            buttons.addWidget(button)
+        for widget in (self.explanation, self.problem, self.compare, self.comparison):
+            layout.addWidget(widget)
+        layout.addLayout(buttons)
+        layout.addWidget(self.note)
         layout.addStretch(1)
-        self.problem.setStyleSheet("color: #F0A000")
+
+    def _connect(self) -> None:
+        session = self.session
         self.form.changed.connect(self._choose)
-        self.session.view_changed.connect(self._show)
-        self.session.case_changed.connect(self._show)
-        self._show()
+        self.compare.clicked.connect(self._compare)
+        self.brush.clicked.connect(self._brush)
+        self.generated.clicked.connect(lambda: session.brush.use_generated())
+        session.case_changed.connect(self._open)
+        session.closed.connect(self._leave)
+        for changed in (session.view_changed, session.comparison.changed, session.brush.changed):
+            changed.connect(self._show)
+
+    # -- what the person does --
 
     def _choose(self) -> None:
         parameters = MaskParameters(**{name: widget.value for name, widget in self.fields.items()})
@@ -81,13 +119,88 @@ class MasksPanel(QWidget):
             layer.visible = True
         self._show()
 
+    def _compare(self, on: bool) -> None:
+        if on:
+            self.session.comparison.start()
+        else:
+            self.session.comparison.stop()
+        self._show()
+
+    def _brush(self, on: bool) -> None:
+        if on:
+            self.session.brush.start()
+        else:
+            self.session.brush.stop()
+        self._show()
+
+    # -- following the case --
+
+    def _leave(self) -> None:
+        """Follow nothing any more: Qt deletes the panel with its window."""
+        session = self.session
+        session.case_changed.disconnect(self._open)
+        for changed in (session.view_changed, session.comparison.changed, session.brush.changed):
+            changed.disconnect(self._show)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._case is not None:
+            self._case.rows_changed.disconnect(self._show)
+            self._case.current_changed.disconnect(self._show)
+        self._case = None
+
+    def _open(self) -> None:
+        self._let_go()
+        self._case = self.session.case
+        if self._case is not None:
+            self._case.rows_changed.connect(self._show)
+            self._case.current_changed.connect(self._show)
+        self._show()
+
     def _show(self) -> None:
-        _, explanation, used = KINDS[self.kind.value]
+        _, explanation, own = KINDS[self.kind.value]
+        session, case = self.session, self._case
+        used = {*own, *KINDS[MaskKind.GRABCUT][2]} if session.comparison.on else own
         for name, widget in self.fields.items():
             widget.visible = name in used
-        painter = self.session.painter
         self.explanation.setText(
             f"{explanation[0].upper()}{explanation[1:]}. Painted on accepted lesions and on the one at hand, "
             "on their key slices; drag the box or the diameters to see it follow."
         )
-        self.problem.setText("" if painter is None else painter.problem)
+        problem = session.comparison.problem or ("" if session.painter is None else session.painter.problem)
+        self.problem.setText(problem)
+        row = None if case is None else case.current
+        self.compare.setEnabled(case is not None)
+        self.compare.setChecked(session.comparison.on)
+        found = session.comparison.comparison
+        self.comparison.setText("" if found is None else report(found))
+        self.brush.setEnabled(row is not None)
+        self.brush.setChecked(session.brush.on)
+        self.generated.setEnabled(session.brush.on or (row is not None and row.corrected_mask is not None))
+        self.note.setText("" if case is None else mask_note(case))
+
+
+def report(found: Comparison) -> str:
+    """Say in HTML what a comparison shows, the layers' colours beside their names."""
+    rows = []
+    for name, part, mask in (
+        ("GrabCut", ComparisonPart.GRABCUT, found.grabcut),
+        ("Quarter ellipses", ComparisonPart.ELLIPSE, found.ellipse),
+    ):
+        pixels = int(mask.sum())
+        area = f"{pixels * found.pixel_area:,.1f} mm²"
+        rows.append(f"<tr><td>{_swatch(COLOURS[part])} {name}&nbsp;&nbsp;</td>")
+        rows.append(f"<td align='right'>{area}&nbsp;&nbsp;</td><td align='right'>{pixels:,} px</td></tr>")
+    trimap = ", ".join(
+        f"{_swatch(TRIMAP_COLOURS[label])} {label.name.lower()}"
+        for label in (Shown.BACKGROUND, Shown.UNKNOWN, Shown.FOREGROUND)
+    )
+    return (
+        f"<table>{''.join(rows)}</table><b>Dice {found.dice:.3f}</b><br>"
+        f"GrabCut's trimap: {trimap}; foreground is {found.foreground_share:.0%} of the box.<br>"
+        "Drag an end of a diameter to see it all follow."
+    )
+
+
+def _swatch(colour: str) -> str:
+    return f'<span style="color: {colour}">■</span>'

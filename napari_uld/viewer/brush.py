@@ -1,0 +1,213 @@
+"""Correcting a mask by brush: a layer to paint on, each stroke an edit of the lesion at hand."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Labels
+from napari.utils.colormaps import DirectLabelColormap
+from napari.utils.notifications import show_info
+from psygnal import Signal
+
+from napari_uld.errors import AnnotationError
+from napari_uld.lesions.rle import decode, encode
+from napari_uld.viewer.case import Case
+from napari_uld.viewer.layers import METADATA, insert_under_marks, on_slice
+from napari_uld.viewer.mask_layer import generated_mask, painted_mask
+from napari_uld.viewer.rows import Row
+
+if TYPE_CHECKING:
+    from napari_uld.viewer.session import Session
+
+NAME = "Corrected mask"
+COLOUR = "#FF6A1A"
+LESION = 1
+# Of the box's short side: fine enough for the rim, coarse enough to fill the middle.
+BRUSH_SHARE = 6
+MOST_BRUSH = 12
+EMPTY = "Nothing is painted any more: the generated mask counts until something is."
+
+
+class MaskBrush:
+    """The brush on the mask of the lesion at hand; it goes with the lesion and with its key slice.
+
+    Parameters
+    ----------
+    session
+        The session whose lesion is painted on.
+    """
+
+    changed = Signal()
+
+    def __init__(self, session: "Session") -> None:
+        self._session = session
+        self._case: Case | None = None
+        self._key = ""
+        self._z = 0
+        self.layer: Labels | None = None
+        # What the layer was filled from last, and what it showed when it was last saved or filled.
+        self._source: object = None
+        self._known = np.zeros((0, 0), bool)
+        self._saving = False
+
+    @property
+    def on(self) -> bool:
+        """Whether there is a layer to paint on."""
+        return self.layer is not None
+
+    def start(self) -> None:
+        """Make a layer to paint on, on the key slice of the lesion at hand."""
+        session, case = self._session, self._session.case
+        row = case.current if case is not None else None
+        if case is None or row is None:
+            show_info("Choose a lesion first.")
+            return
+        session.comparison.stop()
+        session.jump(row)
+        if self.on or case.volume.native_slice(session.z) != row.native:
+            return
+        self._case, self._key, self._z = case, row.key, session.z
+        self.layer = self._make_layer(case, row)
+        self._fill(row)
+        insert_under_marks(session.viewer, case, self.layer)
+        session.viewer.layers.selection.active = self.layer
+        self.layer.mode = "paint"
+        self.layer.events.paint.connect(self._painted)
+        self.layer.events.selected_label.connect(self._one_label)
+        session.viewer.layers.events.removed.connect(self._removed)
+        session.case_changed.connect(self.stop)
+        session.view_changed.connect(self._follow)
+        case.rows_changed.connect(self._follow)
+        case.current_changed.connect(self._follow)
+        if session.painter is not None:
+            session.painter.leave_out(row.key, session.z)
+        self.changed.emit()
+
+    def stop(self) -> None:
+        """Take the layer away; a stroke that is not finished yet is saved as it is."""
+        session, case, layer = self._session, self._case, self.layer
+        if case is None or layer is None:
+            return
+        if session.case is case and case.row(self._key) is not None:
+            self._save(case, layer)
+        self._case = self.layer = None
+        layer.events.paint.disconnect(self._painted)
+        layer.events.selected_label.disconnect(self._one_label)
+        session.viewer.layers.events.removed.disconnect(self._removed)
+        session.case_changed.disconnect(self.stop)
+        session.view_changed.disconnect(self._follow)
+        case.rows_changed.disconnect(self._follow)
+        case.current_changed.disconnect(self._follow)
+        if layer in session.viewer.layers:
+            session.viewer.layers.remove(layer)
+        if session.painter is not None:
+            session.painter.leave_out(None, session.z)
+        self.changed.emit()
+
+    def use_generated(self) -> None:
+        """Take the correction of the lesion at hand away; what is painted on becomes the generated mask."""
+        case = self._session.case
+        row = case.current if case is not None else None
+        if case is not None and row is not None:
+            case.paint_mask(row.key, None)
+            self._fill(case.row(row.key) or row)
+
+    def _make_layer(self, case: Case, row: Row) -> Labels:
+        session = self._session
+        layer = Labels(
+            np.zeros((1, *case.volume.hu.shape[1:]), np.uint8),
+            **on_slice(case, self._z),
+            name=NAME,
+            metadata={METADATA: case},
+            colormap=DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", LESION: COLOUR}),
+            opacity=0.5,
+            blending="translucent_no_depth",
+        )
+        layer.selected_label = LESION
+        x1, y1, x2, y2 = row.box
+        layer.brush_size = min(max(round(min(x2 - x1, y2 - y1) / BRUSH_SHARE), 1), MOST_BRUSH)
+        # napari's own undo would change the picture and not the lesion.
+        layer.bind_key("Control-Z", lambda _: session.undo(), overwrite=True)
+        layer.bind_key("Control-Shift-Z", lambda _: session.redo(), overwrite=True)
+        return layer
+
+    # -- the layer follows the lesion --
+
+    def _follow(self) -> None:
+        case = self._case
+        if case is None or self.layer is None or self._saving:
+            return
+        row, current = case.row(self._key), case.current
+        if row is None or current is None or current.key != self._key or self._session.z != self._z:
+            self.stop()
+        elif self._source_of(row) != self._source:
+            self._fill(row)
+
+    def _source_of(self, row: Row) -> object:
+        """Give all that the layer shows as long as nobody paints on it."""
+        if row.corrected_mask is not None:
+            return row.corrected_mask
+        return self._session.mask_kind, self._session.mask_parameters, row.box, row.recist
+
+    def _fill(self, row: Row) -> None:
+        case, layer = self._case, self.layer
+        if case is None or layer is None:
+            return
+        self._source = self._source_of(row)
+        try:
+            mask = painted_mask(case, row)
+        except AnnotationError as error:
+            show_info(str(error))
+            mask = None
+        if mask is None:
+            kind, parameters = self._session.mask_kind, self._session.mask_parameters
+            soft, problem = generated_mask(case, self._z, [row], kind, parameters)
+            mask = soft >= 0.5
+            if problem:
+                show_info(f"The brush begins with an empty mask. {problem}")
+        layer.data[0] = mask
+        self._known = mask
+        layer.refresh()
+
+    # -- the lesion follows the layer --
+
+    def _painted(self, _event: Any) -> None:
+        if self._case is not None and self.layer is not None:
+            self._save(self._case, self.layer)
+
+    def _save(self, case: Case, layer: Labels) -> None:
+        """Make what is painted an edit of the lesion, unless nothing changed."""
+        mask = layer.data[0] != 0
+        if np.array_equal(mask, self._known):
+            return
+        self._known = mask
+        if not mask.any():
+            show_info(EMPTY)
+        before, self._saving = self._saving, True
+        try:
+            case.paint_mask(self._key, encode(mask) if mask.any() else None)
+        finally:
+            self._saving = before
+        row = case.row(self._key)
+        if row is not None:
+            self._source = self._source_of(row)
+
+    def _one_label(self, _event: Any) -> None:
+        if self.layer is not None and self.layer.selected_label != LESION:
+            self.layer.selected_label = LESION
+
+    def _removed(self, event: Any) -> None:
+        if event.value is self.layer:
+            self.stop()
+
+
+def mask_note(case: Case) -> str:
+    """Say what a person should know about the corrected mask of the lesion at hand, or "" where there is none."""
+    row = case.current
+    if row is None or row.corrected_mask is None:
+        return ""
+    rows, columns = np.nonzero(decode(row.corrected_mask))
+    x1, y1, x2, y2 = row.box
+    note = "Mask corrected by hand."
+    if len(rows) and (rows.min() < y1 or rows.max() > y2 or columns.min() < x1 or columns.max() > x2):
+        note += " It reaches beyond the lesion's box, which stays as it is."
+    return note

@@ -1,0 +1,113 @@
+"""GrabCut's trimap, its result and the quarter ellipses as layers of a lesion's key slice."""
+
+from enum import IntEnum, StrEnum
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Labels, Layer, Shapes
+from napari.utils.colormaps import DirectLabelColormap
+from skimage.measure import find_contours
+
+from napari_uld.viewer.case import Case
+from napari_uld.viewer.layers import METADATA, case_of, geometry, insert_under_marks, on_slice
+
+KEY = "comparison"
+
+
+class ComparisonPart(StrEnum):
+    """The layers, from the bottom up; the values are their names."""
+
+    TRIMAP = "Compare: trimap"
+    GRABCUT = "Compare: GrabCut"
+    ELLIPSE = "Compare: ellipse"
+
+
+class Shown(IntEnum):
+    """The trimap layer's labels; 0 is what GrabCut does not look at."""
+
+    BACKGROUND = 1
+    UNKNOWN = 2
+    FOREGROUND = 3
+
+
+# Hue and lightness both differ, for readers with any colour vision.
+TRIMAP_COLOURS: dict[int | None, str] = {
+    Shown.BACKGROUND: "#0072B2",
+    Shown.UNKNOWN: "#E69F00",
+    Shown.FOREGROUND: "#FFFFFF",
+}
+COLOURS = {ComparisonPart.GRABCUT: "#00E5FF", ComparisonPart.ELLIPSE: "#EE3377"}
+# The upper line is the thinner one: where the two run together, both are seen.
+WIDTHS = {ComparisonPart.GRABCUT: 1.0, ComparisonPart.ELLIPSE: 0.4}
+
+
+def show_comparison(
+    viewer: ViewerModel, case: Case, z: int, trimap: np.ndarray, grabcut: np.ndarray, ellipse: np.ndarray
+) -> None:
+    """Show a comparison on slice `z`, in place of what was shown of it before; all masks (height, width)."""
+    _show_trimap(viewer, case, z, trimap)
+    _show_outline(viewer, case, ComparisonPart.GRABCUT, z, grabcut)
+    _show_outline(viewer, case, ComparisonPart.ELLIPSE, z, ellipse)
+
+
+def remove_comparison(viewer: ViewerModel, case: Case) -> None:
+    """Take a case's comparison away."""
+    for part in ComparisonPart:
+        layer = comparison_layer(viewer, case, part)
+        if layer is not None:
+            viewer.layers.remove(layer)
+
+
+def comparison_layer(viewer: ViewerModel, case: Case, part: ComparisonPart) -> Layer | None:
+    """Give a layer of a case, or None where there is none."""
+    return next((at for at in viewer.layers if case_of(at) is case and at.metadata.get(KEY) is part), None)
+
+
+def _show_trimap(viewer: ViewerModel, case: Case, z: int, trimap: np.ndarray) -> None:
+    layer = comparison_layer(viewer, case, ComparisonPart.TRIMAP)
+    place = on_slice(case, z)
+    if isinstance(layer, Labels):
+        layer.data[0] = trimap
+        layer.translate = place["translate"]
+        layer.refresh()
+        return
+    layer = Labels(
+        trimap[None].copy(),
+        **place,
+        name=ComparisonPart.TRIMAP.value,
+        metadata={METADATA: case, KEY: ComparisonPart.TRIMAP},
+        colormap=DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", **TRIMAP_COLOURS}),
+        opacity=0.35,
+        blending="translucent_no_depth",
+    )
+    layer.editable = False
+    insert_under_marks(viewer, case, layer)
+
+
+def _show_outline(viewer: ViewerModel, case: Case, part: ComparisonPart, z: int, mask: np.ndarray) -> None:
+    # Closed paths, not polygons: a polygon's face takes longer to make than all the rest.
+    lines = [(line, "path") for line in outlines(mask, z)]
+    layer = comparison_layer(viewer, case, part)
+    if isinstance(layer, Shapes):
+        layer.data = lines
+    else:
+        layer = Shapes(
+            lines,
+            **geometry(case),
+            ndim=3,
+            name=part.value,
+            metadata={METADATA: case, KEY: part},
+            face_color="transparent",
+            opacity=1.0,
+        )
+        layer.editable = False
+        insert_under_marks(viewer, case, layer)
+    layer.edge_color = COLOURS[part]
+    layer.edge_width = WIDTHS[part]
+
+
+def outlines(mask: np.ndarray, z: int) -> list[np.ndarray]:
+    """Closed outlines (n, 3) of a mask's parts and holes on slice `z`, in voxels (z, y, x)."""
+    # A margin closes the outline of what touches the slice's border.
+    lines = [line - 1 for line in find_contours(np.pad(mask, 1).astype(float), 0.5)]
+    return [np.column_stack([np.full(len(line), float(z)), line]) for line in lines]
