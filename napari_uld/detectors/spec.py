@@ -33,8 +33,8 @@ class InputSpec(Spec):
     window: tuple[float, float] = (-1024.0, 3071.0)
     value_range: PositiveFloat = 255.0
     mean: float = 50.0
-    # Millimetres of a pixel; None makes the long side `long_side` pixels whatever they measure.
-    spacing_mm: PositiveFloat | None = 0.8
+    # Millimetres of a pixel; 0 makes the long side `long_side` pixels whatever they measure.
+    spacing_mm: float = Field(default=0.8, ge=0)
     long_side: PositiveInt = 512
     crop_to_body: bool = True
 

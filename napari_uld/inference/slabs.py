@@ -173,7 +173,7 @@ def _sample(
     top, bottom, left, right = crop
     # Every size is at least one pixel, and both axes shrink alike when the long side is too long.
     height, width = (bottom - top) * spacing[1], (right - left) * spacing[2]
-    pixel = max(spec.spacing_mm or 0, max(height, width) / spec.long_side)
+    pixel = max(spec.spacing_mm, max(height, width) / spec.long_side)
     size = (max(1, round(width / pixel)), max(1, round(height / pixel)))
     cropped = {int(i): _resize(hu[i, top:bottom, left:right], size) for i in _neighbours(positions)}
     low = np.floor(positions).astype(int)

@@ -1,7 +1,6 @@
 """Hard negatives: which detections are drawn from, what is mined of an image, and how it is kept."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -67,7 +66,7 @@ class FakeModel(nn.Module):
         super().__init__()
         self.found = found
         self.scale = scale
-        self.regions = SimpleNamespace(predicts_maps=False)
+        self.predicts_maps = False
 
     def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
         boxes = torch.tensor([[x1, y1, x2 + 1, y2 + 1] for (x1, y1, x2, y2), _, _ in self.found]).reshape(-1, 4)
