@@ -13,7 +13,37 @@ class CentredAnchorGenerator(AnchorGenerator):
 
     A bounding map resized to the feature map speaks of cell centres; anchors that stand half a
     stride beside them would be labelled with their neighbour's value.
+
+    Parameters
+    ----------
+    sizes, ratios
+        Of each level's anchors; a ratio is height / width at one area.
+    rounded
+        Whether half sides are rounded to whole pixels, as torchvision's and the two-stage family's are; anchors
+        that a search found for small lesions are too small for it.
     """
+
+    def __init__(
+        self, sizes: tuple[tuple[float, ...], ...], ratios: tuple[tuple[float, ...], ...], *, rounded: bool = True
+    ) -> None:
+        # The base class makes its anchors at once.
+        self.rounded = rounded
+        super().__init__(sizes, ratios)  # type: ignore[arg-type]
+
+    def generate_anchors(
+        self,
+        scales: list[int],
+        aspect_ratios: list[float],
+        dtype: torch.dtype = torch.float32,
+        device: torch.device = torch.device("cpu"),  # noqa: B008
+    ) -> Tensor:
+        """Give a cell's anchors about (0, 0), ratio by ratio, (ratios * sizes, 4)."""
+        if self.rounded:
+            return super().generate_anchors(scales, aspect_ratios, dtype, device)
+        sizes = torch.as_tensor(scales, dtype=dtype, device=device)
+        root = torch.as_tensor(aspect_ratios, dtype=dtype, device=device).sqrt()[:, None]
+        half = torch.stack([(sizes / root).flatten(), (sizes * root).flatten()], dim=1) / 2
+        return torch.cat([-half, half], dim=1)
 
     def grid_anchors(self, grid_sizes: list[list[int]], strides: list[list[Tensor]]) -> list[Tensor]:
         """Give one (h * w * anchors, 4) tensor of edge-based boxes for each level."""

@@ -109,7 +109,7 @@ def build_retinanet(detector: RetinaNetSpec, supervision: RetinaNetSupervision, 
     )
     channels, gated = detector.pyramid_channels, detector.attention_gates
     sizes = tuple(tuple(size * scale for scale in detector.anchor_scales) for size in detector.anchor_sizes)
-    anchors = CentredAnchorGenerator(sizes, (detector.anchor_ratios,) * len(sizes))
+    anchors = CentredAnchorGenerator(sizes, (detector.anchor_ratios,) * len(sizes), rounded=False)
     segmentation = None
     if supervision.mask_kind:
         segmentation = SegmentationPath(

@@ -3,7 +3,7 @@
 import torch
 from torchvision.models.detection.image_list import ImageList
 
-from napari_uld.detectors.anchors import CentredAnchorGenerator, Grid
+from napari_uld.detectors.anchors import CentredAnchorGenerator, Grid, make_grid
 
 
 def test_anchors_stand_on_the_centres_of_their_cells() -> None:
@@ -39,3 +39,27 @@ def test_anchors_are_counted_on_each_level() -> None:
     assert grid().per_level(torch.tensor([0, 11, 12, 15, 15])).tolist() == [2, 3]
     assert grid().per_level(torch.tensor([12])).tolist() == [0, 1]
     assert grid().per_level(torch.zeros(0, dtype=torch.int64)).tolist() == [0, 0]
+
+
+def test_a_grid_has_the_anchors_that_torchvision_makes_for_an_image_that_its_strides_divide() -> None:
+    generator = CentredAnchorGenerator(((8,), (16,)), ((0.5, 1.0),) * 2)
+    made = make_grid(generator, (4, 8), (24, 32))
+    (anchors,) = generator(
+        ImageList(torch.zeros(1, 3, 24, 32), [(24, 32)]), [torch.zeros(1, 8, 6, 8), torch.zeros(1, 8, 3, 4)]
+    )
+    assert torch.equal(made.anchors, anchors)
+    assert (made.levels, made.per_cell, made.strides) == (((6, 8), (3, 4)), 2, (4.0, 8.0))
+
+
+def test_a_level_that_does_not_divide_the_image_keeps_its_stride() -> None:
+    made = make_grid(CentredAnchorGenerator(((8,),), ((1.0,),)), (16,), (24, 40))
+    assert made.levels == ((2, 3),)
+    centres = (made.anchors[:, :2] + made.anchors[:, 2:]) / 2
+    assert centres[-1].tolist() == [40.0, 24.0]
+
+
+def test_anchors_that_are_not_rounded_have_their_size_and_ratio_to_the_last_bit() -> None:
+    generator = CentredAnchorGenerator(((6.8, 10.0),), ((1.0, 3.27),), rounded=False)
+    sides = generator.cell_anchors[0][:, 2:] * 2
+    assert torch.allclose(sides.prod(dim=1).sqrt(), torch.tensor([6.8, 10.0, 6.8, 10.0]))
+    assert torch.allclose(sides[:, 1] / sides[:, 0], torch.tensor([1.0, 1.0, 3.27, 3.27]))
