@@ -123,6 +123,23 @@ def phantom(
 
 
 @app.command()
+def masks(
+    data: Annotated[Path, typer.Argument(help="Folder in DeepLesion's layout: DL_info.csv and Images_png.")],
+    kind: Annotated[str, typer.Option(help="grabcut or ellipse.")] = "grabcut",
+    processes: Annotated[int | None, typer.Option(min=1, help="Default as many as there are cores.")] = None,
+    out: JsonFile = None,
+) -> None:
+    """Make the pseudo masks of a data set's lesions once and store them in its folder; training then takes them."""
+    from napari_uld.training.data.key_slices import annotated_slices
+    from napari_uld.training.data.mask_run import store_masks
+
+    report = _follow(store_masks(data, annotated_slices(data, "all"), kind, processes))
+    _print_table(f"{data}: {kind} masks", [report.of_run()])
+    _print_table("How they came about", report.of_origins())
+    _write_json(out, report.to_dict())
+
+
+@app.command()
 def train(
     recipe: Annotated[str, typer.Argument(help="A recipe's name or file; see `napari-uld recipes`.")],
     data: Data,

@@ -48,6 +48,22 @@ class RecistError(UldError):
     """A RECIST measurement is malformed or degenerate."""
 
 
+class NoMaskError(RecistError):
+    """No mask can be made from a RECIST, its box and their slice.
+
+    Parameters
+    ----------
+    message
+        The sentence for a person.
+    reason
+        Why, without this lesion's numbers: lesions can be counted by it.
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class AnnotationError(UldError):
     """An annotation is inconsistent, or an edit is impossible."""
 

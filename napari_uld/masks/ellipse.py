@@ -12,12 +12,14 @@ it contains no pixel centre gets the one pixel nearest to its centre.
 
 import numpy as np
 
-from napari_uld.errors import RecistError
+from napari_uld.errors import NoMaskError
 from napari_uld.lesions.recist import Recist
 
 # Diameters shorter than this (px), or with a smaller sine of the angle between them, span no area.
 MIN_DIAMETER = 1e-3
 MIN_SINE = 1e-3
+# No image is this wide (px); products of coordinates beyond it may overflow.
+MAX_COORDINATE = 1e6
 # Slack of "on the outline", so that rounding does not drop an end point that is a pixel centre.
 EPSILON = 1e-6
 
@@ -27,7 +29,7 @@ def quarter_ellipse_mask(recist: Recist, shape: tuple[int, int]) -> np.ndarray:
 
     Raises
     ------
-    RecistError
+    NoMaskError
         If the diameters span no area or the mask lies outside the image.
     """
     return quarter_ellipse_masks(recist.points[None], shape)[0]
@@ -49,7 +51,7 @@ def quarter_ellipse_masks(points: np.ndarray, shape: tuple[int, int]) -> np.ndar
 
     Raises
     ------
-    RecistError
+    NoMaskError
         If a RECIST's diameters span no area or its mask lies outside the image.
     """
     points = np.asarray(points, dtype=np.float64).reshape(-1, 4, 2)
@@ -76,9 +78,16 @@ def check_spans_area(points: np.ndarray) -> None:
 
     Raises
     ------
-    RecistError
-        If a diameter has no length or the two are parallel.
+    NoMaskError
+        If a diameter has no length, the two are parallel, or an end point lies beyond any image.
     """
+    far = np.abs(points).max(axis=(1, 2)) > MAX_COORDINATE
+    if far.any():
+        raise NoMaskError(
+            f"The RECIST {points[int(far.argmax())].tolist()} lies farther out than {MAX_COORDINATE:g} pixels: "
+            "measure the lesion again",
+            "RECIST outside the image",
+        )
     along, across = points[:, 1] - points[:, 0], points[:, 3] - points[:, 2]
     lengths = np.stack([np.hypot(*along.T), np.hypot(*across.T)], axis=1)
     short = lengths.min(axis=1) < MIN_DIAMETER
@@ -86,9 +95,10 @@ def check_spans_area(points: np.ndarray) -> None:
     if (short | parallel).any():
         row = int(np.flatnonzero(short | parallel)[0])
         found = "a diameter without length" if short[row] else "parallel diameters"
-        raise RecistError(
+        raise NoMaskError(
             f"A mask needs two diameters that span an area; found {found} in {points[row].round(3).tolist()}. "
-            "Measure the lesion again, or use a mask made from its box"
+            "Measure the lesion again, or use a mask made from its box",
+            found,
         )
 
 
@@ -160,7 +170,8 @@ def _in_arms(coordinate: np.ndarray, cut: float) -> np.ndarray:
 def _mark_nearest(mask: np.ndarray, centre: np.ndarray, points: np.ndarray) -> None:
     x, y = np.rint(centre).astype(int).tolist()
     if not (0 <= y < mask.shape[0] and 0 <= x < mask.shape[1]):
-        raise RecistError(
-            f"The RECIST {points.round(1).tolist()} lies outside its image of {mask.shape[1]} x {mask.shape[0]} pixels"
+        raise NoMaskError(
+            f"The RECIST {points.round(1).tolist()} lies outside its image of {mask.shape[1]} x {mask.shape[0]} pixels",
+            "RECIST outside the image",
         )
     mask[y, x] = True

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from napari_uld.ct.windows import Window, to_uint8
-from napari_uld.errors import RecistError
+from napari_uld.errors import NoMaskError
 from napari_uld.lesions.boxes import as_boxes
 from napari_uld.lesions.recist import Recist
 from napari_uld.masks.ellipse import check_spans_area, cross, in_hull, in_triangle, pixel_grid, quarter_ellipse_mask
@@ -23,6 +23,8 @@ from napari_uld.masks.ellipse import window as pixel_window
 
 ITERATIONS = 3
 MARGIN = 16
+# A window narrower than this (HU) shows nothing but black and white: HU are whole numbers.
+MIN_WINDOW = 1e-3
 # GrabCut starts its mixture models from k-means, which draws random numbers.
 _SEED = 0
 
@@ -48,7 +50,7 @@ def trimap(recist: Recist, box: object, shape: tuple[int, int]) -> np.ndarray:
     ------
     BoxError
         If the box is malformed.
-    RecistError
+    NoMaskError
         If the diameters span no area, or the box or the quadrilateral lies outside the other or the image.
     """
     check_spans_area(recist.points[None])
@@ -56,9 +58,15 @@ def trimap(recist: Recist, box: object, shape: tuple[int, int]) -> np.ndarray:
     rows, columns = pixel_window(np.ceil(low), np.floor(high), shape)
     labels = np.full(shape, cv2.GC_BGD, dtype=np.uint8)
     if labels[rows, columns].size == 0:
-        raise RecistError(f"The box {[*low, *high]} contains no pixel of an image of {shape[1]} x {shape[0]} pixels")
+        raise NoMaskError(
+            f"The box {[*low, *high]} contains no pixel of an image of {shape[1]} x {shape[0]} pixels",
+            "box without a pixel of the image",
+        )
     if (recist.points.max(axis=0) < low).any() or (recist.points.min(axis=0) > high).any():
-        raise RecistError(f"The RECIST {recist.points.tolist()} lies outside its box {[*low, *high]}: measure it again")
+        raise NoMaskError(
+            f"The RECIST {recist.points.tolist()} lies outside its box {[*low, *high]}: measure it again",
+            "RECIST outside its box",
+        )
     inside = _in_quadrilateral(pixel_grid(rows, columns), recist.points)
     labels[rows, columns] = np.where(inside, cv2.GC_FGD, cv2.GC_PR_FGD)
     return labels
@@ -92,25 +100,46 @@ def grabcut_mask(
 
     Returns
     -------
-    bool array (height, width), never empty: where GrabCut leaves nothing, or there is no background
-    to learn from (the box fills the image), it is the quarter ellipse.
+    bool array (height, width), never empty: see `grabcut_or_ellipse`.
 
     Raises
     ------
     BoxError
         If the box is malformed.
-    RecistError
+    NoMaskError
         If the diameters span no area, or the box or the quadrilateral lies outside the other or the image.
+    """
+    return grabcut_or_ellipse(hu, recist, box, window, iterations=iterations, margin=margin)[0]
+
+
+def grabcut_or_ellipse(
+    hu: np.ndarray,
+    recist: Recist,
+    box: object,
+    window: Window,
+    *,
+    iterations: int = ITERATIONS,
+    margin: int = MARGIN,
+) -> tuple[np.ndarray, str]:
+    """Do what `grabcut_mask` does and tell why the mask is the quarter ellipse, "" where it is GrabCut's.
+
+    It is where GrabCut leaves nothing, where the box fills the image (there is no background to learn
+    from), and where the window shows nothing.
     """
     shape = (hu.shape[0], hu.shape[1])
     labels = trimap(recist, box, shape)
     low, high = np.split(as_boxes([box])[0], 2)
     crop = pixel_window(low - margin, high + margin, shape)
-    mask = np.zeros(shape, dtype=bool)
-    if (labels[crop] == cv2.GC_BGD).any():
+    mask, reason = np.zeros(shape, dtype=bool), ""
+    if not (np.isfinite(window).all() and window[1] - window[0] >= MIN_WINDOW):
+        reason = "window without extent"
+    elif not (labels[crop] == cv2.GC_BGD).any():
+        reason = "box that fills the image"
+    else:
         mask[crop] = cut(hu[crop], labels[crop], window, iterations)
-    # The quadrilateral is hard foreground, so a result can be empty but never smaller than it.
-    return mask if mask.any() else quarter_ellipse_mask(recist, shape)
+        # The quadrilateral is hard foreground, so a result can be empty but never smaller than it.
+        reason = "" if mask.any() else "nothing left by GrabCut"
+    return (quarter_ellipse_mask(recist, shape) if reason else mask), reason
 
 
 def cut(hu: np.ndarray, labels: np.ndarray, window: Window, iterations: int) -> np.ndarray:

@@ -1,13 +1,15 @@
+import pickle
+
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_uld.errors import RecistError
+from napari_uld.errors import BoxError, NoMaskError, RecistError
 from napari_uld.lesions.recist import Recist, from_mask
 from napari_uld.masks.ellipse import quarter_ellipse_mask
-from napari_uld.masks.grabcut import cut, grabcut_mask, trimap
+from napari_uld.masks.grabcut import cut, grabcut_mask, grabcut_or_ellipse, trimap
 
 SHAPE = (96, 96)
 WINDOW = (-175.0, 275.0)
@@ -123,7 +125,71 @@ def test_a_box_outside_the_image_is_refused():
         trimap(CROSS, (200, 200, 220, 220), SHAPE)
 
 
+@pytest.mark.parametrize(
+    ("box", "window", "told"),
+    [
+        (BOX, WINDOW, ""),
+        ((0, 0, 95, 95), WINDOW, "box that fills the image"),
+        ((-40, -30, 200, 120), WINDOW, "box that fills the image"),
+        (BOX, (50.0, 50.0), "window without extent"),
+        (BOX, (float("nan"), 50.0), "window without extent"),
+    ],
+)
+def test_the_ellipse_that_takes_grabcuts_place_comes_with_its_reason(box, window, told):
+    hu, _ = disc(noise=30)
+    mask, reason = grabcut_or_ellipse(hu, CROSS, box, window)
+    assert reason == told
+    assert (mask == quarter_ellipse_mask(CROSS, SHAPE)).all() == bool(told)
+
+
+@pytest.mark.parametrize(
+    ("points", "box", "reason"),
+    [
+        ([(45, 50), (45, 50), (45, 40), (45, 60)], BOX, "a diameter without length"),
+        ([(30, 50), (60, 50), (30, 51), (60, 51)], BOX, "parallel diameters"),
+        ([(30, 50), (60, 50), (45, 40), (45, 60)], (70, 70, 90, 90), "RECIST outside its box"),
+        ([(30, 50), (60, 50), (45, 40), (45, 60)], (-50, -50, -10, -10), "box without a pixel of the image"),
+        ([(30, 50), (60, 50), (45, 40), (45, 60)], (40.2, 40.2, 40.8, 40.8), "box without a pixel of the image"),
+        ([(-1e200, 50), (1e200, 50), (45, -1e200), (45, 1e200)], BOX, "RECIST outside the image"),
+    ],
+)
+def test_what_no_mask_can_be_made_from_is_refused_with_a_reason(points, box, reason):
+    hu, _ = disc()
+    with pytest.raises(NoMaskError) as refused:
+        grabcut_mask(hu, Recist.from_points(points), box, WINDOW)
+    assert refused.value.reason == reason
+    again = pickle.loads(pickle.dumps(refused.value))
+    assert (str(again), again.reason) == (str(refused.value), reason)
+
+
+@pytest.mark.parametrize("box", [(float("nan"), 35, 65, 65), (65, 35, 25, 65), (25, 35, float("inf"), 65), (1, 2, 3)])
+def test_a_malformed_box_is_refused(box):
+    hu, _ = disc()
+    with pytest.raises(BoxError):
+        grabcut_mask(hu, CROSS, box, WINDOW)
+
+
 place = st.floats(-40, 140, allow_nan=False)
+# Beside plausible places those at the image's edges, and numbers whose squares and products are none.
+anywhere = st.one_of(place, st.integers(-5, 105).map(float), st.sampled_from([95.5, 1e-300, 1e154, -1e300, 1.7e308]))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(anywhere, anywhere), min_size=4, max_size=4), st.tuples(*[anywhere] * 4))
+@pytest.mark.filterwarnings("error")
+def test_no_recist_and_box_are_too_odd_for_a_mask_or_a_typed_error(points, corners):
+    hu, _ = disc(noise=30)
+    recist = Recist.from_points(points)
+    x1, y1, x2, y2 = corners
+    box = (min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))
+    for make in (lambda: grabcut_mask(hu, recist, box, WINDOW), lambda: quarter_ellipse_mask(recist, SHAPE)):
+        try:
+            mask = make()
+        except NoMaskError as refusal:
+            assert refusal.reason  # noqa: PT017
+        else:
+            assert mask.shape == SHAPE
+            assert mask.any()
 
 
 @settings(max_examples=150, deadline=None)

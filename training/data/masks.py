@@ -1,43 +1,91 @@
 """Pseudo masks of a key slice's lesions, and their way into the network's input."""
 
-from contextlib import suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from napari_uld.ct.deeplesion import read_slices
-from napari_uld.errors import RecistError
+from napari_uld.ct.windows import Window
+from napari_uld.errors import BoxError, NoMaskError, RecistError
 from napari_uld.inference.slabs import Slab
-from napari_uld.lesions.boxes import RECIST_MARGIN
+from napari_uld.lesions.boxes import RECIST_MARGIN, as_boxes
 from napari_uld.lesions.recist import Recist
 from napari_uld.lesions.rle import Rle, decode, encode
-from napari_uld.masks import MaskKind, pseudo_mask
+from napari_uld.masks import MaskKind
+from napari_uld.masks.ellipse import quarter_ellipse_mask
+from napari_uld.masks.grabcut import grabcut_or_ellipse
 
 from .key_slices import KeySlice
+from .mask_store import LesionMask, MaskStore, Origin, fingerprint
 
 
-def lesion_masks(root: Path, key: KeySlice, kind: MaskKind) -> tuple[Rle, ...]:
-    """Give the pseudo mask of each lesion of a key slice, in native pixels.
+def lesion_masks(root: Path, key: KeySlice, store: MaskStore) -> tuple[Rle, ...]:
+    """Give the mask of each lesion of a key slice, in native pixels: corrected, stored or made now.
 
-    A lesion without a RECIST that a mask can be made from gets the ellipse in its box, and none where
-    that lies outside the image.
+    What is stored is what would be made now: it only saves time.
+
+    Parameters
+    ----------
+    root
+        Folder in DeepLesion's layout.
+    key
+        The key slice.
+    store
+        What is stored of the kind of mask that is wanted.
 
     Raises
     ------
     ScanError
         If the key slice is unreadable.
+    DataError
+        If what is stored does not fit the lesions.
     """
     hu = read_slices(root, key.series, [key.number]).hu[0]
-    masks = []
-    for box, recist in zip(key.boxes, key.recists, strict=True):
-        mask = np.zeros(hu.shape)
-        for chosen, measured in ((kind, recist), (MaskKind.ELLIPSE, _recist_in(box))):
-            with suppress(RecistError):
-                mask = pseudo_mask(chosen, hu, box[None], [measured], key.window)
-                break
-        masks.append(encode(mask))
-    return tuple(masks)
+    found = None
+    if store.slices:
+        found = store.find(fingerprint(hu, key, store.kind), len(key.boxes), (hu.shape[0], hu.shape[1]))
+    generated = make_masks(hu, key, store.kind) if found is None else found
+    return tuple(key.corrected.get(index, lesion.mask) for index, lesion in enumerate(generated))
+
+
+def make_masks(hu: np.ndarray, key: KeySlice, kind: MaskKind) -> tuple[LesionMask, ...]:
+    """Make the pseudo mask of each lesion of a key slice, and tell how it came about.
+
+    A lesion without a RECIST that a mask can be made from gets the ellipse in its box, and none where
+    that lies outside the image: one odd row stops nothing.
+
+    Parameters
+    ----------
+    hu
+        (height, width) pixels of the key slice in Hounsfield units.
+    key
+        Its lesions.
+    kind
+        GrabCut or ellipse.
+    """
+    pairs = zip(key.boxes, key.recists, strict=True)
+    return tuple(_make_mask(hu, box, recist, key.window, kind) for box, recist in pairs)
+
+
+def _make_mask(hu: np.ndarray, box: np.ndarray, recist: Recist | None, window: Window, kind: MaskKind) -> LesionMask:
+    shape = (hu.shape[0], hu.shape[1])
+    reason = "no measurement"
+    try:
+        if recist is not None and kind is MaskKind.ELLIPSE:
+            return LesionMask(encode(quarter_ellipse_mask(recist, shape)), Origin.ELLIPSE)
+        if recist is not None:
+            mask, reason = grabcut_or_ellipse(hu, recist, box, window)
+            return LesionMask(encode(mask), Origin.ELLIPSE if reason else Origin.GRABCUT, reason)
+    except NoMaskError as error:
+        reason = error.reason
+    except BoxError:
+        reason = "malformed box"
+    try:
+        in_box = quarter_ellipse_mask(_recist_in(box), shape)
+    except (RecistError, BoxError):
+        return LesionMask(encode(np.zeros(shape)), Origin.NONE, f"{reason}, and no ellipse in the box")
+    return LesionMask(encode(in_box), Origin.ELLIPSE_IN_BOX, reason)
 
 
 def to_slab(masks: tuple[Rle, ...], slab: Slab) -> np.ndarray:
@@ -56,7 +104,7 @@ def to_slab(masks: tuple[Rle, ...], slab: Slab) -> np.ndarray:
 
 def _recist_in(box: np.ndarray) -> Recist:
     """Two diameters at right angles that would be given this box."""
-    x1, y1, x2, y2 = box
+    x1, y1, x2, y2 = as_boxes([box])[0]
     margin = min(RECIST_MARGIN, (x2 - x1) / 4, (y2 - y1) / 4)
     x, y = (x1 + x2) / 2, (y1 + y2) / 2
     return Recist.from_points([x1 + margin, y, x2 - margin, y, x, y1 + margin, x, y2 - margin])

@@ -15,6 +15,7 @@ from napari_uld.lesions.rle import Rle
 from napari_uld.masks import MaskKind
 
 from .key_slices import KeySlice, read_slab
+from .mask_store import MaskStore
 from .masks import lesion_masks, to_slab
 from .targets import make_target
 
@@ -85,6 +86,8 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         self.seed = seed
         self.epoch = 0
         self.negatives: Mapping[int, HardNegatives] = {}
+        kind = self.supervision.mask_kind
+        self._store = None if kind is None else MaskStore(root, MaskKind(kind))
         self._masks: dict[int, tuple[Rle, ...]] = {}
         self._cache: dict[int, Slab] = {}
         self._cached_bytes = 0
@@ -104,12 +107,11 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         return slab
 
     def masks(self, index: int) -> tuple[Rle, ...]:
-        """Pseudo masks of an image's lesions in native pixels; none where the supervision asks for none."""
-        kind = self.supervision.mask_kind
-        if kind is None:
+        """Masks of an image's lesions in native pixels; none where the supervision asks for none."""
+        if self._store is None:
             return ()
         if index not in self._masks:
-            self._masks[index] = lesion_masks(self.root, self.slices[index], MaskKind(kind))
+            self._masks[index] = lesion_masks(self.root, self.slices[index], self._store)
         return self._masks[index]
 
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
