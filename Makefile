@@ -26,6 +26,7 @@ check: $(READY)
 bench: $(READY)
 	$(BIN)/napari-uld phantom runs/phantoms/test --patients 120 --seed 12
 	$(BIN)/python benchmarks/bench_targets.py
+	$(BIN)/python benchmarks/bench_anchor_search.py
 	$(BIN)/python benchmarks/bench_grabcut.py runs/phantoms/test
 	$(BIN)/python benchmarks/bench_proposals.py runs/phantoms/test
 	$(BIN)/python benchmarks/bench_phantom_difficulty.py --patients 24

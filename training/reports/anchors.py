@@ -150,20 +150,19 @@ def plot_anchors(report: AnchorReport, path: Path) -> None:
     low, high = report.sizes.min() / 1.3, max(report.sizes.max() * 1.3, 2 * report.sizes.min())
     widths, heights = report.sizes.T
     extent = (np.log10(low), np.log10(high)) * 2
+    # Grey begins below 1: a single box would be white on white.
     boxes = axes.hexbin(
         widths,
         heights,
         xscale="log",
         yscale="log",
-        norm=LogNorm(),
         gridsize=GRID,
-        mincnt=1,
         extent=extent,
+        mincnt=1,
+        norm=LogNorm(vmin=0.3),
         cmap="Greys",
     )
-    # Grey begins below 1: a single box would be white on white.
-    boxes.set_clim(0.3, max(2, boxes.get_array().max()))
-    figure.colorbar(boxes, ax=axes, label="boxes in a hexagon", format="%g").ax.set_ylim(bottom=1)
+    figure.colorbar(boxes, ax=axes, label="boxes in a hexagon", format="%g")
     for fit, (marker, colour) in zip(report.fits, MARKS, strict=False):
         label = f"{fit.name}: mean best IoU {fit.mean:.3f}"
         across, down = fit.anchors.shapes().T
