@@ -28,7 +28,7 @@ class CentredAnchorGenerator(AnchorGenerator):
     ) -> None:
         # The base class makes its anchors at once.
         self.rounded = rounded
-        super().__init__(sizes, ratios)  # type: ignore[arg-type]
+        super().__init__(sizes, ratios)
 
     def generate_anchors(
         self,

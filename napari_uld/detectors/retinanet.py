@@ -20,6 +20,8 @@ from napari_uld.detectors.vgg import VggStages
 
 # Smooth L1 with sigma 3, and deltas in units of .2, as in the code base that the paper builds on.
 BETA = 1 / 9
+# Names of the maps in its output: of lesions, and of a gate by the features that it weighs.
+SEGMENTATION, ATTENTION = "segmentation", "attention "
 DELTA_WEIGHTS = (5.0, 5.0, 5.0, 5.0)
 # A pixel belongs to a lesion from this probability on.
 INSIDE = 0.5
@@ -194,7 +196,7 @@ class RetinaNet(nn.Module):
             mask = None if pixels is None else pixels[i, : image_size[0], : image_size[1]].sigmoid()
             result = self._detections(grid, logits[i], deltas[i], mask, image_size)
             if self.predicts_maps:
-                result |= {} if mask is None else {"segmentation": mask}
+                result |= {} if mask is None else {SEGMENTATION: mask}
                 result |= _maps({name: level[i] for name, level in attention.items()}, size, image_size)
             found.append(result)
         return found
@@ -258,7 +260,7 @@ def _maps(attention: Attention, padded: tuple[int, int], size: tuple[int, int]) 
     resized = {
         name: F.interpolate(level[None].float(), size=padded, mode="bilinear") for name, level in attention.items()
     }
-    return {f"attention {name}": level[0, 0, : size[0], : size[1]] for name, level in resized.items()}
+    return {ATTENTION + name: level[0, 0, : size[0], : size[1]] for name, level in resized.items()}
 
 
 def _tower(channels: int, hidden: int, layers: int) -> list[nn.Module]:

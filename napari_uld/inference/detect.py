@@ -1,7 +1,7 @@
 """Run a detector over a whole scan."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,12 +37,15 @@ class SlabDetections:
         (n,) each.
     maps
         (n, h, w) the segmentation branch's map over each box, None where there is no branch or it was not asked.
+    slice_maps
+        Maps (H, W) of the whole input by name: a one-stage detector's ``segmentation`` and ``attention ...``.
     """
 
     boxes: np.ndarray
     scores: np.ndarray
     labels: np.ndarray
     maps: np.ndarray | None
+    slice_maps: Mapping[str, np.ndarray]
 
 
 def detect(volume: CTVolume, detector: LoadedDetector, *, score_floor: float = SCORE_FLOOR) -> Work[Findings]:
@@ -105,6 +108,7 @@ def slab_detections(slab: Slab, output: dict[str, Tensor], *, count_negatives: b
         found["scores"][kept],
         found["labels"][kept].astype(int),
         found["masks"][kept][:, 0] if "masks" in found else None,
+        {name: values for name, values in found.items() if name not in ("boxes", "scores", "labels", "masks")},
     )
 
 

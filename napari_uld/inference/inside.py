@@ -14,6 +14,7 @@ from napari_uld.ct.volume import CTVolume
 from napari_uld.detectors.anchors import Grid, make_grid
 from napari_uld.detectors.batch import pad_images, pad_maps
 from napari_uld.detectors.build import Detector, anchor_lesson, bmc_regression, build_detector
+from napari_uld.detectors.retinanet import ATTENTION, SEGMENTATION
 from napari_uld.detectors.spec import SupervisionSpec, System, TwoStageSupervision, system_of
 from napari_uld.detectors.supervision import BM_POSITIVE_IOU, IouMatching, Target, cell_values, values_at_centres
 from napari_uld.inference.checkpoint import LoadedDetector
@@ -40,10 +41,15 @@ def look_inside(volume: CTVolume, z: int, boxes: np.ndarray, detector: LoadedDet
     objectness, found = _run(slab, detector)
     shape = (volume.shape[1], volume.shape[2])
     kept = found.scores >= SCORE_FLOOR
+    pasted = _slice_maps(found, slab, shape)
+    branch = pasted.pop(SEGMENTATION, None)
+    if found.maps is not None:
+        branch = _branch_map(found.maps[kept], found.boxes[kept], shape)
     return replace(
         _anchors_alone(detector.model, slab, z, boxes, supervision),
         objectness=_objectness_map(objectness, slab, shape, detector.model.size_divisible),
-        branch=None if found.maps is None else _branch_map(found.maps[kept], found.boxes[kept], shape),
+        branch=branch,
+        attention={name.removeprefix(ATTENTION): values for name, values in pasted.items()},
         boxes=found.boxes[kept],
         scores=found.scores[kept],
     )
@@ -68,6 +74,7 @@ def _anchors_alone(model: Detector, slab: Slab, z: int, boxes: np.ndarray, super
         per_cell=grid.per_cell,
         objectness=None,
         branch=None,
+        attention={},
         boxes=np.zeros((0, 4)),
         scores=np.zeros(0),
     )
@@ -180,6 +187,13 @@ def _objectness_map(logits: Sequence[Tensor], slab: Slab, shape: tuple[int, int]
     seen, padded = slab.to_native(np.array([[0, 0, width, height], [0, 0, padded_width, padded_height]], float))
     levels = [paste_map(level.sigmoid().amax(dim=0).numpy(), padded, shape) for level in logits]
     return np.maximum.reduce(levels) * (paste_map(np.ones((1, 1)), seen, shape) > 0)
+
+
+def _slice_maps(found: SlabDetections, slab: Slab, shape: tuple[int, int]) -> dict[str, np.ndarray]:
+    """A one-stage detector's maps at the slice's pixels, 0 beyond what the network saw."""
+    height, width = slab.hu.shape[1:]
+    (seen,) = slab.to_native(np.array([[0, 0, width, height]], float))
+    return {name: paste_map(values, seen, shape) for name, values in found.slice_maps.items()}
 
 
 def _branch_map(maps: np.ndarray, boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -54,7 +54,10 @@ class Inside:
     objectness
         (H, W) in [0, 1], the surest of a cell's anchors and of the levels; None without weights.
     branch
-        (H, W) in [0, 1], the segmentation branch's map over each detection; None without a branch or weights.
+        (H, W) in [0, 1], the segmentation branch's map over each detection, or the map of the whole slice that a
+        one-stage detector's segmentation path draws; None without either or without weights.
+    attention
+        (H, W) in [0, 1], attention gates' maps by the features that they weigh, "C4" to "C1" and "input".
     boxes, scores
         (n, 4) native pixel-centre boxes and (n,) scores of the detections, best first; empty without weights.
     """
@@ -66,6 +69,7 @@ class Inside:
     per_cell: int
     objectness: np.ndarray | None
     branch: np.ndarray | None
+    attention: Mapping[str, np.ndarray]
     boxes: np.ndarray
     scores: np.ndarray
 

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from napari_uld.ct.volume import CTVolume
 from napari_uld.detectors.anchors import Grid
 from napari_uld.detectors.batch import pad_maps
-from napari_uld.detectors.spec import TwoStageSupervision
+from napari_uld.detectors.build import build_detector
+from napari_uld.detectors.spec import RetinaNetSpec, RetinaNetSupervision, System, TwoStageSupervision
+from napari_uld.inference.catalogue import CheckpointInfo
 from napari_uld.inference.checkpoint import LoadedDetector, load_checkpoint
 from napari_uld.inference.detect import SCORE_FLOOR, run_slabs
 from napari_uld.inference.inside import anchor_grid, look_inside, look_inside_recipe, padded_size, positive_anchors
@@ -219,3 +221,47 @@ def test_the_detector_is_left_as_it_was(body: CTVolume, detector: LoadedDetector
     look_inside(body, 3, NONE, detector)
     assert not detector.model.predicts_maps
     assert len(detector.model.proposals.head._forward_hooks) == 0
+
+
+@pytest.fixture
+def one_stage() -> LoadedDetector:
+    """A RetinaNet with a segmentation path and gates, fresh, on the bodies that `detector` sees."""
+    system = System(
+        input=load_recipe("faster_rcnn", small=True).input,
+        detector=RetinaNetSpec(
+            family="retinanet",
+            norm="batch",
+            convolutions=(1, 1, 1, 1, 1),
+            width=0.125,
+            pyramid_channels=8,
+            finest_level=2,
+            head_layers=1,
+            head_channels=8,
+            attention_gates=True,
+        ),
+        supervision=RetinaNetSupervision(family="retinanet", segmentation="grabcut"),
+    )
+    torch.manual_seed(0)
+    model = build_detector(system).eval()
+    recipe = system.model_dump(mode="json") | {"method": {"name": "tiny", "title": "tiny"}}
+    return LoadedDetector(model, system.input, CheckpointInfo(Path("tiny"), "0", recipe, {}), torch.device("cpu"))
+
+
+def test_a_one_stage_detector_shows_what_its_path_draws_and_its_gates_let_through(
+    body: CTVolume, one_stage: LoadedDetector
+) -> None:
+    found = look_inside(body, 3, NONE, one_stage)
+    assert found.branch is not None
+    assert set(found.attention) == {"C4", "C3", "C2", "C1", "input"}
+    for values in (found.branch, found.objectness, *found.attention.values()):
+        assert values is not None
+        assert values.shape == body.shape[1:]
+        assert (values[60, 60] > 0, values[2, 2]) == (True, 0), "the crop begins further to the right and below"
+
+
+def test_a_one_stage_detector_has_one_rule_and_no_anchor_is_forced(body: CTVolume, one_stage: LoadedDetector) -> None:
+    lesions = np.array([[40.0, 40, 62, 62], [70.0, 70, 73, 73]])
+    found = look_inside(body, 3, lesions, one_stage)
+    assert set(found.anchors) == {Rule.IOU}
+    assert found.per_lesion(Rule.IOU)[0] > 0
+    assert found.per_lesion(Rule.IOU)[1] == 0, "32 px is the smallest size: nothing overlaps 3 px enough"

@@ -93,7 +93,7 @@ def test_findings_have_no_false_positive_class_to_count(phantoms: Path, tmp_path
 
 
 def test_the_false_positive_class_comes_after_every_lesion(phantoms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = SlabDetections(np.array([[0.0, 0, 1, 1], [2.0, 2, 3, 3]]), np.array([0.2, 0.9]), np.array([1, 2]), None)
+    found = SlabDetections(np.array([[0.0, 0, 1, 1], [2.0, 2, 3, 3]]), np.array([0.2, 0.9]), np.array([1, 2]), None, {})
     monkeypatch.setattr("napari_uld.training.evaluate.run_slabs", lambda *_, **__: [found])
     dataset = SlabDataset(phantoms, true_slices(phantoms, "val")[:1], InputSpec())
     matches = finish(match_detector(None, dataset, count_negatives=True))  # type: ignore[arg-type]

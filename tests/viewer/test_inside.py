@@ -46,6 +46,7 @@ def inside(z: int = 4, lesions: np.ndarray = LESION, **changes: object) -> Insid
         "per_cell": 2,
         "objectness": np.full((96, 96), 0.25, np.float32),
         "branch": np.full((96, 96), 0.75, np.float32),
+        "attention": {},
         "boxes": LESION,
         "scores": np.array([0.81]),
     }
