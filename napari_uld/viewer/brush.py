@@ -11,7 +11,7 @@ from psygnal import Signal
 from napari_uld.errors import AnnotationError
 from napari_uld.lesions.rle import decode, encode
 from napari_uld.viewer.case import Case
-from napari_uld.viewer.layers import METADATA, insert_under_marks, on_slice
+from napari_uld.viewer.layers import METADATA, insert_layer, on_slice
 from napari_uld.viewer.mask_layer import generated_mask, painted_mask
 from napari_uld.viewer.rows import Row
 
@@ -68,7 +68,7 @@ class MaskBrush:
         self._case, self._key, self._z = case, row.key, session.z
         self.layer = self._make_layer(case, row)
         self._fill(row)
-        insert_under_marks(session.viewer, case, self.layer)
+        insert_layer(session.viewer, case, self.layer)
         session.viewer.layers.selection.active = self.layer
         self.layer.mode = "paint"
         self.layer.events.paint.connect(self._painted)

@@ -9,7 +9,7 @@ from napari.utils.colormaps import DirectLabelColormap
 from skimage.measure import find_contours
 
 from napari_uld.viewer.case import Case
-from napari_uld.viewer.layers import METADATA, case_of, geometry, insert_under_marks, on_slice
+from napari_uld.viewer.layers import METADATA, case_of, geometry, insert_layer, on_slice
 
 KEY = "comparison"
 
@@ -31,14 +31,12 @@ class Shown(IntEnum):
 
 
 # Hue and lightness both differ, for readers with any colour vision.
-TRIMAP_COLOURS: dict[int | None, str] = {
-    Shown.BACKGROUND: "#0072B2",
-    Shown.UNKNOWN: "#E69F00",
-    Shown.FOREGROUND: "#FFFFFF",
-}
-COLOURS = {ComparisonPart.GRABCUT: "#00E5FF", ComparisonPart.ELLIPSE: "#EE3377"}
+TRIMAP_COLOURS = {Shown.BACKGROUND: "#0072B2", Shown.UNKNOWN: "#D55E00", Shown.FOREGROUND: "#F0E442"}
+# Most of it is background, and the scan is to be seen through it.
+TRIMAP_ALPHA = {Shown.BACKGROUND: "38", Shown.UNKNOWN: "60", Shown.FOREGROUND: "88"}
+COLOURS = {ComparisonPart.GRABCUT: "#FFFFFF", ComparisonPart.ELLIPSE: "#E6009E"}
 # The upper line is the thinner one: where the two run together, both are seen.
-WIDTHS = {ComparisonPart.GRABCUT: 1.0, ComparisonPart.ELLIPSE: 0.4}
+WIDTHS = {ComparisonPart.GRABCUT: 0.7, ComparisonPart.ELLIPSE: 0.4}
 
 
 def show_comparison(
@@ -68,27 +66,37 @@ def _show_trimap(viewer: ViewerModel, case: Case, z: int, trimap: np.ndarray) ->
     place = on_slice(case, z)
     if isinstance(layer, Labels):
         layer.data[0] = trimap
-        layer.translate = place["translate"]
-        layer.refresh()
+        # Each of these costs milliseconds of a drag, so only what changed is told.
+        if not np.array_equal(layer.translate, place["translate"]):
+            layer.translate = place["translate"]
+        layer.refresh(extent=False)
         return
     layer = Labels(
         trimap[None].copy(),
         **place,
         name=ComparisonPart.TRIMAP.value,
         metadata={METADATA: case, KEY: ComparisonPart.TRIMAP},
-        colormap=DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", **TRIMAP_COLOURS}),
-        opacity=0.35,
+        colormap=_trimap_colormap(),
+        opacity=1.0,
         blending="translucent_no_depth",
     )
     layer.editable = False
-    insert_under_marks(viewer, case, layer)
+    insert_layer(viewer, case, layer)
+
+
+def _trimap_colormap() -> DirectLabelColormap:
+    colours: dict[int | None, str] = {None: "transparent", 0: "transparent"}
+    colours.update({label: TRIMAP_COLOURS[label] + TRIMAP_ALPHA[label] for label in Shown})
+    return DirectLabelColormap(color_dict=colours)
 
 
 def _show_outline(viewer: ViewerModel, case: Case, part: ComparisonPart, z: int, mask: np.ndarray) -> None:
     # Closed paths, not polygons: a polygon's face takes longer to make than all the rest.
     lines = [(line, "path") for line in outlines(mask, z)]
     layer = comparison_layer(viewer, case, part)
+    before = 0
     if isinstance(layer, Shapes):
+        before = layer.nshapes
         layer.data = lines
     else:
         layer = Shapes(
@@ -101,9 +109,11 @@ def _show_outline(viewer: ViewerModel, case: Case, part: ComparisonPart, z: int,
             opacity=1.0,
         )
         layer.editable = False
-        insert_under_marks(viewer, case, layer)
-    layer.edge_color = COLOURS[part]
-    layer.edge_width = WIDTHS[part]
+        # Over the lesion's box, that GrabCut often grows up to.
+        insert_layer(viewer, case, layer, under=())
+    if len(lines) != before:
+        layer.edge_color = COLOURS[part]
+        layer.edge_width = WIDTHS[part]
 
 
 def outlines(mask: np.ndarray, z: int) -> list[np.ndarray]:

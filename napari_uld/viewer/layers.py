@@ -4,7 +4,7 @@ Layers are made once and then updated in place. Data coordinates are voxels (z, 
 scale and translation turn them into millimetres.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -47,6 +47,9 @@ class Part(StrEnum):
     LESIONS = "Lesions"
     DETECTIONS = "Detections"
 
+
+# What people and detectors marked, over the scan and its masks.
+MARKS = (Part.RECIST, Part.LESIONS, Part.DETECTIONS)
 
 # Soft maps run from .5 at a box's border to 1 at its centre; below, they are seen through.
 MASK_COLOURS = Colormap(
@@ -100,7 +103,7 @@ def case_layers(case: Case) -> list[LayerTuple]:
             "image",
         ),
     ]
-    for part in (Part.RECIST, Part.LESIONS, Part.DETECTIONS):
+    for part in MARKS:
         shown.append(_shapes_tuple(case, part, common))
     return shown
 
@@ -118,11 +121,10 @@ def on_slice(case: Case, z: int) -> dict[str, Any]:
     return {**place, "translate": (bottom + z * dz, y, x)}
 
 
-def insert_under_marks(viewer: ViewerModel, case: Case, layer: Layer) -> None:
-    """Add a layer over the scan and its masks, under what people marked; nothing else is taken in hand."""
+def insert_layer(viewer: ViewerModel, case: Case, layer: Layer, *, under: Collection[Part] = MARKS) -> None:
+    """Add a layer to an open case directly under the lowest of these parts; nothing else is taken in hand."""
     chosen, active = set(viewer.layers.selection), viewer.layers.selection.active
-    marks = (Part.RECIST, Part.LESIONS, Part.DETECTIONS)
-    above = (i for i, at in enumerate(viewer.layers) if case_of(at) is case and part_of(at) in marks)
+    above = (i for i, at in enumerate(viewer.layers) if case_of(at) is case and part_of(at) in under)
     viewer.layers.insert(next(above, len(viewer.layers)), layer)
     # napari takes in hand what was added last.
     viewer.layers.selection = chosen

@@ -13,6 +13,7 @@ from napari_uld.masks import MaskKind, MaskParameters
 from napari_uld.viewer.brush import mask_note
 from napari_uld.viewer.case import Case
 from napari_uld.viewer.comparison_layers import COLOURS, TRIMAP_COLOURS, ComparisonPart, Shown
+from napari_uld.viewer.keys import key_of
 from napari_uld.viewer.layers import Part
 from napari_uld.viewer.mask_comparison import Comparison
 from napari_uld.viewer.session import session_of
@@ -39,7 +40,6 @@ _LABELS = MappingProxyType(
         "margin": ("Margin (px)", {"min": 1, "max": 200}),
     }
 )
-WARNING = "#F0A000"
 
 
 class MasksPanel(QWidget):
@@ -86,8 +86,7 @@ class MasksPanel(QWidget):
         layout.addWidget(self.form.native)
         for label in (self.explanation, self.problem, self.comparison, self.note):
             label.setWordWrap(True)
-        for label in (self.problem, self.note):
-            label.setStyleSheet(f"color: {WARNING}")
+        self.problem.setStyleSheet("color: #F0A000")
         buttons = QHBoxLayout()
         for button in (self.brush, self.generated):
             button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
@@ -177,7 +176,10 @@ class MasksPanel(QWidget):
         self.brush.setEnabled(row is not None)
         self.brush.setChecked(session.brush.on)
         self.generated.setEnabled(session.brush.on or (row is not None and row.corrected_mask is not None))
-        self.note.setText("" if case is None else mask_note(case))
+        notes = [
+            f"Paint, erase or fill with the layer's tools; {key_of('undo')} takes a stroke back."
+        ] * session.brush.on
+        self.note.setText(" ".join([*notes, "" if case is None else mask_note(case)]))
 
 
 def report(found: Comparison) -> str:
