@@ -1,5 +1,6 @@
 """Recipes: TOML files that say what a published system is made of."""
 
+import math
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -37,10 +38,21 @@ class TrainingSpec(Spec):
     milestones: tuple[PositiveInt, ...] = (4, 5)
     warmup_steps: int = Field(default=0, ge=0)
     clip_norm: PositiveFloat = 5.0
-    # Epochs without a better validation sensitivity after which training stops; None never stops.
+    # What is watched on the validation split: it picks the best epoch, and both keys below count from there.
+    monitor: Literal["sensitivity", "ap"] = "sensitivity"
+    # Epochs in a row without a better monitored value after which the learning rate falls to a tenth; None never.
+    plateau: PositiveInt | None = None
+    # Epochs in a row without a better monitored value after which training stops; None never.
     patience: PositiveInt | None = None
+    # Chances of flipping an image.
     horizontal_flip: Fraction = 0.0
     vertical_flip: Fraction = 0.0
+    # A random affine map of each image: each is drawn from plus or minus this much, along both axes for the last three.
+    # Radians, radians, share of the size (a factor about 1), share of the image.
+    rotation: float = Field(default=0.0, ge=0, le=math.pi)
+    shear: float = Field(default=0.0, ge=0, lt=math.pi / 4)
+    scale: float = Field(default=0.0, ge=0, lt=1)
+    translation: Fraction = 0.0
 
 
 class MiningSpec(Spec):
