@@ -78,10 +78,9 @@ class Run:
         self.device = pick_device(options.device)
         # Data first: what is wrong with them is said before anything slow happens.
         spec = recipe.training
-        flips = (spec.horizontal_flip, spec.vertical_flip)
         parts = recipe.input, recipe.supervision
         train_slices = annotated_slices(options.data, "train")
-        self.train_set = SlabDataset(options.data, train_slices, *parts, flips=flips, seed=options.seed)
+        self.train_set = SlabDataset(options.data, train_slices, *parts, training=spec, seed=options.seed)
         self.val_set = SlabDataset(options.data, annotated_slices(options.data, "val"), *parts)
         torch.manual_seed(options.seed)
         self.model = build_detector(recipe)

@@ -14,6 +14,8 @@ from napari_uld.inference.slabs import Slab, normalize
 from napari_uld.lesions.rle import Rle
 from napari_uld.masks import MaskKind
 
+from ..recipe import TrainingSpec
+from .augment import Augmentation, draw
 from .key_slices import KeySlice, read_slab
 from .mask_store import MaskStore
 from .masks import lesion_masks, to_slab
@@ -55,15 +57,15 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         The images.
     inputs, supervision
         What the network sees, and what its targets carry beside boxes.
-    flips
-        Probabilities (horizontal, vertical) of flipping an image.
+    training
+        How images are augmented; not at all by default.
     seed
-        Flips of epoch e are drawn from (seed, e, index): the same whatever the number of loaders.
+        What is done to an image in epoch e is drawn from (seed, e, index): the same whatever the number of loaders.
 
     Attributes
     ----------
     epoch
-        The epoch that flips are drawn for.
+        The epoch that is drawn for.
     negatives
         Hard negatives by index of their image, taught beside the lesions.
     """
@@ -75,14 +77,14 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         inputs: InputSpec,
         supervision: SupervisionSpec | None = None,
         *,
-        flips: tuple[float, float] = (0.0, 0.0),
+        training: TrainingSpec | None = None,
         seed: int = 0,
     ) -> None:
         self.root = root
         self.slices = slices
         self.inputs = inputs
         self.supervision = supervision or TwoStageSupervision()
-        self.flips = flips
+        self.training = training or TrainingSpec()
         self.seed = seed
         self.epoch = 0
         self.negatives: Mapping[int, HardNegatives] = {}
@@ -114,6 +116,10 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
             self._masks[index] = lesion_masks(self.root, self.slices[index], self._store)
         return self._masks[index]
 
+    def drawn(self, epoch: int, index: int) -> Augmentation:
+        """How an image is augmented in an epoch."""
+        return draw(self.training, np.random.default_rng([self.seed, epoch, index]))
+
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
         slab = self.slab(index)
         image = normalize(slab.hu, self.inputs)
@@ -123,18 +129,13 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
             boxes = np.concatenate([boxes, mined.boxes])
             labels = np.concatenate([labels, np.full(len(mined.boxes), HARD_NEGATIVE)])
             masks = (*masks, *mined.masks)
-        boxes, there = inside(slab.to_network(boxes), image.shape[1:])
-        maps = to_slab(masks, slab)[there] if self.supervision.mask_kind else None
-        rng = np.random.default_rng([self.seed, self.epoch, index])
-        horizontal, vertical = rng.random(2) < self.flips
-        height, width = image.shape[1:]
-        if horizontal:
-            image, maps = image[..., ::-1], None if maps is None else maps[..., ::-1]
-            boxes = np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
-        if vertical:
-            image, maps = image[:, ::-1], None if maps is None else maps[:, ::-1]
-            boxes = np.stack([boxes[:, 0], height - boxes[:, 3], boxes[:, 2], height - boxes[:, 1]], axis=1)
-        target = make_target(boxes, labels[there], maps, (height, width), self.inputs, self.supervision)
+        maps = to_slab(masks, slab) if self.supervision.mask_kind else None
+        augmentation, outside = self.drawn(self.epoch, index), -self.inputs.mean
+        image, boxes, maps, kept = augmentation.apply(image, slab.to_network(boxes), maps, outside)
+        shape = image.shape[1], image.shape[2]
+        boxes, there = inside(boxes, shape)
+        maps = None if maps is None else maps[there]
+        target = make_target(boxes, labels[kept][there], maps, shape, self.inputs, self.supervision)
         return torch.from_numpy(np.ascontiguousarray(image)), target
 
 

@@ -11,9 +11,14 @@ from napari_uld.detectors.spec import InputSpec, TwoStageSupervision
 from napari_uld.lesions.rle import encode
 from napari_uld.training.data.key_slices import annotated_slices, read_slab
 from napari_uld.training.data.slab_dataset import HardNegatives, SlabDataset, inside
+from napari_uld.training.recipe import TrainingSpec
 
 MASKS = TwoStageSupervision(roi_branch="ellipse")
 FLIPS = [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)]
+
+
+def flipping(chances: tuple[float, float]) -> TrainingSpec:
+    return TrainingSpec(horizontal_flip=chances[0], vertical_flip=chances[1])
 
 
 def rectangles(boxes: list[list[int]], shape: tuple[int, int] = (512, 512)) -> HardNegatives:
@@ -37,7 +42,7 @@ def extents(mask: torch.Tensor) -> list[int]:
 def test_a_flipped_image_carries_its_boxes_and_masks_along(phantoms: Path, flips: tuple[float, float]) -> None:
     keys = annotated_slices(phantoms, "all")[:1]
     plain, expected = SlabDataset(phantoms, keys, InputSpec(), MASKS)[0]
-    flipped, target = SlabDataset(phantoms, keys, InputSpec(), MASKS, flips=flips)[0]
+    flipped, target = SlabDataset(phantoms, keys, InputSpec(), MASKS, training=flipping(flips))[0]
     axes = [axis for axis, chance in zip((2, 1), flips, strict=True) if chance]
     assert torch.equal(flipped, plain.flip(axes))
     assert torch.equal(target["masks"], expected["masks"].flip(axes))
@@ -52,7 +57,7 @@ def test_a_flipped_image_carries_its_boxes_and_masks_along(phantoms: Path, flips
 
 @pytest.mark.parametrize("flips", FLIPS)
 def test_a_lesions_mask_lies_in_its_box_less_the_margin(phantoms: Path, flips: tuple[float, float]) -> None:
-    dataset = SlabDataset(phantoms, annotated_slices(phantoms, "all")[:4], InputSpec(), MASKS, flips=flips)
+    dataset = SlabDataset(phantoms, annotated_slices(phantoms, "all")[:4], InputSpec(), MASKS, training=flipping(flips))
     for index in range(len(dataset)):
         scale = dataset.slab(index).scale[0]
         _, target = dataset[index]
@@ -69,7 +74,7 @@ def test_a_lesions_mask_lies_in_its_box_less_the_margin(phantoms: Path, flips: t
 def test_hard_negatives_are_taught_as_the_second_class_with_their_masks(
     phantoms: Path, flips: tuple[float, float]
 ) -> None:
-    dataset = SlabDataset(phantoms, annotated_slices(phantoms, "all")[:2], InputSpec(), MASKS, flips=flips)
+    dataset = SlabDataset(phantoms, annotated_slices(phantoms, "all")[:2], InputSpec(), MASKS, training=flipping(flips))
     lesions = len(dataset[0][1]["boxes"])
     dataset.negatives = {0: rectangles([[200, 220, 239, 249], [260, 260, 290, 300]])}
     _, target = dataset[0]
@@ -112,7 +117,7 @@ def test_flips_are_drawn_anew_each_epoch_and_alike_with_the_same_seed(phantoms: 
     keys = annotated_slices(phantoms, "all")[:6]
 
     def corners(seed: int, epoch: int) -> list[list[float]]:
-        dataset = SlabDataset(phantoms, keys, InputSpec(), flips=(0.5, 0.5), seed=seed)
+        dataset = SlabDataset(phantoms, keys, InputSpec(), training=flipping((0.5, 0.5)), seed=seed)
         dataset.epoch = epoch
         return [dataset[index][1]["boxes"][0].tolist() for index in range(len(keys))]
 

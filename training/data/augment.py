@@ -1,0 +1,158 @@
+"""Random flips and affine maps of a training image, its boxes and its masks.
+
+Section 3.1 of "Improving RetinaNet for CT Lesion Detection with Dense Masks from Weak RECIST Labels": flips,
+rotation, shearing, scaling and translation.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ..recipe import TrainingSpec
+
+# A warped mask's value from which a pixel belongs to it.
+INSIDE = 0.5
+
+
+@dataclass(frozen=True)
+class Affine:
+    """An affine map about an image's centre: scaled first, then sheared, turned and moved.
+
+    Parameters
+    ----------
+    rotation
+        Radians, from the x axis towards the y axis.
+    shear
+        Radians that (x, y) lean by as the other grows.
+    scale
+        Factors along (x, y).
+    translation
+        Shares of the image's (width, height).
+    """
+
+    rotation: float = 0.0
+    shear: tuple[float, float] = (0.0, 0.0)
+    scale: tuple[float, float] = (1.0, 1.0)
+    translation: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def linear(self) -> np.ndarray:
+        """(2, 2) what it does to a vector (x, y)."""
+        cos, sin = np.cos(self.rotation), np.sin(self.rotation)
+        lean_x, lean_y = np.tan(self.shear)
+        return np.array([[cos, -sin], [sin, cos]]) @ np.array([[1, lean_x], [lean_y, 1]]) @ np.diag(self.scale)
+
+    def matrix(self, shape: tuple[int, ...]) -> np.ndarray:
+        """(2, 3) what it does to a point (x, y, 1) of an image of (height, width); pixel i covers [i, i + 1]."""
+        size = np.array(shape[::-1])
+        moved = size / 2 + size * self.translation
+        return np.column_stack([self.linear, moved - self.linear @ (size / 2)])
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What was drawn for one image: flips, then an affine map.
+
+    Parameters
+    ----------
+    horizontal, vertical
+        Whether left and right, and top and bottom, are swapped.
+    affine
+        None where the recipe asks for none.
+    """
+
+    horizontal: bool = False
+    vertical: bool = False
+    affine: Affine | None = None
+
+    def apply(
+        self, image: np.ndarray, boxes: np.ndarray, masks: np.ndarray | None, fill: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray]:
+        """Augment an image and its lesions; those whose centre the affine map moves out of the image are dropped.
+
+        Parameters
+        ----------
+        image
+            (slices, H, W) float32.
+        boxes
+            (n, 4) edge-based boxes; they may reach beyond the image.
+        masks
+            (n, H, W) uint8 of 0 and 1, or None.
+        fill
+            Value of what comes in from outside the image.
+
+        Returns
+        -------
+        image, boxes, masks, kept
+            The same augmented, and (n,) bool: which lesions are still there.
+        """
+        shape = image.shape[1:]
+        flipped = tuple(axis for axis, swap in ((-1, self.horizontal), (-2, self.vertical)) if swap)
+        image = np.flip(image, flipped)
+        masks = None if masks is None else np.flip(masks, flipped)
+        boxes = flip_boxes(boxes, shape, self.horizontal, self.vertical)
+        if self.affine is None:
+            return image, boxes, masks, np.ones(len(boxes), bool)
+        matrix = self.affine.matrix(shape)
+        boxes = move_boxes(boxes, matrix)
+        centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+        kept = ((centres >= 0) & (centres < shape[::-1])).all(axis=1)
+        if masks is not None:
+            masks = (warp(masks[kept].astype(np.float32), matrix, 0.0) >= INSIDE).astype(np.uint8)
+        return warp(image, matrix, fill), boxes[kept], masks, kept
+
+
+def draw(spec: TrainingSpec, rng: np.random.Generator) -> Augmentation:
+    """Draw what a recipe asks for: the flips first, then, where any of its limits is above 0, the affine map."""
+    horizontal, vertical = rng.random(2) < (spec.horizontal_flip, spec.vertical_flip)
+    limits = np.array([spec.rotation, *[spec.shear] * 2, *[spec.scale] * 2, *[spec.translation] * 2])
+    if not limits.any():
+        return Augmentation(bool(horizontal), bool(vertical))
+    turn, lean_x, lean_y, grow_x, grow_y, move_x, move_y = (float(v) for v in rng.uniform(-limits, limits))
+    affine = Affine(turn, (lean_x, lean_y), (1 + grow_x, 1 + grow_y), (move_x, move_y))
+    return Augmentation(bool(horizontal), bool(vertical), affine)
+
+
+def flip_boxes(boxes: np.ndarray, shape: tuple[int, ...], horizontal: bool, vertical: bool) -> np.ndarray:
+    """Swap left and right, top and bottom of edge-based boxes (n, 4) in an image of (height, width)."""
+    height, width = shape
+    if horizontal:
+        boxes = np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
+    if vertical:
+        boxes = np.stack([boxes[:, 0], height - boxes[:, 3], boxes[:, 2], height - boxes[:, 1]], axis=1)
+    return boxes
+
+
+def move_boxes(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Map edge-based boxes (n, 4) by `matrix` (2, 3): the box about the image of the ellipse inscribed in each.
+
+    A lesion seldom reaches into the corners of its box. The box about the mapped corners would count them as
+    lesion: it is a tenth longer and wider after a turn by .1 radians. The ellipse's image under the linear part
+    [[a, b], [c, d]] has half extents sqrt((a w/2)^2 + (b h/2)^2) and sqrt((c w/2)^2 + (d h/2)^2).
+    """
+    linear, offset = matrix[:, :2], matrix[:, 2]
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2 @ linear.T + offset
+    halves = np.sqrt(((boxes[:, 2:] - boxes[:, :2]) / 2) ** 2 @ (linear**2).T)
+    return np.concatenate([centres - halves, centres + halves], axis=1)
+
+
+def warp(images: np.ndarray, matrix: np.ndarray, fill: float) -> np.ndarray:
+    """Map float32 images (n, H, W) by `matrix` (2, 3), linearly interpolated; `fill` comes in from outside."""
+    height, width = images.shape[1:]
+    # The matrix counts from pixels' edges, OpenCV from their centres: p + .5 -> M (p + .5) - .5.
+    centred = matrix.copy()
+    centred[:, 2] += matrix[:, :2].sum(axis=1) / 2 - 0.5
+    warped = np.empty(images.shape, np.float32)
+    # One by one: of several channels OpenCV interpolates only three or four exactly, and none faster.
+    for image, out in zip(images, warped, strict=True):
+        cv2.warpAffine(
+            np.ascontiguousarray(image),
+            centred,
+            (width, height),
+            dst=out,
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=fill,
+        )
+    return warped
