@@ -37,6 +37,7 @@ def test_info_tells_what_a_recipe_is_made_of(tmp_path: Path) -> None:
         (("train", "faster_rcnn", "--data", "/no/such/folder"), "DL_info.csv"),
         (("evaluate", "nothing", "--data", "/no/such/folder"), "DL_info.csv"),
         (("positives", "/no/such/boxes.json"), "boxes.json"),
+        (("masks", "/no/such/folder"), "DL_info.csv"),
     ],
 )
 def test_an_error_is_one_sentence_on_stderr_and_status_1(arguments: tuple[str, ...], sentence: str) -> None:
@@ -69,6 +70,23 @@ def test_a_phantom_study_is_generated_and_a_full_folder_is_left_alone(tmp_path: 
     (tmp_path / "q").mkdir()
     (tmp_path / "q" / "mine.txt").write_text("keep")
     assert run("phantom", tmp_path / "q").returncode == 1
+
+
+def test_masks_are_made_once_and_then_taken_over(tmp_path: Path) -> None:
+    assert run("phantom", tmp_path / "p", "--patients", "1", "--seed", "1").returncode == 0
+    first = run("masks", tmp_path / "p", "--processes", "1", "--json", tmp_path / "1.json")
+    assert first.returncode == 0, first.stderr
+    assert "How they came about" in first.stdout
+    assert (tmp_path / "p" / "pseudo_masks" / "grabcut.jsonl").is_file()
+    second = run("masks", tmp_path / "p", "--processes", "1", "--json", tmp_path / "2.json")
+    assert second.returncode == 0, second.stderr
+    one, two = (json.loads((tmp_path / name).read_text()) for name in ("1.json", "2.json"))
+    assert one["run"]["made now"] == two["run"]["taken over"] == one["run"]["lesions"] > 0
+    assert two["run"]["made now"] == 0
+    assert one["masks"] == two["masks"]
+    unknown = run("masks", tmp_path / "p", "--kind", "abm")
+    assert unknown.returncode == 1
+    assert "choose grabcut or ellipse" in unknown.stderr
 
 
 def test_positive_anchors_are_counted_printed_and_drawn(tmp_path: Path) -> None:

@@ -1,13 +1,15 @@
 """Making the pseudo masks of a whole data set on all cores, and storing them as they come."""
 
+import os
 import signal
+import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +164,15 @@ def _begin_process() -> None:
     cv2.setNumThreads(1)
     # The process that started this one hears the interrupt too, and ends the work in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Where that one is killed, nobody would tell this one to end.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(root: Path, kind: MaskKind, tasks: list[tuple[KeySlice, frozenset[str]]]) -> list[_Outcome]:
