@@ -32,6 +32,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/bench_phantom_difficulty.py --patients 24
 	$(BIN)/python benchmarks/bench_shared_features.py --every 8
 	$(BIN)/python benchmarks/bench_detection.py runs/phantoms/test
+	$(BIN)/python benchmarks/bench_retinanet.py runs/phantoms/test
 
 # Trains and scores what the tables in docs still lack (hours on two cores), and checks the README's figures.
 experiments: $(READY)

@@ -5,7 +5,16 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from napari_uld.detectors.spec import InputSpec, Spec, TwoStageSpec, TwoStageSupervision
+from napari_uld.detectors.spec import (
+    InputSpec,
+    RetinaNetSpec,
+    RetinaNetSupervision,
+    Spec,
+    System,
+    TwoStageSpec,
+    TwoStageSupervision,
+    system_of,
+)
 
 PYRAMID: dict[str, Any] = {"backbone": "resnet_fpn", "anchor_sizes": (16, 32, 64, 128, 256), "roi_pool": "align"}
 
@@ -35,6 +44,23 @@ def test_the_published_scale_is_the_defaults() -> None:
         (TwoStageSupervision, {"objectness": "abm"}, "'iou', 'bm' or 'bmc'"),
         (TwoStageSupervision, {"regression": "bm"}, "'iou' or 'bmc'"),
         (TwoStageSupervision, {"anchor_iou": -0.1}, "greater than or equal to 0"),
+        (RetinaNetSpec, {"family": "retinanet", "anchor_sizes": (32,)}, "5 levels"),
+        (RetinaNetSpec, {"family": "retinanet", "finest_level": 4}, "2 or 3"),
+        (RetinaNetSpec, {"family": "retinanet", "classes": ("lesion", "false_positive")}, "at most 1 item"),
+        (System, {"detector": {"family": "yolo"}}, "'two_stage', 'retinanet'"),
+        (
+            System,
+            {"detector": {"family": "retinanet"}, "supervision": {"objectness": "bmc"}},
+            "objectness\n  Extra inputs",
+        ),
+        (System, {"detector": {"family": "retinanet"}, "supervision": {"segmentation": "ellipse"}}, "must be 2"),
+        (System, {"detector": {"family": "retinanet"}, "input": {"slices": 9}}, "needs a fusion part"),
+        (System, {"input": {"slices": 9}}, "needs a fusion part"),
+        (
+            System,
+            {"detector": TwoStageSpec(), "supervision": RetinaNetSupervision(family="retinanet")},
+            "of the family retinanet, not two_stage",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_with_what_it_should_be(
@@ -59,3 +85,20 @@ def test_slices_are_shared_out_among_images_and_areas_are_brought_to_512_px() ->
 )
 def test_only_masks_are_learned_lesion_by_lesion(branch: Any, mask: str | None) -> None:
     assert TwoStageSupervision(roi_branch=branch).mask_kind == mask
+
+
+def test_the_family_is_written_once_and_not_at_all_for_two_stages() -> None:
+    assert System() == System(detector={}, supervision={"objectness": "bmc"}).model_copy(
+        update={"supervision": TwoStageSupervision()}
+    )
+    dense = System(detector={"family": "retinanet", "finest_level": 2}, supervision={"segmentation": "grabcut"})
+    assert isinstance(dense.supervision, RetinaNetSupervision)
+    assert dense.supervision.mask_kind == "grabcut"
+
+
+def test_a_system_comes_back_from_a_checkpoints_recipe_and_one_without_families_is_a_two_stage_one() -> None:
+    dense = System(detector={"family": "retinanet", "finest_level": 2}, supervision={"segmentation": "grabcut"})
+    assert system_of(dense.model_dump(mode="json") | {"method": {"name": "x"}}) == dense
+    older = System().model_dump(mode="json")
+    del older["supervision"]["family"]
+    assert system_of(older) == System()

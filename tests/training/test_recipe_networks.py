@@ -32,13 +32,19 @@ def lesson(recipe: Recipe) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
     return [torch.randn(recipe.input.slices, SIZE, SIZE)], [target]
 
 
+def predicts_maps(recipe: Recipe) -> bool:
+    """Whether it learns to draw its lesions, on regions or on the whole slice."""
+    supervision = recipe.supervision
+    return supervision.mask_kind is not None or getattr(supervision, "roi_branch", "none") != "none"
+
+
 @pytest.mark.parametrize("name", recipe_names())
 def test_gradients_reach_every_trainable_part(name: str) -> None:
     recipe = load_recipe(name, small=True)
     torch.manual_seed(0)
     model = build_detector(recipe).train()
     losses = model(*lesson(recipe))
-    assert ("branch" in losses) == (recipe.supervision.roi_branch != "none")
+    assert bool(losses.keys() & {"branch", "segmentation"}) == predicts_maps(recipe)
     sum(losses.values()).backward()
     gradients = {parameter: value.grad for parameter, value in model.named_parameters()}
     untouched = [p for p, grad in gradients.items() if grad is None or not grad.isfinite().all() or not grad.any()]
@@ -58,5 +64,5 @@ def test_a_small_network_detects_on_an_image(name: str) -> None:
     model = build_detector(recipe).eval()
     with torch.inference_mode():
         (found,) = model([torch.randn(recipe.input.slices, 64, 96)])
-    assert ("masks" in found) == (recipe.supervision.roi_branch != "none")
+    assert bool(found.keys() & {"masks", "segmentation"}) == predicts_maps(recipe)
     assert set(found["labels"].tolist()) <= set(range(1, len(recipe.detector.classes) + 1))
