@@ -180,7 +180,7 @@ def evaluate(
     device: Device = "auto",
     out: JsonFile = None,
 ) -> None:
-    """Sensitivity at .5, 1, 2 and 4 false positives per image, with 95% bootstrap intervals."""
+    """Sensitivity at .5, 1, 2 and 4 false positives per image, with 95% bootstrap intervals, and average precision."""
     from napari_uld.training.evaluate import evaluate_subject
 
     evaluation = _follow(
@@ -190,7 +190,7 @@ def evaluate(
     values = [*evaluation.curve.values, evaluation.curve.average]
     cells = [f"{v:.3f} [{a:.3f}, {b:.3f}]" for v, a, b in zip(values, evaluation.low, evaluation.high, strict=True)]
     title = f"{subject}: {evaluation.lesions} lesions on {evaluation.images} images of {evaluation.patients} patients"
-    _print_table(title, [dict(zip(columns, cells, strict=True))])
+    _print_table(title, [dict(zip(columns, cells, strict=True)) | {"AP": f"{evaluation.ap:.3f}"}])
     _write_json(out, evaluation.to_dict())
 
 

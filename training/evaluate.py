@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from napari_uld.errors import DataError
+from napari_uld.evaluation.average_precision import average_precision
 from napari_uld.evaluation.froc import FP_RATES, Froc, bootstrap_froc, froc, interval
 from napari_uld.evaluation.matching import Matches, match
 from napari_uld.inference.catalogue import find_checkpoint
@@ -33,6 +34,8 @@ class Evaluation:
         The FROC.
     low, high
         Bounds of the 95% bootstrap interval (patients resampled) at each rate, and of the average last.
+    ap
+        Average precision.
     images, lesions, patients
         Size of the data set.
     """
@@ -40,6 +43,7 @@ class Evaluation:
     curve: Froc
     low: np.ndarray
     high: np.ndarray
+    ap: float
     images: int
     lesions: int
     patients: int
@@ -52,6 +56,7 @@ class Evaluation:
             "average": round(self.curve.average, 4),
             "low": [round(float(v), 4) for v in self.low],
             "high": [round(float(v), 4) for v in self.high],
+            "ap": round(self.ap, 4),
             "images": self.images,
             "lesions": self.lesions,
             "patients": self.patients,
@@ -143,13 +148,14 @@ def _is_of(key: KeySlice, scan_name: str) -> bool:
 
 
 def score(matches: Matches, slices: list[KeySlice]) -> Evaluation:
-    """FROC with a bootstrap over patients."""
+    """FROC with a bootstrap over patients, and average precision."""
     patients = [key.patient for key in slices]
     low, high = interval(bootstrap_froc(matches, patients, FP_RATES))
     return Evaluation(
         curve=froc(matches),
         low=low,
         high=high,
+        ap=average_precision(matches),
         images=len(slices),
         lesions=int(matches.lesions_per_image.sum()),
         patients=len(set(patients)),
