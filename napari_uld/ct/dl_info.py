@@ -213,7 +213,7 @@ def parse_dl_info(path: Path, data: bytes) -> DlInfo:
 
 
 def _columns(path: Path, header: str) -> tuple[str, ...]:
-    columns = tuple(name.strip() for name in _split(header.removeprefix(BOM)))
+    columns = tuple(name.strip() for name in _split(path, 1, header.removeprefix(BOM)))
     missing = [name for name in COLUMNS if name not in columns]
     if missing:
         raise AnnotationFileError(
@@ -227,7 +227,7 @@ def _columns(path: Path, header: str) -> tuple[str, ...]:
 
 
 def _row(path: Path, line_number: int, line: str, columns: tuple[str, ...]) -> DlInfoRow:
-    values = _split(line)
+    values = _split(path, line_number, line)
     if len(values) != len(columns):
         raise AnnotationFileError(
             f"{path}, line {line_number}: found {len(values)} fields, the header names {len(columns)}; "
@@ -275,6 +275,12 @@ def _parse(name: str, text: str) -> tuple[float, ...] | None:
     return values
 
 
-def _split(line: str) -> list[str]:
-    # csv wants no line end of its own inside a field: a quote left open would run into it.
-    return next(csv.reader([line.rstrip("\r\n")]), [])
+def _split(path: Path, line_number: int, line: str) -> list[str]:
+    try:
+        # csv wants no line end of its own inside a field: a quote left open would run into it.
+        return next(csv.reader([line.rstrip("\r\n")]), [])
+    except csv.Error as error:
+        raise AnnotationFileError(
+            f"{path}, line {line_number}: found no fields that can be told apart ({error}); "
+            f"required are fields of up to {csv.field_size_limit()} characters without line breaks"
+        ) from error

@@ -172,7 +172,7 @@ def export_dl_info(case: Case, path: Path) -> str:
     written = write_dl_info(path, read_dl_info(path if path.exists() else table), {series: case.annotations})
     count = len(written.by_series.get(series, ()))
     return (
-        f"Wrote {count} lesion{'s' if count != 1 else ''} of {series} into {path}. Rejected lesions and masks "
+        f"Wrote {count} lesion{'s' if count != 1 else ''} of {series} into {path}. Rejected lesions "
         "have no place there: save them too"
     )
 

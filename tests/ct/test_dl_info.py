@@ -99,6 +99,13 @@ def test_a_malformed_file_is_refused_by_line_and_column(
         assert part in str(refused.value)
 
 
+@pytest.mark.parametrize("extra", ["1 " * 70_000, "a\rb"])
+def test_a_line_whose_fields_cannot_be_told_apart_is_refused(tmp_path: Path, extra: str) -> None:
+    path = write(tmp_path, HEADER + ",note", f"{ROW},{extra}")
+    with pytest.raises(AnnotationFileError, match="line 2: found no fields that can be told apart"):
+        read_dl_info(path)
+
+
 def test_an_absent_file_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(AnnotationFileError, match=r"nowhere\.csv"):
         read_dl_info(tmp_path / "nowhere.csv")
