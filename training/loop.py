@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -26,14 +25,13 @@ from .data.key_slices import annotated_slices
 from .data.slab_dataset import SlabDataset
 from .evaluate import evaluate_detector
 from .hard_negatives import mine, read_mined, write_mined
-from .recipe import Recipe, TrainingSpec
+from .recipe import Recipe
+from .schedule import Standing, learning_rate, make_optimizer, monitored
 
 CHECKPOINT = "checkpoint.safetensors"
 STATE = "state.pt"
 LOG = "log.jsonl"
 MINED = "mined"
-# Validation sensitivity at this many false positives per image picks the best epoch.
-PICK_RATE = 4.0
 LOG_EVERY = 10
 
 
@@ -90,8 +88,7 @@ class Run:
         self.scaler = torch.amp.GradScaler(enabled=self.device.type == "cuda")
         self.epoch = 0
         self.step = 0
-        self.best = -math.inf
-        self.best_epoch = 0
+        self.standing = Standing()
 
     @property
     def steps_per_epoch(self) -> int:
@@ -102,7 +99,7 @@ class Run:
     def stopped_early(self) -> bool:
         """Whether the recipe's patience is used up."""
         patience = self.recipe.training.patience
-        return patience is not None and self.epoch - self.best_epoch >= patience
+        return patience is not None and self.epoch - self.standing.best_epoch >= patience
 
     def _initial_weights(self) -> list[str]:
         if self.options.init is not None:
@@ -138,8 +135,9 @@ class Run:
             "scaler": self.scaler.state_dict(),
             "epoch": self.epoch,
             "step": self.step,
-            "best": self.best,
-            "best_epoch": self.best_epoch,
+            "best": self.standing.best,
+            "best_epoch": self.standing.best_epoch,
+            "drops": self.standing.drops,
             "seed": self.options.seed,
             "images": len(self.train_set),
         }
@@ -173,7 +171,8 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.step = state["epoch"], state["step"]
-        self.best, self.best_epoch = state["best"], state["best_epoch"]
+        # Runs begun before there were plateaus count none.
+        self.standing = Standing(state["best"], state["best_epoch"], state.get("drops", 0))
         if self.recipe.mining.hard_negatives and 0 < self.epoch < self.recipe.training.epochs:
             self.train_set.negatives = read_mined(self.mined_folder, self.train_set.slices)
 
@@ -184,7 +183,7 @@ class Run:
 
 
 def train(recipe: Recipe, options: TrainingOptions) -> Work[Path]:
-    """Train a recipe; the best epoch by validation sensitivity at 4 FP per image is kept.
+    """Train a recipe; the best epoch by what it monitors on the validation split is kept.
 
     Yields progress after every step; closing the generator stops the run, which can be resumed
     after its last finished epoch.
@@ -218,7 +217,7 @@ def train(recipe: Recipe, options: TrainingOptions) -> Work[Path]:
         yield from _mine(run)
         run.save_state()
         if run.stopped_early:
-            run.log(event="early stop", epoch=run.epoch, best_epoch=run.best_epoch)
+            run.log(event="early stop", epoch=run.epoch, best_epoch=run.standing.best_epoch)
     return options.out / CHECKPOINT
 
 
@@ -238,7 +237,7 @@ def _epoch(run: Run) -> Work[None]:
     total = spec.epochs * run.steps_per_epoch
     started, first = time.monotonic(), run.step
     for images, targets in _loader(run):
-        rate = learning_rate(spec, run.epoch, run.step)
+        rate = learning_rate(spec, run.epoch, run.step, run.standing.drops)
         losses = _step(run, images, targets, rate)
         run.step += 1
         seconds = (time.monotonic() - started) / (run.step - first)
@@ -285,15 +284,17 @@ def _validate(run: Run) -> Work[None]:
     """Score the epoch, and keep it if it is the best so far."""
     evaluation = yield from evaluate_detector(run.detector(), run.val_set)
     result = evaluation.to_dict()
-    picked = float(np.interp(PICK_RATE, evaluation.curve.rates, evaluation.curve.values))
-    run.log(event="validation", epoch=run.epoch, **result)
-    if picked > run.best:
-        run.best, run.best_epoch = picked, run.epoch
-        result |= {"data": "validation split", "epoch": run.epoch}
-        save_checkpoint(run.options.out / CHECKPOINT, run.model, run.recipe.model_dump(mode="json"), result)
-    yield Progress(
-        run.step, run.recipe.training.epochs * run.steps_per_epoch, f"Epoch {run.epoch}: {picked:.3f} at 4 FP per image"
-    )
+    spec, drops = run.recipe.training, run.standing.drops
+    name, value = monitored(evaluation, spec)
+    if run.standing.take(value, run.epoch, spec):
+        kept = result | {"data": "validation split", "epoch": run.epoch, "monitored": name}
+        save_checkpoint(run.options.out / CHECKPOINT, run.model, run.recipe.model_dump(mode="json"), kept)
+    watched = {"monitored": name, "value": round(value, 4), "drops": run.standing.drops}
+    run.log(event="validation", epoch=run.epoch, **result, **watched)
+    message = f"Epoch {run.epoch}: {name} {value:.3f}"
+    if run.standing.drops > drops:
+        message += ", no gain: the learning rate falls to a tenth"
+    yield Progress(run.step, spec.epochs * run.steps_per_epoch, message)
 
 
 def _mine(run: Run) -> Work[None]:
@@ -305,20 +306,6 @@ def _mine(run: Run) -> Work[None]:
     write_mined(run.mined_folder, run.train_set.slices, mined, recipe.method.name)
     run.train_set.negatives = mined
     run.log(event="mining", epoch=run.epoch, images=len(mined), mined=sum(len(m.boxes) for m in mined.values()))
-
-
-def make_optimizer(model: nn.Module, spec: TrainingSpec) -> torch.optim.Optimizer:
-    """The optimizer a recipe asks for."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    if spec.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=spec.lr, weight_decay=spec.weight_decay)
-    return torch.optim.SGD(parameters, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay)
-
-
-def learning_rate(spec: TrainingSpec, epoch: int, step: int) -> float:
-    """Rate of a step: linear warm-up, then a tenth from each milestone on."""
-    rate = spec.lr * 0.1 ** sum(epoch >= milestone for milestone in spec.milestones)
-    return rate * min(1.0, (step + 1) / spec.warmup_steps) if spec.warmup_steps else rate
 
 
 def _loader(run: Run) -> Iterator[tuple[list[Tensor], list[dict[str, Tensor]]]]:

@@ -14,8 +14,9 @@ from napari_uld.inference.checkpoint import load_checkpoint
 from napari_uld.lesions.findings_file import read_findings
 from napari_uld.progress import finish
 from napari_uld.training.evaluate import evaluate_subject
-from napari_uld.training.loop import LOG, Run, TrainingOptions, learning_rate, train
-from napari_uld.training.recipe import Recipe, TrainingSpec
+from napari_uld.training.loop import LOG, STATE, Run, TrainingOptions, train
+from napari_uld.training.recipe import Recipe
+from napari_uld.training.schedule import Standing
 
 Make = Callable[..., Recipe]
 
@@ -175,15 +176,59 @@ def test_training_stops_early_without_gain(phantoms: Path, tiny_recipe: Make, tm
     assert len(rows_of(tmp_path, "validation")) < 5
 
 
+@pytest.fixture
+def no_gain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every epoch is as good as the first."""
+    monkeypatch.setattr("napari_uld.training.loop.monitored", lambda *_: ("average precision", 0.25))
+
+
+@pytest.mark.usefixtures("no_gain")
+def test_a_run_resumed_on_a_plateau_goes_on_at_the_fallen_rate(
+    phantoms: Path, tiny_recipe: Make, tmp_path: Path
+) -> None:
+    recipe = tiny_recipe("faster_rcnn", epochs=3, batch=1, milestones=(), plateau=1, lr=1e-3, monitor="ap")
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    finish(train(recipe, TrainingOptions(data=phantoms, out=whole, device="cpu")))
+    run = train(recipe, TrainingOptions(data=phantoms, out=parts, device="cpu"))
+    while not (parts / LOG).exists() or len(rows_of(parts, "validation")) < 2:
+        next(run)
+    for _ in range(3):
+        next(run)
+    run.close()
+    finish(train(recipe, TrainingOptions(data=phantoms, out=parts, device="cpu", resume=True)))
+    assert same_weights(whole, parts)
+    for out in (whole, parts):
+        assert [row["drops"] for row in rows_of(out, "validation")] == [0, 1, 2]
+        assert {row["monitored"] for row in rows_of(out, "validation")} == {"average precision"}
+        rates = {row["epoch"]: row["lr"] for row in rows_of(out, "step")}
+        assert [rates[epoch] for epoch in range(3)] == pytest.approx([1e-3, 1e-3, 1e-4])
+
+
+@pytest.mark.usefixtures("no_gain")
+def test_what_was_monitored_and_a_fallen_rate_are_said_after_an_epoch(
+    phantoms: Path, tiny_recipe: Make, tmp_path: Path
+) -> None:
+    recipe = tiny_recipe("faster_rcnn", plateau=1)
+    messages = [step.message for step in train(recipe, TrainingOptions(data=phantoms, out=tmp_path, device="cpu"))]
+    assert "Epoch 1: average precision 0.250" in messages
+    assert "Epoch 2: average precision 0.250, no gain: the learning rate falls to a tenth" in messages
+
+
+def test_a_run_begun_before_there_were_plateaus_counts_no_drop(
+    phantoms: Path, tiny_recipe: Make, tmp_path: Path
+) -> None:
+    options = TrainingOptions(data=phantoms, out=tmp_path, device="cpu", resume=True)
+    run = Run(tiny_recipe(), options)
+    run.standing = Standing(0.5, 1, 2)
+    run.save_state()
+    state = torch.load(tmp_path / STATE, weights_only=True)
+    del state["drops"]
+    torch.save(state, tmp_path / STATE)
+    run.load_state()
+    assert run.standing == Standing(0.5, 1, 0)
+
+
 def test_a_loss_that_is_not_finite_stops_with_a_sentence(phantoms: Path, tiny_recipe: Make, tmp_path: Path) -> None:
     recipe = tiny_recipe("faster_rcnn", lr=1e30)
     with pytest.raises(TrainingError, match="lower learning rate"):
         finish(train(recipe, TrainingOptions(data=phantoms, out=tmp_path, device="cpu")))
-
-
-def test_the_rate_warms_up_and_falls_to_a_tenth_at_each_milestone() -> None:
-    spec = TrainingSpec(lr=1.0, milestones=(2, 4), warmup_steps=10)
-    assert learning_rate(spec, 0, 0) == pytest.approx(0.1)
-    assert learning_rate(spec, 0, 9) == 1
-    assert learning_rate(spec, 2, 50) == pytest.approx(0.1)
-    assert learning_rate(spec, 4, 99) == pytest.approx(0.01)

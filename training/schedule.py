@@ -1,0 +1,62 @@
+"""What a recipe's optimizer does when: learning rates, and what a validation decides."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from .evaluate import Evaluation
+from .recipe import TrainingSpec
+
+# False positives per image that the monitored sensitivity is read at.
+SENSITIVITY_AT = 4.0
+
+
+@dataclass
+class Standing:
+    """How the epochs so far compare by the monitored value.
+
+    Attributes
+    ----------
+    best, best_epoch
+        The best value, and the epoch (from 1) that reached it first.
+    drops
+        How often the plateau has made the learning rate fall.
+    """
+
+    best: float = -math.inf
+    best_epoch: int = 0
+    drops: int = 0
+
+    def take(self, value: float, epoch: int, spec: TrainingSpec) -> bool:
+        """Take an epoch's value in; give whether it is the best so far. Every `plateau` epochs without are a drop."""
+        if value > self.best:
+            self.best, self.best_epoch = value, epoch
+            return True
+        if spec.plateau is not None and (epoch - self.best_epoch) % spec.plateau == 0:
+            self.drops += 1
+        return False
+
+
+def monitored(evaluation: Evaluation, spec: TrainingSpec) -> tuple[str, float]:
+    """What the recipe watches on the validation split: its name and its value."""
+    if spec.monitor == "ap":
+        return "average precision", evaluation.ap
+    value = float(np.interp(SENSITIVITY_AT, evaluation.curve.rates, evaluation.curve.values))
+    return f"sensitivity at {SENSITIVITY_AT:g} FP per image", value
+
+
+def learning_rate(spec: TrainingSpec, epoch: int, step: int, drops: int = 0) -> float:
+    """Rate of a step: linear warm-up, then a tenth from each milestone on, and with each drop on a plateau."""
+    rate = spec.lr * 0.1 ** (sum(epoch >= milestone for milestone in spec.milestones) + drops)
+    return rate * min(1.0, (step + 1) / spec.warmup_steps) if spec.warmup_steps else rate
+
+
+def make_optimizer(model: nn.Module, spec: TrainingSpec) -> torch.optim.Optimizer:
+    """The optimizer a recipe asks for."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if spec.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=spec.lr, weight_decay=spec.weight_decay)
+    return torch.optim.SGD(parameters, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay)
