@@ -48,6 +48,8 @@ class MaskBrush:
         self._source: object = None
         self._known = np.zeros((0, 0), bool)
         self._saving = False
+        # Whether napari told of painting that is still to come.
+        self._due = False
 
     @property
     def on(self) -> bool:
@@ -65,13 +67,14 @@ class MaskBrush:
         session.jump(row)
         if self.on or case.volume.native_slice(session.z) != row.native:
             return
-        self._case, self._key, self._z = case, row.key, session.z
+        self._case, self._key, self._z, self._due = case, row.key, session.z, False
         self.layer = self._make_layer(case, row)
         self._fill(row)
         insert_layer(session.viewer, case, self.layer)
         session.viewer.layers.selection.active = self.layer
         self.layer.mode = "paint"
         self.layer.events.paint.connect(self._painted)
+        self.layer.events.labels_update.connect(self._drawn)
         self.layer.events.selected_label.connect(self._one_label)
         session.viewer.layers.events.removed.connect(self._removed)
         session.case_changed.connect(self.stop)
@@ -91,6 +94,7 @@ class MaskBrush:
             self._save(case, layer)
         self._case = self.layer = None
         layer.events.paint.disconnect(self._painted)
+        layer.events.labels_update.disconnect(self._drawn)
         layer.events.selected_label.disconnect(self._one_label)
         session.viewer.layers.events.removed.disconnect(self._removed)
         session.case_changed.disconnect(self.stop)
@@ -172,13 +176,18 @@ class MaskBrush:
 
     def _painted(self, _event: Any) -> None:
         if self._case is not None and self.layer is not None:
-            self._save(self._case, self.layer)
+            # Of a stroke napari tells when it is over, of a polygon just before it is drawn.
+            self._due = not self._save(self._case, self.layer)
 
-    def _save(self, case: Case, layer: Labels) -> None:
-        """Make what is painted an edit of the lesion, unless nothing changed."""
+    def _drawn(self, _event: Any) -> None:
+        if self._due and self._case is not None and self.layer is not None:
+            self._due = not self._save(self._case, self.layer)
+
+    def _save(self, case: Case, layer: Labels) -> bool:
+        """Make what is painted an edit of the lesion; tell whether there was anything new."""
         mask = layer.data[0] != 0
         if np.array_equal(mask, self._known):
-            return
+            return False
         self._known = mask
         if not mask.any():
             show_info(EMPTY)
@@ -190,6 +199,7 @@ class MaskBrush:
         row = case.row(self._key)
         if row is not None:
             self._source = self._source_of(row)
+        return True
 
     def _one_label(self, _event: Any) -> None:
         if self.layer is not None and self.layer.selected_label != LESION:

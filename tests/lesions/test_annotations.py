@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 from napari_uld.errors import AnnotationError, BoxError
 from napari_uld.lesions.annotations import Annotation, Annotations, Edit, LesionType, Source, State
 from napari_uld.lesions.findings import Findings
+from napari_uld.lesions.rle import Rle
 
 
 def lesion(number: int) -> Annotation:
@@ -178,3 +180,42 @@ def test_a_malformed_box_is_refused() -> None:
     with pytest.raises(BoxError):
         table.move_box("lesion:1", (5.0, 0.0, 1.0, 1.0))
     assert tuple(table) == START
+
+
+MASK, OTHER = Rle((2, 3), (0, 2, 4)), Rle((2, 3), (1, 3, 2))
+
+
+def mined(mask: Rle | None) -> Annotations:
+    """One accepted finding with the mask that its detector made."""
+    table = Annotations("scan")
+    table.decide(replace(FINDINGS, masks=(mask, None, None)), 0, State.ACCEPTED)
+    return table
+
+
+def test_a_detectors_mask_is_kept_and_is_no_correction() -> None:
+    (row,) = mined(MASK)
+    assert (row.source, row.mask, row.corrected_mask) == (Source.MINED, MASK, None)
+
+
+@pytest.mark.parametrize("machines", [None, MASK])
+def test_a_mined_lesion_whose_mask_a_person_painted_is_an_edited_one_until_that_is_undone(machines: Rle | None) -> None:
+    table = mined(machines)
+    (before,) = table
+    after = table.edit(before.id, action="paint mask", mask=OTHER)
+    assert (after.source, after.corrected_mask) == (Source.EDITED, OTHER)
+    table.undo()
+    assert tuple(table) == (before,)
+
+
+def test_a_detectors_mask_goes_when_a_person_moves_the_box_and_a_persons_own_stays() -> None:
+    table = mined(MASK)
+    (row,) = table
+    assert table.move_box(row.id, (0.0, 0.0, 3.0, 3.0)).mask is None
+    table.edit(row.id, mask=OTHER)
+    assert table.move_box(row.id, (0.0, 0.0, 4.0, 4.0)).corrected_mask == OTHER
+
+
+def test_a_painted_mask_of_an_experts_lesion_is_a_correction() -> None:
+    table = Annotations("scan", START)
+    after = table.edit("lesion:1", mask=MASK)
+    assert (after.source, after.corrected_mask) == (Source.EXPERT, MASK)

@@ -176,10 +176,10 @@ class MasksPanel(QWidget):
         self.brush.setEnabled(row is not None)
         self.brush.setChecked(session.brush.on)
         self.generated.setEnabled(session.brush.on or (row is not None and row.corrected_mask is not None))
-        notes = [
-            f"Paint, erase or fill with the layer's tools; {key_of('undo')} takes a stroke back."
-        ] * session.brush.on
-        self.note.setText(" ".join([*notes, "" if case is None else mask_note(case)]))
+        notes = [] if case is None else [mask_note(case)]
+        if session.brush.on:
+            notes.insert(0, f"Paint, erase or fill with the layer's tools; {key_of('undo')} takes a stroke back.")
+        self.note.setText(" ".join(notes))
 
 
 def report(found: Comparison) -> str:

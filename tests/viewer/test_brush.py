@@ -1,0 +1,372 @@
+"""Correcting a mask by brush: every stroke an edit, the layer and the lesion true to each other."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from napari import Viewer
+from napari.components import ViewerModel
+from napari.layers import Labels
+from napari.utils.notifications import Notification
+from pytestqt.qtbot import QtBot
+
+from napari_uld.lesions.annotation_file import read_annotations
+from napari_uld.lesions.annotations import Annotation, Annotations, Source, State
+from napari_uld.lesions.findings import Findings
+from napari_uld.lesions.rle import decode, encode
+from napari_uld.masks import MaskKind, MaskParameters, pseudo_mask
+from napari_uld.viewer.brush import EMPTY, NAME
+from napari_uld.viewer.case import Case
+from napari_uld.viewer.case_files import open_annotations
+from napari_uld.viewer.keys import KEYS
+from napari_uld.viewer.layers import Part
+from napari_uld.viewer.panels.masks import MasksPanel
+from napari_uld.viewer.rows import Mark
+from napari_uld.viewer.session import Session, session_of
+
+from .conftest import RECIST, show
+
+SQUARE = np.zeros((96, 96), bool)
+SQUARE[26:30, 27:33] = True
+
+
+@pytest.fixture
+def brushed(session: Session, expert: Annotation) -> Session:
+    """The expert's lesion in hand, its ellipse to paint on."""
+    session.choose_mask(MaskKind.ELLIPSE, MaskParameters())
+    session.case.select(expert.id)
+    session.brush.start()
+    return session
+
+
+def canvas(session: Session) -> Labels:
+    assert session.brush.layer is not None
+    return session.brush.layer
+
+
+def mask_of(session: Session, lesion_id: str) -> np.ndarray:
+    mask = session.case.annotations[lesion_id].mask
+    assert mask is not None
+    return decode(mask)
+
+
+def stroke(session: Session, *points: tuple[int, int], label: int = 1) -> None:
+    """Paint along (y, x) points as one stroke of the mouse does."""
+    layer = canvas(session)
+    with layer.block_history():
+        for y, x in points:
+            layer.paint((0, y, x), label)
+
+
+def test_there_is_no_layer_until_it_is_asked_for_and_it_lies_on_the_key_slice_alone(brushed: Session) -> None:
+    layer = canvas(brushed)
+    assert layer.name == NAME
+    assert layer.data.shape == (1, 96, 96)
+    assert [str(unit) for unit in layer.units] == ["millimeter"] * 3
+    assert layer.axis_labels == ("z", "y", "x")
+    np.testing.assert_allclose(layer.scale, (5.0, 0.5, 0.5))
+    # Slice 15 is the fifth from the feet: 100 mm + 4 x 5 mm.
+    np.testing.assert_allclose(layer.translate, (120.0, -20.0, -24.0))
+    assert brushed.viewer.layers.selection.active is layer
+    # A sixth of the box's 22 pixels.
+    assert (layer.mode, layer.selected_label, layer.brush_size) == ("paint", 1, 4)
+    brushed.brush.stop()
+    assert NAME not in brushed.viewer.layers
+
+
+@pytest.mark.parametrize("kind", MaskKind)
+def test_it_begins_with_the_mask_that_is_chosen_the_soft_ones_cut_at_a_half(
+    session: Session, expert: Annotation, kind: MaskKind
+) -> None:
+    session.choose_mask(kind, MaskParameters())
+    session.case.select(expert.id)
+    session.brush.start()
+    soft = pseudo_mask(kind, session.case.volume.hu[4], [expert.box], [RECIST], (-100.0, 200.0))
+    np.testing.assert_array_equal(canvas(session).data[0], soft >= 0.5)
+    assert canvas(session).data.any()
+
+
+def test_it_begins_with_a_mask_that_was_corrected_before(session: Session, expert: Annotation) -> None:
+    session.case.paint_mask(expert.id, encode(SQUARE))
+    session.case.select(expert.id)
+    session.brush.start()
+    np.testing.assert_array_equal(canvas(session).data[0], SQUARE)
+
+
+def test_a_stroke_is_one_edit_that_undo_and_redo_take_back_and_do_again(brushed: Session, expert: Annotation) -> None:
+    layer = canvas(brushed)
+    generated = layer.data[0].copy()
+    edits: list[str] = []
+    brushed.case.edited.connect(lambda edit: edits.append(edit.action))
+    stroke(brushed, (50, 50), (50, 52), (50, 54))
+    assert edits == ["paint mask"]
+    painted = layer.data[0].copy()
+    assert painted[50, 50:55].all()
+    np.testing.assert_array_equal(mask_of(brushed, expert.id), painted)
+    stroke(brushed, (30, 30), label=0)
+    assert not mask_of(brushed, expert.id)[30, 30]
+    brushed.undo()
+    np.testing.assert_array_equal(layer.data[0], painted)
+    brushed.undo()
+    np.testing.assert_array_equal(layer.data[0], generated)
+    assert brushed.case.annotations[expert.id] == expert
+    brushed.redo()
+    np.testing.assert_array_equal(layer.data[0], painted)
+    assert canvas(brushed) is layer
+
+
+def test_filling_and_polygons_are_edits_too(brushed: Session, expert: Annotation) -> None:
+    inside = canvas(brushed).data[0].astype(bool)
+    canvas(brushed).fill((0, 0, 0), 1)
+    assert mask_of(brushed, expert.id).all()
+    canvas(brushed).paint_polygon([[0, 40, 40], [0, 40, 60], [0, 60, 60], [0, 60, 40]], 0)
+    assert not mask_of(brushed, expert.id)[41:60, 41:60].any()
+    brushed.undo()
+    brushed.undo()
+    np.testing.assert_array_equal(canvas(brushed).data[0], inside)
+
+
+def test_painting_leaves_the_box_the_recist_and_an_experts_mark_alone(brushed: Session, expert: Annotation) -> None:
+    stroke(brushed, (60, 60))
+    lesion = brushed.case.annotations[expert.id]
+    assert (lesion.box, lesion.recist, lesion.source) == (expert.box, RECIST, Source.EXPERT)
+    assert lesion.reviewer == "reader"
+
+
+def test_painting_on_a_finding_accepts_it_as_an_edited_lesion(session: Session, findings: Findings) -> None:
+    key = findings.finding_id(0)
+    session.case.select(key)
+    session.brush.start()
+    stroke(session, (30, 30), label=0)
+    row = session.case.row(key)
+    assert row is not None
+    assert (row.mark, row.source) == (Mark.ACCEPTED, "edited")
+    layer = canvas(session)
+    session.undo()
+    session.undo()
+    assert session.case.row(key).mark is Mark.PENDING
+    assert canvas(session) is layer
+    assert layer.data[0, 30, 30] == 1
+
+
+def test_erasing_everything_takes_the_correction_away_and_says_so(
+    brushed: Session, expert: Annotation, shown: list[Notification]
+) -> None:
+    stroke(brushed, (50, 50))
+    canvas(brushed).brush_size = 200
+    stroke(brushed, (48, 48), label=0)
+    assert brushed.case.annotations[expert.id].mask is None
+    assert EMPTY in [note.message for note in shown]
+    # What was erased does not come back under the brush; the next stroke counts again.
+    assert not canvas(brushed).data.any()
+    canvas(brushed).brush_size = 1
+    stroke(brushed, (30, 30))
+    assert mask_of(brushed, expert.id).sum() == 1
+
+
+def test_the_generated_mask_comes_back_when_asked_for_and_the_painted_one_by_undo(
+    brushed: Session, expert: Annotation
+) -> None:
+    generated = canvas(brushed).data[0].copy()
+    stroke(brushed, (50, 50))
+    painted = canvas(brushed).data[0].copy()
+    brushed.brush.use_generated()
+    assert brushed.case.annotations[expert.id].mask is None
+    np.testing.assert_array_equal(canvas(brushed).data[0], generated)
+    brushed.undo()
+    np.testing.assert_array_equal(canvas(brushed).data[0], painted)
+
+
+def test_another_kind_is_painted_on_as_long_as_nothing_is_corrected(brushed: Session) -> None:
+    ellipse = canvas(brushed).data[0].copy()
+    brushed.choose_mask(MaskKind.BM, MaskParameters())
+    box = canvas(brushed).data[0].copy()
+    assert box.sum() > ellipse.sum()
+    stroke(brushed, (50, 50))
+    brushed.choose_mask(MaskKind.ELLIPSE, MaskParameters())
+    assert canvas(brushed).data[0].sum() > box.sum()
+
+
+def test_there_is_one_label_only(brushed: Session) -> None:
+    layer = canvas(brushed)
+    for label in (0, 2, 200):
+        layer.selected_label = label
+        assert layer.selected_label == 1
+
+
+def test_the_layer_goes_with_its_slice_and_with_its_lesion_and_nothing_is_lost(
+    brushed: Session, expert: Annotation, findings: Findings
+) -> None:
+    stroke(brushed, (50, 50))
+    brushed.show_slice(3)
+    assert NAME not in brushed.viewer.layers
+    brushed.brush.start()
+    assert brushed.z == 4
+    brushed.case.select(findings.finding_id(0))
+    assert not brushed.brush.on
+    assert mask_of(brushed, expert.id)[50, 50]
+
+
+def test_a_stroke_that_the_next_slice_cuts_short_is_saved(brushed: Session, expert: Annotation) -> None:
+    canvas(brushed).data[0, 60, 60] = 1
+    brushed.show_slice(3)
+    assert mask_of(brushed, expert.id)[60, 60]
+
+
+def test_the_layer_goes_with_a_lesion_that_is_taken_off_the_table(brushed: Session, expert: Annotation) -> None:
+    brushed.case.remove(expert.id)
+    assert not brushed.brush.on
+    assert len(brushed.case.annotations) == 0
+
+
+def test_the_layer_goes_with_its_scan_and_may_be_thrown_away(brushed: Session) -> None:
+    brushed.viewer.layers.remove(canvas(brushed))
+    assert not brushed.brush.on
+    brushed.brush.start()
+    brushed.viewer.layers.remove(brushed.layer(Part.CT))
+    assert not brushed.brush.on
+    assert len(brushed.viewer.layers) == 0
+
+
+def test_the_reviews_keys_and_napari_s_own_undo_work_on_the_layer(brushed: Session, expert: Annotation) -> None:
+    layer = canvas(brushed)
+    bound = {str(key) for key in layer.keymap}
+    assert {key.key.upper() for key in KEYS} <= {key.upper() for key in bound}
+    stroke(brushed, (50, 50))
+    undo = next(act for key, act in layer.keymap.items() if str(key) == "Ctrl+Z")
+    undo(layer)
+    assert brushed.case.annotations[expert.id].mask is None
+    assert layer.data[0, 50, 50] == 0
+
+
+def test_comparing_and_painting_take_turns(brushed: Session) -> None:
+    brushed.comparison.start()
+    assert not brushed.brush.on
+    brushed.brush.start()
+    assert not brushed.comparison.on
+
+
+def test_without_a_lesion_at_hand_it_asks_for_one(session: Session, shown: list[Notification]) -> None:
+    session.brush.start()
+    assert not session.brush.on
+    assert shown[-1].message == "Choose a lesion first."
+
+
+def test_a_kind_that_cannot_be_made_leaves_an_empty_layer_and_says_why(
+    session: Session, findings: Findings, shown: list[Notification]
+) -> None:
+    session.choose_mask(MaskKind.GRABCUT, MaskParameters())
+    session.case.select(findings.finding_id(0))
+    session.brush.start()
+    assert not canvas(session).data.any()
+    assert "grabcut needs one" in shown[-1].message
+
+
+# -- the mask layer and the panel --
+
+
+def test_the_mask_layer_shows_the_corrected_mask_whatever_the_kind(session: Session, expert: Annotation) -> None:
+    session.case.select(expert.id)
+    session.show_slice(4)
+    session.case.paint_mask(expert.id, encode(SQUARE))
+    mask = session.layer(Part.MASK)
+    for kind in MaskKind:
+        session.choose_mask(kind, MaskParameters())
+        np.testing.assert_array_equal(mask.data[4], SQUARE * 255)
+    session.undo()
+    assert not (mask.data[4] == SQUARE * 255).all()
+
+
+def test_a_lesion_that_is_painted_on_is_left_to_the_brushs_layer(brushed: Session) -> None:
+    mask = brushed.layer(Part.MASK)
+    stroke(brushed, (50, 50))
+    assert not mask.data[4].any()
+    brushed.brush.stop()
+    assert mask.data[4, 50, 50] == 255
+
+
+def test_a_corrected_mask_of_another_size_is_told_of_and_not_shown(session: Session, expert: Annotation) -> None:
+    session.case.annotations.edit(expert.id, mask=encode(np.ones((10, 12), bool)))
+    session.case.select(expert.id)
+    session.show_slice(4)
+    assert not session.layer(Part.MASK).data[4].any()
+    assert "10 x 12 pixels, the slice has 96 x 96" in session.painter.problem
+
+
+def test_the_mask_a_detector_made_is_no_correction(session: Session, findings: Findings) -> None:
+    own = replace(findings, masks=(encode(SQUARE), None, None, None))
+    session.case.set_findings(own)
+    key = own.finding_id(0)
+    session.case.decide(key, State.ACCEPTED)
+    assert session.case.row(key).annotation.mask == encode(SQUARE)
+    assert session.case.row(key).corrected_mask is None
+
+
+def test_the_panel_says_that_a_mask_is_corrected_and_where_it_leaves_the_box(
+    session: Session, expert: Annotation, qtbot: QtBot
+) -> None:
+    panel = MasksPanel(session.viewer)
+    qtbot.addWidget(panel)
+    assert not panel.brush.isEnabled()
+    session.jump(session.case.row(expert.id))
+    assert (panel.note.text(), panel.generated.isEnabled()) == ("", False)
+    panel.brush.click()
+    assert session.brush.on
+    stroke(session, (30, 30), label=0)
+    assert panel.note.text().endswith("Mask corrected by hand.")
+    stroke(session, (80, 80))
+    assert "reaches beyond the lesion's box" in panel.note.text()
+    panel.generated.click()
+    assert "corrected" not in panel.note.text()
+    session.undo()
+    session.step(1)
+    assert not panel.brush.isChecked()
+    assert panel.note.text() == ""
+
+
+def test_a_painted_mask_is_saved_and_there_again_beside_the_recist(brushed: Session, expert: Annotation) -> None:
+    stroke(brushed, (50, 50))
+    painted = canvas(brushed).data[0].copy()
+    assert brushed.save()
+    (saved,) = read_annotations(brushed.case.path).annotations
+    assert (saved.recist, saved.box) == (RECIST, expert.box)
+    again = Case(brushed.case.volume, Annotations("1.2.3"), brushed.case.path)
+    open_annotations(again, brushed.case.path)
+    viewer = ViewerModel()
+    session = show(viewer, again)
+    session.jump(again.rows[0])
+    np.testing.assert_array_equal(session.layer(Part.MASK).data[4], painted.astype(bool) * 255)
+
+
+# -- in a window --
+
+
+def test_a_stroke_of_the_mouse_in_a_window_is_saved_when_it_ends(
+    make_napari_viewer: type[Viewer], case: Case, expert: Annotation, qtbot: QtBot
+) -> None:
+    viewer = make_napari_viewer(show=True)
+    session = session_of(viewer)
+    show(viewer, case)
+    case.select(expert.id)
+    session.brush.start()
+    qtbot.wait(200)  # the canvas is laid out
+    session.fit_body()
+    qtbot.wait(200)
+    layer, events = canvas(session), viewer.window._qt_viewer.canvas._scene_canvas.events
+
+    def at(y: float, x: float) -> tuple[int, int]:
+        size = viewer.window._qt_viewer.canvas._scene_canvas.size
+        shift = np.subtract(layer.data_to_world((0, y, x))[1:], viewer.scene.camera.center[-2:])
+        down, right = np.rint(np.array(size[::-1]) / 2 + shift * viewer.scene.camera.zoom).astype(int)
+        return int(right), int(down)
+
+    press = events.mouse_press(pos=at(60, 60), button=1, buttons=[1], modifiers=())
+    for x in (64, 68):
+        events.mouse_move(pos=at(60, x), button=1, buttons=[1], modifiers=(), press_event=press)
+        qtbot.wait(20)  # napari skips moves that follow each other too closely
+    assert case.annotations[expert.id].mask is None
+    events.mouse_release(pos=at(60, 68), button=1, buttons=[], modifiers=(), press_event=press)
+    assert mask_of(session, expert.id)[60, 60:69].all()
+    session.undo()
+    assert case.annotations[expert.id].mask is None
+    assert not layer.data[0, 60, 60:69].any()
