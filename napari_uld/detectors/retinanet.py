@@ -46,10 +46,12 @@ class Head(nn.Module):
         regress = nn.Conv2d(channels, 4 * anchors, 3, padding=1)
         self.classification = nn.Sequential(*_tower(in_channels, channels, layers), classify)
         self.regression = nn.Sequential(*_tower(in_channels, channels, layers), regress)
+        # The usual .01 everywhere would leave hardly a signal behind a narrow tower.
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.normal_(module.weight, std=0.01)
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        nn.init.normal_(regress.weight, std=0.01)
         expect_little(classify)
 
     def forward(self, levels: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:

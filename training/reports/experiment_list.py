@@ -60,7 +60,20 @@ FROM_HOST = Experiment(
     ),
 )
 
-EXPERIMENTS = {experiment.name: experiment for experiment in (TWO_STAGE, ABLATION, FROM_HOST)}
+# Table 1 of the improved RetinaNet's paper: each row adds to the one before.
+RETINANET = Experiment(
+    "retinanet",
+    "The improved RetinaNet",
+    (
+        Row("retinanet", "retinanet"),
+        Row("+ searched anchors", "retinanet_anchors", host="retinanet"),
+        Row("+ dense supervision", "retinanet_dense", host="+ searched anchors"),
+        Row("+ attention gates", "retinanet_dense_ag", host="+ dense supervision"),
+    ),
+    rates=(0.5, 1.0, 2.0, 4.0, 8.0, 16.0),
+)
+
+EXPERIMENTS = {experiment.name: experiment for experiment in (TWO_STAGE, ABLATION, FROM_HOST, RETINANET)}
 
 
 def select(name: str | None = None, labels: Sequence[str] | None = None, seeds: str | None = None) -> list[Experiment]:

@@ -16,6 +16,7 @@ import torch
 from pydantic import ValidationError
 
 from napari_uld.errors import DataError, RecipeError, UldError
+from napari_uld.evaluation.froc import FP_RATES
 from napari_uld.inference.checkpoint import load_checkpoint
 from napari_uld.progress import Progress, Work
 
@@ -108,6 +109,8 @@ class Experiment:
         For the command line, and for the table.
     seeds
         Of the trainings.
+    rates
+        False positives per image at which its table reads sensitivity; averages are over `FP_RATES` in all.
     """
 
     name: str
@@ -115,6 +118,7 @@ class Experiment:
     rows: tuple[Row, ...]
     seeds: tuple[int, ...] = (0, 1)
     budget: Budget = Budget()
+    rates: tuple[float, ...] = FP_RATES
 
     def row(self, label: str) -> Row:
         """The row of that label."""

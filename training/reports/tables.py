@@ -17,6 +17,8 @@ from .results import Result
 
 # The false positives per image at which the host's sensitivity is the one that both must reach.
 HOST_RATE = 1.0
+# The average's column: of the same rates in every table.
+AVERAGE = f"average {FP_RATES[0]:g}-{FP_RATES[-1]:g}"
 # By row label, then by seed.
 Results = dict[str, dict[int, Result]]
 Timings = dict[str, list[float]]
@@ -64,7 +66,7 @@ def collect(experiment: Experiment, place: Place) -> tuple[Results, Timings]:
 def experiment_section(experiment: Experiment, results: Results, timings: Timings) -> str:
     """Title, tables and what they were made from."""
     rows = [row for row in experiment.rows if results[row.label]]
-    reached = [_reached(row, results) for row in rows]
+    reached = [_reached(row, results, experiment.rates) for row in rows]
     detail = [_detail(row, results, timings) for row in rows]
     parts = [f"## {experiment.title}", _about(experiment, results), markdown(reached), markdown(detail)]
     if missing := [row.label for row in experiment.rows if not results[row.label]]:
@@ -92,11 +94,11 @@ def _about(experiment: Experiment, results: Results) -> str:
     )
 
 
-def _reached(row: Row, results: Results) -> dict[str, str]:
+def _reached(row: Row, results: Results, rates: tuple[float, ...]) -> dict[str, str]:
     """A row of the first table: sensitivity, and the difference to the host."""
     by_seed = results[row.label]
-    values = np.asarray([[*result.curve.values, result.curve.average] for result in by_seed.values()])
-    names = [*(f"{rate:g} FP" for rate in FP_RATES), "average"]
+    values = np.asarray([[*froc(r.matches, rates).values, r.curve.average] for r in by_seed.values()])
+    names = [*(f"{rate:g} FP" for rate in rates), AVERAGE]
     return {
         "system": row.label,
         **{name: _spread(values[:, column]) for column, name in enumerate(names)},

@@ -51,9 +51,9 @@ def section(ours: dict[int, Result], host: dict[int, Result], ratios: list[float
 
 def test_sensitivities_are_means_over_the_seeds_with_the_lowest_and_the_highest() -> None:
     row = cells(section({}, {0: result(3), 1: result(6)}), "host")
-    assert row["1 FP"] == row["average"] == ".750 (.500-1.000)"
+    assert row["1 FP"] == row["average 0.5-4"] == ".750 (.500-1.000)"
     assert row["seeds"] == "0, 1"
-    assert cells(section({}, {0: result(3)}), "host")["average"] == ".500"
+    assert cells(section({}, {0: result(3)}), "host")["average 0.5-4"] == ".500"
 
 
 def test_the_difference_is_that_of_the_same_seeds() -> None:
