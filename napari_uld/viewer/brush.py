@@ -123,7 +123,7 @@ class MaskBrush:
             name=NAME,
             metadata={METADATA: case},
             colormap=DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", LESION: COLOUR}),
-            opacity=0.5,
+            opacity=0.4,
             blending="translucent_no_depth",
         )
         layer.selected_label = LESION
