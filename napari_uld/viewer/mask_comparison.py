@@ -15,7 +15,7 @@ from napari_uld.lesions.recist import Recist
 from napari_uld.masks import MaskParameters
 from napari_uld.masks.ellipse import quarter_ellipse_mask
 from napari_uld.masks.ellipse import window as pixel_window
-from napari_uld.masks.grabcut import grabcut_mask, trimap
+from napari_uld.masks.grabcut import grabcut_or_ellipse, trimap
 from napari_uld.viewer.case import Case
 from napari_uld.viewer.comparison_layers import Shown, remove_comparison, show_comparison
 from napari_uld.viewer.editing import take_in_hand
@@ -40,12 +40,15 @@ class Comparison:
         The masks, bool (height, width).
     pixel_area
         Of one pixel in mm^2.
+    stand_in
+        Why GrabCut's mask is the ellipse, "" where it is its own.
     """
 
     trimap: np.ndarray
     grabcut: np.ndarray
     ellipse: np.ndarray
     pixel_area: float
+    stand_in: str = ""
 
     @property
     def dice(self) -> float:
@@ -90,8 +93,10 @@ def compare(
     shown[seen] = Shown.BACKGROUND
     shown[labels == cv2.GC_PR_FGD] = Shown.UNKNOWN
     shown[labels == cv2.GC_FGD] = Shown.FOREGROUND
-    grabcut = grabcut_mask(hu, recist, box, window, iterations=parameters.iterations, margin=parameters.margin)
-    return Comparison(shown, grabcut, quarter_ellipse_mask(recist, shape), pixel_area)
+    grabcut, stand_in = grabcut_or_ellipse(
+        hu, recist, box, window, iterations=parameters.iterations, margin=parameters.margin
+    )
+    return Comparison(shown, grabcut, quarter_ellipse_mask(recist, shape), pixel_area, stand_in)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from napari_uld.viewer.case import Case
 from napari_uld.viewer.comparison_layers import ComparisonPart, Shown, comparison_layer
 from napari_uld.viewer.layers import Part
 from napari_uld.viewer.mask_comparison import Comparison, compare
-from napari_uld.viewer.panels.masks import MasksPanel
+from napari_uld.viewer.panels.masks import MasksPanel, report
 from napari_uld.viewer.session import Session
 
 from .conftest import RECIST, show
@@ -80,6 +80,15 @@ def test_parallel_diameters_cannot_be_compared() -> None:
     recist = Recist(((10.0, 20.0), (30.0, 20.0)), ((12.0, 22.0), (28.0, 22.0)))
     with pytest.raises(RecistError, match="parallel"):
         compare(np.zeros((40, 40), np.int16), recist, recist.box(), (-100.0, 200.0), MaskParameters(), 1.0)
+
+
+def test_where_the_ellipse_stands_in_for_grabcut_the_panels_text_says_why() -> None:
+    # The box is the whole image: there is no background to learn from.
+    recist = Recist(((5.0, 20.0), (35.0, 20.0)), ((20.0, 5.0), (20.0, 35.0)))
+    hu, box = np.zeros((40, 40), np.int16), (-1.0, -1.0, 40.0, 40.0)
+    found = compare(hu, recist, box, (-100.0, 200.0), MaskParameters(), 1.0)
+    assert found.dice == 1.0
+    assert "The ellipse stands in for GrabCut: box that fills the image." in report(found)
 
 
 # -- the layers --

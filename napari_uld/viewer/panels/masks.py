@@ -197,8 +197,9 @@ def report(found: Comparison) -> str:
         f"{_swatch(TRIMAP_COLOURS[label])} {label.name.lower()}"
         for label in (Shown.BACKGROUND, Shown.UNKNOWN, Shown.FOREGROUND)
     )
+    stand_in = f"The ellipse stands in for GrabCut: {found.stand_in}.<br>" if found.stand_in else ""
     return (
-        f"<table>{''.join(rows)}</table><b>Dice {found.dice:.3f}</b><br>"
+        f"<table>{''.join(rows)}</table><b>Dice {found.dice:.3f}</b><br>{stand_in}"
         f"GrabCut's trimap: {trimap}; foreground is {found.foreground_share:.0%} of the box.<br>"
         "Drag an end of a diameter to see it all follow."
     )
