@@ -72,6 +72,9 @@ def test_an_unknown_key_is_named(tmp_path: Path) -> None:
     ("text", "sentence"),
     [
         ("[training]\nlr = -1\n", "training.lr"),
+        ("[training]\nscale = 1\n", "training.scale"),
+        ("[training]\nshear = 0.8\n", "training.shear"),
+        ('[training]\nmonitor = "loss"\n', "training.monitor"),
         ("[input]\nslices = 4\n", "odd"),
         ("[input]\nwindow = [100, -100]\n", "low < high"),
         ("[supervision]\nobjectness = 'magic'\n", "supervision.objectness"),
