@@ -48,7 +48,7 @@ class Inside:
     lesions
         (n, 4) pixel-centre boxes of the lesions that were asked about.
     anchors
-        Their positive anchors by rule.
+        Their positive anchors by rule, those alone that the detector's family can follow.
     cells, per_cell
         Feature cells of all levels, and anchors on each.
     objectness
@@ -72,6 +72,11 @@ class Inside:
     attention: Mapping[str, np.ndarray]
     boxes: np.ndarray
     scores: np.ndarray
+
+    @property
+    def one_stage(self) -> bool:
+        """Whether the detector classifies its anchors at once: by IoU alone, no other rule is for it."""
+        return set(self.anchors) == {Rule.IOU}
 
     def per_lesion(self, rule: Rule) -> np.ndarray:
         """How many anchors a rule makes positive for each lesion, (n,)."""

@@ -12,7 +12,7 @@ from magicgui.widgets.bases import Widget
 from napari.utils.notifications import show_error, show_info
 from napari.viewer import Viewer
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from napari_uld.progress import Work
 from napari_uld.viewer.case import Case
@@ -66,8 +66,13 @@ class DetectorPanel(QWidget):
         layout = QVBoxLayout(self)
         layout.addWidget(form.native)
         layout.addLayout(buttons)
-        layout.addWidget(self.status)
-        layout.addStretch(1)
+        # Beside other panels there may be less room than a report takes.
+        self.status.setAlignment(Qt.AlignmentFlag.AlignTop)
+        scrolled = QScrollArea()
+        scrolled.setWidgetResizable(True)
+        scrolled.setFrameShape(QFrame.Shape.NoFrame)
+        scrolled.setWidget(self.status)
+        layout.addWidget(scrolled, stretch=1)
 
     @property
     def running(self) -> bool:

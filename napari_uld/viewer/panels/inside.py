@@ -18,7 +18,7 @@ from napari_uld.inference.worker import DetectionWorker, Look
 from napari_uld.lesions.findings import Box
 from napari_uld.progress import Work
 from napari_uld.viewer.case import Case
-from napari_uld.viewer.inside_layers import MAP_COLOURS, STYLES, InsidePart, show_inside
+from napari_uld.viewer.inside_layers import ATTENTION_COLOURS, MAP_COLOURS, RULES, STYLES, InsidePart, show_inside
 from napari_uld.viewer.panels.detector_panel import DetectorPanel
 from napari_uld.viewer.panels.detector_run import Process
 from napari_uld.viewer.rows import Mark
@@ -26,9 +26,14 @@ from napari_uld.viewer.rows import Mark
 THE_CHECKPOINT = "none: the checkpoint above"
 EXPLANATION = (
     "Shows as layers of the slice in view which anchors are positive for its lesions by each rule, what the "
-    "detector takes for an object, and what its segmentation branch draws on its detections. A recipe has no "
-    "weights yet: it shows anchors alone."
+    "detector takes for an object, what it draws as lesions, what its attention gates let through, and its "
+    "detections. A recipe has no weights yet: it shows anchors alone."
 )
+CALIBRATED = (
+    "A score is p (1 + IoU) / 2: the anchor's own, and how well its box fits the one about a component of the map."
+)
+# Where a skip connection brings features to: levels of the pyramid, then of the segmentation path.
+JOINED = {"C4": "P4", "C3": "P3", "C2": "P2", "C1": "P1", "input": "P0"}
 TITLES = {Rule.IOU: "IoU", Rule.BM: "BM", Rule.BMC: "BMC"}
 
 
@@ -98,37 +103,70 @@ def lesions_on(case: Case, z: int) -> list[Box]:
     return [row.boxes[native] for row in case.rows if row.mark in (Mark.EXPERT, Mark.ACCEPTED) and native in row.boxes]
 
 
-def report(case: Case, inside: Inside, drawn: dict[Rule, int]) -> str:
+def report(case: Case, inside: Inside, drawn: dict[InsidePart, int]) -> str:
     """Say in HTML what the layers show, their colours beside their names."""
     lines = [f"<b>Slice {case.volume.native_slice(inside.z)}</b>"]
     total = f"{inside.cells * inside.per_cell:,} anchors in all, {inside.per_cell} on each of {inside.cells:,} cells."
     if len(inside.lesions):
-        note = "By BMC all anchors of a cell are positive; drawn is the one of each cell that fits best."
-        lines += [_table(inside, drawn), total, note]
+        lines += [_table(inside, drawn), total]
     else:
         lines += ["No accepted lesion here, so no anchor is positive: draw one, or accept one.", total]
+    if len(inside.lesions) and Rule.BMC in inside.anchors:
+        lines.append("By BMC all anchors of a cell are positive; drawn is the one of each cell that fits best.")
+    if inside.one_stage and not inside.per_lesion(Rule.IOU).all():
+        lines.append("No anchor is forced: a lesion that none overlaps enough teaches no box.")
     if inside.objectness is None:
-        lines.append("A recipe has no weights: no objectness, no branch.")
-        return "<br>".join(lines)
-    best = f", the best with {inside.scores[0]:.2f}" if len(inside.scores) else ""
-    branch = "drawn on each detection" if inside.branch is not None else "this detector has none"
+        return "<br>".join([*lines, "A recipe has no weights: no maps, no detections."])
+    name = "Objectness, the anchors' own scores p" if inside.one_stage else "Objectness"
     lines += [
-        f"{_swatch(MAP_COLOURS[InsidePart.OBJECTNESS])} Objectness: at most {inside.objectness.max():.2f}",
-        f"{_swatch(MAP_COLOURS[InsidePart.BRANCH])} Branch: {branch}",
-        f"Detections: {len(inside.scores)}{best}",
+        f"{_swatch(MAP_COLOURS[InsidePart.OBJECTNESS])} {name}: at most {inside.objectness.max():.2f}",
+        _segmentation(inside),
+        _detections(case, inside, drawn[InsidePart.DETECTIONS]),
     ]
+    if inside.one_stage and inside.branch is not None:
+        lines.append(CALIBRATED)
+    if inside.attention:
+        lines.append(_attention(inside))
     return "<br>".join(lines)
 
 
-def _table(inside: Inside, drawn: dict[Rule, int]) -> str:
+def _table(inside: Inside, drawn: dict[InsidePart, int]) -> str:
     """Positive anchors by rule: all of them, for each lesion, and how many are drawn."""
     rows = ["<tr><td></td><td>positive&nbsp;</td><td>per lesion&nbsp;</td><td>drawn</td></tr>"]
     for rule, title in TITLES.items():
-        counts = inside.per_lesion(rule)
+        if rule not in inside.anchors:
+            continue
+        counts, part = inside.per_lesion(rule), RULES[rule]
         each = ", ".join(f"{n:,}" for n in counts)
-        name = f"{_swatch(STYLES[rule].colour)} {title}&nbsp;"
-        rows.append(f"<tr><td>{name}</td><td>{counts.sum():,}</td><td>{each}&nbsp;</td><td>{drawn[rule]}</td></tr>")
+        name = f"{_swatch(STYLES[part].colour)} {title}&nbsp;"
+        rows.append(f"<tr><td>{name}</td><td>{counts.sum():,}</td><td>{each}&nbsp;</td><td>{drawn[part]}</td></tr>")
     return f"<table>{''.join(rows)}</table>"
+
+
+def _segmentation(inside: Inside) -> str:
+    name = f"{_swatch(MAP_COLOURS[InsidePart.SEGMENTATION])} Segmentation"
+    if inside.branch is None:
+        return f"{name}: this detector has none"
+    where = "of the whole slice" if inside.one_stage else f"over each of {len(inside.boxes)} detections"
+    return (
+        f"{name} {where}: at most {inside.branch.max():.2f}. The layer Mask, of the same colours, is hidden at first."
+    )
+
+
+def _detections(case: Case, inside: Inside, drawn: int) -> str:
+    """How many detections are drawn of how many, and by which threshold."""
+    name = f"{_swatch(STYLES[InsidePart.DETECTIONS].colour)} Detections"
+    if not len(inside.scores):
+        return f"{name}: none"
+    chosen = f"{drawn} of {len(inside.scores)} drawn, from {case.threshold:.2f} on as in the review"
+    return f"{name}: {chosen}; the best {inside.scores[0]:.2f}"
+
+
+def _attention(inside: Inside) -> str:
+    """Which features each attention map weighs on their way to which level."""
+    legend = "".join(_swatch(colour) for colour in ATTENTION_COLOURS)
+    gates = (f"{features} to {JOINED[features]} {values.max():.2f}" for features, values in inside.attention.items())
+    return f"0 {legend} 1 Attention, layers hidden at first. At most: {', '.join(gates)}"
 
 
 def _swatch(colour: str) -> str:
