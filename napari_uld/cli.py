@@ -280,7 +280,7 @@ def recipes(out: JsonFile = None) -> None:
         method = load_recipe(name).method
         published = "  ".join(f"{value:g}" for value in method.published.values())
         rows.append({"recipe": name, "system": method.title, "published, %": published, "paper": method.paper})
-    _print_table("Recipes (sensitivity at .5, 1, 2, 4 FP per image as published)", rows)
+    _print_table("Recipes (sensitivity at .5, 1, 2, 4 and some at 8 and 16 FP per image as published)", rows)
     _write_json(out, rows)
 
 

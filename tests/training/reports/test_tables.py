@@ -1,5 +1,6 @@
 """Tables of constructed results."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,15 @@ def test_sensitivities_are_means_over_the_seeds_with_the_lowest_and_the_highest(
     assert row["1 FP"] == row["average 0.5-4"] == ".750 (.500-1.000)"
     assert row["seeds"] == "0, 1"
     assert cells(section({}, {0: result(3)}), "host")["average 0.5-4"] == ".500"
+
+
+def test_an_experiment_reads_its_curves_at_rates_of_its_own_and_averages_as_all_do() -> None:
+    at_many = replace(EXPERIMENT, rates=(0.5, 16.0))
+    # Every lesion is found after one false positive on each slice: not at .5 of them an image.
+    results = {"host": {0: result(6, false=1)}, "ours": {}, "later": {}}
+    row = cells(experiment_section(at_many, results, {"host": [], "ours": [], "later": []}), "host")
+    assert (row["0.5 FP"], row["16 FP"], row["average 0.5-4"]) == (".000", "1.000", ".750")
+    assert "4 FP" not in row
 
 
 def test_the_difference_is_that_of_the_same_seeds() -> None:
