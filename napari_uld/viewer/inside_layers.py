@@ -72,7 +72,7 @@ STYLES = {
     InsidePart.DETECTIONS: Style("#A6FF4D", 1.0),
 }
 # Line widths in pixels: the fewer boxes there are, the more each one counts.
-FEW, THICK, THIN = 5, 0.8, 0.4
+FEW, THICK, THIN = 5, 0.8, 0.5
 # The maps' colours as a legend gives them, where they are high.
 MAP_COLOURS = {InsidePart.OBJECTNESS: "#33D6CC", InsidePart.SEGMENTATION: "#F26A2A"}
 # Where a map is 0 the scan is seen as it is, and where it is 1 still through it.

@@ -147,6 +147,7 @@ def test_a_recipe_shows_anchors_on_its_levels_and_no_maps(volume: CTVolume, name
     # At 1.6 mm a native pixel is two of the network's: a lesion 24 mm wide.
     lesion = np.array([[40.0, 40, 55, 55]])
     found = look_inside_recipe(volume, 3, lesion, recipe)
+    assert not found.one_stage
     assert found.objectness is None
     assert found.branch is None
     assert len(found.boxes) == 0
@@ -263,5 +264,6 @@ def test_a_one_stage_detector_has_one_rule_and_no_anchor_is_forced(body: CTVolum
     lesions = np.array([[40.0, 40, 62, 62], [70.0, 70, 73, 73]])
     found = look_inside(body, 3, lesions, one_stage)
     assert set(found.anchors) == {Rule.IOU}
+    assert found.one_stage
     assert found.per_lesion(Rule.IOU)[0] > 0
     assert found.per_lesion(Rule.IOU)[1] == 0, "32 px is the smallest size: nothing overlaps 3 px enough"

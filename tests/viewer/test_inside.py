@@ -251,6 +251,10 @@ def test_no_more_are_drawn_than_a_person_can_tell_apart(session: Session) -> Non
     drawn = show_inside(session.viewer, session.case, found)
     assert [drawn[part] for part in (InsidePart.IOU, InsidePart.BM, InsidePart.BMC)] == [0, MOST_DRAWN, MOST_DRAWN]
     assert len(layer_of(session, InsidePart.BM).data) == MOST_DRAWN
+    (many_width,), (few_width,) = (
+        set(layer_of(session, part).edge_width) for part in (InsidePart.BM, InsidePart.DETECTIONS)
+    )
+    assert many_width < few_width
     assert len(layer_of(session, InsidePart.IOU).data) == 0
 
 
@@ -263,7 +267,7 @@ def test_the_panel_counts_anchors_for_each_lesion(session: Session, qtbot: QtBot
     assert "BMC&nbsp;</td><td>4</td><td>4, 0&nbsp;</td><td>2</td>" in text
     assert "128 anchors in all, 2 on each of 64 cells" in text
     assert "Objectness: at most 0.25" in text
-    assert "Segmentation over each of 1 detections: at most 0.75" in text
+    assert "Segmentation on each detection: at most 0.75" in text
     assert "Detections: 1 of 1 drawn, from 0.40 on as in the review; the best 0.81" in text
 
 

@@ -21,6 +21,9 @@ from napari_uld.viewer.panels.detector_run import DetectorRun, Outcome, Process
 from napari_uld.viewer.settings import DEVICES, settings
 from napari_uld.viewer.window import session_in_window
 
+# Room for about ten lines of a report, in pixels.
+LEAST_HEIGHT = 160
+
 
 class DetectorPanel(QWidget):
     """A panel that runs a detector on the open scan; what it asks for and shows is its own.
@@ -71,6 +74,7 @@ class DetectorPanel(QWidget):
         scrolled = QScrollArea()
         scrolled.setWidgetResizable(True)
         scrolled.setFrameShape(QFrame.Shape.NoFrame)
+        scrolled.setMinimumHeight(LEAST_HEIGHT)
         scrolled.setWidget(self.status)
         layout.addWidget(scrolled, stretch=1)
 

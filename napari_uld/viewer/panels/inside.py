@@ -147,7 +147,7 @@ def _segmentation(inside: Inside) -> str:
     name = f"{_swatch(MAP_COLOURS[InsidePart.SEGMENTATION])} Segmentation"
     if inside.branch is None:
         return f"{name}: this detector has none"
-    where = "of the whole slice" if inside.one_stage else f"over each of {len(inside.boxes)} detections"
+    where = "of the whole slice" if inside.one_stage else "on each detection"
     return (
         f"{name} {where}: at most {inside.branch.max():.2f}. The layer Mask, of the same colours, is hidden at first."
     )
