@@ -22,6 +22,7 @@ from napari_uld.lesions.recist import Recist
 from napari_uld.progress import Progress
 from napari_uld.viewer.case import Case
 from napari_uld.viewer.layers import case_layers
+from napari_uld.viewer.panels import checkpoints as checkpoints_module
 from napari_uld.viewer.session import Session, session_of
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -116,6 +117,15 @@ def session(viewer: ViewerModel, case: Case, findings: Findings) -> Session:
     session = show(viewer, case)
     case.set_findings(findings)
     return session
+
+
+@pytest.fixture
+def tiny_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The one checkpoint that panels offer; there is no such file."""
+    path = tmp_path / "tiny.safetensors"
+    monkeypatch.setattr(checkpoints_module, "bundled_checkpoints", lambda: {"tiny": path})
+    monkeypatch.setattr(checkpoints_module, "find_checkpoint", lambda name: path)
+    return path
 
 
 class FakeDetector:

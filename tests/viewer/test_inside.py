@@ -1,138 +1,35 @@
 """The Look inside panel and its layers, with a stand-in for the detector's process."""
 
-from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from napari.layers import Layer
 from napari.utils.notifications import Notification
 from pytestqt.qtbot import QtBot
 
-from napari_uld.ct.volume import CTVolume
-from napari_uld.errors import CancelledError, WorkerError
-from napari_uld.inference.inside_result import Inside, PositiveAnchors, Rule
-from napari_uld.inference.worker import Look
+from napari_uld.errors import WorkerError
+from napari_uld.inference.inside_result import Rule
 from napari_uld.lesions.annotations import State
-from napari_uld.progress import Progress
 from napari_uld.viewer.inside_layers import ATTENTION, MOST_DRAWN, InsidePart, inside_layer, show_inside
 from napari_uld.viewer.layers import Part
-from napari_uld.viewer.panels import checkpoints as checkpoints_module
-from napari_uld.viewer.panels.inside import InsidePanel
 from napari_uld.viewer.session import Session
 
-LESION = np.array([[14.0, 18, 46, 42]])
+from .looks import LESION, NOWHERE, FakeLooker, anchors, inside, layer_of, look, names, one_stage, panel_of
 
-
-def anchors(*boxes: list[float]) -> PositiveAnchors:
-    rows = np.array(boxes, dtype=np.float64).reshape(-1, 4)
-    n = len(rows)
-    return PositiveAnchors(rows, np.zeros(n, int), np.ones(n, np.float32), np.zeros(n, int))
-
-
-def inside(z: int = 4, lesions: np.ndarray = LESION, **changes: object) -> Inside:
-    """One lesion with 1, 2 and 4 positive anchors, the four in pairs on two cells."""
-    wide, tall, small = [10.0, 20, 50, 40], [20.0, 10, 40, 50], [25.0, 25, 35, 35]
-    moved = [x + 4 for x in small]
-    found: dict[str, object] = {
-        "z": z,
-        "lesions": lesions,
-        "anchors": {
-            Rule.IOU: anchors(wide),
-            Rule.BM: anchors(wide, tall),
-            Rule.BMC: anchors(small, wide, moved, [x + 4 for x in tall]),
-        },
-        "cells": 64,
-        "per_cell": 2,
-        "objectness": np.full((96, 96), 0.25, np.float32),
-        "branch": np.full((96, 96), 0.75, np.float32),
-        "attention": {},
-        "boxes": LESION,
-        "scores": np.array([0.81]),
-    }
-    return Inside(**(found | changes))  # type: ignore[arg-type]
-
-
-def one_stage(**changes: object) -> Inside:
-    """What a one-stage detector with a segmentation path and gates shows of the same lesion."""
-    maps = {features: np.full((96, 96), 0.1 * i, np.float32) for i, features in enumerate(ATTENTION, start=1)}
-    own: dict[str, object] = {"anchors": {Rule.IOU: anchors([10.0, 20, 50, 40])}, "attention": maps}
-    return inside(**(own | changes))
-
-
-def names(session: Session) -> list[str]:
-    return [layer.name for layer in session.viewer.layers]
-
-
-NOWHERE = inside(
-    lesions=np.zeros((0, 4)), anchors={rule: anchors() for rule in Rule}, boxes=np.zeros((0, 4)), scores=np.zeros(0)
-)
-
-
-class FakeLooker:
-    """Stands in for the detector's process: gives what it was made with, fails, or waits to be cancelled."""
-
-    def __init__(self, found: Inside | None = None, error: Exception | None = None, waits: bool = False) -> None:
-        self.found, self.error, self.waits = found, error, waits
-        self.cancelled = self.closed = False
-        self.looks: list[Look] = []
-
-    def look_inside(self, volume: CTVolume, look: Look, device: str = "auto") -> Generator[Progress, None, Inside]:
-        self.looks.append(look)
-        yield Progress(0, 1, "Looking")
-        while self.waits:
-            yield Progress(0, 1, "Looking")
-            if self.cancelled:
-                raise CancelledError("Cancelled")
-        if self.error is not None:
-            raise self.error
-        assert self.found is not None
-        return self.found
-
-    def cancel(self) -> None:
-        self.cancelled = True
-
-    def close(self) -> None:
-        self.closed = True
-
-
-@pytest.fixture(autouse=True)
-def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = tmp_path / "tiny.safetensors"
-    monkeypatch.setattr(checkpoints_module, "bundled_checkpoints", lambda: {"tiny": path})
-    monkeypatch.setattr(checkpoints_module, "find_checkpoint", lambda name: path)
-    return path
-
-
-def panel_of(session: Session, qtbot: QtBot, looker: FakeLooker) -> InsidePanel:
-    panel = InsidePanel(session.viewer, looker)
-    qtbot.addWidget(panel)
-    return panel
-
-
-def look(panel: InsidePanel, qtbot: QtBot) -> None:
-    panel.run_button.native.click()
-    qtbot.waitUntil(lambda: not panel.running, timeout=5000)
-
-
-def layer_of(session: Session, part: InsidePart) -> Layer:
-    layer = inside_layer(session.viewer, session.case, part)
-    assert layer is not None
-    return layer
-
+pytestmark = pytest.mark.usefixtures("tiny_checkpoint")
 
 # -- what is asked --
 
 
 def test_a_checkpoint_is_asked_about_the_slice_in_view_and_the_lesions_that_a_person_holds_for_true(
-    session: Session, checkpoint: Path, qtbot: QtBot
+    session: Session, tiny_checkpoint: Path, qtbot: QtBot
 ) -> None:
     looker = FakeLooker(inside())
     panel = panel_of(session, qtbot, looker)
     session.show_slice(session.case.volume.z_of(15))
     look(panel, qtbot)
     (asked,) = looker.looks
-    assert (asked.z, asked.detector) == (4, checkpoint)
+    assert (asked.z, asked.detector) == (4, tiny_checkpoint)
     # The expert's; the detector's two findings on this slice wait for a decision.
     (expert,) = session.case.annotations
     assert asked.boxes.tolist() == [list(expert.box)]
@@ -283,109 +180,6 @@ def test_without_a_lesion_the_panel_says_so_and_shows_the_maps_all_the_same(sess
 def test_the_reviews_keys_work_while_one_of_the_layers_is_active(session: Session) -> None:
     show_inside(session.viewer, session.case, inside())
     assert "G" in {str(key) for key in layer_of(session, InsidePart.OBJECTNESS).keymap}
-
-
-# -- detections --
-
-
-def test_detections_are_drawn_with_their_scores_from_the_reviews_threshold_on(session: Session, qtbot: QtBot) -> None:
-    boxes = np.array([[14.0, 18, 46, 42], [60, 60, 80, 80], [50, 20, 70, 34]])
-    looker = FakeLooker(inside(boxes=boxes, scores=np.array([0.81, 0.4, 0.39])))
-    panel = panel_of(session, qtbot, looker)
-    look(panel, qtbot)
-    layer = layer_of(session, InsidePart.DETECTIONS)
-    assert [corners[0, 1:].tolist() for corners in layer.data] == [[18, 14], [60, 60]]
-    assert layer.text.values.tolist() == ["0.81", "0.40"]
-    assert "Detections: 2 of 3 drawn" in panel.status.text()
-    session.case.threshold = 0.39
-    look(panel, qtbot)
-    assert layer.text.values.tolist() == ["0.81", "0.40", "0.39"]
-    session.case.threshold = 0.9
-    look(panel, qtbot)
-    assert len(layer.data) == 0
-    assert "Detections: 0 of 3 drawn, from 0.90 on as in the review; the best 0.81" in panel.status.text()
-    # From none to some again.
-    session.case.threshold = 0.5
-    look(panel, qtbot)
-    assert layer.text.values.tolist() == ["0.81"]
-
-
-# -- one stage --
-
-
-def test_of_a_one_stage_detector_there_is_one_rule_and_the_others_layers_go(session: Session, qtbot: QtBot) -> None:
-    looker = FakeLooker(inside())
-    panel = panel_of(session, qtbot, looker)
-    look(panel, qtbot)
-    assert "BMC" in panel.status.text()
-    looker.found = one_stage()
-    look(panel, qtbot)
-    assert inside_layer(session.viewer, session.case, InsidePart.BM) is None
-    assert inside_layer(session.viewer, session.case, InsidePart.BMC) is None
-    assert len(layer_of(session, InsidePart.IOU).data) == 1
-    text = panel.status.text()
-    assert "IoU&nbsp;</td><td>1</td><td>1&nbsp;</td><td>1</td>" in text
-    assert "BM" not in text
-
-
-def test_attention_maps_lie_under_the_other_maps_hidden_and_go_with_their_detector(
-    session: Session, qtbot: QtBot
-) -> None:
-    looker = FakeLooker(one_stage())
-    panel = panel_of(session, qtbot, looker)
-    look(panel, qtbot)
-    assert names(session)[2:9] == [
-        "Inside: attention C4", "Inside: attention C3", "Inside: attention C2", "Inside: attention C1",
-        "Inside: attention input", "Inside: objectness", "Inside: segmentation",
-    ]  # fmt: skip
-    layers = [layer_of(session, part) for part in ATTENTION.values()]
-    assert not any(layer.visible for layer in layers)
-    assert [layer.data.max() for layer in layers] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
-    assert {tuple(layer.contrast_limits) for layer in layers} == {(0, 1)}
-    assert "C4 to P4 0.10, C3 to P3 0.20, C2 to P2 0.30, C1 to P1 0.40, input to P0 0.50" in panel.status.text()
-    looker.found = one_stage(attention={"C4": np.ones((96, 96), np.float32)})
-    layers[0].visible = True
-    look(panel, qtbot)
-    assert [name for name in names(session) if "attention" in name] == ["Inside: attention C4"]
-    assert layers[0].visible, "who chose to see it sees the next one too"
-    looker.found = inside()
-    look(panel, qtbot)
-    assert not [name for name in names(session) if "attention" in name]
-    assert "Attention" not in panel.status.text()
-
-
-def test_heat_is_seen_through_where_the_map_is_0_and_hides_the_mask_that_looks_like_it_once(session: Session) -> None:
-    mask = session.layer(Part.MASK)
-    show_inside(session.viewer, session.case, one_stage())
-    nothing, high = layer_of(session, InsidePart.SEGMENTATION).colormap.map(np.array([0.0, 1.0]))
-    assert nothing[3] == 0
-    assert high[0] > high[1] > high[2], "hot"
-    assert not mask.visible
-    mask.visible = True
-    show_inside(session.viewer, session.case, one_stage())
-    assert mask.visible
-
-
-@pytest.mark.parametrize(
-    ("found", "calibrated"), [(one_stage(), True), (one_stage(branch=None), False), (inside(), False)]
-)
-def test_it_is_said_what_a_score_is_where_the_map_calibrates_it(
-    session: Session, qtbot: QtBot, found: Inside, calibrated: bool
-) -> None:
-    panel = panel_of(session, qtbot, FakeLooker(found))
-    look(panel, qtbot)
-    assert ("p (1 + IoU) / 2" in panel.status.text()) == calibrated
-
-
-def test_it_is_said_that_no_anchor_is_forced_where_a_lesion_has_none(session: Session, qtbot: QtBot) -> None:
-    looker = FakeLooker(one_stage(lesions=np.concatenate([LESION, LESION + 50])))
-    panel = panel_of(session, qtbot, looker)
-    look(panel, qtbot)
-    assert "1, 0&nbsp;</td>" in panel.status.text()
-    assert "No anchor is forced" in panel.status.text()
-    looker.found = one_stage()
-    look(panel, qtbot)
-    assert "No anchor is forced" not in panel.status.text()
 
 
 # -- how it ends --

@@ -17,7 +17,6 @@ from napari_uld.masks import MaskKind
 from napari_uld.viewer.case_files import open_case
 from napari_uld.viewer.keys import KEYS
 from napari_uld.viewer.layers import Part
-from napari_uld.viewer.panels import checkpoints as checkpoints_module
 from napari_uld.viewer.panels import review as review_module
 from napari_uld.viewer.panels.detect import DetectPanel
 from napari_uld.viewer.panels.lesion_table import HEADERS
@@ -200,15 +199,6 @@ def test_a_parameter_changes_the_mask_at_once(session: Session, qtbot: QtBot) ->
 # -- Detect --
 
 
-@pytest.fixture
-def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = tmp_path / "tiny.safetensors"
-    path.write_bytes(b"not read by the stand-in")
-    monkeypatch.setattr(checkpoints_module, "bundled_checkpoints", lambda: {"tiny": path})
-    monkeypatch.setattr(checkpoints_module, "find_checkpoint", lambda name: path)
-    return path
-
-
 def run(panel: DetectPanel, qtbot: QtBot) -> None:
     panel.run_button.native.click()
     qtbot.waitUntil(lambda: not panel.running, timeout=5000)
@@ -220,7 +210,7 @@ def panel_of(session: Session, qtbot: QtBot, detector: FakeDetector) -> DetectPa
     return panel
 
 
-@pytest.mark.usefixtures("checkpoint")
+@pytest.mark.usefixtures("tiny_checkpoint")
 def test_running_shows_findings_and_takes_the_first_in_hand(session: Session, findings: Findings, qtbot: QtBot) -> None:
     session.case.set_findings(None)
     detector = FakeDetector(findings)
@@ -234,7 +224,7 @@ def test_running_shows_findings_and_takes_the_first_in_hand(session: Session, fi
     assert not panel.cancel_button.enabled
 
 
-@pytest.mark.usefixtures("checkpoint")
+@pytest.mark.usefixtures("tiny_checkpoint")
 def test_the_slider_filters_what_is_drawn_while_it_moves(session: Session, findings: Findings, qtbot: QtBot) -> None:
     panel = panel_of(session, qtbot, FakeDetector(findings))
     run(panel, qtbot)
@@ -245,7 +235,7 @@ def test_the_slider_filters_what_is_drawn_while_it_moves(session: Session, findi
     assert counts == [3, 2, 1]
 
 
-@pytest.mark.usefixtures("checkpoint")
+@pytest.mark.usefixtures("tiny_checkpoint")
 def test_buttons_swap_while_it_runs_and_cancelling_changes_nothing(
     session: Session, findings: Findings, qtbot: QtBot
 ) -> None:
@@ -260,7 +250,7 @@ def test_buttons_swap_while_it_runs_and_cancelling_changes_nothing(
     assert [row.key for row in session.case.rows] == before
 
 
-@pytest.mark.usefixtures("checkpoint")
+@pytest.mark.usefixtures("tiny_checkpoint")
 @pytest.mark.parametrize("error", [WorkerError("The detector's process ended (exit code -9)"), RuntimeError("boom")])
 def test_a_crash_is_a_message_and_unsaved_edits_stay(
     session: Session, qtbot: QtBot, shown: list[Notification], error: Exception
@@ -275,7 +265,7 @@ def test_a_crash_is_a_message_and_unsaved_edits_stay(
     assert panel.run_button.enabled
 
 
-@pytest.mark.usefixtures("checkpoint")
+@pytest.mark.usefixtures("tiny_checkpoint")
 def test_what_is_found_in_a_scan_that_was_closed_meanwhile_is_not_shown_on_another(
     session: Session, findings: Findings, qtbot: QtBot
 ) -> None:
