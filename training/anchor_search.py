@@ -195,6 +195,8 @@ def read_box_sizes(path: Path, split: Split = "val") -> np.ndarray:
         images = [(key.boxes, sides[key.series, key.number]) for key in keys]
     else:
         images = [(image.boxes, max(image.width, image.height)) for image in read_coco(path)]
+    if any(side <= 0 for _, side in images):
+        raise DataError(f"{path} says of an image that it has no pixels: its boxes cannot be scaled")
     scaled = [(boxes[:, 2:] - boxes[:, :2]) * (IMAGE_SIDE / side) for boxes, side in images]
     sizes = np.concatenate(scaled) if scaled else np.zeros((0, 2))
     if not len(sizes):

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection._utils import BoxCoder, Matcher
-from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image, sigmoid_focal_loss
+from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image, remove_small_boxes, sigmoid_focal_loss
 
 from napari_uld.detectors.anchors import CentredAnchorGenerator, Grid, make_grid
 from napari_uld.detectors.batch import pad_images, pad_maps
@@ -18,11 +18,16 @@ from napari_uld.detectors.pyramid import Attention, Pyramid, SegmentationPath, e
 from napari_uld.detectors.supervision import Target
 from napari_uld.detectors.vgg import VggStages
 
-# Smooth L1 with sigma 3, and deltas in units of .2, as in the code base that the paper builds on.
+# Smooth L1 with sigma 3, and deltas in units of .2, as in the code base that the paper builds on; that they are of
+# the centre and the logarithm of the size, not of the corners, is ours, as everywhere in this project.
 BETA = 1 / 9
+DELTA_WEIGHTS = (5.0, 5.0, 5.0, 5.0)
 # Names of the maps in its output: of lesions, and of a gate by the features that it weighs.
 SEGMENTATION, ATTENTION = "segmentation", "attention "
-DELTA_WEIGHTS = (5.0, 5.0, 5.0, 5.0)
+# Of a map's components the largest are looked at: an untrained path's noise has thousands.
+MOST_COMPONENTS = 100
+# A box that lies beyond the image is cut off to nothing.
+LEAST_SIZE = 1e-3
 # A pixel belongs to a lesion from this probability on.
 INSIDE = 0.5
 
@@ -134,7 +139,8 @@ class RetinaNet(nn.Module):
     segmentation_weight
         Weight of the pixels' loss.
     component_margin
-        Annotated boxes are wider than what they hold: so much is added to a component's box on each side, in pixels.
+        Annotated boxes are wider than what they hold: so much is added to a component's box on each side, in input
+        pixels (5 of the slice's own, which are as many where it has 512).
     candidates, score_threshold, nms, detections
         The most anchors decoded, the least p among them, and what non-maximum suppression leaves.
     """
@@ -228,6 +234,8 @@ class RetinaNet(nn.Module):
         likely = likely[scores[likely].topk(min(self.candidates, len(likely))).indices]
         scores = scores[likely]
         boxes = clip_boxes_to_image(self.lesson.coder.decode_single(deltas[likely], grid.anchors[likely]), size)
+        there = remove_small_boxes(boxes, LEAST_SIZE)
+        boxes, scores, likely = boxes[there], scores[there], likely[there]
         if mask is not None:
             scores = scores * (1 + best_overlap(boxes, component_boxes(mask, self.component_margin))) / 2
         kept = batched_nms(boxes, scores, torch.zeros_like(likely), self.nms)[: self.detections]
@@ -235,10 +243,11 @@ class RetinaNet(nn.Module):
 
 
 def component_boxes(mask: Tensor, margin: float) -> Tensor:
-    """Edge-based boxes (k, 4) about the connected components of a map (H, W) of probabilities, wider by `margin`."""
+    """Edge-based boxes (k, 4) about the largest components of a map (H, W) of probabilities, wider by `margin`."""
     inside = (mask >= INSIDE).cpu().numpy().astype(np.uint8)
     _, _, stats, _ = cv2.connectedComponentsWithStats(inside)
-    x, y, width, height = stats[1:, :4].T
+    largest = np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind="stable")[:MOST_COMPONENTS]
+    x, y, width, height = stats[1:][largest, :4].T
     boxes = np.stack([x - margin, y - margin, x + width + margin, y + height + margin], axis=1).astype(np.float32)
     return clip_boxes_to_image(torch.from_numpy(boxes).to(mask.device), inside.shape)
 

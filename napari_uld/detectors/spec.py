@@ -6,7 +6,7 @@ those of the RetinaNet family the baseline of "Improving RetinaNet for CT lesion
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 # The class that detectors find, and the class that hard negatives are taught as.
 LESION = "lesion"
@@ -15,6 +15,18 @@ PYRAMID_LEVELS = 5
 FAMILIES = ("two_stage", "retinanet")
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def _check_order(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] < pair[1]:
+        raise ValueError(f"the IoU of positive anchors must be at least that of negative ones; found {pair}")
+    return pair
+
+
+# IoUs from which an anchor is positive, and below which it is negative.
+IouPair = Annotated[tuple[Fraction, Fraction], AfterValidator(_check_order)]
+# One of VGG's poolings.
+Pooling = Annotated[int, Field(ge=1, le=5)]
 
 
 class Spec(BaseModel):
@@ -67,7 +79,7 @@ class TwoStageSpec(Spec):
     pretrained: Literal["imagenet", "none"] = "imagenet"
     # VGG: convolutions in each of its groups, which poolings are left out, and its norm. ResNet always has batch norm.
     convolutions: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (2, 2, 3, 3, 3)
-    without_pools: tuple[PositiveInt, ...] = (4,)
+    without_pools: tuple[Pooling, ...] = (4,)
     norm: Literal["none", "batch"] = "none"
     # ResNet: bottleneck blocks in each of its stages, whether its stem pools, and the pyramid's channels.
     blocks: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (3, 4, 23, 3)
@@ -115,7 +127,7 @@ class RetinaNetSpec(Spec):
     pretrained: Literal["imagenet", "none"] = "imagenet"
     # VGG-19, a pooling after each group; C1 to C5 are the poolings' outputs.
     convolutions: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (2, 2, 4, 4, 4)
-    without_pools: tuple[PositiveInt, ...] = ()
+    without_pools: tuple[Pooling, ...] = ()
     norm: Literal["none", "batch"] = "none"
     width: PositiveFloat = 1.0
     pyramid_channels: PositiveInt = 256
@@ -123,8 +135,8 @@ class RetinaNetSpec(Spec):
     finest_level: Literal[2, 3] = 3
     # One size for each level, finest first; every scale and every ratio (height / width) of it on each cell.
     anchor_sizes: tuple[PositiveFloat, ...] = (32, 64, 128, 256, 512)
-    anchor_scales: tuple[PositiveFloat, ...] = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
-    anchor_ratios: tuple[PositiveFloat, ...] = (0.5, 1.0, 2.0)
+    anchor_scales: tuple[PositiveFloat, ...] = Field(default=(1.0, 2 ** (1 / 3), 2 ** (2 / 3)), min_length=1)
+    anchor_ratios: tuple[PositiveFloat, ...] = Field(default=(0.5, 1.0, 2.0), min_length=1)
     head_layers: PositiveInt = 4
     head_channels: PositiveInt = 256
     # Channels of the segmentation path, at P1 and at full resolution.
@@ -152,7 +164,7 @@ class TwoStageSupervision(Spec):
     objectness: Literal["iou", "bm", "bmc"] = "iou"
     regression: Literal["iou", "bmc"] = "iou"
     roi_branch: Literal["none", "bm", "abm", "ellipse", "grabcut"] = "none"
-    rpn_iou: tuple[Fraction, Fraction] = (0.7, 0.3)
+    rpn_iou: IouPair = (0.7, 0.3)
     rpn_samples: PositiveInt = 32
     roi_iou: Fraction = 0.5
     roi_samples: PositiveInt = 32
@@ -180,8 +192,8 @@ class RetinaNetSupervision(Spec):
     family: Literal["retinanet"]
     # The pseudo mask that the segmentation path learns; without one there is no path.
     segmentation: Literal["none", "ellipse", "grabcut"] = "none"
-    # An anchor is positive from the first IoU on, negative up to the second.
-    anchor_iou: tuple[Fraction, Fraction] = (0.5, 0.4)
+    # An anchor is positive from the first IoU on, and negative below the second.
+    anchor_iou: IouPair = (0.5, 0.4)
     focal_alpha: Fraction = 0.25
     focal_gamma: float = Field(default=2.0, ge=0)
     segmentation_weight: PositiveFloat = 1.0
@@ -211,7 +223,12 @@ class System(Spec):
             return data
         tables = {name: data.get(name, {}) for name in ("detector", "supervision")}
         detector = tables["detector"]
-        family = detector.get("family", "two_stage") if isinstance(detector, dict) else detector.family
+        if isinstance(detector, Spec):
+            family = getattr(detector, "family", "")
+        elif isinstance(detector, dict):
+            family = detector.get("family", "two_stage")
+        else:
+            return data
         named = {name: {"family": family} | table for name, table in tables.items() if isinstance(table, dict)}
         return data | named
 
@@ -219,8 +236,9 @@ class System(Spec):
     def _check_parts(self) -> "System":
         if self.supervision.family != self.detector.family:
             raise ValueError(f"the supervision is of the family {self.supervision.family}, not {self.detector.family}")
-        one_image = isinstance(self.detector, RetinaNetSpec) or self.detector.fusion == "key_image"
-        if self.input.images > 1 and one_image:
+        if self.input.images > 1 and isinstance(self.detector, RetinaNetSpec):
+            raise ValueError("a RetinaNet sees one image: slices_per_image must be as large as slices")
+        if self.input.images > 1 and isinstance(self.detector, TwoStageSpec) and self.detector.fusion == "key_image":
             raise ValueError("an input of several images needs a fusion part: fusion must be position_sensitive")
         if self.supervision.mask_kind and isinstance(self.detector, RetinaNetSpec) and self.detector.finest_level != 2:
             raise ValueError("a segmentation path begins at P2: finest_level must be 2")

@@ -47,7 +47,7 @@ def look_inside(volume: CTVolume, z: int, boxes: np.ndarray, detector: LoadedDet
         branch = _branch_map(found.maps[kept], found.boxes[kept], shape)
     return replace(
         _anchors_alone(detector.model, slab, z, boxes, supervision),
-        objectness=_objectness_map(objectness, slab, shape, detector.model.size_divisible),
+        objectness=_objectness_map(objectness, slab, shape, detector.model.strides),
         branch=branch,
         attention={name.removeprefix(ATTENTION): values for name, values in pasted.items()},
         boxes=found.boxes[kept],
@@ -98,11 +98,12 @@ def positive_anchors(
     boxes
         (n, 4) native pixel-centre boxes of the lesions; what lies beyond the crop is cut off, as in training.
     """
-    target, lesions = _target(slab, boxes, supervision, padded_size(grid))
     if not isinstance(supervision, TwoStageSupervision):
-        matched = anchor_lesson(supervision).match(grid, target)
+        cut, lesions = _cut(slab, boxes)
+        matched = anchor_lesson(supervision).match(grid, {"boxes": torch.from_numpy(cut.astype(np.float32))})
         anchors = torch.nonzero(matched >= 0)[:, 0]
         return {Rule.IOU: _native(grid, slab, anchors, torch.ones(len(anchors)), lesions[matched[anchors]])}
+    target, lesions = _target(slab, boxes, supervision, padded_size(grid))
     published, negative = TwoStageSupervision().rpn_iou
     own = supervision.rpn_iou[0]
     thresholds = {
@@ -135,21 +136,26 @@ def padded_size(grid: Grid) -> tuple[int, int]:
     return round(height * stride), round(width * stride)
 
 
-def _target(
-    slab: Slab, boxes: np.ndarray, supervision: SupervisionSpec, padded: tuple[int, int]
-) -> tuple[Target, Tensor]:
-    """Boxes and bounding maps as training makes them, and which of the lesions they are of."""
+def _cut(slab: Slab, boxes: np.ndarray) -> tuple[np.ndarray, Tensor]:
+    """Edge-based boxes in a slab, cut off at its border as in training, and which of the lesions they are of."""
     height, width = slab.hu.shape[1:]
-    combine = supervision.combine if isinstance(supervision, TwoStageSupervision) else "sum"
     cut = np.clip(slab.to_network(boxes), 0, [width, height, width, height])
     there = (cut[:, 2] > cut[:, 0]) & (cut[:, 3] > cut[:, 1])
-    centred = to_centres(cut[there])
+    return cut[there], torch.from_numpy(np.flatnonzero(there))
+
+
+def _target(
+    slab: Slab, boxes: np.ndarray, supervision: TwoStageSupervision, padded: tuple[int, int]
+) -> tuple[Target, Tensor]:
+    """Boxes and bounding maps as training makes them, and which of the lesions they are of."""
+    cut, lesions = _cut(slab, boxes)
+    centred, shape = to_centres(cut), (slab.hu.shape[1], slab.hu.shape[2])
     target = {
-        "boxes": torch.from_numpy(cut[there].astype(np.float32)),
-        "bm": torch.from_numpy(bounding_map(centred, (height, width), combine=combine)),
-        "lesion_bms": torch.from_numpy(lesion_maps(centred, (height, width))),
+        "boxes": torch.from_numpy(cut.astype(np.float32)),
+        "bm": torch.from_numpy(bounding_map(centred, shape, combine=supervision.combine)),
+        "lesion_bms": torch.from_numpy(lesion_maps(centred, shape)),
     }
-    return pad_maps(target, padded), torch.from_numpy(np.flatnonzero(there))
+    return pad_maps(target, padded), lesions
 
 
 def _native(grid: Grid, slab: Slab, anchors: Tensor, labels: Tensor, lesions: Tensor) -> PositiveAnchors:
@@ -180,12 +186,17 @@ def _run(slab: Slab, detector: LoadedDetector) -> tuple[list[Tensor], SlabDetect
     return logits, found
 
 
-def _objectness_map(logits: Sequence[Tensor], slab: Slab, shape: tuple[int, int], divisible: int) -> np.ndarray:
+def _objectness_map(logits: Sequence[Tensor], slab: Slab, shape: tuple[int, int], strides: Sequence[int]) -> np.ndarray:
     """The highest objectness at each pixel of the slice, 0 beyond what the network saw."""
     height, width = slab.hu.shape[1:]
-    padded_height, padded_width = pad_images([torch.from_numpy(slab.hu)], divisible).tensors.shape[-2:]
-    seen, padded = slab.to_native(np.array([[0, 0, width, height], [0, 0, padded_width, padded_height]], float))
-    levels = [paste_map(level.sigmoid().amax(dim=0).numpy(), padded, shape) for level in logits]
+    # Cells cover more than the input where its size is no multiple of their stride.
+    sizes = [(level.shape[2] * stride, level.shape[1] * stride) for level, stride in zip(logits, strides, strict=True)]
+    covered = [[0, 0, *size] for size in sizes]
+    seen, *places = slab.to_native(np.array([[0, 0, width, height], *covered], float))
+    levels = [
+        paste_map(level.sigmoid().amax(dim=0).numpy(), place, shape)
+        for level, place in zip(logits, places, strict=True)
+    ]
     return np.maximum.reduce(levels) * (paste_map(np.ones((1, 1)), seen, shape) > 0)
 
 

@@ -263,7 +263,7 @@ def _score(text: str) -> float | None:
 def _mask(text: str) -> Rle | None:
     if not text:
         return None
-    height, width, *counts = (int(word) for word in text.split(" "))
+    height, width, *counts = (int(word) for word in text.split())
     return Rle((height, width), tuple(counts))
 
 

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 from torch import Tensor, nn
 
 from napari_uld.ct.volume import CTVolume
-from napari_uld.detectors.anchors import Grid
+from napari_uld.detectors.anchors import CentredAnchorGenerator, Grid
 from napari_uld.detectors.batch import pad_maps
 from napari_uld.detectors.build import build_detector
 from napari_uld.detectors.spec import RetinaNetSpec, RetinaNetSupervision, System, TwoStageSupervision
@@ -267,3 +267,33 @@ def test_a_one_stage_detector_has_one_rule_and_no_anchor_is_forced(body: CTVolum
     assert found.one_stage
     assert found.per_lesion(Rule.IOU)[0] > 0
     assert found.per_lesion(Rule.IOU)[1] == 0, "32 px is the smallest size: nothing overlaps 3 px enough"
+
+
+class EveryCell(nn.Module):
+    """Is sure of one cell of one level and of no other."""
+
+    def __init__(self, levels: list[tuple[int, int]], level: int, row: int, column: int) -> None:
+        super().__init__()
+        self.logits = [torch.full((1, 1, *size), -20.0) for size in levels]
+        self.logits[level][..., row, column] = 20.0
+
+    def forward(self, features: list[torch.Tensor]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        return self.logits, [torch.zeros(1, 4, *level.shape[-2:]) for level in self.logits]
+
+
+def test_a_level_whose_cells_reach_beyond_the_input_is_drawn_where_its_cells_are(
+    body: CTVolume, one_stage: LoadedDetector
+) -> None:
+    slab = extract_slab(body.hu, body.spacing, 3, one_stage.inputs)
+    grid = anchor_grid(one_stage.model, slab)
+    # 96 px after padding are one cell and a half of P6, whose cells are 64 px: its second one begins at 64.
+    assert grid.strides[-1] * grid.levels[-1][1] > padded_size(grid)[1]
+    small = CentredAnchorGenerator(((8.0,),) * 5, ((1.0,),) * 5, rounded=False)
+    one_stage.model.anchor_generator = small
+    one_stage.model.anchor_head = EveryCell(list(grid.levels), 4, 0, 1)  # type: ignore[assignment]
+    found = look_inside(body, 3, NONE, one_stage)
+    assert found.objectness is not None
+    # Half-way between the two cells' centres, at 32 and 96, the map is at a half.
+    ((_, _, x, _),) = slab.to_native(np.array([[0.0, 0.0, 64.0, 1.0]]))
+    row = found.objectness.max(axis=0)
+    assert np.interp(x, np.arange(len(row)), row) == pytest.approx(0.5, abs=0.02)

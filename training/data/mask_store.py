@@ -199,8 +199,8 @@ def append(path: Path, slices: Iterable[StoredSlice]) -> None:
     ------
     FileLockedError
         If another program is writing it.
-    DataError
-        If it cannot be written.
+    DataError, AnnotationFileError
+        If it cannot be written, or not be locked.
     """
     lines = b"".join(_to_line(slice_) for slice_ in slices)
     if not lines:

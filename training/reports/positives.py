@@ -17,9 +17,8 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.models.detection._utils import Matcher
-from torchvision.models.detection.image_list import ImageList
 
-from napari_uld.detectors.anchors import CentredAnchorGenerator, Grid
+from napari_uld.detectors.anchors import CentredAnchorGenerator, Grid, make_grid
 from napari_uld.detectors.build import bmc_regression
 from napari_uld.detectors.spec import InputSpec, TwoStageSpec, TwoStageSupervision
 from napari_uld.detectors.supervision import (
@@ -255,10 +254,7 @@ def bmc_target(boxes: np.ndarray, shape: tuple[int, int]) -> Target:
 def anchor_grid(shape: tuple[int, int], stride: int) -> Grid:
     """Place a one-level detector's anchors on an input of this (height, width)."""
     spec = TwoStageSpec()
-    generator = CentredAnchorGenerator((spec.anchor_sizes,), (spec.anchor_ratios,))
-    level = (shape[0] // stride, shape[1] // stride)
-    (anchors,) = generator(ImageList(torch.zeros(1, 1, *shape), [shape]), [torch.zeros(1, 1, *level)])
-    return Grid(anchors, (level,), generator.num_anchors_per_location()[0], (float(stride),))
+    return make_grid(CentredAnchorGenerator((spec.anchor_sizes,), (spec.anchor_ratios,)), (stride,), shape)
 
 
 def count_anchors(grid: Grid, target: Target) -> dict[str, tuple[np.ndarray, int]]:
