@@ -13,6 +13,7 @@ it contains no pixel centre gets the one pixel nearest to its centre.
 import numpy as np
 
 from napari_uld.errors import NoMaskError
+from napari_uld.lesions.boxes import RECIST_MARGIN, as_boxes
 from napari_uld.lesions.recist import Recist
 
 # Diameters shorter than this (px), or with a smaller sine of the angle between them, span no area.
@@ -71,6 +72,26 @@ def quarter_ellipse_masks(points: np.ndarray, shape: tuple[int, int]) -> np.ndar
         if not inside.any():
             _mark_nearest(masks[n], centres[n], four)
     return masks
+
+
+def ellipse_in_box(box: object, shape: tuple[int, int]) -> np.ndarray:
+    """Give the ellipse about the two diameters at right angles that would be given this box, bool (height, width).
+
+    It stands in where nobody measured the lesion. DeepLesion's margin is left out, of a small box a quarter
+    of the short side.
+
+    Raises
+    ------
+    BoxError
+        If the box is malformed.
+    NoMaskError
+        If the box spans no area or the ellipse lies outside the image.
+    """
+    x1, y1, x2, y2 = as_boxes([box])[0]
+    margin = min(RECIST_MARGIN, (x2 - x1) / 4, (y2 - y1) / 4)
+    x, y = (x1 + x2) / 2, (y1 + y2) / 2
+    diameters = Recist.from_points([x1 + margin, y, x2 - margin, y, x, y1 + margin, x, y2 - margin])
+    return quarter_ellipse_mask(diameters, shape)
 
 
 def check_spans_area(points: np.ndarray) -> None:

@@ -12,8 +12,8 @@ from napari_uld.errors import AnnotationError
 from napari_uld.lesions.rle import decode, encode
 from napari_uld.viewer.case import Case
 from napari_uld.viewer.layers import METADATA, insert_layer, on_slice
-from napari_uld.viewer.mask_layer import generated_mask, painted_mask
-from napari_uld.viewer.rows import Row
+from napari_uld.viewer.mask_layer import mask_to_correct, painted_mask
+from napari_uld.viewer.rows import Mark, Row
 
 if TYPE_CHECKING:
     from napari_uld.viewer.session import Session
@@ -24,7 +24,6 @@ LESION = 1
 # Of the box's short side: fine enough for the rim, coarse enough to fill the middle.
 BRUSH_SHARE = 6
 MOST_BRUSH = 12
-EMPTY = "Nothing is painted any more: the generated mask counts until something is."
 
 
 class MaskBrush:
@@ -47,6 +46,7 @@ class MaskBrush:
         # What the layer was filled from last, and what it showed when it was last saved or filled.
         self._source: object = None
         self._known = np.zeros((0, 0), bool)
+        self._began = ""
         self._saving = False
         # Whether napari told of painting that is still to come.
         self._due = False
@@ -55,6 +55,18 @@ class MaskBrush:
     def on(self) -> bool:
         """Whether there is a layer to paint on."""
         return self.layer is not None
+
+    @property
+    def note(self) -> str:
+        """Say what the brush began with, and what a stroke decides besides; "" where there is no brush."""
+        row = None if self._case is None else self._case.row(self._key)
+        if row is None:
+            return ""
+        note = f"The brush began with {self._began}."
+        if row.mark in (Mark.REJECTED, Mark.PENDING):
+            stands = "is rejected" if row.mark is Mark.REJECTED else "waits for a decision"
+            note += f" The lesion {stands}: painting on it accepts it."
+        return note
 
     def start(self) -> None:
         """Make a layer to paint on, on the key slice of the lesion at hand."""
@@ -67,14 +79,15 @@ class MaskBrush:
         session.jump(row)
         if self.on or case.volume.native_slice(session.z) != row.native:
             return
-        self._case, self._key, self._z, self._due = case, row.key, session.z, False
+        self._case, self._key, self._z, self._due, self._began = case, row.key, session.z, False, ""
         self.layer = self._make_layer(case, row)
         self._fill(row)
         insert_layer(session.viewer, case, self.layer)
         session.viewer.layers.selection.active = self.layer
         self.layer.mode = "paint"
         self.layer.events.paint.connect(self._painted)
-        self.layer.events.labels_update.connect(self._drawn)
+        # After the canvas, which would draw what was erased over a mask that is filled in again.
+        self.layer.events.labels_update.connect(self._drawn, position="last")
         self.layer.events.selected_label.connect(self._one_label)
         session.viewer.layers.events.removed.connect(self._removed)
         session.case_changed.connect(self.stop)
@@ -164,13 +177,12 @@ class MaskBrush:
             mask = None
         if mask is None:
             kind, parameters = self._session.mask_kind, self._session.mask_parameters
-            soft, problem = generated_mask(case, self._z, [row], kind, parameters)
-            mask = soft >= 0.5
-            if problem:
-                show_info(f"The brush begins with an empty mask. {problem}")
+            mask, self._began = mask_to_correct(case, self._z, row, kind, parameters)
+        self._began = self._began or "the corrected mask"
         layer.data[0] = mask
         self._known = mask
         layer.refresh()
+        self.changed.emit()
 
     # -- the lesion follows the layer --
 
@@ -184,21 +196,25 @@ class MaskBrush:
             self._due = not self._save(self._case, self.layer)
 
     def _save(self, case: Case, layer: Labels) -> bool:
-        """Make what is painted an edit of the lesion; tell whether there was anything new."""
+        """Make what is painted an edit of the lesion; tell whether there was anything new.
+
+        Nothing painted is no mask: a correction is taken away, and the layer begins again.
+        """
         mask = layer.data[0] != 0
         if np.array_equal(mask, self._known):
             return False
         self._known = mask
-        if not mask.any():
-            show_info(EMPTY)
         before, self._saving = self._saving, True
         try:
             case.paint_mask(self._key, encode(mask) if mask.any() else None)
         finally:
             self._saving = before
         row = case.row(self._key)
-        if row is not None:
+        if row is not None and mask.any():
             self._source = self._source_of(row)
+        elif row is not None:
+            self._fill(row)
+            show_info(f"Nothing was left of the mask. The brush begins again with {self._began}.")
         return True
 
     def _one_label(self, _event: Any) -> None:

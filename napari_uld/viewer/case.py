@@ -188,7 +188,9 @@ class Case:
         self._annotations.move_box(self._accepted(key).id, box, self.reviewer)
 
     def paint_mask(self, key: str, mask: Rle | None) -> None:
-        """Give a lesion a mask painted on its key slice (None: take it away); painting on a finding accepts it.
+        """Give a lesion a mask painted on its key slice (None: take it away); painting accepts the lesion.
+
+        A rejected one too: the decision and the mask are one edit.
 
         Raises
         ------
@@ -197,8 +199,10 @@ class Case:
         """
         if mask is None and self._known(key).corrected_mask is None:
             return
+        lesion = self._accepted(key)
+        state = lesion.state if mask is None else State.ACCEPTED
         self._annotations.edit(
-            self._accepted(key).id, action="paint mask", mask=mask, reviewer=self.reviewer, time=now()
+            lesion.id, action="paint mask", mask=mask, state=state, reviewer=self.reviewer, time=now()
         )
 
     def measure(self, key: str, recist: Recist) -> None:

@@ -3,9 +3,11 @@
 import numpy as np
 from napari.layers import Image
 
-from napari_uld.errors import AnnotationError, RecistError
+from napari_uld.errors import AnnotationError, NoMaskError, RecistError
 from napari_uld.lesions.rle import decode
 from napari_uld.masks import MaskKind, MaskParameters, pseudo_mask
+from napari_uld.masks.ellipse import ellipse_in_box, quarter_ellipse_mask
+from napari_uld.masks.grabcut import grabcut_or_ellipse
 from napari_uld.viewer.case import Case
 from napari_uld.viewer.layers import series_window
 from napari_uld.viewer.rows import Mark, Row
@@ -97,6 +99,31 @@ def generated_mask(
         return pseudo_mask(kind, hu, boxes, recists, series_window(case), parameters), problem
     except RecistError as error:
         return np.zeros(hu.shape, np.float32), str(error)
+
+
+def mask_to_correct(case: Case, z: int, row: Row, kind: MaskKind, parameters: MaskParameters) -> tuple[np.ndarray, str]:
+    """Give the mask that a person begins to correct, bool (height, width), and say which it is.
+
+    The kind that is chosen where that is a shape. A soft map is none, at least one half in all of the box:
+    GrabCut takes its place. Without a RECIST that a mask can be made from it is the ellipse in the box.
+    """
+    hu, why = case.volume.hu[z], "there is no RECIST"
+    shape = (hu.shape[0], hu.shape[1])
+    try:
+        if row.recist is not None and kind is MaskKind.ELLIPSE:
+            return quarter_ellipse_mask(row.recist, shape), "the quarter ellipses"
+        if row.recist is not None:
+            iterations, margin = parameters.iterations, parameters.margin
+            mask, reason = grabcut_or_ellipse(
+                hu, row.recist, row.box, series_window(case), iterations=iterations, margin=margin
+            )
+            return mask, f"the quarter ellipses (GrabCut gave no mask: {reason})" if reason else "GrabCut's mask"
+    except NoMaskError as error:
+        why = error.reason
+    try:
+        return ellipse_in_box(row.box, shape), f"the ellipse in the box ({why})"
+    except NoMaskError:
+        return np.zeros(shape, bool), f"an empty mask ({why}, and no ellipse in the box)"
 
 
 def painted_mask(case: Case, row: Row) -> np.ndarray | None:

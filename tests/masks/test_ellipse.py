@@ -3,9 +3,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from napari_uld.errors import RecistError
+from napari_uld.errors import NoMaskError, RecistError
 from napari_uld.lesions.recist import Recist
-from napari_uld.masks.ellipse import quarter_ellipse_mask, quarter_ellipse_masks
+from napari_uld.masks.ellipse import ellipse_in_box, quarter_ellipse_mask, quarter_ellipse_masks
 
 SHAPE = (100, 120)
 
@@ -47,6 +47,23 @@ def test_a_short_diameter_that_ends_on_the_long_one_gives_half_an_ellipse():
     mask = mask_of((20, 50), (100, 50), (60, 50), (60, 80))
     assert not mask[:50].any()
     assert mask.sum() == pytest.approx(np.pi * 40 * 30 / 2 + 40, rel=0.02)
+
+
+def test_the_ellipse_in_a_box_leaves_out_deeplesions_margin_of_five_pixels():
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    mask = ellipse_in_box((10, 20, 70, 60), SHAPE)
+    assert (mask == (((x - 40) / 25) ** 2 + ((y - 40) / 15) ** 2 <= 1)).all()
+
+
+def test_the_margin_in_a_small_box_is_a_quarter_of_its_short_side():
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    mask = ellipse_in_box((30, 30, 38, 42), SHAPE)
+    assert (mask == (((x - 34) / 2) ** 2 + ((y - 36) / 4) ** 2 <= 1)).all()
+
+
+def test_a_box_beyond_the_image_holds_no_ellipse():
+    with pytest.raises(NoMaskError):
+        ellipse_in_box((200, 200, 240, 240), SHAPE)
 
 
 def test_diameters_that_do_not_cross_give_the_hull_and_the_middle_ellipse():

@@ -15,7 +15,8 @@ from napari_uld.lesions.annotations import Annotation, Annotations, Source, Stat
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.rle import decode, encode
 from napari_uld.masks import MaskKind, MaskParameters, pseudo_mask
-from napari_uld.viewer.brush import EMPTY, NAME
+from napari_uld.masks.ellipse import ellipse_in_box
+from napari_uld.viewer.brush import NAME
 from napari_uld.viewer.case import Case
 from napari_uld.viewer.case_files import open_annotations
 from napari_uld.viewer.keys import KEYS
@@ -74,16 +75,34 @@ def test_there_is_no_layer_until_it_is_asked_for_and_it_lies_on_the_key_slice_al
     assert NAME not in brushed.viewer.layers
 
 
-@pytest.mark.parametrize("kind", MaskKind)
-def test_it_begins_with_the_mask_that_is_chosen_the_soft_ones_cut_at_a_half(
-    session: Session, expert: Annotation, kind: MaskKind
+@pytest.mark.parametrize(
+    ("kind", "shape", "said"),
+    [
+        (MaskKind.ELLIPSE, MaskKind.ELLIPSE, "the quarter ellipses"),
+        (MaskKind.GRABCUT, MaskKind.GRABCUT, "GrabCut's mask"),
+        # At least one half in all of the box: nothing that a person would correct.
+        (MaskKind.BM, MaskKind.GRABCUT, "GrabCut's mask"),
+        (MaskKind.ABM, MaskKind.GRABCUT, "GrabCut's mask"),
+    ],
+)
+def test_it_begins_with_the_mask_that_is_chosen_and_with_grabcut_s_where_that_is_a_soft_one(
+    session: Session, expert: Annotation, kind: MaskKind, shape: MaskKind, said: str
 ) -> None:
     session.choose_mask(kind, MaskParameters())
     session.case.select(expert.id)
     session.brush.start()
-    soft = pseudo_mask(kind, session.case.volume.hu[4], [expert.box], [RECIST], (-100.0, 200.0))
-    np.testing.assert_array_equal(canvas(session).data[0], soft >= 0.5)
+    mask = pseudo_mask(shape, session.case.volume.hu[4], [expert.box], [RECIST], (-100.0, 200.0))
+    np.testing.assert_array_equal(canvas(session).data[0], mask)
     assert canvas(session).data.any()
+    assert session.brush.note == f"The brush began with {said}."
+
+
+def test_without_a_recist_it_begins_with_the_ellipse_in_the_box(session: Session, findings: Findings) -> None:
+    session.case.select(findings.finding_id(0))
+    session.brush.start()
+    row = session.case.row(findings.finding_id(0))
+    np.testing.assert_array_equal(canvas(session).data[0], ellipse_in_box(row.box, (96, 96)))
+    assert "the ellipse in the box (there is no RECIST)" in session.brush.note
 
 
 def test_it_begins_with_a_mask_that_was_corrected_before(session: Session, expert: Annotation) -> None:
@@ -146,22 +165,51 @@ def test_painting_on_a_finding_accepts_it_as_an_edited_lesion(session: Session, 
     session.undo()
     assert session.case.row(key).mark is Mark.PENDING
     assert canvas(session) is layer
-    assert layer.data[0, 30, 30] == 1
+    assert not session.case.row(key).corrected_mask
 
 
-def test_erasing_everything_takes_the_correction_away_and_says_so(
+def test_painting_on_a_rejected_finding_accepts_it_and_the_panel_says_so(session: Session, findings: Findings) -> None:
+    key = findings.finding_id(0)
+    session.case.select(key)
+    session.case.decide(key, State.REJECTED)
+    session.brush.start()
+    assert "is rejected: painting on it accepts it" in session.brush.note
+    stroke(session, (50, 50))
+    row = session.case.row(key)
+    assert (row.mark, row.source) == (Mark.ACCEPTED, "edited")
+    assert "rejected" not in session.brush.note
+    session.undo()
+    assert session.case.row(key).mark is Mark.REJECTED
+    assert session.case.row(key).corrected_mask is None
+
+
+def test_erasing_a_corrected_mask_takes_the_correction_away_says_so_and_begins_again(
     brushed: Session, expert: Annotation, shown: list[Notification]
 ) -> None:
+    generated = canvas(brushed).data[0].copy()
     stroke(brushed, (50, 50))
+    painted = canvas(brushed).data[0].copy()
     canvas(brushed).brush_size = 200
     stroke(brushed, (48, 48), label=0)
     assert brushed.case.annotations[expert.id].mask is None
-    assert EMPTY in [note.message for note in shown]
-    # What was erased does not come back under the brush; the next stroke counts again.
-    assert not canvas(brushed).data.any()
+    assert shown[-1].message == "Nothing was left of the mask. The brush begins again with the quarter ellipses."
+    np.testing.assert_array_equal(canvas(brushed).data[0], generated)
+    brushed.undo()
+    np.testing.assert_array_equal(canvas(brushed).data[0], painted)
+
+
+def test_erasing_a_mask_that_nobody_corrected_is_no_edit_and_begins_again(
+    brushed: Session, expert: Annotation, shown: list[Notification]
+) -> None:
+    generated = canvas(brushed).data[0].copy()
+    canvas(brushed).brush_size = 200
+    stroke(brushed, (48, 48), label=0)
+    assert brushed.case.annotations[expert.id] == expert
+    assert shown[-1].message.startswith("Nothing was left of the mask.")
+    np.testing.assert_array_equal(canvas(brushed).data[0], generated)
     canvas(brushed).brush_size = 1
-    stroke(brushed, (30, 30))
-    assert mask_of(brushed, expert.id).sum() == 1
+    stroke(brushed, (60, 60))
+    assert mask_of(brushed, expert.id).sum() == generated.sum() + 1
 
 
 def test_the_generated_mask_comes_back_when_asked_for_and_the_painted_one_by_undo(
@@ -179,12 +227,13 @@ def test_the_generated_mask_comes_back_when_asked_for_and_the_painted_one_by_und
 
 def test_another_kind_is_painted_on_as_long_as_nothing_is_corrected(brushed: Session) -> None:
     ellipse = canvas(brushed).data[0].copy()
-    brushed.choose_mask(MaskKind.BM, MaskParameters())
-    box = canvas(brushed).data[0].copy()
-    assert box.sum() > ellipse.sum()
-    stroke(brushed, (50, 50))
+    brushed.choose_mask(MaskKind.GRABCUT, MaskParameters())
+    grabcut = canvas(brushed).data[0].copy()
+    assert not np.array_equal(grabcut, ellipse)
+    canvas(brushed).brush_size = 1
+    stroke(brushed, (60, 60))
     brushed.choose_mask(MaskKind.ELLIPSE, MaskParameters())
-    assert canvas(brushed).data[0].sum() > box.sum()
+    np.testing.assert_array_equal(np.argwhere(canvas(brushed).data[0] != grabcut), [[60, 60]])
 
 
 def test_there_is_one_label_only(brushed: Session) -> None:
@@ -250,16 +299,6 @@ def test_without_a_lesion_at_hand_it_asks_for_one(session: Session, shown: list[
     session.brush.start()
     assert not session.brush.on
     assert shown[-1].message == "Choose a lesion first."
-
-
-def test_a_kind_that_cannot_be_made_leaves_an_empty_layer_and_says_why(
-    session: Session, findings: Findings, shown: list[Notification]
-) -> None:
-    session.choose_mask(MaskKind.GRABCUT, MaskParameters())
-    session.case.select(findings.finding_id(0))
-    session.brush.start()
-    assert not canvas(session).data.any()
-    assert "grabcut needs one" in shown[-1].message
 
 
 # -- the mask layer and the panel --

@@ -9,11 +9,10 @@ from napari_uld.ct.deeplesion import read_slices
 from napari_uld.ct.windows import Window
 from napari_uld.errors import BoxError, NoMaskError, RecistError
 from napari_uld.inference.slabs import Slab
-from napari_uld.lesions.boxes import RECIST_MARGIN, as_boxes
 from napari_uld.lesions.recist import Recist
 from napari_uld.lesions.rle import Rle, decode, encode
 from napari_uld.masks import MaskKind
-from napari_uld.masks.ellipse import quarter_ellipse_mask
+from napari_uld.masks.ellipse import ellipse_in_box, quarter_ellipse_mask
 from napari_uld.masks.grabcut import grabcut_or_ellipse
 
 from .key_slices import KeySlice
@@ -82,7 +81,7 @@ def _make_mask(hu: np.ndarray, box: np.ndarray, recist: Recist | None, window: W
     except BoxError:
         reason = "malformed box"
     try:
-        in_box = quarter_ellipse_mask(_recist_in(box), shape)
+        in_box = ellipse_in_box(box, shape)
     except (RecistError, BoxError):
         return LesionMask(encode(np.zeros(shape)), Origin.NONE, f"{reason}, and no ellipse in the box")
     return LesionMask(encode(in_box), Origin.ELLIPSE_IN_BOX, reason)
@@ -100,11 +99,3 @@ def to_slab(masks: tuple[Rle, ...], slab: Slab) -> np.ndarray:
         resized = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
         row[:] = resized >= 0.5
     return brought
-
-
-def _recist_in(box: np.ndarray) -> Recist:
-    """Two diameters at right angles that would be given this box."""
-    x1, y1, x2, y2 = as_boxes([box])[0]
-    margin = min(RECIST_MARGIN, (x2 - x1) / 4, (y2 - y1) / 4)
-    x, y = (x1 + x2) / 2, (y1 + y2) / 2
-    return Recist.from_points([x1 + margin, y, x2 - margin, y, x, y1 + margin, x, y2 - margin])

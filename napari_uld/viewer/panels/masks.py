@@ -178,7 +178,8 @@ class MasksPanel(QWidget):
         self.generated.setEnabled(session.brush.on or (row is not None and row.corrected_mask is not None))
         notes = [] if case is None else [mask_note(case)]
         if session.brush.on:
-            notes.insert(0, f"Paint, erase or fill with the layer's tools; {key_of('undo')} takes a stroke back.")
+            tools = f"Paint, erase or fill with the layer's tools; {key_of('undo')} takes a stroke back."
+            notes = [tools, session.brush.note, *notes]
         self.note.setText(" ".join(notes))
 
 
