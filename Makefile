@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench experiments clean
+.PHONY: demo test check bench experiments pictures clean
 
 # On a machine with a display the demo opens napari; without one it runs under Xvfb and leaves demo.png.
 demo: $(READY)
@@ -42,6 +42,11 @@ experiments: $(READY)
 	$(BIN)/napari-uld experiments
 	$(BIN)/napari-uld experiments --timing --tables docs/experiments.md
 	$(BIN)/pytest -m slow
+
+# Renews the pictures in docs.
+pictures: $(READY)
+	@sh .ci/system-packages
+	xvfb-run -a -s "-screen 0 1600x1000x24" $(BIN)/python docs/pictures.py
 
 $(READY): pyproject.toml
 	@sh .ci/make-venv $(PYTHON) $(VENV)

@@ -60,14 +60,14 @@ def _run(screenshot: Path | None, study: Path) -> list[dict[str, str]]:
         session = session_of(viewer)
         detect = _panels(viewer)
         case = _detected(session, detect)
-        _show_best(session, case)
+        show_best(session, case)
         if screenshot is not None:
-            _settle(SETTLE)
+            settle(SETTLE)
             session.fit_body()
-            _settle(SETTLE)
+            settle(SETTLE)
             viewer.screenshot(str(screenshot), canvas_only=False, flash=False)
         else:
-            _settle(SETTLE)
+            settle(SETTLE)
             session.fit_body()
             napari.run()
         return [dict(zip(HEADERS, cells(row), strict=True)) for row in case.rows]
@@ -81,7 +81,7 @@ def _panels(viewer: napari.Viewer) -> DetectPanel:
     review, _ = viewer.window.add_plugin_dock_widget(PLUGIN, "Review")
     viewer.window.add_plugin_dock_widget(PLUGIN, "Masks", tabify=True)
     _, detect = viewer.window.add_plugin_dock_widget(PLUGIN, "Detect", tabify=True)
-    _settle(SETTLE)
+    settle(SETTLE)
     review.raise_()
     return detect
 
@@ -104,7 +104,7 @@ def _detected(session: Session, detect: DetectPanel) -> Case:
     return case
 
 
-def _show_best(session: Session, case: Case) -> None:
+def show_best(session: Session, case: Case) -> None:
     """Go to the slice that shows most: a measured lesion, its mask and detections."""
 
     def seen(row: Row) -> tuple[bool, bool, int]:
@@ -116,7 +116,8 @@ def _show_best(session: Session, case: Case) -> None:
     session.viewer.layers.selection.active = session.layer(Part.CT)
 
 
-def _settle(seconds: float) -> None:
+def settle(seconds: float) -> None:
+    """Let the window live for a while."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         get_qapp().processEvents()

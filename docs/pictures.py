@@ -1,0 +1,103 @@
+"""Take the pictures of this folder from the product itself.
+
+    make pictures
+
+The plots come from `napari-uld positives --plot` and
+`napari-uld anchors --plot`.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import napari
+from napari.qt import get_qapp
+
+from napari_uld.masks import MaskKind, MaskParameters
+from napari_uld.viewer.demo import run_demo, settle, show_best
+from napari_uld.viewer.inside_layers import InsidePart, inside_layer
+from napari_uld.viewer.layers import Part
+from napari_uld.viewer.panels.inside import InsidePanel
+from napari_uld.viewer.panels.masks import MasksPanel
+from napari_uld.viewer.samples import own_copy
+from napari_uld.viewer.session import Session, session_of
+from napari_uld.viewer.settings import PLUGIN
+
+DOCS = Path(__file__).parent
+SIZE = (1500, 900)
+# A lesion's box takes this share of the height of a picture that shows it closely.
+CLOSE = 0.3
+
+
+@contextmanager
+def panel_on_study(name: str) -> Iterator[tuple[Session, Any]]:
+    """Open the sample study on its best lesion, with one panel beside it."""
+    viewer = napari.Viewer(title="napari-uld")
+    try:
+        with TemporaryDirectory() as folder:
+            viewer.window.resize(*SIZE)
+            viewer.open(own_copy(Path(folder)), plugin="napari-uld")
+            session = session_of(viewer)
+            # The review opens with the scan.
+            viewer.window.add_plugin_dock_widget(PLUGIN, "Review")
+            dock, panel = viewer.window.add_plugin_dock_widget(PLUGIN, name, tabify=True)
+            settle(1.0)
+            dock.raise_()
+            assert session.case is not None
+            show_best(session, session.case)
+            yield session, panel
+    finally:
+        viewer.close()
+
+
+def take(session: Session, name: str) -> None:
+    """Bring the lesion at hand near and take a picture of the window."""
+    case, viewer = session.case, session.viewer
+    assert case is not None
+    assert case.current is not None
+    settle(1.0)
+    session.fit_body()
+    settle(1.0)
+    x1, y1, x2, y2 = case.current.box
+    scan = session.layer(Part.CT)
+    viewer.scene.camera.center = scan.data_to_world((session.z, (y1 + y2) / 2, (x1 + x2) / 2))
+    height = viewer.window._qt_viewer.canvas.size[0]
+    viewer.scene.camera.zoom = CLOSE * height / ((y2 - y1) * float(scan.scale[-1]))
+    settle(1.0)
+    viewer.screenshot(str(DOCS / name), canvas_only=False, flash=False)
+
+
+def masks() -> None:
+    """GrabCut and the quarter ellipses of one lesion."""
+    with panel_on_study("Masks") as (session, panel):
+        assert isinstance(panel, MasksPanel)
+        session.choose_mask(MaskKind.GRABCUT, MaskParameters())
+        panel.kind.value = MaskKind.GRABCUT
+        panel.compare.click()
+        take(session, "masks.png")
+
+
+def inside(checkpoint: str, name: str, *hidden: InsidePart) -> None:
+    """What a bundled detector sees of one lesion."""
+    with panel_on_study("Look inside") as (session, panel):
+        assert isinstance(panel, InsidePanel)
+        panel.checkpoints.names.value = checkpoint
+        panel.run()
+        while panel.running:
+            get_qapp().processEvents()
+            time.sleep(0.02)
+        for part in hidden:
+            layer = inside_layer(session.viewer, session.case, part)
+            if layer is not None:
+                layer.visible = False
+        take(session, name)
+
+
+if __name__ == "__main__":
+    run_demo(DOCS / "demo.png")
+    masks()
+    inside("faster_rcnn_bmc", "inside.png")
+    inside("retinanet_dense_ag", "retinanet.png", InsidePart.OBJECTNESS)
