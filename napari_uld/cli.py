@@ -77,7 +77,10 @@ def detect(
     checkpoint: Annotated[str, typer.Option(help="A file, or a bundled checkpoint's name.")] = "faster_rcnn_bmc",
     series: Annotated[str | None, typer.Option(help="Which scan, where the folder holds several.")] = None,
     device: Device = "auto",
-    threshold: Annotated[float, typer.Option(min=0, max=1, help="Show findings from this score on.")] = 0.4,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Show findings from this score on; default: one false positive an image."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--json", callback=_writable, help="Write all findings into this file.")
     ] = None,
@@ -87,6 +90,7 @@ def detect(
     from napari_uld.inference.catalogue import find_checkpoint
     from napari_uld.inference.checkpoint import load_checkpoint
     from napari_uld.inference.detect import detect as run
+    from napari_uld.lesions.findings import DEFAULT_THRESHOLD
     from napari_uld.lesions.findings_file import write_findings
 
     detector = load_checkpoint(find_checkpoint(checkpoint), device)
@@ -94,6 +98,8 @@ def detect(
     for correction in volume.corrections:
         console.print(f"[yellow]{correction}[/yellow]")
     findings = _follow(run(volume, detector))
+    if threshold is None:
+        threshold = findings.operating_point or DEFAULT_THRESHOLD
     shown = findings.above(threshold)
     rows = [
         {
@@ -189,8 +195,10 @@ def evaluate(
     columns = [f"{rate:g} FP" for rate in evaluation.curve.rates] + ["average"]
     values = [*evaluation.curve.values, evaluation.curve.average]
     cells = [f"{v:.3f} [{a:.3f}, {b:.3f}]" for v, a, b in zip(values, evaluation.low, evaluation.high, strict=True)]
+    scores = [f"{score:.2f}" for score in evaluation.curve.scores] + [""]
     title = f"{subject}: {evaluation.lesions} lesions on {evaluation.images} images of {evaluation.patients} patients"
-    _print_table(title, [dict(zip(columns, cells, strict=True)) | {"AP": f"{evaluation.ap:.3f}"}])
+    sensitivity = {"": "sensitivity"} | dict(zip(columns, cells, strict=True)) | {"AP": f"{evaluation.ap:.3f}"}
+    _print_table(title, [sensitivity, {"": "from a score of"} | dict(zip(columns, scores, strict=True)) | {"AP": ""}])
     _write_json(out, evaluation.to_dict())
 
 

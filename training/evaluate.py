@@ -53,6 +53,7 @@ class Evaluation:
         return {
             "fp_per_image": list(self.curve.rates),
             "sensitivity": [round(float(v), 4) for v in self.curve.values],
+            "scores": [round(float(v), 4) if np.isfinite(v) else None for v in self.curve.scores],
             "average": round(self.curve.average, 4),
             "low": [round(float(v), 4) for v in self.low],
             "high": [round(float(v), 4) for v in self.high],

@@ -23,12 +23,16 @@ class Froc:
         Mean false positives per image that were asked for.
     values
         Sensitivity at each of `rates`.
+    scores
+        The lowest score from which on there are no more false positives than each of `rates`; infinity where even
+        the surest detections give more.
     """
 
     fp_per_image: np.ndarray
     sensitivity: np.ndarray
     rates: tuple[float, ...]
     values: np.ndarray
+    scores: np.ndarray
 
     @property
     def average(self) -> float:
@@ -63,7 +67,9 @@ def froc(matches: Matches, rates: Sequence[float] = FP_RATES, *, weights: np.nda
     sensitivity = np.concatenate([[0.0], sensitivity[last]])
     fp_per_image = np.concatenate([[0.0], fp_per_image[last]])
     values = np.asarray([_read(fp_per_image, sensitivity, rate) for rate in rates])
-    return Froc(fp_per_image, sensitivity, tuple(rates), values)
+    scores = np.concatenate([[np.inf], matches.scores[last]])
+    at_rates = scores[np.searchsorted(fp_per_image, rates, side="right") - 1]
+    return Froc(fp_per_image, sensitivity, tuple(rates), values, at_rates)
 
 
 def bootstrap_froc(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -14,6 +15,8 @@ from napari_uld.errors import CheckpointError
 FORMAT = "napari-uld checkpoint"
 VERSION = 2
 SUFFIX = ".safetensors"
+# False positives an image where a review of its findings begins.
+OPERATING_RATE = 1.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,13 @@ class CheckpointInfo:
     def name(self) -> str:
         """The recipe's name."""
         return str(self.recipe["method"]["name"])
+
+    @property
+    def operating_point(self) -> float | None:
+        """Score from which on it gave one false positive an image, in hundredths; None where nobody measured it."""
+        scores = dict(zip(self.evaluation.get("fp_per_image", []), self.evaluation.get("scores", []), strict=False))
+        score = scores.get(OPERATING_RATE)
+        return None if score is None else max(math.floor(float(score) * 100), 1) / 100
 
     @property
     def title(self) -> str:
@@ -92,8 +102,8 @@ def read_info(path: Path) -> CheckpointInfo:
         description = json.loads(metadata[FORMAT])
         version = int(description["version"])
         info = CheckpointInfo(path, digest, description["recipe"], description["evaluation"])
-        _ = info.name, info.title
-    except (KeyError, ValueError, TypeError) as error:
+        _ = info.name, info.title, info.operating_point
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: its description is damaged ({error!r})") from error
     if version > VERSION:
         raise CheckpointError(f"{path} has format version {version}; this program knows up to {VERSION}: update it")

@@ -17,7 +17,7 @@ from napari_uld.inference.tracing import trace
 from napari_uld.lesions.findings import Findings
 from napari_uld.progress import Progress, Work
 
-# Detections below it are of no use to anyone who reviews a scan.
+# Detections below it, or below half of the detector's operating point, are of no use to anyone who reviews a scan.
 SCORE_FLOOR = 0.05
 # The class that detectors are for; hard negatives are the other one.
 LESION_LABEL = 1
@@ -48,10 +48,15 @@ class SlabDetections:
     slice_maps: Mapping[str, np.ndarray]
 
 
-def detect(volume: CTVolume, detector: LoadedDetector, *, score_floor: float = SCORE_FLOOR) -> Work[Findings]:
+def detect(volume: CTVolume, detector: LoadedDetector, *, score_floor: float | None = None) -> Work[Findings]:
     """Detect lesions on every slice and join what belongs to one lesion along z.
 
     Yields progress after every slice (or batch); closing the generator cancels.
+
+    Parameters
+    ----------
+    score_floor
+        Detections below it are left out; None for `lowest_score`.
 
     Returns
     -------
@@ -59,6 +64,8 @@ def detect(volume: CTVolume, detector: LoadedDetector, *, score_floor: float = S
         One row per lesion with a score of at least `score_floor`, best first.
     """
     depth = volume.shape[0]
+    if score_floor is None:
+        score_floor = lowest_score(detector.info.operating_point)
     yield Progress(0, depth, f"Detecting lesions on {volume.name}")
     rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     started = time.monotonic()
@@ -78,8 +85,14 @@ def detect(volume: CTVolume, detector: LoadedDetector, *, score_floor: float = S
         boxes=np.concatenate([r[0] for r in rows]),
         scores=np.concatenate([r[1] for r in rows]),
         key_slices=np.concatenate([r[2] for r in rows]),
+        operating_point=detector.info.operating_point,
     )
     return trace(per_slice, volume.slice_numbers).above(score_floor)
+
+
+def lowest_score(operating_point: float | None) -> float:
+    """Score from which on detections are kept: enough to look further down than where a review begins."""
+    return SCORE_FLOOR if operating_point is None else min(SCORE_FLOOR, operating_point / 2)
 
 
 def run_slabs(slabs: list[Slab], detector: LoadedDetector, *, count_negatives: bool = False) -> list[SlabDetections]:

@@ -18,7 +18,7 @@ from napari_uld.detectors.retinanet import ATTENTION, SEGMENTATION
 from napari_uld.detectors.spec import SupervisionSpec, System, TwoStageSupervision, system_of
 from napari_uld.detectors.supervision import BM_POSITIVE_IOU, IouMatching, Target, cell_values, values_at_centres
 from napari_uld.inference.checkpoint import LoadedDetector
-from napari_uld.inference.detect import SCORE_FLOOR, SlabDetections, run_slabs
+from napari_uld.inference.detect import SlabDetections, lowest_score, run_slabs
 from napari_uld.inference.inside_result import Inside, PositiveAnchors, Rule
 from napari_uld.inference.paste import paste_map
 from napari_uld.inference.slabs import Slab, extract_slab
@@ -40,7 +40,7 @@ def look_inside(volume: CTVolume, z: int, boxes: np.ndarray, detector: LoadedDet
     supervision = system_of(detector.info.recipe).supervision
     objectness, found = _run(slab, detector)
     shape = (volume.shape[1], volume.shape[2])
-    kept = found.scores >= SCORE_FLOOR
+    kept = found.scores >= lowest_score(detector.info.operating_point)
     pasted = _slice_maps(found, slab, shape)
     branch = pasted.pop(SEGMENTATION, None)
     if found.maps is not None:
@@ -52,6 +52,7 @@ def look_inside(volume: CTVolume, z: int, boxes: np.ndarray, detector: LoadedDet
         attention={name.removeprefix(ATTENTION): values for name, values in pasted.items()},
         boxes=found.boxes[kept],
         scores=found.scores[kept],
+        operating_point=detector.info.operating_point,
     )
 
 
@@ -77,6 +78,7 @@ def _anchors_alone(model: Detector, slab: Slab, z: int, boxes: np.ndarray, super
         attention={},
         boxes=np.zeros((0, 4)),
         scores=np.zeros(0),
+        operating_point=None,
     )
 
 

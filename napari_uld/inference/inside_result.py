@@ -60,6 +60,8 @@ class Inside:
         (H, W) in [0, 1], attention gates' maps by the features that they weigh, "C4" to "C1" and "input".
     boxes, scores
         (n, 4) native pixel-centre boxes and (n,) scores of the detections, best first; empty without weights.
+    operating_point
+        Score from which on the detector gave one false positive an image when it was evaluated, or None.
     """
 
     z: int
@@ -72,6 +74,7 @@ class Inside:
     attention: Mapping[str, np.ndarray]
     boxes: np.ndarray
     scores: np.ndarray
+    operating_point: float | None
 
     @property
     def one_stage(self) -> bool:

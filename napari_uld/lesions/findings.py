@@ -12,6 +12,8 @@ from napari_uld.lesions.rle import Rle
 
 Box = tuple[float, float, float, float]
 SliceBoxes = Mapping[int, Box]
+# Score from which on findings are shown at first whose detector nobody evaluated.
+DEFAULT_THRESHOLD = 0.4
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +45,8 @@ class Findings:
         slice alone where it was not traced.
     masks
         For each row its mask on the key slice, or None.
+    operating_point
+        Score from which on the detector gave one false positive an image when it was evaluated, or None.
 
     Raises
     ------
@@ -61,6 +65,7 @@ class Findings:
     negative: np.ndarray
     slice_boxes: tuple[SliceBoxes, ...]
     masks: tuple[Rle | None, ...]
+    operating_point: float | None = None
 
     def __post_init__(self) -> None:
         as_boxes(self.boxes)
@@ -91,6 +96,7 @@ class Findings:
         negative: object = None,
         slice_boxes: tuple[SliceBoxes, ...] | None = None,
         masks: tuple[Rle | None, ...] | None = None,
+        operating_point: float | None = None,
     ) -> "Findings":
         """Make findings from array-likes, filling in what an untraced 2D detector does not give.
 
@@ -116,6 +122,7 @@ class Findings:
             negative=np.zeros(n, bool) if negative is None else np.array(negative, dtype=bool).reshape(-1),
             slice_boxes=slice_boxes,
             masks=(None,) * n if masks is None else masks,
+            operating_point=operating_point,
         )
 
     @property

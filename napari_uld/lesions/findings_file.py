@@ -26,6 +26,7 @@ def write_findings(path: Path, findings: Findings) -> None:
         "scan": {"id": findings.scan_id, "name": findings.scan_name},
         "method": findings.method,
         "checkpoint": findings.checkpoint,
+        "operating_point": findings.operating_point,
         "findings": [_finding_to_json(findings, row) for row in range(len(findings))],
     }
     data = json_models.dump(content, path)
@@ -61,6 +62,7 @@ def read_findings(path: Path) -> Findings:
         negative=[row.negative for row in rows],
         slice_boxes=tuple({s.slice: s.box for s in row.slice_boxes} for row in rows),
         masks=tuple(row.mask.decoded() if row.mask else None for row in rows),
+        operating_point=model.operating_point,
     )
 
 

@@ -172,6 +172,9 @@ class FindingFileModel(FileModel):
     scan: ScanModel
     method: str
     checkpoint: str
+    operating_point: float | None = Field(
+        default=None, description="score from which on the detector gave one false positive an image"
+    )
     findings: tuple[FindingModel, ...]
 
 

@@ -10,13 +10,11 @@ from psygnal import Signal
 from napari_uld.ct.volume import CTVolume
 from napari_uld.errors import AnnotationError
 from napari_uld.lesions.annotations import Annotation, Annotations, Edit, Source, State, new_id, now
-from napari_uld.lesions.findings import Box, Findings
+from napari_uld.lesions.findings import DEFAULT_THRESHOLD, Box, Findings
 from napari_uld.lesions.recist import Recist
 from napari_uld.lesions.rle import Rle
 from napari_uld.lesions.storage import ABSENT
 from napari_uld.viewer.rows import Mark, Row, rows_of
-
-DEFAULT_THRESHOLD = 0.4
 
 
 class Case:
@@ -33,7 +31,7 @@ class Case:
     reviewer
         Who decides.
     threshold
-        Findings below this score are not shown.
+        Findings below this score are not shown. None: it begins at each detector's operating point.
 
     Raises
     ------
@@ -54,7 +52,7 @@ class Case:
         path: Path,
         *,
         reviewer: str = "",
-        threshold: float = DEFAULT_THRESHOLD,
+        threshold: float | None = None,
     ) -> None:
         self.volume = volume
         self.reviewer = reviewer
@@ -65,7 +63,8 @@ class Case:
         self.findings: Findings | None = None
         # Keys in the order in which `step` goes through them, where that is not the order of `rows`.
         self.order: tuple[str, ...] = ()
-        self._threshold = threshold
+        self._fixed = threshold is not None
+        self._threshold = DEFAULT_THRESHOLD if threshold is None else threshold
         self._current: str | None = None
         self._use(annotations, path)
         self._rows = rows_of(self.volume, self._annotations, self.findings, self._threshold)
@@ -96,8 +95,18 @@ class Case:
         """
         if findings is not None:
             self.require_own(findings)
-        self.findings = findings
-        self._refresh()
+        before, self.findings = self.findings, findings
+        lowest = self._threshold
+        if findings is not None and (before is None or before.detector != findings.detector):
+            lowest = self.threshold_for(findings.operating_point)
+        if lowest != self._threshold:
+            self.threshold = lowest
+        else:
+            self._refresh()
+
+    def threshold_for(self, operating_point: float | None) -> float:
+        """Give the score from which on a detector's findings are shown at first."""
+        return self._threshold if self._fixed or operating_point is None else operating_point
 
     def require_own(self, findings: Findings) -> None:
         """Refuse findings of another scan.

@@ -97,7 +97,7 @@ def show_inside(viewer: ViewerModel, case: Case, inside: Inside) -> dict[InsideP
     -------
     dict
         How many boxes each layer of boxes draws. BMC takes all anchors of a cell, of every size and shape: drawn is
-        the one of each cell that fits its lesion best. Of the detections those are drawn that the review shows.
+        the one of each cell that fits its lesion best. Of the detections those are drawn that a review would show.
     """
     chosen, active = set(viewer.layers.selection), viewer.layers.selection.active
     maps, boxes = _maps(inside), _boxes(case, inside)
@@ -134,7 +134,7 @@ def _boxes(case: Case, inside: Inside) -> dict[InsidePart, np.ndarray]:
         for rule, anchors in inside.anchors.items()
     }
     if inside.objectness is not None:
-        boxes[InsidePart.DETECTIONS] = inside.boxes[inside.scores >= case.threshold]
+        boxes[InsidePart.DETECTIONS] = inside.boxes[inside.scores >= case.threshold_for(inside.operating_point)]
     return boxes
 
 

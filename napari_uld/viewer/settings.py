@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from napari.settings import get_plugin_settings
 
 from napari_uld.lesions.annotations import default_reviewer
-from napari_uld.viewer.case import DEFAULT_THRESHOLD
 
 PLUGIN = "napari-uld"
 DEVICES = ("auto", "cuda", "mps", "cpu")
@@ -22,14 +21,14 @@ class ReviewSettings:
     device
         Where detectors run.
     score_threshold
-        Findings below it are not shown.
+        Findings below it are not shown; None for each detector's operating point.
     checkpoint
         Name of a bundled checkpoint, or a path; "" for the first bundled one.
     """
 
     reviewer: str
     device: str = "auto"
-    score_threshold: float = DEFAULT_THRESHOLD
+    score_threshold: float | None = None
     checkpoint: str = ""
 
 
@@ -39,6 +38,6 @@ def settings() -> ReviewSettings:
     return ReviewSettings(
         reviewer=page.reviewer or default_reviewer(),
         device=page.device,
-        score_threshold=page.score_threshold,
+        score_threshold=page.score_threshold or None,
         checkpoint=page.checkpoint,
     )

@@ -5,7 +5,7 @@ from napari_uld.evaluation.comparison import fp_at, paired_difference
 from napari_uld.evaluation.froc import Froc
 
 # From (0, 0) straight up to .4, level to one FP, then straight to (3, .8).
-CURVE = Froc(np.array([0.0, 0.0, 1.0, 3.0]), np.array([0.0, 0.4, 0.4, 0.8]), (1.0,), np.array([0.4]))
+CURVE = Froc(np.array([0.0, 0.0, 1.0, 3.0]), np.array([0.0, 0.4, 0.4, 0.8]), (1.0,), np.array([0.4]), np.array([0.5]))
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,12 @@ def test_sensitivity_is_interpolated_between_score_thresholds():
     assert_allclose(froc(found, [0.0, 0.5, 1.0, 1.5, 2.0, 4.0]).values, [0.5, 0.625, 0.75, 0.875, 1, 1])
 
 
+def test_each_rate_has_the_lowest_score_that_gives_no_more_false_positives():
+    # Two images: false positives at .8 and .5, a hit at .6.
+    found = matches([(0.8, 0, 0, True), (0.6, 0, 1, False), (0.5, 1, 0, True)], [1, 0])
+    assert froc(found, [0.25, 0.5, 0.9, 1.0, 4.0]).scores.tolist() == [np.inf, 0.6, 0.6, 0.5, 0.5]
+
+
 def test_where_the_curve_climbs_at_one_rate_the_top_counts():
     found = matches([(0.9, 0, 0, True), (0.8, 0, 1, False), (0.7, 0, 0, True)], [1])
     assert froc(found, [1.0]).values.tolist() == [1.0]

@@ -23,6 +23,39 @@ def test_a_checkpoint_gives_back_its_recipe_its_evaluation_and_its_weights(check
     assert {t.dtype for t in stored.values() if t.is_floating_point()} == {torch.float16}
 
 
+@pytest.mark.parametrize(
+    ("evaluation", "point"),
+    [
+        ({}, None),
+        ({"fp_per_image": [0.5, 1.0, 2.0], "scores": [0.61, 0.4577, 0.2]}, 0.45),
+        ({"fp_per_image": [0.5, 1.0], "scores": [0.02, 0.004]}, 0.01),
+        # Even its surest detections give more false positives.
+        ({"fp_per_image": [0.5, 1.0], "scores": [None, None]}, None),
+        # Evaluated at other rates, or before scores were kept.
+        ({"fp_per_image": [0.5, 2.0], "scores": [0.6, 0.2]}, None),
+        ({"fp_per_image": [0.5, 1.0]}, None),
+    ],
+)
+def test_the_operating_point_is_the_score_of_one_false_positive_an_image(
+    checkpoint: Path, tmp_path: Path, evaluation: dict[str, object], point: float | None
+) -> None:
+    loaded = load_checkpoint(checkpoint, "cpu")
+    path = tmp_path / "evaluated.safetensors"
+    save_checkpoint(path, loaded.model, loaded.info.recipe, evaluation)
+    assert read_info(path).operating_point == point
+
+
+@pytest.mark.parametrize("evaluation", [{"fp_per_image": [1.0], "scores": ["high"]}, {"fp_per_image": 1, "scores": 2}])
+def test_an_evaluation_that_makes_no_sense_is_damage(
+    checkpoint: Path, tmp_path: Path, evaluation: dict[str, object]
+) -> None:
+    loaded = load_checkpoint(checkpoint, "cpu")
+    path = tmp_path / "damaged.safetensors"
+    save_checkpoint(path, loaded.model, loaded.info.recipe, evaluation)
+    with pytest.raises(CheckpointError, match="damaged"):
+        read_info(path)
+
+
 @pytest.mark.parametrize("keep", [0, 7, 4000, -100])
 def test_a_truncated_checkpoint_is_refused(checkpoint: Path, tmp_path: Path, keep: int) -> None:
     broken = tmp_path / "broken.safetensors"

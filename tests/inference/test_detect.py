@@ -9,7 +9,7 @@ from torch import Tensor
 
 from napari_uld.ct.volume import CTVolume
 from napari_uld.inference.checkpoint import load_checkpoint
-from napari_uld.inference.detect import detect, run_slabs, slab_detections
+from napari_uld.inference.detect import detect, lowest_score, run_slabs, slab_detections
 from napari_uld.inference.slabs import Slab, extract_slab
 from napari_uld.progress import Progress, finish
 
@@ -100,3 +100,8 @@ def test_maps_are_predicted_where_they_are_asked_for(checkpoint: Path, volume: C
     assert found.maps.shape == (len(found.boxes), 28, 28)
     assert found.maps.min() >= 0
     assert found.maps.max() <= 1
+
+
+@pytest.mark.parametrize(("point", "lowest"), [(None, 0.05), (0.4, 0.05), (0.06, 0.03)])
+def test_detections_are_kept_well_below_where_a_review_begins(point: float | None, lowest: float) -> None:
+    assert lowest_score(point) == lowest

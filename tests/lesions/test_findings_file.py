@@ -25,6 +25,7 @@ def findings() -> Findings:
         negative=[False, True],
         slice_boxes=({6: (1.0, 2.0, 3.0, 4.0), 7: (1.0, 2.0, 3.3, 4.0)}, {9: (0.0, 0.0, 9.0, 9.0)}),
         masks=(encode(np.eye(3)), None),
+        operating_point=0.31,
     )
 
 
@@ -32,13 +33,22 @@ def test_findings_come_back_exactly(tmp_path: Path, findings: Findings) -> None:
     path = tmp_path / "case.findings.json"
     write_findings(path, findings)
     back = read_findings(path)
-    for name in ("scan_id", "scan_name", "method", "checkpoint", "slice_boxes", "masks"):
+    for name in ("scan_id", "scan_name", "method", "checkpoint", "slice_boxes", "masks", "operating_point"):
         assert getattr(back, name) == getattr(findings, name)
     for name in ("boxes", "scores", "labels", "key_slices", "negative"):
         np.testing.assert_array_equal(getattr(back, name), getattr(findings, name))
         assert getattr(back, name).dtype == getattr(findings, name).dtype
     # An annotation names the finding it came from by this id: it must outlive the file.
     assert [back.finding_id(i) for i in range(2)] == [findings.finding_id(i) for i in range(2)]
+
+
+def test_a_file_that_names_no_operating_point_has_none(tmp_path: Path, findings: Findings) -> None:
+    path = tmp_path / "case.findings.json"
+    write_findings(path, findings)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    del content["operating_point"]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert read_findings(path).operating_point is None
 
 
 def test_a_scan_without_findings_comes_back(tmp_path: Path, findings: Findings) -> None:

@@ -44,6 +44,7 @@ def test_findings_that_are_the_truth_reach_full_sensitivity(phantoms: Path, tmp_
     assert evaluation.images == len(keys)
     assert evaluation.curve.values.tolist() == [1, 1, 1, 1]
     assert evaluation.to_dict()["ap"] == 1
+    assert evaluation.to_dict()["scores"] == [0.5] * 4
 
 
 def test_findings_of_a_part_of_a_series_are_scored_on_its_own_key_slices(phantoms: Path, tmp_path: Path) -> None:

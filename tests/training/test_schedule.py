@@ -59,6 +59,6 @@ def test_an_epoch_without_any_hit_is_the_best_until_another_has_one() -> None:
     [("sensitivity", ("sensitivity at 4 FP per image", 0.8)), ("ap", ("average precision", 0.3))],
 )
 def test_what_is_monitored_is_sensitivity_or_average_precision(monitor: str, expected: tuple[str, float]) -> None:
-    curve = Froc(np.zeros(1), np.zeros(1), (0.5, 1.0, 2.0, 4.0), np.array([0.2, 0.4, 0.6, 0.8]))
+    curve = Froc(np.zeros(1), np.zeros(1), (0.5, 1.0, 2.0, 4.0), np.array([0.2, 0.4, 0.6, 0.8]), np.zeros(4))
     evaluation = Evaluation(curve, np.zeros(5), np.zeros(5), ap=0.3, images=1, lesions=1, patients=1)
     assert monitored(evaluation, TrainingSpec(monitor=monitor)) == expected

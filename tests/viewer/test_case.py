@@ -44,6 +44,29 @@ def test_the_threshold_filters_at_once_and_leaves_decided_rows(case: Case, findi
     assert {row.mark for row in case.rows} == {Mark.EXPERT, Mark.ACCEPTED}
 
 
+def test_a_review_begins_at_the_detectors_operating_point_and_then_stays_where_a_person_put_it(
+    case: Case, findings: Findings
+) -> None:
+    told: list[float] = []
+    case.threshold_changed.connect(told.append)
+    case.set_findings(replace(findings, operating_point=0.15))
+    assert (case.threshold, len(case.rows)) == (0.15, 4)
+    case.threshold = 0.8
+    case.set_findings(replace(findings, operating_point=0.15))
+    assert (case.threshold, len(case.rows)) == (0.8, 2)
+    case.set_findings(replace(findings, checkpoint="another", operating_point=0.6))
+    assert case.threshold == 0.6
+    case.set_findings(replace(findings, checkpoint="never evaluated"))
+    assert case.threshold == 0.6
+    assert told == [0.15, 0.8, 0.6]
+
+
+def test_a_threshold_of_the_preferences_holds_for_every_detector(case: Case, findings: Findings) -> None:
+    own = Case(case.volume, case.annotations, case.path, threshold=0.3)
+    own.set_findings(replace(findings, operating_point=0.15))
+    assert own.threshold == 0.3
+
+
 def test_a_mined_negative_is_never_shown_as_a_lesion(case: Case, findings: Findings) -> None:
     case.set_findings(findings)
     case.threshold = 0.0

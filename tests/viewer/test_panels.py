@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -233,6 +234,16 @@ def test_the_slider_filters_what_is_drawn_while_it_moves(session: Session, findi
         panel.threshold.value = value
         counts.append(len(set(session.layer(Part.DETECTIONS).features["key"])))
     assert counts == [3, 2, 1]
+
+
+@pytest.mark.usefixtures("tiny_checkpoint")
+def test_the_slider_goes_to_the_detectors_operating_point(session: Session, findings: Findings, qtbot: QtBot) -> None:
+    session.case.set_findings(None)
+    panel = panel_of(session, qtbot, FakeDetector(replace(findings, operating_point=0.15)))
+    assert panel.threshold.value == 0.4
+    run(panel, qtbot)
+    assert panel.threshold.value == 0.15
+    assert panel.status.text().startswith("3 of 3 detections score at least 0.15")
 
 
 @pytest.mark.usefixtures("tiny_checkpoint")

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from napari.components import ViewerModel
@@ -6,6 +7,7 @@ from napari.settings import get_plugin_settings
 from pytestqt.qtbot import QtBot
 
 from napari_uld.lesions.annotations import default_reviewer
+from napari_uld.lesions.findings import Findings
 from napari_uld.viewer.case_files import open_case
 from napari_uld.viewer.panels.detect import DetectPanel
 from napari_uld.viewer.settings import DEVICES, PLUGIN, ReviewSettings, settings
@@ -32,6 +34,14 @@ def test_a_scan_is_opened_with_the_reviewer_and_the_threshold_of_the_preferences
     page.reviewer, page.score_threshold = "Dr Roe", 0.7
     opened, _ = open_case(case.volume)
     assert (opened.reviewer, opened.threshold) == ("Dr Roe", 0.7)
+
+
+def test_without_a_threshold_in_the_preferences_detectors_choose_it(page, case, findings: Findings) -> None:
+    page.score_threshold = 0
+    opened, _ = open_case(case.volume)
+    assert opened.threshold == 0.4
+    opened.set_findings(replace(findings, operating_point=0.15))
+    assert opened.threshold == 0.15
 
 
 def test_the_detect_panel_starts_from_the_preferences(page, qtbot: QtBot) -> None:

@@ -14,7 +14,7 @@ from napari.viewer import Viewer
 from napari_uld.ct.volume import CTVolume
 from napari_uld.errors import CheckpointError
 from napari_uld.inference.worker import DetectionWorker
-from napari_uld.lesions.findings import Findings
+from napari_uld.lesions.findings import DEFAULT_THRESHOLD, Findings
 from napari_uld.progress import Work
 from napari_uld.viewer.case import Case
 from napari_uld.viewer.layers import Part
@@ -22,8 +22,8 @@ from napari_uld.viewer.panels.detector_panel import DetectorPanel
 from napari_uld.viewer.panels.detector_run import Process
 from napari_uld.viewer.settings import settings
 
-# Detectors report nothing below it, so there is nothing to filter.
-LOWEST_SCORE = 0.05
+# Operating points are in hundredths.
+STEP = 0.01
 
 
 class Detector(Process, Protocol):
@@ -48,18 +48,22 @@ class DetectPanel(DetectorPanel):
         self.detector = detector or DetectionWorker()
         super().__init__(viewer, self.detector, "Run")
         self.threshold = FloatSlider(
-            value=settings().score_threshold, min=LOWEST_SCORE, max=1.0, step=0.01, label="Score at least"
+            value=settings().score_threshold or DEFAULT_THRESHOLD, min=STEP, max=1.0, step=STEP, label="Score at least"
         )
         self._lay_out([self.checkpoints.names, self.checkpoints.open_file, self.device, self.threshold])
         self.threshold.changed.connect(self._filter)
         self.checkpoints.names.changed.connect(self._describe)
         self.session.case_changed.connect(self._open)
+        self._filtered: Case | None = None
         self._describe()
         self._open()
 
     def _describe(self) -> None:
         try:
-            self._say(self.checkpoints.info.title)
+            info = self.checkpoints.info
+            point = info.operating_point
+            where = "" if point is None else f" From a score of {point:.2f} on it gave one false positive an image."
+            self._say(f"{info.title}.{where}")
         except CheckpointError as error:
             self._say(str(error))
 
@@ -85,10 +89,22 @@ class DetectPanel(DetectorPanel):
         self.session.step(1, pending_only=True)
 
     def _open(self) -> None:
-        case = self.session.case
-        if case is not None:
-            case.threshold = self.threshold.value
+        self._let_go()
+        self._filtered = self.session.case
+        if self._filtered is not None:
+            self._filtered.threshold_changed.connect(self._follow)
+            self._follow(self._filtered.threshold)
         self._enable()
+
+    def _let_go(self) -> None:
+        if self._filtered is not None:
+            self._filtered.threshold_changed.disconnect(self._follow)
+        self._filtered = None
+
+    def _follow(self, value: float) -> None:
+        """Stand where the case's threshold is; a detector's operating point moves it."""
+        with self.threshold.changed.blocked():
+            self.threshold.value = min(max(value, STEP), 1.0)
 
     def _filter(self, value: float) -> None:
         if self.session.case is not None:
@@ -106,3 +122,4 @@ class DetectPanel(DetectorPanel):
     def _leave(self) -> None:
         super()._leave()
         self.session.case_changed.disconnect(self._open)
+        self._let_go()

@@ -158,7 +158,8 @@ def _detections(case: Case, inside: Inside, drawn: int) -> str:
     name = f"{_swatch(STYLES[InsidePart.DETECTIONS].colour)} Detections"
     if not len(inside.scores):
         return f"{name}: none"
-    chosen = f"{drawn} of {len(inside.scores)} drawn, from {case.threshold:.2f} on as in the review"
+    lowest = case.threshold_for(inside.operating_point)
+    chosen = f"{drawn} of {len(inside.scores)} drawn, from {lowest:.2f} on as in the review"
     return f"{name}: {chosen}; the best {inside.scores[0]:.2f}"
 
 
