@@ -12,6 +12,7 @@ from napari_uld.errors import AnnotationError
 from napari_uld.lesions.rle import decode, encode
 from napari_uld.viewer.case import Case
 from napari_uld.viewer.layers import METADATA, insert_layer, on_slice
+from napari_uld.viewer.links import Links
 from napari_uld.viewer.mask_layer import mask_to_correct, painted_mask
 from napari_uld.viewer.rows import Mark, Row
 
@@ -40,6 +41,7 @@ class MaskBrush:
     def __init__(self, session: "Session") -> None:
         self._session = session
         self._case: Case | None = None
+        self._links = Links()
         self._key = ""
         self._z = 0
         self.layer: Labels | None = None
@@ -85,15 +87,14 @@ class MaskBrush:
         insert_layer(session.viewer, case, self.layer)
         session.viewer.layers.selection.active = self.layer
         self.layer.mode = "paint"
-        self.layer.events.paint.connect(self._painted)
+        links, events = self._links, self.layer.events
+        links.connect(events.paint, self._painted)
         # After the canvas, which would draw what was erased over a mask that is filled in again.
-        self.layer.events.labels_update.connect(self._drawn, position="last")
-        self.layer.events.selected_label.connect(self._one_label)
-        session.viewer.layers.events.removed.connect(self._removed)
-        session.case_changed.connect(self.stop)
-        session.view_changed.connect(self._follow)
-        case.rows_changed.connect(self._follow)
-        case.current_changed.connect(self._follow)
+        links.connect(events.labels_update, self._drawn, position="last")
+        links.connect(events.selected_label, self._one_label)
+        links.connect(session.viewer.layers.events.removed, self._removed)
+        links.connect(session.case_changed, self.stop)
+        links.connect((session.view_changed, case.rows_changed, case.current_changed), self._follow)
         if session.painter is not None:
             session.painter.leave_out(row.key, session.z)
         self.changed.emit()
@@ -106,14 +107,7 @@ class MaskBrush:
         if session.case is case and case.row(self._key) is not None:
             self._save(case, layer)
         self._case = self.layer = None
-        layer.events.paint.disconnect(self._painted)
-        layer.events.labels_update.disconnect(self._drawn)
-        layer.events.selected_label.disconnect(self._one_label)
-        session.viewer.layers.events.removed.disconnect(self._removed)
-        session.case_changed.disconnect(self.stop)
-        session.view_changed.disconnect(self._follow)
-        case.rows_changed.disconnect(self._follow)
-        case.current_changed.disconnect(self._follow)
+        self._links.release()
         if layer in session.viewer.layers:
             session.viewer.layers.remove(layer)
         if session.painter is not None:

@@ -20,6 +20,7 @@ from napari_uld.viewer.case import Case
 from napari_uld.viewer.comparison_layers import Shown, remove_comparison, show_comparison
 from napari_uld.viewer.editing import take_in_hand
 from napari_uld.viewer.layers import Part, series_window
+from napari_uld.viewer.links import Links
 
 if TYPE_CHECKING:
     from napari_uld.viewer.session import Session
@@ -124,6 +125,7 @@ class MaskComparison:
     def __init__(self, session: "Session") -> None:
         self._session = session
         self._case: Case | None = None
+        self._links = Links()
         self._lines: Shapes | None = None
         self._asked: _Asked | None = None
         self.comparison: Comparison | None = None
@@ -142,10 +144,8 @@ class MaskComparison:
             return
         session.brush.stop()
         self._case = case
-        session.case_changed.connect(self.stop)
-        session.view_changed.connect(self.update)
-        case.rows_changed.connect(self.update)
-        case.current_changed.connect(self.update)
+        self._links.connect(session.case_changed, self.stop)
+        self._links.connect((session.view_changed, case.rows_changed, case.current_changed), self.update)
         session.jump(case.current)
         self.update()
         if case.current is not None and self._lines is not None:
@@ -157,10 +157,7 @@ class MaskComparison:
         if case is None:
             return
         self._case = None
-        session.case_changed.disconnect(self.stop)
-        session.view_changed.disconnect(self.update)
-        case.rows_changed.disconnect(self.update)
-        case.current_changed.disconnect(self.update)
+        self._links.release()
         self._listen(None)
         self._asked = self.comparison = None
         self.problem = ""

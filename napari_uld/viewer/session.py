@@ -25,6 +25,7 @@ from napari_uld.viewer.case_files import export_dl_info, save_case
 from napari_uld.viewer.editing import take_in_hand, take_over
 from napari_uld.viewer.keys import bind
 from napari_uld.viewer.layers import Part, case_layers, case_of, draw, drawn_of, part_of, series_window
+from napari_uld.viewer.links import Links
 from napari_uld.viewer.mask_comparison import MaskComparison
 from napari_uld.viewer.mask_layer import MaskPainter
 from napari_uld.viewer.rows import Row
@@ -70,6 +71,7 @@ class Session:
         self.later: Callable[[Callable[[], None]], object] = lambda act: act()
         self._busy = False
         self._log_works = True
+        self._links = Links()
         self._fitted: float | None = None
         viewer.canvas.events.size.connect(self._canvas_resized)
         viewer.layers.events.inserted.connect(self._inserted)
@@ -289,9 +291,8 @@ class Session:
         old, self.case, self.painter = self.case, case, None
         if old is not None:
             self._leave(old)
-        case.rows_changed.connect(self._redraw)
-        case.current_changed.connect(self._redraw)
-        case.edited.connect(self._log)
+        self._links.connect((case.rows_changed, case.current_changed), self._redraw)
+        self._links.connect(case.edited, self._log)
         self._log_works = True
         self.case_changed.emit()
 
@@ -318,9 +319,7 @@ class Session:
                 self.viewer.layers.insert(i, Layer.create(data, look, kind))
 
     def _leave(self, case: Case) -> None:
-        case.rows_changed.disconnect(self._redraw)
-        case.current_changed.disconnect(self._redraw)
-        case.edited.disconnect(self._log)
+        self._links.release()
         for layer in [at for at in self.viewer.layers if case_of(at) is case]:
             self.viewer.layers.remove(layer)
 

@@ -18,6 +18,7 @@ from napari_uld.lesions.findings import DEFAULT_THRESHOLD, Findings
 from napari_uld.progress import Work
 from napari_uld.viewer.case import Case
 from napari_uld.viewer.layers import Part
+from napari_uld.viewer.links import Links
 from napari_uld.viewer.panels.detector_panel import DetectorPanel
 from napari_uld.viewer.panels.detector_run import Process
 from napari_uld.viewer.settings import settings
@@ -54,7 +55,7 @@ class DetectPanel(DetectorPanel):
         self.threshold.changed.connect(self._filter)
         self.checkpoints.names.changed.connect(self._describe)
         self.session.case_changed.connect(self._open)
-        self._filtered: Case | None = None
+        self._links = Links()
         self._describe()
         self._open()
 
@@ -89,17 +90,12 @@ class DetectPanel(DetectorPanel):
         self.session.step(1, pending_only=True)
 
     def _open(self) -> None:
-        self._let_go()
-        self._filtered = self.session.case
-        if self._filtered is not None:
-            self._filtered.threshold_changed.connect(self._follow)
-            self._follow(self._filtered.threshold)
+        self._links.release()
+        case = self.session.case
+        if case is not None:
+            self._links.connect(case.threshold_changed, self._follow)
+            self._follow(case.threshold)
         self._enable()
-
-    def _let_go(self) -> None:
-        if self._filtered is not None:
-            self._filtered.threshold_changed.disconnect(self._follow)
-        self._filtered = None
 
     def _follow(self, value: float) -> None:
         """Stand where the case's threshold is; a detector's operating point moves it."""
@@ -122,4 +118,4 @@ class DetectPanel(DetectorPanel):
     def _leave(self) -> None:
         super()._leave()
         self.session.case_changed.disconnect(self._open)
-        self._let_go()
+        self._links.release()

@@ -15,6 +15,7 @@ from napari_uld.viewer.case import Case
 from napari_uld.viewer.comparison_layers import COLOURS, TRIMAP_COLOURS, ComparisonPart, Shown
 from napari_uld.viewer.keys import key_of
 from napari_uld.viewer.layers import Part
+from napari_uld.viewer.links import Links
 from napari_uld.viewer.mask_comparison import Comparison
 from napari_uld.viewer.session import session_of
 
@@ -57,6 +58,7 @@ class MasksPanel(QWidget):
         super().__init__()
         self.session = session_of(viewer)
         self._case: Case | None = None
+        self._links = Links()
         choices = [(title, kind) for kind, (title, _, _) in KINDS.items()]
         self.kind = ComboBox(choices=choices, value=self.session.mask_kind, label="Mask")
         self.fields: dict[str, Any] = {
@@ -140,20 +142,13 @@ class MasksPanel(QWidget):
         session.case_changed.disconnect(self._open)
         for changed in (session.view_changed, session.comparison.changed, session.brush.changed):
             changed.disconnect(self._show)
-        self._let_go()
-
-    def _let_go(self) -> None:
-        if self._case is not None:
-            self._case.rows_changed.disconnect(self._show)
-            self._case.current_changed.disconnect(self._show)
-        self._case = None
+        self._links.release()
 
     def _open(self) -> None:
-        self._let_go()
+        self._links.release()
         self._case = self.session.case
         if self._case is not None:
-            self._case.rows_changed.connect(self._show)
-            self._case.current_changed.connect(self._show)
+            self._links.connect((self._case.rows_changed, self._case.current_changed), self._show)
         self._show()
 
     def _show(self) -> None:

@@ -30,6 +30,7 @@ from napari_uld.viewer.case import Case
 from napari_uld.viewer.case_files import export_refusal
 from napari_uld.viewer.dialogs import ask_export_path, ask_save_path
 from napari_uld.viewer.keys import KEYS, key_of
+from napari_uld.viewer.links import Links
 from napari_uld.viewer.panels.lesion_table import HEADERS, LesionTable
 from napari_uld.viewer.session import SERIES
 from napari_uld.viewer.window import session_in_window
@@ -50,6 +51,7 @@ class ReviewPanel(QWidget):
         super().__init__()
         self.session = session_in_window(viewer)
         self._case: Case | None = None
+        self._links = Links()
         self._marking = False
         self._build()
         self.session.case_changed.connect(self._open)
@@ -143,22 +145,14 @@ class ReviewPanel(QWidget):
         """Follow nothing any more: Qt deletes the panel with its window."""
         self.session.case_changed.disconnect(self._open)
         self.session.view_changed.disconnect(self._show_window)
-        self._let_go()
-
-    def _let_go(self) -> None:
-        if self._case is not None:
-            self._case.rows_changed.disconnect(self._show)
-            self._case.current_changed.disconnect(self._mark_current)
-            self._case.saved.disconnect(self._show)
-        self._case = None
+        self._links.release()
 
     def _open(self) -> None:
-        self._let_go()
+        self._links.release()
         self._case = self.session.case
         if self._case is not None:
-            self._case.rows_changed.connect(self._show)
-            self._case.current_changed.connect(self._mark_current)
-            self._case.saved.connect(self._show)
+            self._links.connect((self._case.rows_changed, self._case.saved), self._show)
+            self._links.connect(self._case.current_changed, self._mark_current)
         self._show()
         self._show_window()
 
