@@ -1,4 +1,4 @@
-"""How many lesions the bundled detectors' best proposals hold, on every fourth key slice of a phantom set.
+"""How many lesions the bundled two-stage detectors' best proposals hold, on every fourth key slice of a phantom set.
 
 python benchmarks/bench_proposals.py FOLDER
 """
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from napari_uld.detectors.batch import pad_images
+from napari_uld.detectors.two_stage import TwoStageDetector
 from napari_uld.inference.catalogue import bundled_checkpoints
 from napari_uld.inference.checkpoint import load_checkpoint
 from napari_uld.inference.slabs import normalize
@@ -32,6 +33,8 @@ def main() -> None:
     print(f"{len(keys)} key slices, {lesions} lesions; share of them that the best N proposals hold at IoU {OVERLAP}")
     for name, path in bundled_checkpoints().items():
         detector = load_checkpoint(path, "cpu")
+        if not isinstance(detector.model, TwoStageDetector):
+            continue
         dataset = SlabDataset(root, keys, detector.inputs)
         held = dict.fromkeys(COUNTS, 0)
         survived = 0
