@@ -2,7 +2,7 @@
 
 import getpass
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
@@ -192,31 +192,26 @@ class Annotations:
         AnnotationError
             If the findings are of another scan.
         """
+        return self.edit_finding(findings, row, action=_verb(state), state=state, reviewer=reviewer, time=now())
+
+    def edit_finding(self, findings: Findings, row: int, *, action: str = "edit", **changes: object) -> Annotation:
+        """Change a finding as `edit` changes a lesion: it is accepted and changed in one edit, undone in one.
+
+        A finding that was decided already keeps its state.
+
+        Raises
+        ------
+        AnnotationError
+            If the findings are of another scan, or the id or scan would change.
+        BoxError
+            If the box is malformed.
+        """
         if findings.scan_id != self.scan_id:
             raise AnnotationError(f"These findings are of {findings.scan_id}, the annotations of {self.scan_id}")
         known = self.from_finding(findings, row)
         if known is not None:
-            return self.set_state(known.id, state, reviewer)
-        parent, box, key = (
-            findings.finding_id(row),
-            as_box(findings.boxes[row]),
-            int(findings.key_slices[row]),
-        )
-        lesion = Annotation(
-            id=new_id(self.scan_id, key, box, parent),
-            scan_id=self.scan_id,
-            key_slice=key,
-            box=box,
-            mask=findings.masks[row],
-            source=Source.MINED,
-            state=state,
-            parent_id=parent,
-            score=float(findings.scores[row]),
-            detector=findings.detector,
-            reviewer=reviewer,
-            time=now(),
-        )
-        return self.add(lesion, action=_verb(state))
+            return self.edit(known.id, action=action, **changes)
+        return self.add(_changed(_mined(findings, row), changes), action)
 
     def add(self, lesion: Annotation, action: str = "add") -> Annotation:
         """Add a lesion.
@@ -246,16 +241,6 @@ class Annotations:
         """Accept, reject or reopen a lesion."""
         return self.edit(lesion_id, action=_verb(state), state=state, reviewer=reviewer, time=now())
 
-    def move_box(self, lesion_id: str, box: Box, reviewer: str = "") -> Annotation:
-        """Give a lesion another box; a machine's lesion becomes an edited one.
-
-        Raises
-        ------
-        BoxError
-            If the box is malformed.
-        """
-        return self.edit(lesion_id, action="move box", box=as_box(as_boxes([box])[0]), reviewer=reviewer, time=now())
-
     def edit(self, lesion_id: str, *, action: str = "edit", **changes: object) -> Annotation:
         """Change fields of a lesion; a machine's lesion with another box, RECIST or mask is an edited one.
 
@@ -265,14 +250,11 @@ class Annotations:
         ------
         AnnotationError
             If there is no such lesion, or its id or scan would change.
+        BoxError
+            If the box is malformed.
         """
         before = self._row(lesion_id)
-        after = replace(before, **changes)  # type: ignore[arg-type]
-        marked = (after.box, after.recist, after.mask)
-        if after.source is Source.MINED and marked != (before.box, before.recist, before.mask):
-            after = replace(after, source=Source.EDITED, mask=after.mask if "mask" in changes else None)
-        if after.id != before.id:
-            raise AnnotationError("A lesion's id does not change")
+        after = _changed(before, changes)
         self._check(after)
         if after != before:
             self._do(Edit(action, before, after))
@@ -344,3 +326,30 @@ class Annotations:
 
 def _verb(state: State) -> str:
     return {State.ACCEPTED: "accept", State.REJECTED: "reject", State.PENDING: "reopen"}[state]
+
+
+def _mined(findings: Findings, row: int) -> Annotation:
+    """Give a finding as an accepted lesion that names it as its parent."""
+    parent, box, key = findings.finding_id(row), as_box(findings.boxes[row]), int(findings.key_slices[row])
+    return Annotation(
+        id=new_id(findings.scan_id, key, box, parent),
+        scan_id=findings.scan_id,
+        key_slice=key,
+        box=box,
+        mask=findings.masks[row],
+        source=Source.MINED,
+        parent_id=parent,
+        score=float(findings.scores[row]),
+        detector=findings.detector,
+    )
+
+
+def _changed(before: Annotation, changes: Mapping[str, object]) -> Annotation:
+    """Give a lesion with other fields; a machine's with another box, RECIST or mask is an edited one."""
+    after = replace(before, **changes)  # type: ignore[arg-type]
+    marked = (after.box, after.recist, after.mask)
+    if after.source is Source.MINED and marked != (before.box, before.recist, before.mask):
+        after = replace(after, source=Source.EDITED, mask=after.mask if "mask" in changes else None)
+    if after.id != before.id:
+        raise AnnotationError("A lesion's id does not change")
+    return after

@@ -194,7 +194,7 @@ class Case:
         BoxError
             If the box is malformed.
         """
-        self._annotations.move_box(self._accepted(key).id, box, self.reviewer)
+        self._edit(key, "move box", box=box)
 
     def paint_mask(self, key: str, mask: Rle | None) -> None:
         """Give a lesion a mask painted on its key slice (None: take it away); painting accepts the lesion.
@@ -206,28 +206,20 @@ class Case:
         AnnotationError
             If there is no such lesion.
         """
-        if mask is None and self._known(key).corrected_mask is None:
-            return
-        lesion = self._accepted(key)
-        state = lesion.state if mask is None else State.ACCEPTED
-        self._annotations.edit(
-            lesion.id, action="paint mask", mask=mask, state=state, reviewer=self.reviewer, time=now()
-        )
+        if mask is not None:
+            self._edit(key, "paint mask", mask=mask, state=State.ACCEPTED)
+        elif self._known(key).corrected_mask is not None:
+            self._edit(key, "paint mask", mask=None)
 
     def measure(self, key: str, recist: Recist) -> None:
-        """Give a lesion another RECIST, and the box that DeepLesion draws about it.
+        """Give a lesion another RECIST, and the box that DeepLesion draws about it; a finding is accepted by that.
 
         Raises
         ------
         AnnotationError
-            If there is no such lesion, or nobody accepted it yet.
+            If there is no such lesion.
         """
-        annotation = self._known(key).annotation
-        if annotation is None:
-            raise AnnotationError("Accept the finding before measuring it")
-        self._annotations.edit(
-            annotation.id, action="measure", recist=recist, box=recist.box(), reviewer=self.reviewer, time=now()
-        )
+        self._edit(key, "measure", recist=recist, box=recist.box())
 
     def add(self, z: int, box: Box) -> Annotation:
         """Add a lesion that a person drew on slice `z`."""
@@ -253,14 +245,13 @@ class Case:
         else:
             self.decide(key, State.REJECTED)
 
-    def _accepted(self, key: str) -> Annotation:
-        """Give a lesion's annotation; a finding that nobody decided on is accepted first."""
-        if self._known(key).annotation is None:
-            self.decide(key, State.ACCEPTED)
-        annotation = self._known(key).annotation
-        if annotation is None:
-            raise AnnotationError(f"The finding {key} is no longer among the detector's")
-        return annotation
+    def _edit(self, key: str, action: str, **changes: object) -> None:
+        """Change a lesion; a finding that nobody decided on is accepted and changed in one edit."""
+        row, signed = self._known(key), {**changes, "reviewer": self.reviewer, "time": now()}
+        if row.annotation is not None:
+            self._annotations.edit(row.annotation.id, action=action, **signed)
+        elif self.findings is not None and row.finding is not None:
+            self._annotations.edit_finding(self.findings, row.finding, action=action, **signed)
 
     def _known(self, key: str) -> Row:
         row = self.row(key)

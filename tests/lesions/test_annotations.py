@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from napari_uld.errors import AnnotationError, BoxError
 from napari_uld.lesions.annotations import Annotation, Annotations, Edit, LesionType, Source, State
 from napari_uld.lesions.findings import Findings
+from napari_uld.lesions.recist import Recist
 from napari_uld.lesions.rle import Rle
 
 
@@ -25,6 +26,8 @@ FINDINGS = Findings.from_rows(
     key_slices=[5, 6, 7],
 )
 START = tuple(lesion(n) for n in range(3))
+MASK, OTHER = Rle((2, 3), (0, 2, 4)), Rle((2, 3), (1, 3, 2))
+RECIST = Recist(((2.0, 3.0), (8.0, 3.0)), ((5.0, 1.0), (5.0, 5.0)))
 
 
 def apply(table: Annotations, kind: str, number: int) -> None:
@@ -36,18 +39,20 @@ def apply(table: Annotations, kind: str, number: int) -> None:
             table.add(new)
     elif kind == "decide":
         table.decide(FINDINGS, number % 3, list(State)[number % 2 + 1])
+    elif kind == "edit finding":
+        table.edit_finding(FINDINGS, number % 3, box=(0.0, 0.0, 2.0 + number, 1.0))
     elif ids:
         chosen = ids[number % len(ids)]
         edits: dict[str, Callable[[], object]] = {
             "remove": lambda: table.remove(chosen),
             "state": lambda: table.set_state(chosen, list(State)[number % 3], f"reviewer {number}"),
-            "move": lambda: table.move_box(chosen, (0.0, 0.0, 1.0 + number, 1.0)),
+            "move": lambda: table.edit(chosen, box=(0.0, 0.0, 1.0 + number, 1.0)),
             "edit": lambda: table.edit(chosen, lesion_type=list(LesionType)[number % 9]),
         }
         edits[kind]()
 
 
-KINDS = ["add", "decide", "remove", "state", "move", "edit"]
+KINDS = ["add", "decide", "edit finding", "remove", "state", "move", "edit"]
 edits = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 9)), max_size=25)
 
 
@@ -143,7 +148,36 @@ def test_a_decided_finding_is_a_lesion_that_names_it() -> None:
     # Deciding again changes that lesion; moving it makes it a person's work.
     assert table.decide(FINDINGS, 1, State.REJECTED).id == made.id
     assert len(table) == 1
-    assert table.move_box(made.id, (0.0, 0.0, 5.0, 5.0)).source is Source.EDITED
+    assert table.edit(made.id, box=(0.0, 0.0, 5.0, 5.0)).source is Source.EDITED
+
+
+@pytest.mark.parametrize("changes", [{"box": (0.0, 0.0, 5.0, 5.0)}, {"mask": OTHER}, {"recist": RECIST}])
+def test_a_finding_that_a_person_marks_anew_is_accepted_and_changed_in_one_edit(changes: dict[str, object]) -> None:
+    plain = Annotations("scan").decide(FINDINGS, 1, State.ACCEPTED, "Ann")
+    table, heard = Annotations("scan"), []
+    table.on_change(heard.append)
+    made = table.edit_finding(FINDINGS, 1, action="mark", reviewer="Ann", time=plain.time, **changes)
+    # All that tells where it comes from is as after a plain decision.
+    assert made == replace(plain, source=Source.EDITED, **changes)
+    table.undo()
+    assert tuple(table) == ()
+    assert table.from_finding(FINDINGS, 1) is None
+    assert not table.can_undo
+    table.redo()
+    assert tuple(table) == (made,)
+    assert heard == [Edit("mark", None, made), Edit("undo mark", made, None), Edit("redo mark", None, made)]
+
+
+def test_a_finding_whose_box_a_person_moves_loses_the_machines_mask() -> None:
+    own, table = replace(FINDINGS, masks=(MASK, None, None)), Annotations("scan")
+    assert table.edit_finding(own, 0, box=(0.0, 0.0, 3.0, 3.0)).mask is None
+
+
+def test_editing_a_finding_that_was_decided_edits_that_lesion_and_keeps_its_state() -> None:
+    table = Annotations("scan")
+    rejected = table.decide(FINDINGS, 0, State.REJECTED)
+    assert table.edit_finding(FINDINGS, 0, noisy=True) == replace(rejected, noisy=True)
+    assert len(table) == 1
 
 
 def test_an_edit_without_effect_is_no_edit() -> None:
@@ -159,12 +193,15 @@ def test_an_edit_without_effect_is_no_edit() -> None:
         lambda table: table.add(Annotation("lesion:9", "other", 1, (0.0, 0.0, 1.0, 1.0))),
         lambda table: table.remove("lesion:9"),
         lambda table: table.set_state("lesion:9", State.ACCEPTED),
-        lambda table: table.move_box("lesion:9", (0.0, 0.0, 1.0, 1.0)),
+        lambda table: table.edit("lesion:9", box=(0.0, 0.0, 1.0, 1.0)),
         lambda table: table.edit("lesion:1", id="lesion:9"),
         lambda table: table.edit("lesion:1", scan_id="other"),
         lambda table: Annotations("scan", [START[0], START[0]]),
         lambda table: Annotations("other", START),
         lambda table: Annotations("other").decide(FINDINGS, 0, State.ACCEPTED),
+        lambda table: Annotations("other").edit_finding(FINDINGS, 0, noisy=True),
+        lambda table: table.edit_finding(FINDINGS, 0, id="lesion:9"),
+        lambda table: table.edit_finding(FINDINGS, 0, scan_id="other"),
     ],
 )
 def test_an_impossible_edit_is_refused_and_changes_nothing(wrong: Callable[[Annotations], object]) -> None:
@@ -178,11 +215,11 @@ def test_an_impossible_edit_is_refused_and_changes_nothing(wrong: Callable[[Anno
 def test_a_malformed_box_is_refused() -> None:
     table = Annotations("scan", START)
     with pytest.raises(BoxError):
-        table.move_box("lesion:1", (5.0, 0.0, 1.0, 1.0))
+        table.edit("lesion:1", box=(5.0, 0.0, 1.0, 1.0))
+    with pytest.raises(BoxError):
+        table.edit_finding(FINDINGS, 0, box=(5.0, 0.0, 1.0, 1.0))
     assert tuple(table) == START
-
-
-MASK, OTHER = Rle((2, 3), (0, 2, 4)), Rle((2, 3), (1, 3, 2))
+    assert not table.can_undo
 
 
 def mined(mask: Rle | None) -> Annotations:
@@ -210,9 +247,9 @@ def test_a_mined_lesion_whose_mask_a_person_painted_is_an_edited_one_until_that_
 def test_a_detectors_mask_goes_when_a_person_moves_the_box_and_a_persons_own_stays() -> None:
     table = mined(MASK)
     (row,) = table
-    assert table.move_box(row.id, (0.0, 0.0, 3.0, 3.0)).mask is None
+    assert table.edit(row.id, box=(0.0, 0.0, 3.0, 3.0)).mask is None
     table.edit(row.id, mask=OTHER)
-    assert table.move_box(row.id, (0.0, 0.0, 4.0, 4.0)).corrected_mask == OTHER
+    assert table.edit(row.id, box=(0.0, 0.0, 4.0, 4.0)).corrected_mask == OTHER
 
 
 def test_a_painted_mask_of_an_experts_lesion_is_a_correction() -> None:

@@ -152,20 +152,28 @@ def test_painting_leaves_the_box_the_recist_and_an_experts_mark_alone(brushed: S
     assert lesion.reviewer == "reader"
 
 
-def test_painting_on_a_finding_accepts_it_as_an_edited_lesion(session: Session, findings: Findings) -> None:
+def test_painting_on_a_finding_accepts_it_as_an_edited_lesion_in_one_edit(session: Session, findings: Findings) -> None:
     key = findings.finding_id(0)
+    edits: list[str] = []
+    session.case.edited.connect(lambda edit: edits.append(edit.action))
     session.case.select(key)
     session.brush.start()
+    layer, before = canvas(session), canvas(session).data[0].copy()
     stroke(session, (30, 30), label=0)
+    painted = layer.data[0].copy()
     row = session.case.row(key)
     assert row is not None
     assert (row.mark, row.source) == (Mark.ACCEPTED, "edited")
-    layer = canvas(session)
     session.undo()
-    session.undo()
-    assert session.case.row(key).mark is Mark.PENDING
+    row = session.case.row(key)
+    assert (row.mark, row.source, row.corrected_mask) == (Mark.PENDING, "detector", None)
     assert canvas(session) is layer
-    assert not session.case.row(key).corrected_mask
+    np.testing.assert_array_equal(layer.data[0], before)
+    session.redo()
+    row = session.case.row(key)
+    assert (row.mark, row.source) == (Mark.ACCEPTED, "edited")
+    np.testing.assert_array_equal(layer.data[0], painted)
+    assert edits == ["paint mask", "undo paint mask", "redo paint mask"]
 
 
 def test_painting_on_a_rejected_finding_accepts_it_and_the_panel_says_so(session: Session, findings: Findings) -> None:

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_uld.errors import AnnotationError
+from napari_uld.errors import AnnotationError, BoxError
 from napari_uld.lesions.annotations import Annotation, Annotations, Source, State
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.recist import Recist
@@ -96,15 +96,43 @@ def test_an_accepted_finding_names_its_parent_score_and_reviewer(case: Case, fin
     assert (lesion.parent_id, lesion.score, lesion.reviewer) == (findings.finding_id(1), 0.7, "reader")
 
 
-def test_moving_the_box_of_a_finding_accepts_it(case: Case, findings: Findings) -> None:
+def test_moving_the_box_of_a_finding_accepts_it_and_one_undo_brings_the_finding_back(
+    case: Case, findings: Findings
+) -> None:
     case.set_findings(findings)
     key = findings.finding_id(1)
     case.move_box(key, (58.0, 60.0, 80.0, 82.0))
     row = case.row(key)
     assert (row.mark, row.box) == (Mark.ACCEPTED, (58.0, 60.0, 80.0, 82.0))
-    assert row.annotation.source is Source.EDITED
+    assert (row.annotation.source, row.annotation.reviewer) == (Source.EDITED, "reader")
     # The trace on the other slices is the machine's, of a box that is no longer there.
     assert list(row.boxes) == [12]
+    case.annotations.undo()
+    assert (case.row(key).mark, case.row(key).annotation) == (Mark.PENDING, None)
+    assert sorted(case.row(key).boxes) == [11, 12, 13]
+    case.annotations.redo()
+    assert case.row(key).annotation == row.annotation
+
+
+def test_an_impossible_box_leaves_a_finding_undecided(case: Case, findings: Findings) -> None:
+    case.set_findings(findings)
+    key = findings.finding_id(1)
+    with pytest.raises(BoxError):
+        case.move_box(key, (80.0, 60.0, 58.0, 82.0))
+    assert case.row(key).mark is Mark.PENDING
+    assert not case.annotations.can_undo
+
+
+def test_measuring_a_finding_accepts_it_in_one_edit(case: Case, findings: Findings) -> None:
+    case.set_findings(findings)
+    key = findings.finding_id(1)
+    recist = Recist(((66.0, 70.0), (74.0, 70.0)), ((70.0, 67.0), (70.0, 73.0)))
+    case.measure(key, recist)
+    lesion = case.row(key).annotation
+    assert (lesion.state, lesion.source, lesion.recist) == (State.ACCEPTED, Source.EDITED, recist)
+    assert lesion.box == recist.box()
+    case.annotations.undo()
+    assert case.row(key).mark is Mark.PENDING
 
 
 def test_measuring_a_lesion_moves_its_box_with_it(case: Case) -> None:
