@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
-from napari.utils.notifications import show_info
+from napari.utils.notifications import show_info, show_warning
 from psygnal import Signal
 
 from napari_uld.errors import AnnotationError
+from napari_uld.lesions.findings import Box
 from napari_uld.lesions.rle import decode, encode
 from napari_uld.viewer.case import Case
+from napari_uld.viewer.keys import key_of
 from napari_uld.viewer.layers import METADATA, insert_layer, on_slice
 from napari_uld.viewer.links import Links
 from napari_uld.viewer.mask_layer import mask_to_correct, painted_mask
@@ -197,7 +199,7 @@ class MaskBrush:
         mask = layer.data[0] != 0
         if np.array_equal(mask, self._known):
             return False
-        self._known = mask
+        known, self._known = self._known, mask
         before, self._saving = self._saving, True
         try:
             case.paint_mask(self._key, encode(mask) if mask.any() else None)
@@ -206,6 +208,9 @@ class MaskBrush:
         row = case.row(self._key)
         if row is not None and mask.any():
             self._source = self._source_of(row)
+            if _reaches_far(mask, row.box) and not _reaches_far(known, row.box):
+                # What fills the slice at one click is a slip; of what is meant one is told once.
+                show_warning(f"The mask now reaches far beyond the lesion's box. Key {key_of('undo')} takes that back.")
         elif row is not None:
             self._fill(row)
             show_info(f"Nothing was left of the mask. The brush begins again with {self._began}.")
@@ -225,9 +230,21 @@ def mask_note(case: Case) -> str:
     row = case.current
     if row is None or row.corrected_mask is None:
         return ""
-    rows, columns = np.nonzero(decode(row.corrected_mask))
-    x1, y1, x2, y2 = row.box
     note = "Mask corrected by hand."
-    if len(rows) and (rows.min() < y1 or rows.max() > y2 or columns.min() < x1 or columns.max() > x2):
+    if _leaves(decode(row.corrected_mask), row.box):
         note += " It reaches beyond the lesion's box, which stays as it is."
     return note
+
+
+def _reaches_far(mask: np.ndarray, box: Box) -> bool:
+    """Tell whether a mask leaves even the box grown by its own width and height on each side."""
+    x1, y1, x2, y2 = box
+    width, height = x2 - x1, y2 - y1
+    return _leaves(mask, (x1 - width, y1 - height, x2 + width, y2 + height))
+
+
+def _leaves(mask: np.ndarray, box: Box) -> bool:
+    """Tell whether a mask, bool (height, width), has pixels outside a box."""
+    rows, columns = np.nonzero(mask)
+    x1, y1, x2, y2 = box
+    return bool(((rows < y1) | (rows > y2) | (columns < x1) | (columns > x2)).any())

@@ -145,6 +145,36 @@ def test_filling_and_polygons_are_edits_too(brushed: Session, expert: Annotation
     np.testing.assert_array_equal(canvas(brushed).data[0], inside)
 
 
+FAR = "The mask now reaches far beyond the lesion's box. Key U takes that back."
+
+
+def test_one_click_of_the_fill_tool_beside_the_mask_is_warned_of_and_one_undo_takes_it_back(
+    brushed: Session, expert: Annotation, shown: list[Notification]
+) -> None:
+    canvas(brushed).fill((0, 0, 0), 1)
+    assert mask_of(brushed, expert.id).all()
+    assert [(str(told.severity), told.message) for told in shown] == [("warning", FAR)]
+    assert next(key.title for key in KEYS if key.key == "U") == "undo"
+    brushed.undo()
+    assert brushed.case.annotations[expert.id] == expert
+
+
+def test_a_mask_that_reaches_far_is_warned_of_when_it_begins_to_and_not_at_every_stroke(
+    brushed: Session, shown: list[Notification]
+) -> None:
+    canvas(brushed).brush_size = 1
+    # The box, x 15 to 45 and y 19 to 41, grown by its own 30 x 22 pixels ends at x = 75, y = 63.
+    stroke(brushed, (63, 75))
+    assert shown == []
+    stroke(brushed, (64, 30))
+    stroke(brushed, (90, 30))
+    assert [told.message for told in shown] == [FAR]
+    brushed.undo()
+    brushed.undo()
+    stroke(brushed, (30, 76))
+    assert [told.message for told in shown] == [FAR, FAR]
+
+
 def test_painting_leaves_the_box_the_recist_and_an_experts_mark_alone(brushed: Session, expert: Annotation) -> None:
     stroke(brushed, (60, 60))
     lesion = brushed.case.annotations[expert.id]
