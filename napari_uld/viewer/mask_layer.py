@@ -3,14 +3,20 @@
 import numpy as np
 from napari.layers import Image
 
-from napari_uld.errors import AnnotationError, NoMaskError, RecistError
+from napari_uld.errors import AnnotationError, NoMaskError
 from napari_uld.lesions.rle import decode
 from napari_uld.masks import MaskKind, MaskParameters, pseudo_mask
-from napari_uld.masks.ellipse import ellipse_in_box, quarter_ellipse_mask
-from napari_uld.masks.grabcut import grabcut_or_ellipse
+from napari_uld.masks.lesion_mask import Origin, lesion_mask
 from napari_uld.viewer.case import Case
 from napari_uld.viewer.layers import series_window
 from napari_uld.viewer.rows import Mark, Row
+
+_IN_WORDS = {
+    Origin.GRABCUT: "GrabCut's mask",
+    Origin.ELLIPSE: "the quarter ellipses",
+    Origin.ELLIPSE_IN_BOX: "the ellipse in the box",
+    Origin.NONE: "an empty mask",
+}
 
 
 class MaskPainter:
@@ -66,15 +72,15 @@ class MaskPainter:
         """Give the mask of slice `z`, and what went wrong."""
         rows = [row for row in self.case.rows if self._masked(row, z)]
         generated = [row for row in rows if row.corrected_mask is None]
-        mask, problem = generated_mask(self.case, z, generated, self.kind, self.parameters)
+        mask, problems = generated_mask(self.case, z, generated, self.kind, self.parameters)
         for row in rows:
             try:
                 painted = painted_mask(self.case, row)
             except AnnotationError as error:
-                problem = str(error)
+                problems.append(str(error))
             else:
                 mask = mask if painted is None else np.maximum(mask, painted)
-        return mask, problem
+        return mask, "\n".join(problems)
 
     def _masked(self, row: Row, z: int) -> bool:
         """Tell whether a row's mask is shown on slice `z`: on its key slice, once accepted or while at hand."""
@@ -85,45 +91,51 @@ class MaskPainter:
 
 def generated_mask(
     case: Case, z: int, rows: list[Row], kind: MaskKind, parameters: MaskParameters
-) -> tuple[np.ndarray, str]:
-    """Give the pseudo mask (height, width) in [0, 1] of a slice's lesions, and what went wrong."""
-    problem = ""
-    if kind.needs_recist:
-        bare = [row for row in rows if row.recist is None]
-        rows = [row for row in rows if row.recist is not None]
-        if bare:
-            problem = f"{len(bare)} on this slice without RECIST: {kind.value} needs one"
-    hu = case.volume.hu[z]
-    boxes, recists = [row.box for row in rows], [row.recist for row in rows]
-    try:
-        return pseudo_mask(kind, hu, boxes, recists, series_window(case), parameters), problem
-    except RecistError as error:
-        return np.zeros(hu.shape, np.float32), str(error)
+) -> tuple[np.ndarray, list[str]]:
+    """Give the pseudo mask (height, width) in [0, 1] of a slice's lesions, and what went wrong.
+
+    A lesion that no mask can be made of stops none of the others.
+    """
+    hu, window = case.volume.hu[z], series_window(case)
+    if not kind.needs_recist:
+        boxes, recists = [row.box for row in rows], [row.recist for row in rows]
+        return pseudo_mask(kind, hu, boxes, recists, window, parameters), []
+    mask, refused = np.zeros(hu.shape, np.float32), []
+    measured = [row for row in rows if row.recist is not None]
+    for row in measured:
+        try:
+            own = pseudo_mask(kind, hu, [row.box], [row.recist], window, parameters)
+        except NoMaskError as error:
+            x1, y1, x2, y2 = row.box
+            refused.append(f"x {(x1 + x2) / 2:.0f}, y {(y1 + y2) / 2:.0f} ({error.reason})")
+        else:
+            mask = np.maximum(mask, own)
+    problems = []
+    if len(measured) < len(rows):
+        problems.append(f"{len(rows) - len(measured)} on this slice without RECIST: {kind.value} needs one")
+    if refused:
+        problems.append(f"No {kind.value} mask at {'; '.join(refused)}: measure again, or choose bm or abm")
+    return mask, problems
 
 
 def mask_to_correct(case: Case, z: int, row: Row, kind: MaskKind, parameters: MaskParameters) -> tuple[np.ndarray, str]:
     """Give the mask that a person begins to correct, bool (height, width), and say which it is.
 
     The kind that is chosen where that is a shape. A soft map is none, at least one half in all of the box:
-    GrabCut takes its place. Without a RECIST that a mask can be made from it is the ellipse in the box.
+    GrabCut takes its place.
     """
-    hu, why = case.volume.hu[z], "there is no RECIST"
-    shape = (hu.shape[0], hu.shape[1])
-    try:
-        if row.recist is not None and kind is MaskKind.ELLIPSE:
-            return quarter_ellipse_mask(row.recist, shape), "the quarter ellipses"
-        if row.recist is not None:
-            iterations, margin = parameters.iterations, parameters.margin
-            mask, reason = grabcut_or_ellipse(
-                hu, row.recist, row.box, series_window(case), iterations=iterations, margin=margin
-            )
-            return mask, f"the quarter ellipses (GrabCut gave no mask: {reason})" if reason else "GrabCut's mask"
-    except NoMaskError as error:
-        why = error.reason
-    try:
-        return ellipse_in_box(row.box, shape), f"the ellipse in the box ({why})"
-    except NoMaskError:
-        return np.zeros(shape, bool), f"an empty mask ({why}, and no ellipse in the box)"
+    mask, origin, reason = lesion_mask(
+        kind if kind.needs_recist else MaskKind.GRABCUT,
+        case.volume.hu[z],
+        row.box,
+        row.recist,
+        series_window(case),
+        iterations=parameters.iterations,
+        margin=parameters.margin,
+    )
+    if origin is Origin.ELLIPSE and reason:
+        reason = f"GrabCut gave no mask: {reason}"
+    return mask, f"{_IN_WORDS[origin]} ({reason})" if reason else _IN_WORDS[origin]
 
 
 def painted_mask(case: Case, row: Row) -> np.ndarray | None:

@@ -102,7 +102,7 @@ def test_without_a_recist_it_begins_with_the_ellipse_in_the_box(session: Session
     session.brush.start()
     row = session.case.row(findings.finding_id(0))
     np.testing.assert_array_equal(canvas(session).data[0], ellipse_in_box(row.box, (96, 96)))
-    assert "the ellipse in the box (there is no RECIST)" in session.brush.note
+    assert session.brush.note.startswith("The brush began with the ellipse in the box (no measurement).")
 
 
 def test_it_begins_with_a_mask_that_was_corrected_before(session: Session, expert: Annotation) -> None:

@@ -18,10 +18,11 @@ import cv2
 from napari_uld.ct.deeplesion import read_slices
 from napari_uld.errors import DataError
 from napari_uld.masks import MaskKind
+from napari_uld.masks.lesion_mask import Origin
 from napari_uld.progress import Progress, Work
 
 from .key_slices import KeySlice
-from .mask_store import KINDS, LesionMask, MaskStore, Origin, StoredSlice, append, fingerprint
+from .mask_store import KINDS, LesionMask, MaskStore, StoredSlice, append, fingerprint
 from .masks import make_masks
 from .phantom.write import worker_count
 

@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +21,7 @@ from napari_uld.lesions import json_models, storage
 from napari_uld.lesions.rle import Rle
 from napari_uld.masks import MaskKind
 from napari_uld.masks.grabcut import ITERATIONS, MARGIN
+from napari_uld.masks.lesion_mask import Origin
 
 from .key_slices import KeySlice
 
@@ -29,15 +29,6 @@ FOLDER = "pseudo_masks"
 KINDS = (MaskKind.GRABCUT, MaskKind.ELLIPSE)
 # Raise it when the same slice, lesions and parameters give another mask than before: what is stored is then made again.
 MASK_VERSION = 1
-
-
-class Origin(StrEnum):
-    """How a lesion's mask came about."""
-
-    GRABCUT = "grabcut"
-    ELLIPSE = "ellipse"
-    ELLIPSE_IN_BOX = "ellipse in the box"
-    NONE = "none"
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,13 @@ import cv2
 import numpy as np
 
 from napari_uld.ct.deeplesion import read_slices
-from napari_uld.ct.windows import Window
-from napari_uld.errors import BoxError, NoMaskError, RecistError
 from napari_uld.inference.slabs import Slab
-from napari_uld.lesions.recist import Recist
 from napari_uld.lesions.rle import Rle, decode, encode
 from napari_uld.masks import MaskKind
-from napari_uld.masks.ellipse import ellipse_in_box, quarter_ellipse_mask
-from napari_uld.masks.grabcut import grabcut_or_ellipse
+from napari_uld.masks.lesion_mask import lesion_mask
 
 from .key_slices import KeySlice
-from .mask_store import LesionMask, MaskStore, Origin, fingerprint
+from .mask_store import LesionMask, MaskStore, fingerprint
 
 
 def lesion_masks(root: Path, key: KeySlice, store: MaskStore) -> tuple[Rle, ...]:
@@ -49,10 +45,7 @@ def lesion_masks(root: Path, key: KeySlice, store: MaskStore) -> tuple[Rle, ...]
 
 
 def make_masks(hu: np.ndarray, key: KeySlice, kind: MaskKind) -> tuple[LesionMask, ...]:
-    """Make the pseudo mask of each lesion of a key slice, and tell how it came about.
-
-    A lesion without a RECIST that a mask can be made from gets the ellipse in its box, and none where
-    that lies outside the image: one odd row stops nothing.
+    """Make the pseudo mask of each lesion of a key slice, and tell how it came about: see `lesion_mask`.
 
     Parameters
     ----------
@@ -64,27 +57,8 @@ def make_masks(hu: np.ndarray, key: KeySlice, kind: MaskKind) -> tuple[LesionMas
         GrabCut or ellipse.
     """
     pairs = zip(key.boxes, key.recists, strict=True)
-    return tuple(_make_mask(hu, box, recist, key.window, kind) for box, recist in pairs)
-
-
-def _make_mask(hu: np.ndarray, box: np.ndarray, recist: Recist | None, window: Window, kind: MaskKind) -> LesionMask:
-    shape = (hu.shape[0], hu.shape[1])
-    reason = "no measurement"
-    try:
-        if recist is not None and kind is MaskKind.ELLIPSE:
-            return LesionMask(encode(quarter_ellipse_mask(recist, shape)), Origin.ELLIPSE)
-        if recist is not None:
-            mask, reason = grabcut_or_ellipse(hu, recist, box, window)
-            return LesionMask(encode(mask), Origin.ELLIPSE if reason else Origin.GRABCUT, reason)
-    except NoMaskError as error:
-        reason = error.reason
-    except BoxError:
-        reason = "malformed box"
-    try:
-        in_box = ellipse_in_box(box, shape)
-    except (RecistError, BoxError):
-        return LesionMask(encode(np.zeros(shape)), Origin.NONE, f"{reason}, and no ellipse in the box")
-    return LesionMask(encode(in_box), Origin.ELLIPSE_IN_BOX, reason)
+    made = (lesion_mask(kind, hu, box, recist, key.window) for box, recist in pairs)
+    return tuple(LesionMask(encode(mask), origin, reason) for mask, origin, reason in made)
 
 
 def to_slab(masks: tuple[Rle, ...], slab: Slab) -> np.ndarray:

@@ -11,11 +11,12 @@ import pytest
 from napari_uld.detectors.spec import InputSpec, TwoStageSupervision
 from napari_uld.errors import DataError, ScanError
 from napari_uld.masks import MaskKind
+from napari_uld.masks.lesion_mask import Origin
 from napari_uld.progress import Progress, finish
 from napari_uld.training.data import masks
 from napari_uld.training.data.key_slices import KeySlice, annotated_slices
 from napari_uld.training.data.mask_run import store_masks
-from napari_uld.training.data.mask_store import MaskStore, Origin
+from napari_uld.training.data.mask_store import MaskStore
 from napari_uld.training.data.masks import lesion_masks
 from napari_uld.training.data.slab_dataset import SlabDataset
 

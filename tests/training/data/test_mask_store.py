@@ -10,9 +10,10 @@ from napari_uld.errors import DataError
 from napari_uld.lesions.recist import Recist
 from napari_uld.lesions.rle import Rle, encode
 from napari_uld.masks import MaskKind
+from napari_uld.masks.lesion_mask import Origin
 from napari_uld.training.data import mask_store
 from napari_uld.training.data.key_slices import KeySlice
-from napari_uld.training.data.mask_store import LesionMask, MaskStore, Origin, StoredSlice, append, fingerprint
+from napari_uld.training.data.mask_store import LesionMask, MaskStore, StoredSlice, append, fingerprint
 
 HU = np.arange(48, dtype=np.int16).reshape(6, 8)
 MEASURED = Recist.from_points([1, 2, 5, 2, 3, 1, 3, 4])
