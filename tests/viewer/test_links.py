@@ -1,6 +1,14 @@
+import pytest
 from psygnal import Signal, SignalInstance
+from pytestqt.qtbot import QtBot
+from qtpy.QtWidgets import QWidget
 
 from napari_uld.viewer.links import Links
+from napari_uld.viewer.panels.detect import DetectPanel
+from napari_uld.viewer.panels.inside import InsidePanel
+from napari_uld.viewer.panels.masks import MasksPanel
+from napari_uld.viewer.panels.review import ReviewPanel
+from napari_uld.viewer.session import Session
 
 
 class Door:
@@ -29,3 +37,18 @@ def test_links_that_were_let_go_of_can_be_made_again() -> None:
     links.connect(door.opened, lambda: heard.append("moved"))
     door.opened.emit()
     assert heard == ["moved"]
+
+
+@pytest.mark.parametrize("make", [ReviewPanel, DetectPanel, MasksPanel, InsidePanel])
+def test_a_panel_follows_nothing_any_more_once_its_window_is_gone(
+    make: type[QWidget], session: Session, qtbot: QtBot
+) -> None:
+    case, brush, comparison = session.case, session.brush, session.comparison
+    signals = [session.case_changed, session.view_changed, brush.changed, comparison.changed]
+    signals += [case.rows_changed, case.current_changed, case.threshold_changed, case.saved]
+    before = [len(signal) for signal in signals]
+    panel = make(session.viewer)
+    qtbot.addWidget(panel)
+    assert sum(len(signal) for signal in signals) > sum(before)
+    session.closed.emit()
+    assert [len(signal) for signal in signals] == before

@@ -54,8 +54,8 @@ class DetectPanel(DetectorPanel):
         self._lay_out([self.checkpoints.names, self.checkpoints.open_file, self.device, self.threshold])
         self.threshold.changed.connect(self._filter)
         self.checkpoints.names.changed.connect(self._describe)
-        self.session.case_changed.connect(self._open)
-        self._links = Links()
+        self._case_links = Links()
+        self._links.connect(self.session.case_changed, self._open)
         self._describe()
         self._open()
 
@@ -90,10 +90,10 @@ class DetectPanel(DetectorPanel):
         self.session.step(1, pending_only=True)
 
     def _open(self) -> None:
-        self._links.release()
+        self._case_links.release()
         case = self.session.case
         if case is not None:
-            self._links.connect(case.threshold_changed, self._follow)
+            self._case_links.connect(case.threshold_changed, self._follow)
             self._follow(case.threshold)
         self._enable()
 
@@ -117,5 +117,4 @@ class DetectPanel(DetectorPanel):
 
     def _leave(self) -> None:
         super()._leave()
-        self.session.case_changed.disconnect(self._open)
-        self._links.release()
+        self._case_links.release()

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout
 
 from napari_uld.progress import Work
 from napari_uld.viewer.case import Case
+from napari_uld.viewer.links import Links
 from napari_uld.viewer.panels.checkpoints import CheckpointChoice
 from napari_uld.viewer.panels.detector_run import DetectorRun, Outcome, Process
 from napari_uld.viewer.settings import DEVICES, settings
@@ -55,8 +56,9 @@ class DetectorPanel(QWidget):
         self.run_button.changed.connect(self.run)
         self.cancel_button.changed.connect(self.cancel)
         self.checkpoints.names.changed.connect(self._enable)
-        self.session.case_changed.connect(self._enable)
-        self.session.closed.connect(self._leave)
+        self._links = Links()
+        self._links.connect(self.session.case_changed, self._enable)
+        self._links.connect(self.session.closed, self._leave)
 
     def _lay_out(self, fields: Sequence[Widget]) -> None:
         """Stand the fields above the buttons and the status."""
@@ -135,4 +137,4 @@ class DetectorPanel(QWidget):
 
     def _leave(self) -> None:
         """Stop listening to a window that is gone."""
-        self.session.case_changed.disconnect(self._enable)
+        self._links.release()

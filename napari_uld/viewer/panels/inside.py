@@ -21,6 +21,7 @@ from napari_uld.viewer.case import Case
 from napari_uld.viewer.inside_layers import ATTENTION_COLOURS, MAP_COLOURS, RULES, STYLES, InsidePart, show_inside
 from napari_uld.viewer.panels.detector_panel import DetectorPanel
 from napari_uld.viewer.panels.detector_run import Process
+from napari_uld.viewer.panels.legend import swatch
 from napari_uld.viewer.rows import Mark
 
 THE_CHECKPOINT = "none: the checkpoint above"
@@ -119,7 +120,7 @@ def report(case: Case, inside: Inside, drawn: dict[InsidePart, int]) -> str:
         return "<br>".join([*lines, "A recipe has no weights: no maps, no detections."])
     name = "Objectness, the anchors' own scores p" if inside.one_stage else "Objectness"
     lines += [
-        f"{_swatch(MAP_COLOURS[InsidePart.OBJECTNESS])} {name}: at most {inside.objectness.max():.2f}",
+        f"{swatch(MAP_COLOURS[InsidePart.OBJECTNESS])} {name}: at most {inside.objectness.max():.2f}",
         _segmentation(inside),
         _detections(case, inside, drawn[InsidePart.DETECTIONS]),
     ]
@@ -138,13 +139,13 @@ def _table(inside: Inside, drawn: dict[InsidePart, int]) -> str:
             continue
         counts, part = inside.per_lesion(rule), RULES[rule]
         each = ", ".join(f"{n:,}" for n in counts)
-        name = f"{_swatch(STYLES[part].colour)} {title}&nbsp;"
+        name = f"{swatch(STYLES[part].colour)} {title}&nbsp;"
         rows.append(f"<tr><td>{name}</td><td>{counts.sum():,}</td><td>{each}&nbsp;</td><td>{drawn[part]}</td></tr>")
     return f"<table>{''.join(rows)}</table>"
 
 
 def _segmentation(inside: Inside) -> str:
-    name = f"{_swatch(MAP_COLOURS[InsidePart.SEGMENTATION])} Segmentation"
+    name = f"{swatch(MAP_COLOURS[InsidePart.SEGMENTATION])} Segmentation"
     if inside.branch is None:
         return f"{name}: this detector has none"
     where = "of the whole slice" if inside.one_stage else "on each detection"
@@ -155,7 +156,7 @@ def _segmentation(inside: Inside) -> str:
 
 def _detections(case: Case, inside: Inside, drawn: int) -> str:
     """How many detections are drawn of how many, and by which threshold."""
-    name = f"{_swatch(STYLES[InsidePart.DETECTIONS].colour)} Detections"
+    name = f"{swatch(STYLES[InsidePart.DETECTIONS].colour)} Detections"
     if not len(inside.scores):
         return f"{name}: none"
     lowest = case.threshold_for(inside.operating_point)
@@ -165,13 +166,9 @@ def _detections(case: Case, inside: Inside, drawn: int) -> str:
 
 def _attention(inside: Inside) -> str:
     """Which features each attention map weighs on their way to which level."""
-    legend = "".join(_swatch(colour) for colour in ATTENTION_COLOURS)
+    legend = "".join(swatch(colour) for colour in ATTENTION_COLOURS)
     gates = (f"{features} to {JOINED[features]} {values.max():.2f}" for features, values in inside.attention.items())
     return f"0 {legend} 1 Attention, layers hidden at first. At most: {', '.join(gates)}"
-
-
-def _swatch(colour: str) -> str:
-    return f'<span style="color: {colour}">■</span>'
 
 
 def _recipe_names() -> list[str]:

@@ -17,6 +17,7 @@ from napari_uld.viewer.keys import key_of
 from napari_uld.viewer.layers import Part
 from napari_uld.viewer.links import Links
 from napari_uld.viewer.mask_comparison import Comparison
+from napari_uld.viewer.panels.legend import swatch
 from napari_uld.viewer.session import session_of
 
 # What each kind is called, what it is for, and which parameters it listens to.
@@ -58,7 +59,7 @@ class MasksPanel(QWidget):
         super().__init__()
         self.session = session_of(viewer)
         self._case: Case | None = None
-        self._links = Links()
+        self._links, self._case_links = Links(), Links()
         choices = [(title, kind) for kind, (title, _, _) in KINDS.items()]
         self.kind = ComboBox(choices=choices, value=self.session.mask_kind, label="Mask")
         self.fields: dict[str, Any] = {
@@ -100,15 +101,14 @@ class MasksPanel(QWidget):
         layout.addStretch(1)
 
     def _connect(self) -> None:
-        session = self.session
+        session, links = self.session, self._links
         self.form.changed.connect(self._choose)
         self.compare.clicked.connect(self._compare)
         self.brush.clicked.connect(self._brush)
         self.generated.clicked.connect(lambda: session.brush.use_generated())
-        session.case_changed.connect(self._open)
-        session.closed.connect(self._leave)
-        for changed in (session.view_changed, session.comparison.changed, session.brush.changed):
-            changed.connect(self._show)
+        links.connect(session.case_changed, self._open)
+        links.connect(session.closed, self._leave)
+        links.connect((session.view_changed, session.comparison.changed, session.brush.changed), self._show)
 
     # -- what the person does --
 
@@ -138,17 +138,14 @@ class MasksPanel(QWidget):
 
     def _leave(self) -> None:
         """Follow nothing any more: Qt deletes the panel with its window."""
-        session = self.session
-        session.case_changed.disconnect(self._open)
-        for changed in (session.view_changed, session.comparison.changed, session.brush.changed):
-            changed.disconnect(self._show)
         self._links.release()
+        self._case_links.release()
 
     def _open(self) -> None:
-        self._links.release()
+        self._case_links.release()
         self._case = self.session.case
         if self._case is not None:
-            self._links.connect((self._case.rows_changed, self._case.current_changed), self._show)
+            self._case_links.connect((self._case.rows_changed, self._case.current_changed), self._show)
         self._show()
 
     def _show(self) -> None:
@@ -187,10 +184,10 @@ def report(found: Comparison) -> str:
     ):
         pixels = int(mask.sum())
         area = f"{pixels * found.pixel_area:,.1f} mm²"
-        rows.append(f"<tr><td>{_swatch(COLOURS[part])} {name}&nbsp;&nbsp;</td>")
+        rows.append(f"<tr><td>{swatch(COLOURS[part])} {name}&nbsp;&nbsp;</td>")
         rows.append(f"<td align='right'>{area}&nbsp;&nbsp;</td><td align='right'>{pixels:,} px</td></tr>")
     trimap = ", ".join(
-        f"{_swatch(TRIMAP_COLOURS[label])} {label.name.lower()}"
+        f"{swatch(TRIMAP_COLOURS[label])} {label.name.lower()}"
         for label in (Shown.BACKGROUND, Shown.UNKNOWN, Shown.FOREGROUND)
     )
     stand_in = f"The ellipse stands in for GrabCut: {found.stand_in}.<br>" if found.stand_in else ""
@@ -199,7 +196,3 @@ def report(found: Comparison) -> str:
         f"GrabCut's trimap: {trimap}; foreground is {found.foreground_share:.0%} of the box.<br>"
         "Drag an end of a diameter to see it all follow."
     )
-
-
-def _swatch(colour: str) -> str:
-    return f'<span style="color: {colour}">■</span>'

@@ -51,12 +51,12 @@ class ReviewPanel(QWidget):
         super().__init__()
         self.session = session_in_window(viewer)
         self._case: Case | None = None
-        self._links = Links()
+        self._links, self._case_links = Links(), Links()
         self._marking = False
         self._build()
-        self.session.case_changed.connect(self._open)
-        self.session.view_changed.connect(self._show_window)
-        self.session.closed.connect(self._leave)
+        self._links.connect(self.session.case_changed, self._open)
+        self._links.connect(self.session.view_changed, self._show_window)
+        self._links.connect(self.session.closed, self._leave)
         self._open()
 
     # -- building --
@@ -143,16 +143,15 @@ class ReviewPanel(QWidget):
 
     def _leave(self) -> None:
         """Follow nothing any more: Qt deletes the panel with its window."""
-        self.session.case_changed.disconnect(self._open)
-        self.session.view_changed.disconnect(self._show_window)
         self._links.release()
+        self._case_links.release()
 
     def _open(self) -> None:
-        self._links.release()
+        self._case_links.release()
         self._case = self.session.case
         if self._case is not None:
-            self._links.connect((self._case.rows_changed, self._case.saved), self._show)
-            self._links.connect(self._case.current_changed, self._mark_current)
+            self._case_links.connect((self._case.rows_changed, self._case.saved), self._show)
+            self._case_links.connect(self._case.current_changed, self._mark_current)
         self._show()
         self._show_window()
 
