@@ -1,24 +1,20 @@
 """Correcting a mask by brush: every stroke an edit, the layer and the lesion true to each other."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from napari import Viewer
-from napari.components import ViewerModel
 from napari.layers import Labels
 from napari.utils.notifications import Notification
 from pytestqt.qtbot import QtBot
 
-from napari_uld.lesions.annotation_file import read_annotations
-from napari_uld.lesions.annotations import Annotation, Annotations, Source, State
+from napari_uld.lesions.annotations import Annotation, Source, State
 from napari_uld.lesions.findings import Findings
+from napari_uld.lesions.review_log import log_path, read_log
 from napari_uld.lesions.rle import decode, encode
 from napari_uld.masks import MaskKind, MaskParameters, pseudo_mask
 from napari_uld.masks.ellipse import ellipse_in_box
 from napari_uld.viewer.brush import NAME
 from napari_uld.viewer.case import Case
-from napari_uld.viewer.case_files import open_annotations
 from napari_uld.viewer.keys import KEYS
 from napari_uld.viewer.layers import Part
 from napari_uld.viewer.panels.masks import MasksPanel
@@ -184,16 +180,12 @@ def test_painting_leaves_the_box_the_recist_and_an_experts_mark_alone(brushed: S
 
 def test_painting_on_a_finding_accepts_it_as_an_edited_lesion_in_one_edit(session: Session, findings: Findings) -> None:
     key = findings.finding_id(0)
-    edits: list[str] = []
-    session.case.edited.connect(lambda edit: edits.append(edit.action))
     session.case.select(key)
     session.brush.start()
     layer, before = canvas(session), canvas(session).data[0].copy()
     stroke(session, (30, 30), label=0)
     painted = layer.data[0].copy()
-    row = session.case.row(key)
-    assert row is not None
-    assert (row.mark, row.source) == (Mark.ACCEPTED, "edited")
+    assert session.case.row(key).mark is Mark.ACCEPTED
     session.undo()
     row = session.case.row(key)
     assert (row.mark, row.source, row.corrected_mask) == (Mark.PENDING, "detector", None)
@@ -203,7 +195,9 @@ def test_painting_on_a_finding_accepts_it_as_an_edited_lesion_in_one_edit(sessio
     row = session.case.row(key)
     assert (row.mark, row.source) == (Mark.ACCEPTED, "edited")
     np.testing.assert_array_equal(layer.data[0], painted)
-    assert edits == ["paint mask", "undo paint mask", "redo paint mask"]
+    edits = [entry.edit for entry in read_log(log_path(session.case.path))]
+    assert [edit.action for edit in edits] == ["paint mask", "undo paint mask", "redo paint mask"]
+    assert (edits[0].before, edits[0].after) == (None, row.annotation)
 
 
 def test_painting_on_a_rejected_finding_accepts_it_and_the_panel_says_so(session: Session, findings: Findings) -> None:
@@ -213,8 +207,7 @@ def test_painting_on_a_rejected_finding_accepts_it_and_the_panel_says_so(session
     session.brush.start()
     assert "is rejected: painting on it accepts it" in session.brush.note
     stroke(session, (50, 50))
-    row = session.case.row(key)
-    assert (row.mark, row.source) == (Mark.ACCEPTED, "edited")
+    assert (session.case.row(key).mark, session.case.row(key).source) == (Mark.ACCEPTED, "edited")
     assert "rejected" not in session.brush.note
     session.undo()
     assert session.case.row(key).mark is Mark.REJECTED
@@ -339,19 +332,7 @@ def test_without_a_lesion_at_hand_it_asks_for_one(session: Session, shown: list[
     assert shown[-1].message == "Choose a lesion first."
 
 
-# -- the mask layer and the panel --
-
-
-def test_the_mask_layer_shows_the_corrected_mask_whatever_the_kind(session: Session, expert: Annotation) -> None:
-    session.case.select(expert.id)
-    session.show_slice(4)
-    session.case.paint_mask(expert.id, encode(SQUARE))
-    mask = session.layer(Part.MASK)
-    for kind in MaskKind:
-        session.choose_mask(kind, MaskParameters())
-        np.testing.assert_array_equal(mask.data[4], SQUARE * 255)
-    session.undo()
-    assert not (mask.data[4] == SQUARE * 255).all()
+# -- beside the mask layer, in the panel --
 
 
 def test_a_lesion_that_is_painted_on_is_left_to_the_brushs_layer(brushed: Session) -> None:
@@ -360,23 +341,6 @@ def test_a_lesion_that_is_painted_on_is_left_to_the_brushs_layer(brushed: Sessio
     assert not mask.data[4].any()
     brushed.brush.stop()
     assert mask.data[4, 50, 50] == 255
-
-
-def test_a_corrected_mask_of_another_size_is_told_of_and_not_shown(session: Session, expert: Annotation) -> None:
-    session.case.annotations.edit(expert.id, mask=encode(np.ones((10, 12), bool)))
-    session.case.select(expert.id)
-    session.show_slice(4)
-    assert not session.layer(Part.MASK).data[4].any()
-    assert "10 x 12 pixels, the slice has 96 x 96" in session.painter.problem
-
-
-def test_the_mask_a_detector_made_is_no_correction(session: Session, findings: Findings) -> None:
-    own = replace(findings, masks=(encode(SQUARE), None, None, None))
-    session.case.set_findings(own)
-    key = own.finding_id(0)
-    session.case.decide(key, State.ACCEPTED)
-    assert session.case.row(key).annotation.mask == encode(SQUARE)
-    assert session.case.row(key).corrected_mask is None
 
 
 def test_the_panel_says_that_a_mask_is_corrected_and_where_it_leaves_the_box(
@@ -399,20 +363,6 @@ def test_the_panel_says_that_a_mask_is_corrected_and_where_it_leaves_the_box(
     session.step(1)
     assert not panel.brush.isChecked()
     assert panel.note.text() == ""
-
-
-def test_a_painted_mask_is_saved_and_there_again_beside_the_recist(brushed: Session, expert: Annotation) -> None:
-    stroke(brushed, (50, 50))
-    painted = canvas(brushed).data[0].copy()
-    assert brushed.save()
-    (saved,) = read_annotations(brushed.case.path).annotations
-    assert (saved.recist, saved.box) == (RECIST, expert.box)
-    again = Case(brushed.case.volume, Annotations("1.2.3"), brushed.case.path)
-    open_annotations(again, brushed.case.path)
-    viewer = ViewerModel()
-    session = show(viewer, again)
-    session.jump(again.rows[0])
-    np.testing.assert_array_equal(session.layer(Part.MASK).data[4], painted.astype(bool) * 255)
 
 
 # -- in a window --

@@ -1,11 +1,13 @@
-"""The mask layer of a slice with lesions that no mask can be made of, and the words for the mask to correct."""
+"""The mask layer: lesions that no mask can be made of, corrected masks, and the words for the mask to correct."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 
-from napari_uld.lesions.annotations import Annotation
+from napari_uld.lesions.annotation_file import read_annotations
+from napari_uld.lesions.annotations import Annotation, Annotations, State
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.recist import Recist
 from napari_uld.lesions.rle import encode
@@ -13,16 +15,19 @@ from napari_uld.masks import MaskKind, MaskParameters
 from napari_uld.masks.ellipse import ellipse_in_box, quarter_ellipse_mask
 from napari_uld.masks.lesion_mask import lesion_mask
 from napari_uld.viewer.case import Case
+from napari_uld.viewer.case_files import open_annotations
 from napari_uld.viewer.layers import Part
 from napari_uld.viewer.mask_layer import mask_to_correct
 from napari_uld.viewer.session import Session
 
-from .conftest import RECIST
+from .conftest import RECIST, show
 
 SHAPE = (96, 96)
 # Boxes about (60, 61) and (70, 20).
 PARALLEL = Recist.from_points([50, 60, 70, 60, 50, 62, 70, 62])
 NO_LENGTH = Recist.from_points([70, 20, 70, 20, 70, 12, 70, 28])
+SQUARE = np.zeros(SHAPE, bool)
+SQUARE[26:30, 27:33] = True
 
 
 def add(session: Session, expert: Annotation, name: str, recist: Recist) -> None:
@@ -88,3 +93,48 @@ def test_the_mask_to_correct_heeds_what_is_set_about_grabcut(case: Case, expert:
     expected, _, _ = lesion_mask(MaskKind.GRABCUT, hu, expert.box, RECIST, window, iterations=1, margin=2)
     np.testing.assert_array_equal(other, expected)
     assert (default != other).any()
+
+
+# -- a mask that a person painted --
+
+
+def test_the_mask_layer_shows_the_corrected_mask_whatever_the_kind(session: Session, expert: Annotation) -> None:
+    session.case.select(expert.id)
+    session.show_slice(4)
+    session.case.paint_mask(expert.id, encode(SQUARE))
+    mask = session.layer(Part.MASK)
+    for kind in MaskKind:
+        session.choose_mask(kind, MaskParameters())
+        np.testing.assert_array_equal(mask.data[4], SQUARE * 255)
+    session.undo()
+    assert not (mask.data[4] == SQUARE * 255).all()
+
+
+def test_a_corrected_mask_of_another_size_is_told_of_and_not_shown(session: Session, expert: Annotation) -> None:
+    session.case.annotations.edit(expert.id, mask=encode(np.ones((10, 12), bool)))
+    session.case.select(expert.id)
+    session.show_slice(4)
+    assert not session.layer(Part.MASK).data[4].any()
+    assert "10 x 12 pixels, the slice has 96 x 96" in session.painter.problem
+
+
+def test_the_mask_a_detector_made_is_no_correction(session: Session, findings: Findings) -> None:
+    own = replace(findings, masks=(encode(SQUARE), None, None, None))
+    session.case.set_findings(own)
+    key = own.finding_id(0)
+    session.case.decide(key, State.ACCEPTED)
+    assert session.case.row(key).annotation.mask == encode(SQUARE)
+    assert session.case.row(key).corrected_mask is None
+
+
+def test_a_corrected_mask_is_saved_and_shown_again_beside_the_recist(session: Session, expert: Annotation) -> None:
+    session.case.paint_mask(expert.id, encode(SQUARE))
+    assert session.save()
+    (saved,) = read_annotations(session.case.path).annotations
+    assert (saved.recist, saved.box) == (RECIST, expert.box)
+    again = Case(session.case.volume, Annotations("1.2.3"), session.case.path)
+    open_annotations(again, session.case.path)
+    viewer = ViewerModel()
+    reopened = show(viewer, again)
+    reopened.jump(again.rows[0])
+    np.testing.assert_array_equal(reopened.layer(Part.MASK).data[4], SQUARE * 255)
