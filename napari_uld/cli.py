@@ -79,7 +79,7 @@ def detect(
     device: Device = "auto",
     threshold: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Show findings from this score on; default: one false positive an image."),
+        typer.Option(min=0, max=1, help="Show findings from this score on; default: one false positive a key slice."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--json", callback=_writable, help="Write all findings into this file.")
@@ -195,7 +195,7 @@ def evaluate(
     columns = [f"{rate:g} FP" for rate in evaluation.curve.rates] + ["average"]
     values = [*evaluation.curve.values, evaluation.curve.average]
     cells = [f"{v:.3f} [{a:.3f}, {b:.3f}]" for v, a, b in zip(values, evaluation.low, evaluation.high, strict=True)]
-    scores = [f"{score:.2f}" for score in evaluation.curve.scores] + [""]
+    scores = [f"{score:.3f}" if 0 <= score <= 1 else "-" for score in evaluation.curve.scores] + [""]
     title = f"{subject}: {evaluation.lesions} lesions on {evaluation.images} images of {evaluation.patients} patients"
     sensitivity = {"": "sensitivity"} | dict(zip(columns, cells, strict=True)) | {"AP": f"{evaluation.ap:.3f}"}
     _print_table(title, [sensitivity, {"": "from a score of"} | dict(zip(columns, scores, strict=True)) | {"AP": ""}])

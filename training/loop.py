@@ -292,7 +292,7 @@ def _validate(run: Run) -> Work[None]:
     watched = {"monitored": name, "value": round(value, 4), "drops": run.standing.drops}
     run.log(event="validation", epoch=run.epoch, **result, **watched)
     message = f"Epoch {run.epoch}: {name} {value:.3f}"
-    if run.standing.drops > drops:
+    if run.standing.drops > drops and not run.stopped_early:
         message += ", no gain: the learning rate falls to a tenth"
     yield Progress(run.step, spec.epochs * run.steps_per_epoch, message)
 

@@ -11,11 +11,12 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from napari_uld.errors import CheckpointError
+from napari_uld.lesions.findings import detector_name
 
 FORMAT = "napari-uld checkpoint"
 VERSION = 2
 SUFFIX = ".safetensors"
-# False positives an image where a review of its findings begins.
+# False positives a key slice where a review of its findings begins.
 OPERATING_RATE = 1.0
 
 
@@ -46,11 +47,16 @@ class CheckpointInfo:
         return str(self.recipe["method"]["name"])
 
     @property
+    def detector(self) -> str:
+        """What findings of it name as what made them."""
+        return detector_name(self.name, self.digest)
+
+    @property
     def operating_point(self) -> float | None:
-        """Score from which on it gave one false positive an image, in hundredths; None where nobody measured it."""
+        """Score from which on it gave one false positive a key slice, in thousandths; None where nobody measured it."""
         scores = dict(zip(self.evaluation.get("fp_per_image", []), self.evaluation.get("scores", []), strict=False))
         score = scores.get(OPERATING_RATE)
-        return None if score is None else max(math.floor(float(score) * 100), 1) / 100
+        return None if score is None else max(math.floor(float(score) * 1000), 1) / 1000
 
     @property
     def title(self) -> str:
@@ -103,7 +109,7 @@ def read_info(path: Path) -> CheckpointInfo:
         version = int(description["version"])
         info = CheckpointInfo(path, digest, description["recipe"], description["evaluation"])
         _ = info.name, info.title, info.operating_point
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise CheckpointError(f"{path}: its description is damaged ({error!r})") from error
     if version > VERSION:
         raise CheckpointError(f"{path} has format version {version}; this program knows up to {VERSION}: update it")

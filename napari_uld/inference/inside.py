@@ -52,6 +52,7 @@ def look_inside(volume: CTVolume, z: int, boxes: np.ndarray, detector: LoadedDet
         attention={name.removeprefix(ATTENTION): values for name, values in pasted.items()},
         boxes=found.boxes[kept],
         scores=found.scores[kept],
+        detector=detector.info.detector,
         operating_point=detector.info.operating_point,
     )
 
@@ -78,6 +79,7 @@ def _anchors_alone(model: Detector, slab: Slab, z: int, boxes: np.ndarray, super
         attention={},
         boxes=np.zeros((0, 4)),
         scores=np.zeros(0),
+        detector="",
         operating_point=None,
     )
 

@@ -60,8 +60,8 @@ class Inside:
         (H, W) in [0, 1], attention gates' maps by the features that they weigh, "C4" to "C1" and "input".
     boxes, scores
         (n, 4) native pixel-centre boxes and (n,) scores of the detections, best first; empty without weights.
-    operating_point
-        Score from which on the detector gave one false positive an image when it was evaluated, or None.
+    detector, operating_point
+        As in `Findings`; "" and None without weights.
     """
 
     z: int
@@ -74,6 +74,7 @@ class Inside:
     attention: Mapping[str, np.ndarray]
     boxes: np.ndarray
     scores: np.ndarray
+    detector: str
     operating_point: float | None
 
     @property

@@ -46,7 +46,7 @@ class Findings:
     masks
         For each row its mask on the key slice, or None.
     operating_point
-        Score from which on the detector gave one false positive an image when it was evaluated, or None.
+        Score from which on the detector gave one false positive a key slice when it was evaluated, or None.
 
     Raises
     ------
@@ -128,7 +128,7 @@ class Findings:
     @property
     def detector(self) -> str:
         """What made them: method and checkpoint hash."""
-        return f"{self.method} {self.checkpoint}"
+        return detector_name(self.method, self.checkpoint)
 
     def take(self, rows: np.ndarray) -> "Findings":
         """Give the findings of `rows` (indices, or a bool mask of length n) in that order."""
@@ -155,6 +155,11 @@ class Findings:
             f"{v:.3f}" for v in self.boxes[row]
         )
         return "finding:" + hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def detector_name(method: str, checkpoint: str) -> str:
+    """Name a detector by its method and its checkpoint's hash."""
+    return f"{method} {checkpoint}"
 
 
 def as_box(row: np.ndarray) -> Box:

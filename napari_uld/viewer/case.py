@@ -10,11 +10,12 @@ from psygnal import Signal
 from napari_uld.ct.volume import CTVolume
 from napari_uld.errors import AnnotationError
 from napari_uld.lesions.annotations import Annotation, Annotations, Edit, Source, State, new_id, now
-from napari_uld.lesions.findings import DEFAULT_THRESHOLD, Box, Findings
+from napari_uld.lesions.findings import Box, Findings
 from napari_uld.lesions.recist import Recist
 from napari_uld.lesions.rle import Rle
 from napari_uld.lesions.storage import ABSENT
 from napari_uld.viewer.rows import Mark, Row, rows_of
+from napari_uld.viewer.thresholds import ANY, Thresholds
 
 
 class Case:
@@ -30,8 +31,6 @@ class Case:
         The annotation file that `save` writes.
     reviewer
         Who decides.
-    threshold
-        Findings below this score are not shown. None: it begins at each detector's operating point.
 
     Raises
     ------
@@ -52,7 +51,6 @@ class Case:
         path: Path,
         *,
         reviewer: str = "",
-        threshold: float | None = None,
     ) -> None:
         self.volume = volume
         self.reviewer = reviewer
@@ -63,11 +61,10 @@ class Case:
         self.findings: Findings | None = None
         # Keys in the order in which `step` goes through them, where that is not the order of `rows`.
         self.order: tuple[str, ...] = ()
-        self._fixed = threshold is not None
-        self._threshold = DEFAULT_THRESHOLD if threshold is None else threshold
+        self.thresholds = Thresholds()
         self._current: str | None = None
         self._use(annotations, path)
-        self._rows = rows_of(self.volume, self._annotations, self.findings, self._threshold)
+        self._rows = self._make_rows()
 
     @property
     def annotations(self) -> Annotations:
@@ -95,18 +92,11 @@ class Case:
         """
         if findings is not None:
             self.require_own(findings)
-        before, self.findings = self.findings, findings
-        lowest = self._threshold
-        if findings is not None and (before is None or before.detector != findings.detector):
-            lowest = self.threshold_for(findings.operating_point)
-        if lowest != self._threshold:
-            self.threshold = lowest
-        else:
-            self._refresh()
-
-    def threshold_for(self, operating_point: float | None) -> float:
-        """Give the score from which on a detector's findings are shown at first."""
-        return self._threshold if self._fixed or operating_point is None else operating_point
+            self.thresholds.arrived(findings.detector)
+        before, self.findings = self.threshold, findings
+        self._refresh()
+        if self.threshold != before:
+            self.threshold_changed.emit(self.threshold)
 
     def require_own(self, findings: Findings) -> None:
         """Refuse findings of another scan.
@@ -125,12 +115,14 @@ class Case:
     @property
     def threshold(self) -> float:
         """Lowest score of a finding that is shown."""
-        return self._threshold
+        if self.findings is None:
+            return self.thresholds.of(ANY, None)
+        return self.thresholds.of(self.findings.detector, self.findings.operating_point)
 
     @threshold.setter
     def threshold(self, value: float) -> None:
-        if value != self._threshold:
-            self._threshold = value
+        if value != self.threshold:
+            self.thresholds.choose(ANY if self.findings is None else self.findings.detector, value)
             self.threshold_changed.emit(value)
             self._refresh()
 
@@ -275,8 +267,11 @@ class Case:
 
         annotations.on_change(listen)
 
+    def _make_rows(self) -> tuple[Row, ...]:
+        return rows_of(self.volume, self._annotations, self.findings, self.threshold)
+
     def _refresh(self) -> None:
-        self._rows = rows_of(self.volume, self._annotations, self.findings, self._threshold)
+        self._rows = self._make_rows()
         self.rows_changed.emit()
         if self._current is not None and self.current is None:
             self.select(None)

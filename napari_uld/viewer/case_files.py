@@ -41,7 +41,7 @@ def open_case(volume: CTVolume) -> tuple[Case, tuple[str, ...]]:
         notes += [saved.message] if saved.message else []
     else:
         annotations, fingerprint = _from_dl_info(volume), ABSENT
-    case = Case(volume, annotations, path, reviewer=chosen.reviewer, threshold=chosen.score_threshold)
+    case = Case(volume, annotations, path, reviewer=chosen.reviewer)
     case.fingerprint = fingerprint
     return case, (*volume.corrections, *notes)
 

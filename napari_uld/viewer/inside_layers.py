@@ -134,7 +134,8 @@ def _boxes(case: Case, inside: Inside) -> dict[InsidePart, np.ndarray]:
         for rule, anchors in inside.anchors.items()
     }
     if inside.objectness is not None:
-        boxes[InsidePart.DETECTIONS] = inside.boxes[inside.scores >= case.threshold_for(inside.operating_point)]
+        lowest = case.thresholds.of(inside.detector, inside.operating_point)
+        boxes[InsidePart.DETECTIONS] = inside.boxes[inside.scores >= lowest]
     return boxes
 
 

@@ -29,6 +29,7 @@ from napari_uld.viewer.links import Links
 from napari_uld.viewer.mask_comparison import MaskComparison
 from napari_uld.viewer.mask_layer import MaskPainter
 from napari_uld.viewer.rows import Row
+from napari_uld.viewer.thresholds import Thresholds
 
 # The window that a series brings along.
 SERIES = "series"
@@ -72,6 +73,8 @@ class Session:
         self._busy = False
         self._log_works = True
         self._links = Links()
+        # What a person chose for a detector holds for the next scan too.
+        self.thresholds = Thresholds()
         self._fitted: float | None = None
         viewer.canvas.events.size.connect(self._canvas_resized)
         viewer.layers.events.inserted.connect(self._inserted)
@@ -289,6 +292,7 @@ class Session:
 
     def _open(self, case: Case) -> None:
         old, self.case, self.painter = self.case, case, None
+        case.thresholds = self.thresholds
         if old is not None:
             self._leave(old)
         self._links.connect((case.rows_changed, case.current_changed), self._redraw)

@@ -27,8 +27,8 @@ def test_a_checkpoint_gives_back_its_recipe_its_evaluation_and_its_weights(check
     ("evaluation", "point"),
     [
         ({}, None),
-        ({"fp_per_image": [0.5, 1.0, 2.0], "scores": [0.61, 0.4577, 0.2]}, 0.45),
-        ({"fp_per_image": [0.5, 1.0], "scores": [0.02, 0.004]}, 0.01),
+        ({"fp_per_image": [0.5, 1.0, 2.0], "scores": [0.61, 0.4577, 0.2]}, 0.457),
+        ({"fp_per_image": [0.5, 1.0], "scores": [0.02, 0.0004]}, 0.001),
         # Even its surest detections give more false positives.
         ({"fp_per_image": [0.5, 1.0], "scores": [None, None]}, None),
         # Evaluated at other rates, or before scores were kept.
@@ -45,7 +45,14 @@ def test_the_operating_point_is_the_score_of_one_false_positive_an_image(
     assert read_info(path).operating_point == point
 
 
-@pytest.mark.parametrize("evaluation", [{"fp_per_image": [1.0], "scores": ["high"]}, {"fp_per_image": 1, "scores": 2}])
+@pytest.mark.parametrize(
+    "evaluation",
+    [
+        {"fp_per_image": [1.0], "scores": ["high"]},
+        {"fp_per_image": [1.0], "scores": [float("inf")]},
+        {"fp_per_image": 1, "scores": 2},
+    ],
+)
 def test_an_evaluation_that_makes_no_sense_is_damage(
     checkpoint: Path, tmp_path: Path, evaluation: dict[str, object]
 ) -> None:

@@ -43,6 +43,7 @@ def inside(z: int = 4, lesions: np.ndarray = LESION, **changes: object) -> Insid
         "attention": {},
         "boxes": LESION,
         "scores": np.array([0.81]),
+        "detector": "fake f00",
         "operating_point": None,
     }
     return Inside(**(found | changes))  # type: ignore[arg-type]

@@ -57,14 +57,18 @@ def test_a_review_begins_at_the_detectors_operating_point_and_then_stays_where_a
     case.set_findings(replace(findings, checkpoint="another", operating_point=0.6))
     assert case.threshold == 0.6
     case.set_findings(replace(findings, checkpoint="never evaluated"))
-    assert case.threshold == 0.6
-    assert told == [0.15, 0.8, 0.6]
+    assert case.threshold == 0.4
+    case.set_findings(replace(findings, operating_point=0.15))
+    assert case.threshold == 0.8
+    assert told == [0.15, 0.8, 0.6, 0.4, 0.8]
 
 
-def test_a_threshold_of_the_preferences_holds_for_every_detector(case: Case, findings: Findings) -> None:
-    own = Case(case.volume, case.annotations, case.path, threshold=0.3)
-    own.set_findings(replace(findings, operating_point=0.15))
-    assert own.threshold == 0.3
+def test_a_threshold_chosen_before_there_were_findings_is_meant_for_the_first(case: Case, findings: Findings) -> None:
+    case.threshold = 0.8
+    case.set_findings(replace(findings, operating_point=0.15))
+    assert case.threshold == 0.8
+    case.set_findings(replace(findings, checkpoint="another", operating_point=0.15))
+    assert case.threshold == 0.15
 
 
 def test_a_mined_negative_is_never_shown_as_a_lesion(case: Case, findings: Findings) -> None:

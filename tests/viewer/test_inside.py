@@ -165,7 +165,7 @@ def test_the_panel_counts_anchors_for_each_lesion(session: Session, qtbot: QtBot
     assert "128 anchors in all, 2 on each of 64 cells" in text
     assert "Objectness: at most 0.25" in text
     assert "Segmentation on each detection: at most 0.75" in text
-    assert "Detections: 1 of 1 drawn, from 0.40 on as in the review; the best 0.81" in text
+    assert "Detections: 1 of 1 drawn, from 0.400 on as in the review; the best 0.81" in text
 
 
 def test_without_a_lesion_the_panel_says_so_and_shows_the_maps_all_the_same(session: Session, qtbot: QtBot) -> None:

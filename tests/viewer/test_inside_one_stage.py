@@ -32,11 +32,22 @@ def test_detections_are_drawn_with_their_scores_from_the_reviews_threshold_on(se
     session.case.threshold = 0.9
     look(panel, qtbot)
     assert len(layer.data) == 0
-    assert "Detections: 0 of 3 drawn, from 0.90 on as in the review; the best 0.81" in panel.status.text()
+    assert "Detections: 0 of 3 drawn, from 0.900 on as in the review; the best 0.81" in panel.status.text()
     # From none to some again.
     session.case.threshold = 0.5
     look(panel, qtbot)
     assert layer.text.values.tolist() == ["0.81"]
+
+
+def test_detections_of_another_detector_than_the_reviews_are_drawn_from_its_own_operating_point_on(
+    session: Session, qtbot: QtBot
+) -> None:
+    session.case.threshold = 0.9
+    another = inside(detector="another 1", operating_point=0.15, scores=np.array([0.16]))
+    panel = panel_of(session, qtbot, FakeLooker(another))
+    look(panel, qtbot)
+    assert len(layer_of(session, InsidePart.DETECTIONS).data) == 1
+    assert "Detections: 1 of 1 drawn, from 0.150 on as in the review" in panel.status.text()
 
 
 # -- one stage --

@@ -243,7 +243,7 @@ def test_the_slider_goes_to_the_detectors_operating_point(session: Session, find
     assert panel.threshold.value == 0.4
     run(panel, qtbot)
     assert panel.threshold.value == 0.15
-    assert panel.status.text().startswith("3 of 3 detections score at least 0.15")
+    assert panel.status.text().startswith("3 of 3 detections score at least 0.150")
 
 
 @pytest.mark.usefixtures("tiny_checkpoint")

@@ -1,8 +1,12 @@
+from dataclasses import replace
+from pathlib import Path
+
 import napari.settings
 import numpy as np
 import pytest
 from napari.layers import Image, Shapes
 
+from napari_uld.ct.volume import CTVolume
 from napari_uld.lesions.annotations import Annotation, Annotations, State
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.review_log import log_path, read_log
@@ -69,6 +73,17 @@ def test_deciding_moves_the_box_to_the_lesions_in_its_new_colour_and_keeps_the_l
     rejected = [c for c, colour in zip(lesions.edge_color, colours, strict=True) if colour == COLOURS[Mark.REJECTED]]
     np.testing.assert_allclose(rejected[0][:3], [0xCC / 255, 0x79 / 255, 0xA7 / 255], atol=1e-6)
     assert [id(layer) for layer in session.viewer.layers] == before
+
+
+def test_what_a_person_chose_for_a_detector_holds_for_the_next_scan(
+    session: Session, findings: Findings, volume: CTVolume, tmp_path: Path
+) -> None:
+    session.case.threshold = 0.77
+    following = Case(replace(volume, name="next"), Annotations("1.2.3"), tmp_path / "next.lesions.json")
+    show(session.viewer, following)
+    assert session.case is following
+    following.set_findings(findings)
+    assert following.threshold == 0.77
 
 
 def test_the_threshold_filters_the_detections_that_are_drawn(session: Session) -> None:

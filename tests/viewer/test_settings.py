@@ -36,6 +36,17 @@ def test_a_scan_is_opened_with_the_reviewer_and_the_threshold_of_the_preferences
     assert (opened.reviewer, opened.threshold) == ("Dr Roe", 0.7)
 
 
+def test_a_threshold_of_the_preferences_holds_for_every_detector_until_a_person_chooses(
+    page, case, findings: Findings
+) -> None:
+    page.score_threshold = 0.3
+    case.set_findings(replace(findings, operating_point=0.15))
+    assert case.threshold == 0.3
+    case.threshold = 0.5
+    case.set_findings(replace(findings, checkpoint="another", operating_point=0.15))
+    assert case.threshold == 0.3
+
+
 def test_without_a_threshold_in_the_preferences_detectors_choose_it(page, case, findings: Findings) -> None:
     page.score_threshold = 0
     opened, _ = open_case(case.volume)

@@ -16,7 +16,7 @@ from typing import Any
 import cv2
 
 from napari_uld.ct.deeplesion import read_slices
-from napari_uld.errors import DataError
+from napari_uld.errors import DataError, ScanError
 from napari_uld.masks import MaskKind
 from napari_uld.masks.lesion_mask import Origin
 from napari_uld.progress import Progress, Work
@@ -97,7 +97,7 @@ def store_masks(root: Path, slices: list[KeySlice], kind: str, processes: int | 
     FileLockedError
         If another program is writing the store.
     ScanError
-        If a key slice is unreadable.
+        If key slices are unreadable; the masks of all others are stored before.
     """
     if kind not in KINDS:
         raise DataError(f"There are no stored masks of the kind {kind!r}: choose {' or '.join(KINDS)}")
@@ -106,10 +106,14 @@ def store_masks(root: Path, slices: list[KeySlice], kind: str, processes: int | 
     total = sum(len(key.boxes) for key in slices)
     origins: Counter[tuple[Origin, str]] = Counter()
     made = taken_over = 0
+    unreadable: list[str] = []
     yield Progress(0, total, "masks")
     for outcomes in _in_parallel(Path(root), slices, store, processes or worker_count()):
         new = []
         for key, outcome in outcomes:
+            if outcome.problem:
+                unreadable.append(outcome.problem)
+                continue
             lesions = outcome.made or store.find(outcome.fingerprint, len(key.boxes), outcome.shape) or ()
             if outcome.made is not None:
                 new.append(StoredSlice(key.series, key.number, outcome.fingerprint, outcome.made))
@@ -119,6 +123,11 @@ def store_masks(root: Path, slices: list[KeySlice], kind: str, processes: int | 
             origins.update((lesion.origin, lesion.reason) for lesion in lesions)
         append(store.path, new)
         yield Progress(made + taken_over, total, "masks")
+    if unreadable:
+        raise ScanError(
+            f"{len(unreadable)} of {len(slices)} key slices cannot be read, the masks of all others are stored. "
+            f"One of them: {unreadable[0]}"
+        )
     return MaskReport(len(slices), total, made, taken_over, time.perf_counter() - start, origins)
 
 
@@ -129,6 +138,8 @@ class _Outcome:
     fingerprint: str
     shape: tuple[int, int]
     made: tuple[LesionMask, ...] | None
+    # Why the key slice cannot be read, or "".
+    problem: str = ""
 
 
 def _in_parallel(
@@ -179,7 +190,11 @@ def _end_with_parent() -> None:
 def _work(root: Path, kind: MaskKind, tasks: list[tuple[KeySlice, frozenset[str]]]) -> list[_Outcome]:
     outcomes = []
     for key, known in tasks:
-        hu = read_slices(root, key.series, [key.number]).hu[0]
+        try:
+            hu = read_slices(root, key.series, [key.number]).hu[0]
+        except ScanError as error:
+            outcomes.append(_Outcome("", (0, 0), None, str(error)))
+            continue
         name = fingerprint(hu, key, kind)
         made = None if name in known else make_masks(hu, key, kind)
         outcomes.append(_Outcome(name, (hu.shape[0], hu.shape[1]), made))

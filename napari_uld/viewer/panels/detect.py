@@ -14,17 +14,17 @@ from napari.viewer import Viewer
 from napari_uld.ct.volume import CTVolume
 from napari_uld.errors import CheckpointError
 from napari_uld.inference.worker import DetectionWorker
-from napari_uld.lesions.findings import DEFAULT_THRESHOLD, Findings
+from napari_uld.lesions.findings import Findings
 from napari_uld.progress import Work
 from napari_uld.viewer.case import Case
 from napari_uld.viewer.layers import Part
 from napari_uld.viewer.links import Links
 from napari_uld.viewer.panels.detector_panel import DetectorPanel
 from napari_uld.viewer.panels.detector_run import Process
-from napari_uld.viewer.settings import settings
+from napari_uld.viewer.thresholds import ANY, Thresholds
 
-# Operating points are in hundredths.
-STEP = 0.01
+# Of the slider; operating points are in thousandths too.
+STEP = 0.001
 
 
 class Detector(Process, Protocol):
@@ -49,7 +49,7 @@ class DetectPanel(DetectorPanel):
         self.detector = detector or DetectionWorker()
         super().__init__(viewer, self.detector, "Run")
         self.threshold = FloatSlider(
-            value=settings().score_threshold or DEFAULT_THRESHOLD, min=STEP, max=1.0, step=STEP, label="Score at least"
+            value=Thresholds().of(ANY, None), min=STEP, max=1.0, step=STEP, label="Score at least"
         )
         self._lay_out([self.checkpoints.names, self.checkpoints.open_file, self.device, self.threshold])
         self.threshold.changed.connect(self._filter)
@@ -63,7 +63,7 @@ class DetectPanel(DetectorPanel):
         try:
             info = self.checkpoints.info
             point = info.operating_point
-            where = "" if point is None else f" From a score of {point:.2f} on it gave one false positive an image."
+            where = "" if point is None else f" From a score of {point:.3f} on it gave one false positive a key slice."
             self._say(f"{info.title}.{where}")
         except CheckpointError as error:
             self._say(str(error))
@@ -113,7 +113,7 @@ class DetectPanel(DetectorPanel):
         if case is not None and case.findings is not None:
             scores = case.findings.scores[~case.findings.negative]
             shown = int((scores >= case.threshold).sum())
-            self._say(f"{shown} of {len(scores)} detections score at least {case.threshold:.2f}")
+            self._say(f"{shown} of {len(scores)} detections score at least {case.threshold:.3f}")
 
     def _leave(self) -> None:
         super()._leave()

@@ -159,8 +159,8 @@ def _detections(case: Case, inside: Inside, drawn: int) -> str:
     name = f"{swatch(STYLES[InsidePart.DETECTIONS].colour)} Detections"
     if not len(inside.scores):
         return f"{name}: none"
-    lowest = case.threshold_for(inside.operating_point)
-    chosen = f"{drawn} of {len(inside.scores)} drawn, from {lowest:.2f} on as in the review"
+    lowest = case.thresholds.of(inside.detector, inside.operating_point)
+    chosen = f"{drawn} of {len(inside.scores)} drawn, from {lowest:.3f} on as in the review"
     return f"{name}: {chosen}; the best {inside.scores[0]:.2f}"
 
 
