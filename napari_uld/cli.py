@@ -79,7 +79,7 @@ def detect(
     device: Device = "auto",
     threshold: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Show findings from this score on; default: one false positive a key slice."),
+        typer.Option(min=0, max=1, help="Show findings from this score on; default: two false positives a key slice."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--json", callback=_writable, help="Write all findings into this file.")

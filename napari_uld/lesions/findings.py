@@ -46,7 +46,7 @@ class Findings:
     masks
         For each row its mask on the key slice, or None.
     operating_point
-        Score from which on the detector gave one false positive a key slice when it was evaluated, or None.
+        Score from which on the detector gave two false positives a key slice when it was evaluated, or None.
 
     Raises
     ------

@@ -173,7 +173,7 @@ class FindingFileModel(FileModel):
     method: str
     checkpoint: str
     operating_point: float | None = Field(
-        default=None, ge=0, le=1, description="score from which on the detector gave one false positive a key slice"
+        default=None, ge=0, le=1, description="score from which on the detector gave two false positives a key slice"
     )
     findings: tuple[FindingModel, ...]
 

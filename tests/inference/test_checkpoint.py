@@ -27,16 +27,16 @@ def test_a_checkpoint_gives_back_its_recipe_its_evaluation_and_its_weights(check
     ("evaluation", "point"),
     [
         ({}, None),
-        ({"fp_per_image": [0.5, 1.0, 2.0], "scores": [0.61, 0.4577, 0.2]}, 0.457),
-        ({"fp_per_image": [0.5, 1.0], "scores": [0.02, 0.0004]}, 0.001),
+        ({"fp_per_image": [1.0, 2.0, 4.0], "scores": [0.61, 0.4577, 0.2]}, 0.457),
+        ({"fp_per_image": [1.0, 2.0], "scores": [0.02, 0.0004]}, 0.001),
         # Even its surest detections give more false positives.
-        ({"fp_per_image": [0.5, 1.0], "scores": [None, None]}, None),
+        ({"fp_per_image": [1.0, 2.0], "scores": [None, None]}, None),
         # Evaluated at other rates, or before scores were kept.
-        ({"fp_per_image": [0.5, 2.0], "scores": [0.6, 0.2]}, None),
-        ({"fp_per_image": [0.5, 1.0]}, None),
+        ({"fp_per_image": [0.5, 1.0], "scores": [0.6, 0.2]}, None),
+        ({"fp_per_image": [1.0, 2.0]}, None),
     ],
 )
-def test_the_operating_point_is_the_score_of_one_false_positive_an_image(
+def test_the_operating_point_is_the_score_of_two_false_positives_a_key_slice(
     checkpoint: Path, tmp_path: Path, evaluation: dict[str, object], point: float | None
 ) -> None:
     loaded = load_checkpoint(checkpoint, "cpu")
@@ -48,8 +48,8 @@ def test_the_operating_point_is_the_score_of_one_false_positive_an_image(
 @pytest.mark.parametrize(
     "evaluation",
     [
-        {"fp_per_image": [1.0], "scores": ["high"]},
-        {"fp_per_image": [1.0], "scores": [float("inf")]},
+        {"fp_per_image": [2.0], "scores": ["high"]},
+        {"fp_per_image": [2.0], "scores": [float("inf")]},
         {"fp_per_image": 1, "scores": 2},
     ],
 )

@@ -63,7 +63,7 @@ class DetectPanel(DetectorPanel):
         try:
             info = self.checkpoints.info
             point = info.operating_point
-            where = "" if point is None else f" From a score of {point:.3f} on it gave one false positive a key slice."
+            where = "" if point is None else f" From a score of {point:.3f} on it gave two false positives a key slice."
             self._say(f"{info.title}.{where}")
         except CheckpointError as error:
             self._say(str(error))
