@@ -74,7 +74,7 @@ def demo(
 @app.command()
 def detect(
     scan: Annotated[Path, typer.Argument(help="DICOM, NIfTI, NRRD/MHA or DeepLesion: a file or a folder.")],
-    checkpoint: Annotated[str, typer.Option(help="A file, or a bundled checkpoint's name.")] = "faster_rcnn_bmc",
+    checkpoint: Annotated[str, typer.Option(help="A file, or a bundled checkpoint's name.")] = "retinanet_dense_ag",
     series: Annotated[str | None, typer.Option(help="Which scan, where the folder holds several.")] = None,
     device: Device = "auto",
     threshold: Annotated[

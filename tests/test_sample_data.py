@@ -22,8 +22,9 @@ STUDY = ROOT / "sample_data" / "phantom"
 TEST_PATIENTS, TEST_SEED = 120, 12
 
 
-def test_five_recipes_have_a_checkpoint_to_run() -> None:
-    assert set(bundled_checkpoints()) == {"faster_rcnn", "faster_rcnn_bmc", "3dce_bmc", "mask_rcnn", "uldor"}
+def test_six_recipes_have_a_checkpoint_to_run() -> None:
+    two_stage = {"faster_rcnn", "faster_rcnn_bmc", "3dce_bmc", "mask_rcnn", "uldor"}
+    assert set(bundled_checkpoints()) == two_stage | {"retinanet_dense_ag"}
     assert set(bundled_checkpoints()) <= set(recipe_names())
 
 
@@ -35,6 +36,7 @@ def test_every_bundled_checkpoint_is_small_loads_and_says_what_it_reached(name: 
     assert info.name == name
     Recipe(**info.recipe)
     assert info.evaluation["average"] > 0
+    assert info.operating_point is not None
     load_checkpoint(path, "cpu")
 
 
@@ -48,10 +50,11 @@ def test_the_study_opens_with_listed_lesions_and_others_left_to_find() -> None:
     assert size < 6_000_000
 
 
-def test_a_bundled_detector_finds_something_on_the_study() -> None:
+@pytest.mark.parametrize("name", ["faster_rcnn_bmc", "retinanet_dense_ag"])
+def test_a_bundled_detector_finds_something_on_the_study(name: str) -> None:
     volume = read_scan(STUDY)
-    findings = finish(detect(volume, load_checkpoint(bundled_checkpoints()["faster_rcnn_bmc"], "cpu")))
-    assert len(findings) > 0
+    findings = finish(detect(volume, load_checkpoint(bundled_checkpoints()[name], "cpu")))
+    assert len(findings.above(findings.operating_point)) > 0
     assert np.isin(findings.key_slices, volume.slice_numbers).all()
 
 

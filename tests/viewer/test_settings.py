@@ -27,7 +27,7 @@ def page() -> Iterator[object]:
 
 @pytest.mark.usefixtures("page")
 def test_untouched_preferences_are_the_documented_ones() -> None:
-    assert settings() == ReviewSettings(reviewer=default_reviewer(), checkpoint="faster_rcnn_bmc")
+    assert settings() == ReviewSettings(reviewer=default_reviewer(), checkpoint="retinanet_dense_ag")
 
 
 def test_a_scan_is_opened_with_the_reviewer_and_the_threshold_of_the_preferences(page, case) -> None:
