@@ -41,6 +41,7 @@ experiments: $(READY)
 	mkdir -p runs/experiments && cp -Rn docs/experiments/. runs/experiments/
 	$(BIN)/napari-uld experiments
 	$(BIN)/napari-uld experiments --timing --tables docs/experiments.md
+	$(BIN)/python benchmarks/bench_own_key_slices.py runs/experiments runs/phantoms
 	$(BIN)/pytest -m slow
 
 # Renews the pictures in docs.
