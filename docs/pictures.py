@@ -16,7 +16,7 @@ from typing import Any
 import napari
 from napari.qt import get_qapp
 
-from napari_uld.masks import MaskKind, MaskParameters
+from napari_uld.masks import MaskKind
 from napari_uld.viewer.demo import run_demo, settle, show_best
 from napari_uld.viewer.inside_layers import InsidePart, inside_layer
 from napari_uld.viewer.layers import Part
@@ -30,6 +30,8 @@ DOCS = Path(__file__).parent
 SIZE = (1500, 900)
 # A lesion's box takes this share of the height of a picture that shows it closely.
 CLOSE = 0.3
+# Slice of the study that shows lesions of several kinds.
+WITH_DETECTIONS = 41
 
 
 @contextmanager
@@ -53,20 +55,21 @@ def panel_on_study(name: str) -> Iterator[tuple[Session, Any]]:
         viewer.close()
 
 
-def take(session: Session, name: str) -> None:
-    """Bring the lesion at hand near and take a picture of the window."""
+def take(session: Session, name: str, *, close: float | None = CLOSE) -> None:
+    """Take a picture of the window, the lesion at hand brought near or the whole body in view."""
     case, viewer = session.case, session.viewer
     assert case is not None
     assert case.current is not None
     settle(1.0)
     session.fit_body()
     settle(1.0)
-    x1, y1, x2, y2 = case.current.box
-    scan = session.layer(Part.CT)
-    viewer.scene.camera.center = scan.data_to_world((session.z, (y1 + y2) / 2, (x1 + x2) / 2))
-    height = viewer.window._qt_viewer.canvas.size[0]
-    viewer.scene.camera.zoom = CLOSE * height / ((y2 - y1) * float(scan.scale[-1]))
-    settle(1.0)
+    if close is not None:
+        x1, y1, x2, y2 = case.current.box
+        scan = session.layer(Part.CT)
+        viewer.scene.camera.center = scan.data_to_world((session.z, (y1 + y2) / 2, (x1 + x2) / 2))
+        height = viewer.window._qt_viewer.canvas.size[0]
+        viewer.scene.camera.zoom = close * height / ((y2 - y1) * float(scan.scale[-1]))
+        settle(1.0)
     viewer.screenshot(str(DOCS / name), canvas_only=False, flash=False)
 
 
@@ -74,30 +77,41 @@ def masks() -> None:
     """GrabCut and the quarter ellipses of one lesion."""
     with panel_on_study("Masks") as (session, panel):
         assert isinstance(panel, MasksPanel)
-        session.choose_mask(MaskKind.GRABCUT, MaskParameters())
         panel.kind.value = MaskKind.GRABCUT
         panel.compare.click()
         take(session, "masks.png")
 
 
-def inside(checkpoint: str, name: str, *hidden: InsidePart) -> None:
-    """What a bundled detector sees of one lesion."""
+def look_inside(session: Session, panel: InsidePanel, checkpoint: str) -> None:
+    """Look inside a bundled detector on the slice that is shown."""
+    panel.checkpoints.names.value = checkpoint
+    panel.run()
+    while panel.running:
+        get_qapp().processEvents()
+        time.sleep(0.02)
+
+
+def inside() -> None:
+    """What teaches a two-stage detector one lesion, and what it sees of it."""
     with panel_on_study("Look inside") as (session, panel):
-        assert isinstance(panel, InsidePanel)
-        panel.checkpoints.names.value = checkpoint
-        panel.run()
-        while panel.running:
-            get_qapp().processEvents()
-            time.sleep(0.02)
-        for part in hidden:
+        look_inside(session, panel, "faster_rcnn_bmc")
+        take(session, "inside.png")
+
+
+def one_stage() -> None:
+    """The segmentation map of a slice as heat over the detections."""
+    with panel_on_study("Look inside") as (session, panel):
+        session.show_native(WITH_DETECTIONS)
+        look_inside(session, panel, "retinanet_dense_ag")
+        for part in (InsidePart.IOU, InsidePart.OBJECTNESS):
             layer = inside_layer(session.viewer, session.case, part)
-            if layer is not None:
-                layer.visible = False
-        take(session, name)
+            assert layer is not None
+            layer.visible = False
+        take(session, "retinanet.png", close=None)
 
 
 if __name__ == "__main__":
     run_demo(DOCS / "demo.png")
     masks()
-    inside("faster_rcnn_bmc", "inside.png")
-    inside("retinanet_dense_ag", "retinanet.png", InsidePart.OBJECTNESS)
+    inside()
+    one_stage()
