@@ -355,8 +355,10 @@ def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
         console.print(f"{title}: none")
         return
     table = Table(title=title, title_justify="left")
-    for column in rows[0]:
-        table.add_column(column, justify="right" if isinstance(rows[0][column], int | float) else "left")
+    for number, column in enumerate(rows[0]):
+        number_column = isinstance(rows[0][column], int | float)
+        # The first column has the names that a person types; they are of no use cut short.
+        table.add_column(column, justify="right" if number_column else "left", no_wrap=number == 0)
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
     console.print(table)

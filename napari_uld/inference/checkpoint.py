@@ -70,10 +70,18 @@ def load_checkpoint(path: Path, device: str = "auto") -> LoadedDetector:
     info = read_info(path)
     try:
         system = system_of(info.recipe)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where_found = ".".join(map(str, first["loc"]))
+        raise CheckpointError(f"{path}: its recipe is damaged ({where_found}: {first['msg']})") from error
+    try:
         model = build_detector(system)
         model.load_state_dict({name: _widen(tensor) for name, tensor in load_file(path).items()})
-    except (KeyError, TypeError, ValidationError, RuntimeError, SafetensorError) as error:
+    except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{path}: its weights do not fit its recipe ({error})") from error
+    if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
+        # It would find nothing, which looks like a healthy scan.
+        raise CheckpointError(f"{path} holds weights that are no numbers: the file is damaged, or training diverged")
     # Findings are boxes and scores.
     model.predicts_maps = False
     model.to(where, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision.ops import nms
 
 from napari_uld.ct.volume import CTVolume
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.device import mixed_precision
 from napari_uld.inference.shared_features import run_grid
 from napari_uld.inference.slabs import ScanGrid, Slab, extract_slab, normalize
-from napari_uld.inference.tracing import trace
+from napari_uld.inference.tracing import MIN_IOU, trace
 from napari_uld.lesions.findings import Findings
 from napari_uld.progress import Progress, Work
 
@@ -71,9 +72,9 @@ def detect(volume: CTVolume, detector: LoadedDetector, *, score_floor: float | N
     started = time.monotonic()
     for batch in (_over_grid if detector.inputs.images > 1 else _slice_by_slice)(volume, detector):
         for found in batch:
-            kept = found.scores >= score_floor
+            kept = _one_each(found, score_floor)
             native = volume.native_slice(len(rows))
-            rows.append((found.boxes[kept], found.scores[kept], np.full(int(kept.sum()), native)))
+            rows.append((found.boxes[kept], found.scores[kept], np.full(len(kept), native)))
         done = len(rows)
         left = (time.monotonic() - started) / done * (depth - done)
         yield Progress(done, depth, f"Slice {done} of {depth}, {left:.0f} s left")
@@ -93,6 +94,16 @@ def detect(volume: CTVolume, detector: LoadedDetector, *, score_floor: float | N
 def lowest_score(operating_point: float | None) -> float:
     """Score from which on detections are kept: enough to look further down than where a review begins."""
     return SCORE_FLOOR if operating_point is None else min(SCORE_FLOOR, operating_point / 2)
+
+
+def _one_each(found: SlabDetections, score_floor: float) -> np.ndarray:
+    """Rows of a slice's detections to review: of those that overlap as one lesion's do along z, the surest alone.
+
+    Detectors keep several boxes about one lesion, as evaluation wants them; each would become a row to decide on.
+    """
+    sure = np.flatnonzero(found.scores >= score_floor)
+    boxes, scores = torch.from_numpy(found.boxes[sure]), torch.from_numpy(found.scores[sure].astype(np.float64))
+    return sure[nms(boxes, scores, MIN_IOU).numpy()]
 
 
 def run_slabs(slabs: list[Slab], detector: LoadedDetector, *, count_negatives: bool = False) -> list[SlabDetections]:

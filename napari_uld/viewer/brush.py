@@ -13,7 +13,7 @@ from napari_uld.lesions.findings import Box
 from napari_uld.lesions.rle import decode, encode
 from napari_uld.viewer.case import Case
 from napari_uld.viewer.keys import key_of
-from napari_uld.viewer.layers import METADATA, insert_layer, on_slice
+from napari_uld.viewer.layers import METADATA, Part, insert_layer, on_slice
 from napari_uld.viewer.links import Links
 from napari_uld.viewer.mask_layer import mask_to_correct, painted_mask
 from napari_uld.viewer.rows import Mark, Row
@@ -110,8 +110,12 @@ class MaskBrush:
             self._save(case, layer)
         self._case = self.layer = None
         self._links.release()
-        if layer in session.viewer.layers:
-            session.viewer.layers.remove(layer)
+        layers = session.viewer.layers
+        in_hand = layers.selection.active in (layer, None)
+        if layer in layers:
+            layers.remove(layer)
+        if in_hand:
+            layers.selection.active = session.layer(Part.CT)
         if session.painter is not None:
             session.painter.leave_out(None, session.z)
         self.changed.emit()

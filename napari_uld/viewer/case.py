@@ -41,6 +41,7 @@ class Case:
     rows_changed = Signal()
     current_changed = Signal()
     threshold_changed = Signal(float)
+    findings_changed = Signal()
     edited = Signal(Edit)
     saved = Signal(Path)
 
@@ -95,6 +96,7 @@ class Case:
             self.thresholds.arrived(findings.detector)
         before, self.findings = self.threshold, findings
         self._refresh()
+        self.findings_changed.emit()
         if self.threshold != before:
             self.threshold_changed.emit(self.threshold)
 

@@ -71,6 +71,25 @@ def test_a_truncated_checkpoint_is_refused(checkpoint: Path, tmp_path: Path, kee
         load_checkpoint(broken, "cpu")
 
 
+def test_weights_that_are_no_numbers_are_refused(checkpoint: Path, tmp_path: Path) -> None:
+    loaded = load_checkpoint(checkpoint, "cpu")
+    with torch.no_grad():
+        next(loaded.model.parameters())[0] = torch.nan
+    path = tmp_path / "diverged.safetensors"
+    save_checkpoint(path, loaded.model, loaded.info.recipe, {})
+    with pytest.raises(CheckpointError, match="no numbers"):
+        load_checkpoint(path, "cpu")
+
+
+def test_a_recipe_with_a_key_nobody_knows_is_named(checkpoint: Path, tmp_path: Path) -> None:
+    loaded = load_checkpoint(checkpoint, "cpu")
+    recipe = loaded.info.recipe | {"input": loaded.info.recipe["input"] | {"slicesx": 3}}
+    path = tmp_path / "odd.safetensors"
+    save_checkpoint(path, loaded.model, recipe, {})
+    with pytest.raises(CheckpointError, match=r"its recipe is damaged \(input.slicesx: Extra"):
+        load_checkpoint(path, "cpu")
+
+
 def test_a_file_of_another_program_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     save_file({"a": torch.zeros(1)}, path)

@@ -1,5 +1,6 @@
 """A detector over a whole scan, and on single slabs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -105,3 +106,16 @@ def test_maps_are_predicted_where_they_are_asked_for(checkpoint: Path, volume: C
 @pytest.mark.parametrize(("point", "lowest"), [(None, 0.05), (0.4, 0.05), (0.06, 0.03)])
 def test_detections_are_kept_well_below_where_a_review_begins(point: float | None, lowest: float) -> None:
     assert lowest_score(point) == lowest
+
+
+def test_of_boxes_about_one_lesion_the_surest_becomes_a_finding(checkpoint: Path, volume: CTVolume) -> None:
+    boxes = torch.tensor([[10.0, 10, 30, 30], [10, 10, 30, 42], [60, 60, 80, 80]])
+
+    class Sees(torch.nn.Module):
+        def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
+            return [{"boxes": boxes, "scores": torch.tensor([0.6, 0.9, 0.5]), "labels": torch.ones(3)} for _ in images]
+
+    detector = replace(load_checkpoint(checkpoint, "cpu"), model=Sees())
+    findings = finish(detect(volume, detector))
+    assert findings.scores.tolist() == pytest.approx([0.9, 0.5])
+    assert [len(each) for each in findings.slice_boxes] == [6, 6]

@@ -69,6 +69,7 @@ def test_there_is_no_layer_until_it_is_asked_for_and_it_lies_on_the_key_slice_al
     assert (layer.mode, layer.selected_label, layer.brush_size) == ("paint", 1, 4)
     brushed.brush.stop()
     assert NAME not in brushed.viewer.layers
+    assert brushed.viewer.layers.selection.active is brushed.layer(Part.CT)
 
 
 @pytest.mark.parametrize(

@@ -220,7 +220,7 @@ def test_running_shows_findings_and_takes_the_first_in_hand(session: Session, fi
     run(panel, qtbot)
     assert [call[0::2] for call in detector.calls] == [("study", "cpu")]
     assert session.case.current.mark is Mark.PENDING
-    assert panel.status.text().startswith("2 of 3 detections")
+    assert panel.status.text().startswith("2 of 3 detections of fake")
     assert panel.run_button.enabled
     assert not panel.cancel_button.enabled
 
@@ -237,13 +237,28 @@ def test_the_slider_filters_what_is_drawn_while_it_moves(session: Session, findi
 
 
 @pytest.mark.usefixtures("tiny_checkpoint")
+def test_a_run_ends_at_the_surest_finding(session: Session, findings: Findings, qtbot: QtBot) -> None:
+    session.case.set_findings(None)
+    panel = panel_of(session, qtbot, FakeDetector(findings))
+    run(panel, qtbot)
+    assert session.case.current.score == 0.9
+
+
+@pytest.mark.usefixtures("tiny_checkpoint")
+def test_findings_from_a_file_are_counted_too(session: Session, findings: Findings, qtbot: QtBot) -> None:
+    panel = panel_of(session, qtbot, FakeDetector())
+    session.case.set_findings(replace(findings, method="another"))
+    assert panel.status.text() == "2 of 3 detections of another score at least 0.400"
+
+
+@pytest.mark.usefixtures("tiny_checkpoint")
 def test_the_slider_goes_to_the_detectors_operating_point(session: Session, findings: Findings, qtbot: QtBot) -> None:
     session.case.set_findings(None)
     panel = panel_of(session, qtbot, FakeDetector(replace(findings, operating_point=0.15)))
     assert panel.threshold.value == 0.4
     run(panel, qtbot)
     assert panel.threshold.value == 0.15
-    assert panel.status.text().startswith("3 of 3 detections score at least 0.150")
+    assert panel.status.text().startswith("3 of 3 detections of fake score at least 0.150")
 
 
 @pytest.mark.usefixtures("tiny_checkpoint")

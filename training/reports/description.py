@@ -20,7 +20,10 @@ def describe(subject: str, *, small: bool = False) -> dict[str, Any]:
         If there is neither.
     """
     if subject in recipe_names() or subject.endswith(".toml"):
-        return _describe_recipe(load_recipe(subject, small=small), small=small)
+        result = _describe_recipe(load_recipe(subject, small=small), small=small)
+        if subject in bundled_checkpoints():
+            result["rows"].insert(0, {"key": "its checkpoint", "value": f"napari-uld info {subject}.safetensors"})
+        return result
     name = subject.removesuffix(".safetensors")
     checkpoint = read_info(find_checkpoint(name if name in bundled_checkpoints() else subject))
     result = _describe_recipe(Recipe(**checkpoint.recipe), small=small)

@@ -21,6 +21,7 @@ from napari_uld.viewer.layers import Part
 from napari_uld.viewer.links import Links
 from napari_uld.viewer.panels.detector_panel import DetectorPanel
 from napari_uld.viewer.panels.detector_run import Process
+from napari_uld.viewer.rows import Mark
 from napari_uld.viewer.thresholds import ANY, Thresholds
 
 # Of the slider; operating points are in thousandths too.
@@ -87,13 +88,16 @@ class DetectPanel(DetectorPanel):
         if layer is not None:
             layer.visible = True
         self._count()
-        self.session.step(1, pending_only=True)
+        pending = [row for row in case.rows if row.mark is Mark.PENDING]
+        if pending:
+            self.session.jump(max(pending, key=lambda row: row.score or 0.0))
 
     def _open(self) -> None:
         self._case_links.release()
         case = self.session.case
         if case is not None:
             self._case_links.connect(case.threshold_changed, self._follow)
+            self._case_links.connect(case.findings_changed, self._recount)
             self._follow(case.threshold)
         self._enable()
 
@@ -105,15 +109,20 @@ class DetectPanel(DetectorPanel):
     def _filter(self, value: float) -> None:
         if self.session.case is not None:
             self.session.case.threshold = value
-            if not self.running:
-                self._count()
+            self._recount()
+
+    def _recount(self) -> None:
+        """Say it again, unless the status tells how far a run is."""
+        if not self.running:
+            self._count()
 
     def _count(self) -> None:
         case = self.session.case
         if case is not None and case.findings is not None:
             scores = case.findings.scores[~case.findings.negative]
             shown = int((scores >= case.threshold).sum())
-            self._say(f"{shown} of {len(scores)} detections score at least {case.threshold:.3f}")
+            made = case.findings.method
+            self._say(f"{shown} of {len(scores)} detections of {made} score at least {case.threshold:.3f}")
 
     def _leave(self) -> None:
         super()._leave()
