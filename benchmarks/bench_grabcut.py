@@ -34,7 +34,7 @@ from napari_uld.lesions.findings import Box
 from napari_uld.lesions.recist import Recist
 from napari_uld.lesions.rle import decode
 from napari_uld.masks.ellipse import quarter_ellipse_mask
-from napari_uld.masks.grabcut import ITERATIONS, grabcut_mask, trimap
+from napari_uld.masks.grabcut import ITERATIONS, grabcut_or_ellipse, trimap
 from napari_uld.progress import finish
 from napari_uld.training.data.key_slices import KeySlice, annotated_slices
 from napari_uld.training.data.mask_run import store_masks
@@ -90,7 +90,7 @@ def shape_of(case: Case) -> tuple[int, int]:
 
 
 METHODS: dict[str, Callable[[Case], np.ndarray]] = {
-    "GrabCut, crop": lambda case: grabcut_mask(case.hu, case.recist, case.box, case.window),
+    "GrabCut, crop": lambda case: grabcut_or_ellipse(case.hu, case.recist, case.box, case.window)[0],
     "GrabCut, whole slice": lambda case: whole_slice(case.hu, case.recist, case.box, case.window),
     "quarter ellipse": lambda case: quarter_ellipse_mask(case.recist, shape_of(case)),
 }

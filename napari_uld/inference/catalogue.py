@@ -57,7 +57,11 @@ class CheckpointInfo:
         """Score from which on it gave two false positives a key slice, in thousandths; None if not measured."""
         scores = dict(zip(self.evaluation.get("fp_per_image", []), self.evaluation.get("scores", []), strict=False))
         score = scores.get(OPERATING_RATE)
-        return None if score is None else max(math.floor(float(score) * 1000), 1) / 1000
+        if score is None:
+            return None
+        if not 0 <= score <= 1:
+            raise ValueError(f"a score of {score}")
+        return max(math.floor(score * 1000), 1) / 1000
 
     @property
     def title(self) -> str:
@@ -110,7 +114,7 @@ def read_info(path: Path) -> CheckpointInfo:
         version = int(description["version"])
         info = CheckpointInfo(path, digest, description["recipe"], description["evaluation"])
         _ = info.name, info.title, info.operating_point
-    except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: its description is damaged ({error!r})") from error
     if version > VERSION:
         raise CheckpointError(f"{path} has format version {version}; this program knows up to {VERSION}: update it")

@@ -12,7 +12,7 @@ from napari_uld.lesions.boxes import area, as_boxes
 from napari_uld.lesions.recist import Recist
 from napari_uld.masks.bounding_map import MEDIUM_AREA, SMALL_AREA, Combine, adaptive_bounding_map, bounding_map
 from napari_uld.masks.ellipse import quarter_ellipse_mask
-from napari_uld.masks.grabcut import ITERATIONS, MARGIN, grabcut_mask
+from napari_uld.masks.grabcut import ITERATIONS, MARGIN, grabcut_or_ellipse
 
 __all__ = ["MaskKind", "MaskParameters", "pseudo_mask"]
 
@@ -114,5 +114,5 @@ def pseudo_mask(
         if kind is MaskKind.ELLIPSE:
             mask |= quarter_ellipse_mask(recist, shape)
         else:
-            mask |= grabcut_mask(hu, recist, row, window, iterations=chosen.iterations, margin=chosen.margin)
+            mask |= grabcut_or_ellipse(hu, recist, row, window, iterations=chosen.iterations, margin=chosen.margin)[0]
     return mask.astype(np.float32)

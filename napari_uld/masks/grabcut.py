@@ -72,7 +72,7 @@ def trimap(recist: Recist, box: object, shape: tuple[int, int]) -> np.ndarray:
     return labels
 
 
-def grabcut_mask(
+def grabcut_or_ellipse(
     hu: np.ndarray,
     recist: Recist,
     box: object,
@@ -80,7 +80,7 @@ def grabcut_mask(
     *,
     iterations: int = ITERATIONS,
     margin: int = MARGIN,
-) -> np.ndarray:
+) -> tuple[np.ndarray, str]:
     """Segment one lesion on its key slice.
 
     Parameters
@@ -100,7 +100,9 @@ def grabcut_mask(
 
     Returns
     -------
-    bool array (height, width), never empty: see `grabcut_or_ellipse`.
+    mask, reason
+        bool (height, width), never empty, and why it is the quarter ellipse, "" where it is GrabCut's: GrabCut
+        leaves nothing, the box fills the image (there is no background to learn from), or the window shows nothing.
 
     Raises
     ------
@@ -108,23 +110,6 @@ def grabcut_mask(
         If the box is malformed.
     NoMaskError
         If the diameters span no area, or the box or the quadrilateral lies outside the other or the image.
-    """
-    return grabcut_or_ellipse(hu, recist, box, window, iterations=iterations, margin=margin)[0]
-
-
-def grabcut_or_ellipse(
-    hu: np.ndarray,
-    recist: Recist,
-    box: object,
-    window: Window,
-    *,
-    iterations: int = ITERATIONS,
-    margin: int = MARGIN,
-) -> tuple[np.ndarray, str]:
-    """Do what `grabcut_mask` does and tell why the mask is the quarter ellipse, "" where it is GrabCut's.
-
-    It is where GrabCut leaves nothing, where the box fills the image (there is no background to learn
-    from), and where the window shows nothing.
     """
     shape = (hu.shape[0], hu.shape[1])
     labels = trimap(recist, box, shape)

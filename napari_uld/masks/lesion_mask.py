@@ -49,7 +49,7 @@ def lesion_mask(
     window
         (low, high) HU for GrabCut.
     iterations, margin
-        Of GrabCut, see `grabcut_mask`.
+        Of GrabCut, see `grabcut_or_ellipse`.
 
     Returns
     -------

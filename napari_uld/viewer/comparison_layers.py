@@ -6,10 +6,9 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Labels, Layer, Shapes
 from napari.utils.colormaps import DirectLabelColormap
-from skimage.measure import find_contours
 
 from napari_uld.viewer.case import Case
-from napari_uld.viewer.layers import METADATA, case_of, geometry, insert_layer, on_slice
+from napari_uld.viewer.layers import METADATA, case_of, geometry, insert_layer, on_slice, outlines
 
 KEY = "comparison"
 
@@ -114,10 +113,3 @@ def _show_outline(viewer: ViewerModel, case: Case, part: ComparisonPart, z: int,
     if len(lines) != before:
         layer.edge_color = COLOURS[part]
         layer.edge_width = WIDTHS[part]
-
-
-def outlines(mask: np.ndarray, z: int) -> list[np.ndarray]:
-    """Closed outlines (n, 3) of a mask's parts and holes on slice `z`, in voxels (z, y, x)."""
-    # A margin closes the outline of what touches the slice's border.
-    lines = [line - 1 for line in find_contours(np.pad(mask, 1).astype(float), 0.5)]
-    return [np.column_stack([np.full(len(line), float(z)), line]) for line in lines]

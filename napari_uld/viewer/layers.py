@@ -14,6 +14,7 @@ import pandas as pd
 from napari.components import ViewerModel
 from napari.layers import Image, Layer, Shapes
 from napari.utils.colormaps import Colormap
+from skimage.measure import find_contours
 
 from napari_uld.ct.windows import Window
 from napari_uld.lesions.findings import Box
@@ -180,6 +181,13 @@ def draw(layer: Shapes, drawn: Sequence[Drawn]) -> None:
 def series_window(case: Case) -> Window:
     """Give the window that the series is meant to be read with."""
     return case.volume.window or DEFAULT_WINDOW
+
+
+def outlines(mask: np.ndarray, z: int) -> list[np.ndarray]:
+    """Closed outlines (n, 3) of a mask's parts and holes on slice `z`, in voxels (z, y, x)."""
+    # A margin closes the outline of what touches the slice's border.
+    lines = [line - 1 for line in find_contours(np.pad(mask, 1).astype(float), 0.5)]
+    return [np.column_stack([np.full(len(line), float(z)), line]) for line in lines]
 
 
 def rectangle(z: int, box: Box) -> np.ndarray:

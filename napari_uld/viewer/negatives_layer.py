@@ -2,12 +2,11 @@
 
 import numpy as np
 import pandas as pd
-from skimage.measure import find_contours
 
 from napari_uld.lesions.findings import Findings
-from napari_uld.lesions.rle import Rle, decode
+from napari_uld.lesions.rle import decode
 from napari_uld.viewer.case import Case
-from napari_uld.viewer.layers import METADATA, TEXT_SIZE, THIN, LayerTuple, geometry, rectangle
+from napari_uld.viewer.layers import METADATA, TEXT_SIZE, THIN, LayerTuple, geometry, outlines, rectangle
 
 # Okabe and Ito's vermillion: no lesion has it.
 COLOUR = "#D55E00"
@@ -36,10 +35,11 @@ def negatives_layer(case: Case, negatives: Findings) -> LayerTuple:
                 labels.append(f"{negatives.scores[i]:.2f}")
         key, mask = int(negatives.key_slices[i]), negatives.masks[i]
         if mask is not None and key in position:
-            outlines = _outlines(mask, position[key])
-            shapes += outlines
-            kinds += ["polygon"] * len(outlines)
-            labels += [""] * len(outlines)
+            # The last point of a closed line is its first one again.
+            polygons = [line[:-1] for line in outlines(decode(mask), position[key])]
+            shapes += polygons
+            kinds += ["polygon"] * len(polygons)
+            labels += [""] * len(polygons)
     look = {
         **geometry(case),
         "name": f"Hard negatives, {negatives.detector}",
@@ -54,11 +54,3 @@ def negatives_layer(case: Case, negatives: Findings) -> LayerTuple:
         "opacity": 1.0,
     }
     return shapes, look, "shapes"
-
-
-def _outlines(mask: Rle, z: int) -> list[np.ndarray]:
-    """Outlines (n, 3) of a mask's parts on slice `z`, in voxels (z, y, x)."""
-    # A margin closes the outline of what touches the slice's border.
-    lines = [line - 1 for line in find_contours(np.pad(decode(mask), 1).astype(float), 0.5)]
-    # The last point of a closed line is its first one again.
-    return [np.column_stack([np.full(len(line) - 1, float(z)), line[:-1]]) for line in lines]

@@ -50,6 +50,7 @@ def test_the_operating_point_is_the_score_of_two_false_positives_a_key_slice(
     [
         {"fp_per_image": [2.0], "scores": ["high"]},
         {"fp_per_image": [2.0], "scores": [float("inf")]},
+        {"fp_per_image": [2.0], "scores": [1.5]},
         {"fp_per_image": 1, "scores": 2},
     ],
 )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from napari_uld.errors import BoxError, NoMaskError, RecistError
 from napari_uld.lesions.recist import Recist, from_mask
 from napari_uld.masks.ellipse import quarter_ellipse_mask
-from napari_uld.masks.grabcut import cut, grabcut_mask, grabcut_or_ellipse, trimap
+from napari_uld.masks.grabcut import cut, grabcut_or_ellipse, trimap
 
 SHAPE = (96, 96)
 WINDOW = (-175.0, 275.0)
@@ -59,7 +59,7 @@ def test_a_quadrilateral_that_crosses_itself_is_replaced_by_its_hull():
 def test_grabcut_finds_a_clean_disc():
     hu, truth = disc()
     recist = from_mask(truth)
-    mask = grabcut_mask(hu, recist, recist.box(), WINDOW)
+    mask = grabcut_or_ellipse(hu, recist, recist.box(), WINDOW)[0]
     assert dice(mask, truth) > 0.9
 
 
@@ -68,7 +68,7 @@ def test_grabcut_finds_more_of_a_square_than_the_ellipse_does():
     truth[35:60, 30:55] = True
     hu = np.where(truth, 80, 0).astype(np.int16)
     recist = from_mask(truth)
-    grabcut, ellipse = grabcut_mask(hu, recist, recist.box(), WINDOW), quarter_ellipse_mask(recist, SHAPE)
+    grabcut, ellipse = grabcut_or_ellipse(hu, recist, recist.box(), WINDOW)[0], quarter_ellipse_mask(recist, SHAPE)
     assert dice(grabcut, truth) > dice(ellipse, truth)
 
 
@@ -76,7 +76,7 @@ def test_hu_far_outside_the_window_do_not_wrap_around():
     # An air-filled lesion in bone: both ends are clipped to black and white.
     hu, truth = disc(inside=-3024, outside=3000, noise=0)
     recist = from_mask(truth)
-    assert dice(grabcut_mask(hu, recist, recist.box(), WINDOW), truth) > 0.9
+    assert dice(grabcut_or_ellipse(hu, recist, recist.box(), WINDOW)[0], truth) > 0.9
 
 
 def test_the_same_slice_gives_the_same_mask_whatever_was_drawn_before():
@@ -85,13 +85,13 @@ def test_the_same_slice_gives_the_same_mask_whatever_was_drawn_before():
     masks = set()
     for state in range(1, 7):
         cv2.setRNGSeed(state)
-        masks.add(grabcut_mask(hu, CROSS, BOX, WINDOW).tobytes())
+        masks.add(grabcut_or_ellipse(hu, CROSS, BOX, WINDOW)[0].tobytes())
     assert len(masks) == 1
 
 
 def test_nothing_outside_the_box_becomes_lesion():
     hu, _ = disc(radius=40)
-    mask = grabcut_mask(hu, CROSS, BOX, WINDOW)
+    mask = grabcut_or_ellipse(hu, CROSS, BOX, WINDOW)[0]
     y, x = np.nonzero(mask)
     assert (x.min(), y.min()) >= BOX[:2]
     assert x.max() <= BOX[2]
@@ -100,7 +100,7 @@ def test_nothing_outside_the_box_becomes_lesion():
 
 def test_without_background_to_learn_from_the_mask_is_the_ellipse():
     hu, _ = disc()
-    mask = grabcut_mask(hu, CROSS, (0, 0, 95, 95), WINDOW)
+    mask = grabcut_or_ellipse(hu, CROSS, (0, 0, 95, 95), WINDOW)[0]
     assert (mask == quarter_ellipse_mask(CROSS, SHAPE)).all()
 
 
@@ -110,7 +110,7 @@ def test_where_grabcut_leaves_nothing_the_mask_is_the_ellipse():
     hu = np.zeros(SHAPE, np.int16)
     box = (36, 36, 45, 45)
     assert not cut(hu, trimap(recist, box, SHAPE), WINDOW, 3).any()
-    mask = grabcut_mask(hu, recist, box, WINDOW)
+    mask = grabcut_or_ellipse(hu, recist, box, WINDOW)[0]
     assert (mask == quarter_ellipse_mask(recist, SHAPE)).all()
     assert mask.any()
 
@@ -156,7 +156,7 @@ def test_the_ellipse_that_takes_grabcuts_place_comes_with_its_reason(box, window
 def test_what_no_mask_can_be_made_from_is_refused_with_a_reason(points, box, reason):
     hu, _ = disc()
     with pytest.raises(NoMaskError) as refused:
-        grabcut_mask(hu, Recist.from_points(points), box, WINDOW)
+        grabcut_or_ellipse(hu, Recist.from_points(points), box, WINDOW)[0]
     assert refused.value.reason == reason
     again = pickle.loads(pickle.dumps(refused.value))
     assert (str(again), again.reason) == (str(refused.value), reason)
@@ -166,7 +166,7 @@ def test_what_no_mask_can_be_made_from_is_refused_with_a_reason(points, box, rea
 def test_a_malformed_box_is_refused(box):
     hu, _ = disc()
     with pytest.raises(BoxError):
-        grabcut_mask(hu, CROSS, box, WINDOW)
+        grabcut_or_ellipse(hu, CROSS, box, WINDOW)[0]
 
 
 place = st.floats(-40, 140, allow_nan=False)
@@ -182,7 +182,7 @@ def test_no_recist_and_box_are_too_odd_for_a_mask_or_a_typed_error(points, corne
     recist = Recist.from_points(points)
     x1, y1, x2, y2 = corners
     box = (min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))
-    for make in (lambda: grabcut_mask(hu, recist, box, WINDOW), lambda: quarter_ellipse_mask(recist, SHAPE)):
+    for make in (lambda: grabcut_or_ellipse(hu, recist, box, WINDOW)[0], lambda: quarter_ellipse_mask(recist, SHAPE)):
         try:
             mask = make()
         except NoMaskError as refusal:
@@ -198,7 +198,7 @@ def test_any_recist_gives_a_mask_inside_the_image_or_a_typed_error(points, margi
     hu, _ = disc(noise=30)
     recist = Recist.from_points(points)
     try:
-        mask = grabcut_mask(hu, recist, recist.box(margin), WINDOW)
+        mask = grabcut_or_ellipse(hu, recist, recist.box(margin), WINDOW)[0]
     except RecistError as refusal:
         assert len(str(refusal)) > 20  # noqa: PT017
     else:

@@ -3,12 +3,12 @@
 # PyQt's stubs call every getter optional; these are there as long as the widget is.
 # mypy: disable-error-code="union-attr, override"
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from magicgui.widgets import FloatSlider
-from napari.utils.notifications import show_error
 from napari.viewer import Viewer
 
 from napari_uld.ct.volume import CTVolume
@@ -22,7 +22,7 @@ from napari_uld.viewer.links import Links
 from napari_uld.viewer.panels.detector_panel import DetectorPanel
 from napari_uld.viewer.panels.detector_run import Process
 from napari_uld.viewer.rows import Mark
-from napari_uld.viewer.thresholds import ANY, Thresholds
+from napari_uld.viewer.thresholds import ANY
 
 # Of the slider; operating points are in thousandths too.
 STEP = 0.001
@@ -48,9 +48,9 @@ class DetectPanel(DetectorPanel):
 
     def __init__(self, viewer: Viewer, detector: Detector | None = None) -> None:
         self.detector = detector or DetectionWorker()
-        super().__init__(viewer, self.detector, "Run")
+        super().__init__(viewer, self.detector, "Run", self._task, self._take)
         self.threshold = FloatSlider(
-            value=Thresholds().of(ANY, None), min=STEP, max=1.0, step=STEP, label="Score at least"
+            value=self.session.thresholds.of(ANY, None), min=STEP, max=1.0, step=STEP, label="Score at least"
         )
         self._lay_out([self.checkpoints.names, self.checkpoints.open_file, self.device, self.threshold])
         self.threshold.changed.connect(self._filter)
@@ -69,18 +69,9 @@ class DetectPanel(DetectorPanel):
         except CheckpointError as error:
             self._say(str(error))
 
-    def run(self) -> None:
-        """Detect on the open scan with what is chosen."""
-        case = self.session.case
-        if case is None or self.running:
-            return
-        try:
-            checkpoint = self.checkpoints.path
-        except CheckpointError as error:
-            show_error(str(error))
-            return
-        work = partial(self.detector.detect, case.volume, checkpoint, self.device.value)
-        self._start(case, f"Detecting in {case.volume.name}", work)
+    def _task(self, case: Case) -> tuple[str, Callable[[], Work[Findings]]]:
+        work = partial(self.detector.detect, case.volume, self.checkpoints.path, self.device.value)
+        return f"Detecting in {case.volume.name}", work
 
     def _take(self, case: Case, result: Findings) -> None:
         case.set_findings(result)

@@ -14,6 +14,7 @@ from napari.viewer import Viewer
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
 
+from napari_uld.errors import CheckpointError
 from napari_uld.progress import Work
 from napari_uld.viewer.case import Case
 from napari_uld.viewer.links import Links
@@ -37,10 +38,22 @@ class DetectorPanel(QWidget):
         The detector's process.
     action
         What the button that starts it says.
+    task
+        Gives what to run on a case with what is chosen, and its description.
+    take
+        Shows a run's result on the case that it was asked for.
     """
 
-    def __init__(self, viewer: Viewer, process: Process, action: str) -> None:
+    def __init__(
+        self,
+        viewer: Viewer,
+        process: Process,
+        action: str,
+        task: Callable[[Case], tuple[str, Callable[[], Work[Any]]]],
+        take: Callable[[Case, Any], None],
+    ) -> None:
         super().__init__()
+        self._make_task, self._take_result = task, take
         self.session = session_in_window(viewer)
         chosen = settings()
         self.checkpoints = CheckpointChoice(self, chosen.checkpoint)
@@ -87,7 +100,13 @@ class DetectorPanel(QWidget):
 
     def run(self) -> None:
         """Run on the open scan with what is chosen."""
-        raise NotImplementedError
+        case = self.session.case
+        if case is None or self.running:
+            return
+        try:
+            self._start(case, *self._make_task(case))
+        except CheckpointError as error:
+            show_error(str(error))
 
     def cancel(self) -> None:
         """Stop the run in progress."""
@@ -100,10 +119,6 @@ class DetectorPanel(QWidget):
         self._say("Starting the detector")
         self._enable()
 
-    def _take(self, case: Case, result: Any) -> None:
-        """Show a run's result on the case that it was asked for."""
-        raise NotImplementedError
-
     def _returned(self, outcome: Outcome) -> None:
         case = self._case
         if outcome.error is not None:
@@ -112,7 +127,7 @@ class DetectorPanel(QWidget):
         elif outcome.result is None:
             self._say("Cancelled; nothing changed.")
         elif case is not None and case is self.session.case:
-            self._take(case, outcome.result)
+            self._take_result(case, outcome.result)
         elif case is not None:
             show_info(f"{case.volume.name} was closed meanwhile; what was found in it is not shown.")
 

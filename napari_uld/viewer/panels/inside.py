@@ -3,16 +3,15 @@
 # PyQt's stubs call every getter optional; these are there as long as the widget is.
 # mypy: disable-error-code="union-attr, override"
 
+from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
 import numpy as np
 from magicgui.widgets import ComboBox
-from napari.utils.notifications import show_error
 from napari.viewer import Viewer
 
 from napari_uld.ct.volume import CTVolume
-from napari_uld.errors import CheckpointError
 from napari_uld.inference.inside_result import Inside, Rule
 from napari_uld.inference.worker import DetectionWorker, Look
 from napari_uld.lesions.findings import Box
@@ -58,26 +57,18 @@ class InsidePanel(DetectorPanel):
 
     def __init__(self, viewer: Viewer, detector: Looker | None = None) -> None:
         self.detector = detector or DetectionWorker()
-        super().__init__(viewer, self.detector, "Look at this slice")
+        super().__init__(viewer, self.detector, "Look at this slice", self._task, self._take)
         self.recipe = ComboBox(choices=[THE_CHECKPOINT, *_recipe_names()], label="Or a recipe")
         self._lay_out([self.checkpoints.names, self.checkpoints.open_file, self.recipe, self.device])
         self.recipe.changed.connect(self._enable)
         self._say(EXPLANATION)
         self._enable()
 
-    def run(self) -> None:
-        """Look inside what is chosen, on the slice that is shown."""
-        case = self.session.case
-        if case is None or self.running:
-            return
-        try:
-            detector = self.recipe.value if self._of_recipe else self.checkpoints.path
-        except CheckpointError as error:
-            show_error(str(error))
-            return
+    def _task(self, case: Case) -> tuple[str, Callable[[], Work[Inside]]]:
+        detector = self.recipe.value if self._of_recipe else self.checkpoints.path
         z = self.session.z
         look = Look(z, np.array(lesions_on(case, z), dtype=np.float64).reshape(-1, 4), detector)
-        self._start(case, "Looking inside", partial(self.detector.look_inside, case.volume, look, self.device.value))
+        return "Looking inside", partial(self.detector.look_inside, case.volume, look, self.device.value)
 
     def _take(self, case: Case, result: Inside) -> None:
         drawn = show_inside(self.session.viewer, case, result)
