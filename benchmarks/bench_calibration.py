@@ -14,7 +14,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from napari_uld.detectors import retinanet
+from napari_uld.detectors import one_stage as retinanet
 from napari_uld.evaluation.froc import froc
 from napari_uld.evaluation.matching import Matches, match
 from napari_uld.inference.catalogue import find_checkpoint

@@ -23,6 +23,7 @@ from torchvision.models.detection import FasterRCNN
 from napari_uld.ct.deeplesion import read_slices, slices_on_disk
 from napari_uld.ct.volume import CTVolume
 from napari_uld.detectors.build import build_detector
+from napari_uld.detectors.specs.recipe import load_recipe
 from napari_uld.inference.catalogue import CheckpointInfo, find_checkpoint
 from napari_uld.inference.checkpoint import LoadedDetector, load_checkpoint
 from napari_uld.inference.detect import detect
@@ -31,7 +32,6 @@ from napari_uld.progress import finish
 from napari_uld.training.data.key_slices import true_slices
 from napari_uld.training.data.slab_dataset import SlabDataset
 from napari_uld.training.evaluate import match_detector, score
-from napari_uld.training.recipe import load_recipe
 
 ROUNDS = 3
 # What our detectors keep after non-maximum suppression.

@@ -24,9 +24,10 @@ from torch import Tensor, nn
 from torchvision.models.detection import RetinaNet as TorchvisionRetinaNet
 
 from napari_uld.ct.deeplesion import read_slices, slices_on_disk
-from napari_uld.detectors.anchors import CentredAnchorGenerator
 from napari_uld.detectors.build import build_detector
-from napari_uld.detectors.retinanet import RetinaNet
+from napari_uld.detectors.heads.anchors import CentredAnchorGenerator
+from napari_uld.detectors.one_stage import RetinaNet
+from napari_uld.detectors.specs.recipe import load_recipe
 from napari_uld.inference.catalogue import CheckpointInfo
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.detect import run_slabs
@@ -34,7 +35,6 @@ from napari_uld.inference.slabs import Slab, extract_slab, normalize
 from napari_uld.progress import finish
 from napari_uld.training.data.key_slices import true_slices
 from napari_uld.training.data.phantom import generate_phantoms
-from napari_uld.training.recipe import load_recipe
 
 ROUNDS = 7
 # Ours in torchvision's time, and dense + gates in the baseline's.

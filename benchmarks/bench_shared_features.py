@@ -16,12 +16,12 @@ import numpy as np
 import torch
 
 from napari_uld.detectors.build import build_detector
+from napari_uld.detectors.specs.recipe import load_recipe
 from napari_uld.inference.catalogue import CheckpointInfo
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.detect import run_slabs, slab_detections
 from napari_uld.inference.shared_features import run_grid
 from napari_uld.inference.slabs import ScanGrid
-from napari_uld.training.recipe import load_recipe
 
 SLICES = 120
 SPACING = (2.0, 0.8, 0.8)

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 
 from napari_uld.detectors.build import build_detector
-from napari_uld.detectors.spec import TwoStageSupervision
+from napari_uld.detectors.specs.recipe import load_recipe
+from napari_uld.detectors.specs.system import TwoStageSupervision
 from napari_uld.training.data.targets import make_target
 from napari_uld.training.loop import make_optimizer
-from napari_uld.training.recipe import load_recipe
 
 STEPS = 15
 LIMIT = 0.02

@@ -17,14 +17,14 @@ import napari
 from napari.qt import get_qapp
 
 from napari_uld.masks import MaskKind
-from napari_uld.viewer.demo import run_demo, settle, show_best
-from napari_uld.viewer.inside_layers import InsidePart, inside_layer
-from napari_uld.viewer.layers import Part
+from napari_uld.viewer.layers.inside import InsidePart, inside_layer
+from napari_uld.viewer.layers.scan import Part
 from napari_uld.viewer.panels.inside import InsidePanel
 from napari_uld.viewer.panels.masks import MasksPanel
-from napari_uld.viewer.samples import own_copy
+from napari_uld.viewer.plugin.demo import run_demo, settle, show_best
+from napari_uld.viewer.plugin.samples import own_copy
 from napari_uld.viewer.session import Session, session_of
-from napari_uld.viewer.settings import PLUGIN
+from napari_uld.viewer.state.settings import PLUGIN
 
 DOCS = Path(__file__).parent
 SIZE = (1500, 900)

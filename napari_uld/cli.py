@@ -62,7 +62,7 @@ def demo(
 ) -> None:
     """Open the sample study, run a detector on it and show what it found."""
     _check_window()
-    from napari_uld.viewer.demo import run_demo
+    from napari_uld.viewer.plugin.demo import run_demo
 
     rows = run_demo(screenshot)
     if rows:
@@ -157,10 +157,10 @@ def train(
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Train a detector."""
+    from napari_uld.detectors.specs.recipe import load_recipe
     from napari_uld.inference.catalogue import find_checkpoint
     from napari_uld.training.loop import TrainingOptions, training_notes
     from napari_uld.training.loop import train as run
-    from napari_uld.training.recipe import load_recipe
 
     loaded = load_recipe(recipe, small=small)
     folder = out or Path("runs") / (loaded.method.name + ("_small" if small else ""))
@@ -281,7 +281,7 @@ def info(
 @app.command()
 def recipes(out: JsonFile = None) -> None:
     """The recipes that come with the package."""
-    from napari_uld.training.recipe import load_recipe, recipe_names
+    from napari_uld.detectors.specs.recipe import load_recipe, recipe_names
 
     rows = []
     for name in recipe_names():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from napari_uld.ct import read_scan
+from napari_uld.detectors.specs.recipe import Recipe, recipe_names
 from napari_uld.inference.catalogue import bundled_checkpoints, read_info
 from napari_uld.inference.checkpoint import load_checkpoint
 from napari_uld.inference.detect import detect
@@ -14,7 +15,6 @@ from napari_uld.progress import finish
 from napari_uld.training.data.key_slices import annotated_slices
 from napari_uld.training.data.phantom import generate_phantoms, read_truth
 from napari_uld.training.evaluate import evaluate_subject
-from napari_uld.training.recipe import Recipe, recipe_names
 
 ROOT = Path(__file__).parents[1]
 STUDY = ROOT / "sample_data" / "phantom"

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from napari_uld.detectors.build import build_detector, load_imagenet
+from napari_uld.detectors.specs.recipe import Recipe
 from napari_uld.errors import TrainingError
 from napari_uld.inference.catalogue import CheckpointInfo
 from napari_uld.inference.checkpoint import LoadedDetector, initialise, save_checkpoint
@@ -24,8 +25,7 @@ from napari_uld.progress import Progress, Work
 from .data.key_slices import annotated_slices
 from .data.slab_dataset import SlabDataset
 from .evaluate import evaluate_detector
-from .hard_negatives import mine, read_mined, write_mined
-from .recipe import Recipe
+from .miners.hard_negatives import mine, read_mined, write_mined
 from .schedule import Standing, learning_rate, make_optimizer, monitored
 
 CHECKPOINT = "checkpoint.safetensors"

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from napari_uld.detectors.specs.recipe import TrainingSpec
+
 from .evaluate import Evaluation
-from .recipe import TrainingSpec
 
 # False positives per image that the monitored sensitivity is read at.
 SENSITIVITY_AT = 4.0

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 
-from napari_uld.detectors.supervision import Target
+from napari_uld.detectors.losses.supervision import Target
 
 # Of a target's entries those that are as large as its image.
 MAPS = ("bm", "abm", "lesion_bms", "masks")

@@ -6,24 +6,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from napari_uld.detectors.anchors import CentredAnchorGenerator
-from napari_uld.detectors.fusion import KeyImage, PositionSensitive, PositionSensitiveRoiPool
-from napari_uld.detectors.parts import Backbone, SliceFusion
-from napari_uld.detectors.proposals import ProposalHead, ProposalNetwork
-from napari_uld.detectors.pyramid import Pyramid, SegmentationPath
-from napari_uld.detectors.resnet import ResNetFpn
-from napari_uld.detectors.retinanet import AnchorLesson, Head, RetinaNet
-from napari_uld.detectors.roi import BoxHead, PyramidRoiAlign, RoiStage, SingleLevelRoiPool
-from napari_uld.detectors.roi_branch import MapLesson, MaskLesson, SegmentationBranch
-from napari_uld.detectors.spec import (
-    InputSpec,
-    RetinaNetSpec,
-    RetinaNetSupervision,
-    System,
-    TwoStageSpec,
-    TwoStageSupervision,
-)
-from napari_uld.detectors.supervision import (
+from napari_uld.detectors.backbones.resnet import ResNetFpn
+from napari_uld.detectors.backbones.vgg import Vgg, VggStages
+from napari_uld.detectors.encoders.fusion import KeyImage, PositionSensitive, PositionSensitiveRoiPool
+from napari_uld.detectors.encoders.pyramid import Pyramid, SegmentationPath
+from napari_uld.detectors.heads.anchors import CentredAnchorGenerator
+from napari_uld.detectors.heads.proposals import ProposalHead, ProposalNetwork
+from napari_uld.detectors.heads.roi import BoxHead, PyramidRoiAlign, RoiStage, SingleLevelRoiPool
+from napari_uld.detectors.heads.roi_branch import MapLesson, MaskLesson, SegmentationBranch
+from napari_uld.detectors.losses.supervision import (
     BmcObjectness,
     BmcRegression,
     BmObjectness,
@@ -33,8 +24,17 @@ from napari_uld.detectors.supervision import (
     Objectness,
     Regression,
 )
+from napari_uld.detectors.one_stage import AnchorLesson, Head, RetinaNet
+from napari_uld.detectors.parts import Backbone, SliceFusion
+from napari_uld.detectors.specs.system import (
+    InputSpec,
+    RetinaNetSpec,
+    RetinaNetSupervision,
+    System,
+    TwoStageSpec,
+    TwoStageSupervision,
+)
 from napari_uld.detectors.two_stage import TwoStageDetector
-from napari_uld.detectors.vgg import Vgg, VggStages
 
 logger = logging.getLogger(__name__)
 

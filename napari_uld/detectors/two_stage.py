@@ -4,12 +4,12 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
-from napari_uld.detectors.anchors import CentredAnchorGenerator
 from napari_uld.detectors.batch import pad_images, pad_maps
+from napari_uld.detectors.heads.anchors import CentredAnchorGenerator
+from napari_uld.detectors.heads.proposals import ProposalNetwork
+from napari_uld.detectors.heads.roi import RoiStage
+from napari_uld.detectors.losses.supervision import Target
 from napari_uld.detectors.parts import Backbone, Features, SliceFusion
-from napari_uld.detectors.proposals import ProposalNetwork
-from napari_uld.detectors.roi import RoiStage
-from napari_uld.detectors.supervision import Target
 
 # Images of a batch are padded to one size, a multiple of this and of the coarsest stride.
 SIZE_DIVISIBLE = 32

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from napari_uld.detectors.build import Detector, build_detector
-from napari_uld.detectors.spec import InputSpec, system_of
+from napari_uld.detectors.specs.system import InputSpec, system_of
 from napari_uld.errors import CheckpointError
 from napari_uld.inference.catalogue import FORMAT, VERSION, CheckpointInfo, read_info
 from napari_uld.inference.device import pick_device

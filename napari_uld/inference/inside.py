@@ -1,6 +1,6 @@
 """Look inside a detector on one slice: which anchors teach it, what it takes for an object, what its branch draws.
 
-This is figure 1 of the BMC paper (see `napari_uld.detectors.supervision`) on any slice.
+This is figure 1 of the BMC paper (see `napari_uld.detectors.losses.supervision`) on any slice.
 """
 
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from napari_uld.ct.volume import CTVolume
-from napari_uld.detectors.anchors import Grid, make_grid
 from napari_uld.detectors.batch import pad_images, pad_maps
 from napari_uld.detectors.build import Detector, anchor_lesson, bmc_regression, build_detector
-from napari_uld.detectors.retinanet import ATTENTION, SEGMENTATION
-from napari_uld.detectors.spec import SupervisionSpec, System, TwoStageSupervision, system_of
-from napari_uld.detectors.supervision import BM_POSITIVE_IOU, IouMatching, Target, cell_values, values_at_centres
+from napari_uld.detectors.heads.anchors import Grid, make_grid
+from napari_uld.detectors.losses.supervision import BM_POSITIVE_IOU, IouMatching, Target, cell_values, values_at_centres
+from napari_uld.detectors.one_stage import ATTENTION, SEGMENTATION
+from napari_uld.detectors.specs.system import SupervisionSpec, System, TwoStageSupervision, system_of
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.detect import SlabDetections, lowest_score, run_slabs
 from napari_uld.inference.inside_result import Inside, PositiveAnchors, Rule

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from napari_uld.detectors.spec import InputSpec
+from napari_uld.detectors.specs.system import InputSpec
 from napari_uld.lesions.boxes import to_centres, to_edges
 
 # Air is -1000 HU, fat about -100: everything above belongs to the body, its clothes or the table.

@@ -267,9 +267,9 @@ def _detect(request: Request, task: Detection) -> Work[Findings]:
 
 
 def _look(request: Request, task: Look) -> Work[Inside]:
+    from napari_uld.detectors.specs.recipe import load_recipe
     from napari_uld.inference.checkpoint import load_checkpoint
     from napari_uld.inference.inside import look_inside, look_inside_recipe
-    from napari_uld.training.recipe import load_recipe
 
     yield Progress(0, 1, "Looking inside")
     if isinstance(task.detector, Path):

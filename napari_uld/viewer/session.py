@@ -18,18 +18,18 @@ from napari_uld.errors import AnnotationFileError, UldError
 from napari_uld.lesions.annotations import Edit, State
 from napari_uld.lesions.review_log import append_log, log_path
 from napari_uld.masks import MaskKind, MaskParameters
-from napari_uld.viewer.brush import MaskBrush
-from napari_uld.viewer.canvas import fit_body, show_caption
-from napari_uld.viewer.case import Case
-from napari_uld.viewer.case_files import export_dl_info, save_case
-from napari_uld.viewer.editing import take_in_hand, take_over
-from napari_uld.viewer.keys import bind
-from napari_uld.viewer.layers import Part, case_layers, case_of, draw, drawn_of, part_of, series_window
-from napari_uld.viewer.links import Links
-from napari_uld.viewer.mask_comparison import MaskComparison
-from napari_uld.viewer.mask_layer import MaskPainter
-from napari_uld.viewer.rows import Row
-from napari_uld.viewer.thresholds import Thresholds
+from napari_uld.viewer.layers.canvas import fit_body, show_caption
+from napari_uld.viewer.layers.editing import take_in_hand, take_over
+from napari_uld.viewer.layers.masks import MaskPainter
+from napari_uld.viewer.layers.scan import Part, case_layers, case_of, draw, drawn_of, part_of, series_window
+from napari_uld.viewer.state.case import Case
+from napari_uld.viewer.state.files import export_dl_info, save_case
+from napari_uld.viewer.state.links import Links
+from napari_uld.viewer.state.rows import Row
+from napari_uld.viewer.state.thresholds import Thresholds
+from napari_uld.viewer.tools.brush import MaskBrush
+from napari_uld.viewer.tools.keys import bind
+from napari_uld.viewer.tools.mask_comparison import MaskComparison
 
 # The window that a series brings along.
 SERIES = "series"

@@ -7,14 +7,20 @@ import torch
 from torch import nn
 from torchvision.models import vgg16
 
+from napari_uld.detectors.backbones.vgg import Vgg
 from napari_uld.detectors.build import build_two_stage, load_imagenet, parameter_count
-from napari_uld.detectors.fusion import PositionSensitive, PositionSensitiveRoiPool
-from napari_uld.detectors.roi_branch import MapLesson, MaskLesson
-from napari_uld.detectors.spec import InputSpec, TwoStageSpec, TwoStageSupervision
-from napari_uld.detectors.supervision import BmcObjectness, BmcRegression, BmObjectness, IouObjectness, IouRegression
+from napari_uld.detectors.encoders.fusion import PositionSensitive, PositionSensitiveRoiPool
+from napari_uld.detectors.heads.roi_branch import MapLesson, MaskLesson
+from napari_uld.detectors.losses.supervision import (
+    BmcObjectness,
+    BmcRegression,
+    BmObjectness,
+    IouObjectness,
+    IouRegression,
+)
+from napari_uld.detectors.specs.recipe import load_recipe
+from napari_uld.detectors.specs.system import InputSpec, TwoStageSpec, TwoStageSupervision
 from napari_uld.detectors.two_stage import TwoStageDetector
-from napari_uld.detectors.vgg import Vgg
-from napari_uld.training.recipe import load_recipe
 
 
 def published(name: str) -> TwoStageDetector:

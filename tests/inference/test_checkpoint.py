@@ -134,8 +134,8 @@ def test_an_unknown_name_is_refused_with_the_names_there_are() -> None:
 
 def test_init_takes_over_what_fits_and_lists_what_does_not(checkpoint: Path) -> None:
     from napari_uld.detectors.build import build_detector
-    from napari_uld.detectors.spec import System
-    from napari_uld.training.recipe import load_recipe
+    from napari_uld.detectors.specs.recipe import load_recipe
+    from napari_uld.detectors.specs.system import System
 
     recipe = load_recipe("faster_rcnn", small=True)
     spec = recipe.detector.model_copy(update={"width": 0.125, "rpn_channels": 32})

@@ -10,10 +10,11 @@ from numpy.testing import assert_allclose
 from torch import Tensor, nn
 
 from napari_uld.ct.volume import CTVolume
-from napari_uld.detectors.anchors import CentredAnchorGenerator, Grid
 from napari_uld.detectors.batch import pad_maps
 from napari_uld.detectors.build import build_detector
-from napari_uld.detectors.spec import RetinaNetSpec, RetinaNetSupervision, System, TwoStageSupervision
+from napari_uld.detectors.heads.anchors import CentredAnchorGenerator, Grid
+from napari_uld.detectors.specs.recipe import load_recipe
+from napari_uld.detectors.specs.system import RetinaNetSpec, RetinaNetSupervision, System, TwoStageSupervision
 from napari_uld.inference.catalogue import CheckpointInfo
 from napari_uld.inference.checkpoint import LoadedDetector, load_checkpoint
 from napari_uld.inference.detect import SCORE_FLOOR, run_slabs
@@ -21,7 +22,6 @@ from napari_uld.inference.inside import anchor_grid, look_inside, look_inside_re
 from napari_uld.inference.inside_result import Inside, Rule
 from napari_uld.inference.slabs import Slab, extract_slab
 from napari_uld.training.data.targets import make_target
-from napari_uld.training.recipe import load_recipe
 
 # A crop that begins at native pixel (10, 20), at half the resolution.
 SLAB = Slab(np.zeros((3, 64, 64), np.float32), (10, 20), (0.5, 0.5))

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from napari_uld.ct.volume import CTVolume
 from napari_uld.detectors.build import build_detector
-from napari_uld.detectors.spec import InputSpec, System
+from napari_uld.detectors.specs.recipe import load_recipe
+from napari_uld.detectors.specs.system import InputSpec, System
 from napari_uld.inference.catalogue import CheckpointInfo
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.detect import detect, run_slabs, slab_detections
 from napari_uld.inference.shared_features import run_grid
 from napari_uld.inference.slabs import ScanGrid
 from napari_uld.progress import Progress, finish
-from napari_uld.training.recipe import load_recipe
 
 MakeDetector = Callable[[int], LoadedDetector]
 

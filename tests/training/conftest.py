@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from napari_uld.detectors.specs.recipe import Recipe, load_recipe
 from napari_uld.progress import finish
 from napari_uld.training.data.phantom import generate_phantoms
-from napari_uld.training.recipe import Recipe, load_recipe
 
 # With this seed, patients of eight fall into all three splits.
 PATIENTS, SEED = 8, 3

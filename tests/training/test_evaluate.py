@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from napari_uld.detectors.build import build_detector
-from napari_uld.detectors.spec import InputSpec
+from napari_uld.detectors.specs.recipe import load_recipe
+from napari_uld.detectors.specs.system import InputSpec
 from napari_uld.detectors.two_stage import TwoStageDetector
 from napari_uld.errors import DataError
 from napari_uld.inference.checkpoint import save_checkpoint
@@ -18,7 +19,6 @@ from napari_uld.progress import finish
 from napari_uld.training.data.key_slices import read_slab, true_slices
 from napari_uld.training.data.slab_dataset import SlabDataset
 from napari_uld.training.evaluate import evaluate_subject, match_detector
-from napari_uld.training.recipe import load_recipe
 
 
 def findings_on(series: str, boxes: np.ndarray, numbers: list[int]) -> Findings:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from napari_uld.detectors.specs.recipe import Recipe
 from napari_uld.errors import TrainingError
 from napari_uld.inference.catalogue import read_info
 from napari_uld.inference.checkpoint import load_checkpoint
@@ -15,7 +16,6 @@ from napari_uld.lesions.findings_file import read_findings
 from napari_uld.progress import finish
 from napari_uld.training.evaluate import evaluate_subject
 from napari_uld.training.loop import LOG, STATE, Run, TrainingOptions, train
-from napari_uld.training.recipe import Recipe
 from napari_uld.training.schedule import Standing
 
 Make = Callable[..., Recipe]

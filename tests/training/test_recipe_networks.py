@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from napari_uld.detectors.build import build_detector
+from napari_uld.detectors.specs.recipe import Recipe, load_recipe, recipe_names
 from napari_uld.training.data.slab_dataset import HARD_NEGATIVE, LESION
 from napari_uld.training.data.targets import make_target
-from napari_uld.training.recipe import Recipe, load_recipe, recipe_names
 
 SIZE = 96
 # A small lesion and one that reaches every level of a pyramid.

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from napari_uld.detectors.specs.recipe import TrainingSpec
 from napari_uld.evaluation.froc import Froc
 from napari_uld.training.evaluate import Evaluation
-from napari_uld.training.recipe import TrainingSpec
 from napari_uld.training.schedule import Standing, learning_rate, monitored
 
 

@@ -20,10 +20,10 @@ from napari_uld.lesions.annotations import Annotation, Annotations, LesionType, 
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.recist import Recist
 from napari_uld.progress import Progress
-from napari_uld.viewer.case import Case
-from napari_uld.viewer.layers import case_layers
+from napari_uld.viewer.layers.scan import case_layers
 from napari_uld.viewer.panels import checkpoints as checkpoints_module
 from napari_uld.viewer.session import Session, session_of
+from napari_uld.viewer.state.case import Case
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 RECIST = Recist(((20.0, 30.0), (40.0, 30.0)), ((30.0, 24.0), (30.0, 36.0)))

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QApplication
 from napari_uld.inference.worker import DetectionWorker
 from napari_uld.lesions.annotations import Source, State
 from napari_uld.masks import MaskKind, MaskParameters
-from napari_uld.viewer.layers import Part
+from napari_uld.viewer.layers.scan import Part
 from napari_uld.viewer.panels.detect import DetectPanel
 from napari_uld.viewer.session import Answer, Session, session_of
 

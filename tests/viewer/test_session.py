@@ -11,11 +11,11 @@ from napari_uld.lesions.annotations import Annotation, Annotations, State
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.review_log import log_path, read_log
 from napari_uld.masks import MaskKind, MaskParameters
-from napari_uld.viewer.case import Case
-from napari_uld.viewer.keys import KEYS
-from napari_uld.viewer.layers import COLOURS, Part
-from napari_uld.viewer.rows import Mark
+from napari_uld.viewer.layers.scan import COLOURS, Part
 from napari_uld.viewer.session import Answer, Session
+from napari_uld.viewer.state.case import Case
+from napari_uld.viewer.state.rows import Mark
+from napari_uld.viewer.tools.keys import KEYS
 
 from .conftest import show
 

@@ -14,7 +14,8 @@ import sys
 from qtpy.QtWidgets import QApplication
 app = QApplication([])
 from napari.components import ViewerModel
-import napari_uld.viewer.reader, napari_uld.viewer.writer, napari_uld.viewer.samples, napari_uld.viewer.demo
+import napari_uld.viewer.plugin.reader, napari_uld.viewer.plugin.writer
+import napari_uld.viewer.plugin.samples, napari_uld.viewer.plugin.demo
 from napari_uld.viewer.panels.detect import DetectPanel
 from napari_uld.viewer.panels.inside import InsidePanel
 from napari_uld.viewer.panels.masks import MasksPanel

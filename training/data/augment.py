@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ..recipe import TrainingSpec
+from napari_uld.detectors.specs.recipe import TrainingSpec
 
 # A warped mask's value from which a pixel belongs to it.
 INSIDE = 0.5

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from napari_uld.detectors.spec import InputSpec, SupervisionSpec, TwoStageSupervision
+from napari_uld.detectors.specs.recipe import TrainingSpec
+from napari_uld.detectors.specs.system import InputSpec, SupervisionSpec, TwoStageSupervision
 from napari_uld.inference.slabs import Slab, normalize
 from napari_uld.lesions.rle import Rle
 from napari_uld.masks import MaskKind
 
-from ..recipe import TrainingSpec
 from .augment import Augmentation, draw
 from .key_slices import KeySlice, read_slab
 from .mask_store import MaskStore

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_uld.detectors.spec import InputSpec, SupervisionSpec, TwoStageSupervision
+from napari_uld.detectors.specs.system import InputSpec, SupervisionSpec, TwoStageSupervision
 from napari_uld.lesions.boxes import area, to_centres
 from napari_uld.masks.bounding_map import adaptive_bounding_map, bounding_map, lesion_maps
 

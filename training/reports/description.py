@@ -3,9 +3,8 @@
 from typing import Any
 
 from napari_uld.detectors.build import build_detector, parameter_count
+from napari_uld.detectors.specs.recipe import Recipe, load_recipe, recipe_names
 from napari_uld.inference.catalogue import bundled_checkpoints, find_checkpoint, read_info
-
-from ..recipe import Recipe, load_recipe, recipe_names
 
 
 def describe(subject: str, *, small: bool = False) -> dict[str, Any]:

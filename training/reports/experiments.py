@@ -15,6 +15,7 @@ import filelock
 import torch
 from pydantic import ValidationError
 
+from napari_uld.detectors.specs.recipe import Recipe, load_recipe
 from napari_uld.errors import DataError, RecipeError, UldError
 from napari_uld.evaluation.froc import FP_RATES
 from napari_uld.inference.checkpoint import load_checkpoint
@@ -25,7 +26,6 @@ from ..data.phantom.write import ABOUT, TABLE
 from ..data.slab_dataset import SlabDataset
 from ..evaluate import match_detector
 from ..loop import CHECKPOINT, LOG, STATE, TrainingOptions, train
-from ..recipe import Recipe, load_recipe
 from .results import Result, load_result, write_json
 from .timing import seconds_a_slice
 

@@ -1,6 +1,6 @@
 """How many anchors are positive for each lesion box, by IoU and by bounding map.
 
-The supplement of the BMC paper (see `napari_uld.detectors.supervision`) counts the anchors that a
+The supplement of the BMC paper (see `napari_uld.detectors.losses.supervision`) counts the anchors that a
 box matches at IoU >= .7 and finds no more than four for over 70% of the boxes. Here the same is
 counted for it, for BM's lower threshold and for BMC's cells, at strides 4 and 8 of an image 512
 pixels long, with the anchors that Faster R-CNN has by default.
@@ -18,10 +18,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.models.detection._utils import Matcher
 
-from napari_uld.detectors.anchors import CentredAnchorGenerator, Grid, make_grid
 from napari_uld.detectors.build import bmc_regression
-from napari_uld.detectors.spec import InputSpec, TwoStageSpec, TwoStageSupervision
-from napari_uld.detectors.supervision import (
+from napari_uld.detectors.heads.anchors import CentredAnchorGenerator, Grid, make_grid
+from napari_uld.detectors.losses.supervision import (
     BM_POSITIVE_IOU,
     EPSILON,
     BmcObjectness,
@@ -29,6 +28,7 @@ from napari_uld.detectors.supervision import (
     Target,
     cell_values,
 )
+from napari_uld.detectors.specs.system import InputSpec, TwoStageSpec, TwoStageSupervision
 from napari_uld.errors import DataError
 from napari_uld.lesions.boxes import to_edges
 from napari_uld.progress import Progress, Work

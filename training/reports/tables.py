@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_uld.detectors.spec import TwoStageSupervision
+from napari_uld.detectors.specs.system import TwoStageSupervision
 from napari_uld.errors import DataError, UldError
 from napari_uld.evaluation.by_size import BINS, size_bins
 from napari_uld.evaluation.comparison import fp_at, paired_difference

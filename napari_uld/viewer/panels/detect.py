@@ -16,13 +16,13 @@ from napari_uld.errors import CheckpointError
 from napari_uld.inference.worker import DetectionWorker
 from napari_uld.lesions.findings import Findings
 from napari_uld.progress import Work
-from napari_uld.viewer.case import Case
-from napari_uld.viewer.layers import Part
-from napari_uld.viewer.links import Links
+from napari_uld.viewer.layers.scan import Part
 from napari_uld.viewer.panels.detector_panel import DetectorPanel
 from napari_uld.viewer.panels.detector_run import Process
-from napari_uld.viewer.rows import Mark
-from napari_uld.viewer.thresholds import ANY
+from napari_uld.viewer.state.case import Case
+from napari_uld.viewer.state.links import Links
+from napari_uld.viewer.state.rows import Mark
+from napari_uld.viewer.state.thresholds import ANY
 
 # Of the slider; operating points are in thousandths too.
 STEP = 0.001

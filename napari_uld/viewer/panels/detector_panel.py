@@ -16,12 +16,12 @@ from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout
 
 from napari_uld.errors import CheckpointError
 from napari_uld.progress import Work
-from napari_uld.viewer.case import Case
-from napari_uld.viewer.links import Links
 from napari_uld.viewer.panels.checkpoints import CheckpointChoice
 from napari_uld.viewer.panels.detector_run import DetectorRun, Outcome, Process
-from napari_uld.viewer.settings import DEVICES, settings
-from napari_uld.viewer.window import session_in_window
+from napari_uld.viewer.panels.window import session_in_window
+from napari_uld.viewer.state.case import Case
+from napari_uld.viewer.state.links import Links
+from napari_uld.viewer.state.settings import DEVICES, settings
 
 # Room for about ten lines of a report, in pixels.
 LEAST_HEIGHT = 160

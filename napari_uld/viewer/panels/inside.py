@@ -16,12 +16,12 @@ from napari_uld.inference.inside_result import Inside, Rule
 from napari_uld.inference.worker import DetectionWorker, Look
 from napari_uld.lesions.findings import Box
 from napari_uld.progress import Work
-from napari_uld.viewer.case import Case
-from napari_uld.viewer.inside_layers import ATTENTION_COLOURS, MAP_COLOURS, RULES, STYLES, InsidePart, show_inside
+from napari_uld.viewer.layers.inside import ATTENTION_COLOURS, MAP_COLOURS, RULES, STYLES, InsidePart, show_inside
 from napari_uld.viewer.panels.detector_panel import DetectorPanel
 from napari_uld.viewer.panels.detector_run import Process
 from napari_uld.viewer.panels.legend import swatch
-from napari_uld.viewer.rows import Mark
+from napari_uld.viewer.state.case import Case
+from napari_uld.viewer.state.rows import Mark
 
 THE_CHECKPOINT = "none: the checkpoint above"
 EXPLANATION = (
@@ -163,6 +163,6 @@ def _attention(inside: Inside) -> str:
 
 
 def _recipe_names() -> list[str]:
-    from napari_uld.training.recipe import recipe_names
+    from napari_uld.detectors.specs.recipe import recipe_names
 
     return recipe_names()

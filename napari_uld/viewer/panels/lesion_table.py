@@ -6,8 +6,8 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
 from qtpy.QtGui import QColor
 
 from napari_uld.lesions.annotations import LesionType
-from napari_uld.viewer.layers import COLOURS
-from napari_uld.viewer.rows import Mark, Row
+from napari_uld.viewer.layers.scan import COLOURS
+from napari_uld.viewer.state.rows import Mark, Row
 
 HEADERS = ("Slice", "State", "Score", "Type", "mm", "Source")
 TIPS = (

@@ -10,15 +10,15 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_uld.masks import MaskKind, MaskParameters
-from napari_uld.viewer.brush import mask_note
-from napari_uld.viewer.case import Case
-from napari_uld.viewer.comparison_layers import COLOURS, TRIMAP_COLOURS, ComparisonPart, Shown
-from napari_uld.viewer.keys import key_of
-from napari_uld.viewer.layers import Part
-from napari_uld.viewer.links import Links
-from napari_uld.viewer.mask_comparison import Comparison
+from napari_uld.viewer.layers.comparison import COLOURS, TRIMAP_COLOURS, ComparisonPart, Shown
+from napari_uld.viewer.layers.scan import Part
 from napari_uld.viewer.panels.legend import swatch
 from napari_uld.viewer.session import session_of
+from napari_uld.viewer.state.case import Case
+from napari_uld.viewer.state.links import Links
+from napari_uld.viewer.tools.brush import mask_note
+from napari_uld.viewer.tools.keys import key_of
+from napari_uld.viewer.tools.mask_comparison import Comparison
 
 # What each kind is called, what it is for, and which parameters it listens to.
 KINDS = MappingProxyType(

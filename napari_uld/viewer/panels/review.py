@@ -26,14 +26,14 @@ from superqt import QCollapsible
 
 from napari_uld.ct.windows import WINDOWS
 from napari_uld.lesions.annotations import State
-from napari_uld.viewer.case import Case
-from napari_uld.viewer.case_files import export_refusal
-from napari_uld.viewer.dialogs import ask_export_path, ask_save_path
-from napari_uld.viewer.keys import KEYS, key_of
-from napari_uld.viewer.links import Links
+from napari_uld.viewer.panels.dialogs import ask_export_path, ask_save_path
 from napari_uld.viewer.panels.lesion_table import HEADERS, LesionTable
+from napari_uld.viewer.panels.window import session_in_window
 from napari_uld.viewer.session import SERIES
-from napari_uld.viewer.window import session_in_window
+from napari_uld.viewer.state.case import Case
+from napari_uld.viewer.state.files import export_refusal
+from napari_uld.viewer.state.links import Links
+from napari_uld.viewer.tools.keys import KEYS, key_of
 
 EXPORT_TIP = "Export to DL_info.csv: the table that detectors are trained from gets this series' lesions"
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from napari_uld.detectors.spec import InputSpec, TwoStageSupervision
+from napari_uld.detectors.specs.recipe import TrainingSpec
+from napari_uld.detectors.specs.system import InputSpec, TwoStageSupervision
 from napari_uld.lesions.rle import encode
 from napari_uld.training.data.key_slices import annotated_slices, read_slab
 from napari_uld.training.data.slab_dataset import HardNegatives, SlabDataset, inside
-from napari_uld.training.recipe import TrainingSpec
 
 MASKS = TwoStageSupervision(roi_branch="ellipse")
 FLIPS = [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)]

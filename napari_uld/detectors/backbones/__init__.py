@@ -1,0 +1,1 @@
+"""Networks that make features of single images."""

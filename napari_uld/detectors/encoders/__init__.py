@@ -1,0 +1,1 @@
+"""From a slab to feature levels."""

@@ -1,0 +1,1 @@
+"""What makes detections of features."""

@@ -1,0 +1,1 @@
+"""What each head learns from: targets and losses."""

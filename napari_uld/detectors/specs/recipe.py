@@ -1,0 +1,149 @@
+"""Recipes: TOML files that say what a published system is made of."""
+
+import math
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+
+from napari_uld.detectors.specs.system import FALSE_POSITIVE, FAMILIES, Fraction, Spec, System
+from napari_uld.errors import RecipeError
+
+# How deep a recipe may build on others.
+MOST_HOSTS = 5
+
+
+class MethodSpec(Spec):
+    """Which published system a recipe describes."""
+
+    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    title: str
+    paper: str
+    # Sensitivity in % by false positives per image, as published.
+    published: dict[str, float] = {}
+
+
+class TrainingSpec(Spec):
+    """How a system is trained."""
+
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    lr: PositiveFloat = 1e-3
+    momentum: Fraction = 0.9
+    weight_decay: float = Field(default=5e-4, ge=0)
+    batch: PositiveInt = 2
+    epochs: PositiveInt = 6
+    # Epochs after which the learning rate falls to a tenth.
+    milestones: tuple[PositiveInt, ...] = (4, 5)
+    warmup_steps: int = Field(default=0, ge=0)
+    clip_norm: PositiveFloat = 5.0
+    # What is watched on the validation split: it picks the best epoch, and both keys below count from there.
+    monitor: Literal["sensitivity", "ap"] = "sensitivity"
+    # Epochs in a row without a better monitored value after which the learning rate falls to a tenth; None never.
+    plateau: PositiveInt | None = None
+    # Epochs in a row without a better monitored value after which training stops; None never.
+    patience: PositiveInt | None = None
+    # Chances of flipping an image.
+    horizontal_flip: Fraction = 0.0
+    vertical_flip: Fraction = 0.0
+    # A random affine map of each image: each is drawn from plus or minus this much, along both axes for the last three.
+    # Radians, radians, share of the size (a factor about 1), share of the image.
+    rotation: float = Field(default=0.0, ge=0, le=math.pi)
+    shear: float = Field(default=0.0, ge=0, lt=math.pi / 4)
+    scale: float = Field(default=0.0, ge=0, lt=1)
+    translation: Fraction = 0.0
+
+
+class MiningSpec(Spec):
+    """Whether and how false positives are mined after each epoch (HNEM in the ULDor paper, section 2.2)."""
+
+    hard_negatives: bool = False
+    # S2: a detection whose mask overlaps a lesion's by more found it. S1: where none did, those above it are mined.
+    overlap: Fraction = 0.3
+    score: Fraction = 0.7
+    per_image: PositiveInt = 3
+
+
+class Recipe(System):
+    """A whole recipe."""
+
+    method: MethodSpec
+    training: TrainingSpec = TrainingSpec()
+    mining: MiningSpec = MiningSpec()
+
+    @model_validator(mode="after")
+    def _check(self) -> "Recipe":
+        if self.mining.hard_negatives != (FALSE_POSITIVE in self.detector.classes):
+            raise ValueError(f"hard negatives need the class {FALSE_POSITIVE!r}, and the class needs hard negatives")
+        if self.mining.hard_negatives and self.supervision.mask_kind is None:
+            raise ValueError("hard negatives are told by their masks: roi_branch must be ellipse or grabcut")
+        return self
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = Path(str(resources.files("napari_uld.training.recipes")))
+    return sorted(path.stem for path in folder.glob("*.toml"))
+
+
+def load_recipe(name_or_path: str | Path, *, small: bool = False) -> Recipe:
+    """Read a recipe by name or path; `small` applies its [small] overrides.
+
+    A recipe's ``[method] host`` names another one that it builds on: only differences are written.
+
+    Raises
+    ------
+    RecipeError
+        If there is none, or it says something the schema does not know.
+    """
+    path = _find(name_or_path)
+    try:
+        data = _read(path)
+        overrides = data.pop("small", {})
+        if not isinstance(overrides, dict):
+            raise RecipeError(f"{path}: [small] must be a table of overrides; found {overrides!r}")
+        return Recipe(**(_merge(data, overrides) if small else data))
+    except ValidationError as error:
+        problems = "; ".join(f"[{_place(e['loc'])}] {e['msg']}" for e in error.errors())
+        raise RecipeError(f"{path}: {problems}") from error
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    """Where a problem is in the file: tables and keys, without the family that pydantic puts between them."""
+    return ".".join(str(part) for i, part in enumerate(location) if i != 1 or part not in FAMILIES)
+
+
+def _find(name_or_path: str | Path) -> Path:
+    if str(name_or_path) in recipe_names():
+        return Path(str(resources.files("napari_uld.training.recipes"))) / f"{name_or_path}.toml"
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise RecipeError(f"There is no recipe {name_or_path}: give a TOML file or one of {', '.join(recipe_names())}")
+    return path
+
+
+def _read(path: Path, depth: int = 0) -> dict[str, Any]:
+    """A recipe's tables with its host's beneath them."""
+    if depth > MOST_HOSTS:
+        raise RecipeError(f"{path}: its hosts refer to one another in a circle")
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"{path} is no readable TOML file: {error}") from error
+    method = data.get("method")
+    host = method.pop("host", None) if isinstance(method, dict) else None
+    if host is None:
+        return data
+    if host not in recipe_names():
+        raise RecipeError(f"{path}: its host {host!r} is none of {', '.join(recipe_names())}")
+    return _merge({k: v for k, v in _read(_find(host), depth + 1).items() if k != "method"}, data)
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Tables of `above` laid over those of `below`, key by key."""
+    merged = dict(below)
+    for key, value in above.items():
+        lower = merged.get(key)
+        merged[key] = _merge(lower, value) if isinstance(lower, dict) and isinstance(value, dict) else value
+    return merged

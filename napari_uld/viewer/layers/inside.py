@@ -1,0 +1,224 @@
+"""What is inside a detector on one slice, as layers of that slice: positive anchors, maps, detections."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import pandas as pd
+from napari.components import ViewerModel
+from napari.layers import Image, Layer, Shapes
+from napari.utils.colormaps import Colormap
+
+from napari_uld.inference.inside_result import Inside, PositiveAnchors, Rule
+from napari_uld.lesions.boxes import area
+from napari_uld.lesions.findings import as_box
+from napari_uld.viewer.layers.scan import (
+    METADATA,
+    TEXT_SIZE,
+    Part,
+    case_of,
+    geometry,
+    mask_layer,
+    on_slice,
+    part_of,
+    rectangle,
+)
+from napari_uld.viewer.state.case import Case
+
+KEY = "inside"
+# Each rectangle costs napari time; a lesion that has more of them fills its slice anyway.
+MOST_DRAWN = 300
+
+
+class InsidePart(StrEnum):
+    """The layers, from the bottom up; the values are their names."""
+
+    AT_C4 = "Inside: attention C4"
+    AT_C3 = "Inside: attention C3"
+    AT_C2 = "Inside: attention C2"
+    AT_C1 = "Inside: attention C1"
+    AT_INPUT = "Inside: attention input"
+    OBJECTNESS = "Inside: objectness"
+    SEGMENTATION = "Inside: segmentation"
+    BMC = "Inside: anchors BMC"
+    BM = "Inside: anchors BM"
+    IOU = "Inside: anchors IoU"
+    DETECTIONS = "Inside: detections"
+
+
+@dataclass(frozen=True)
+class Style:
+    """How boxes are drawn: colour and opacity."""
+
+    colour: str
+    opacity: float
+
+
+# The attention maps' layers by the features that they weigh.
+ATTENTION = {
+    "C4": InsidePart.AT_C4,
+    "C3": InsidePart.AT_C3,
+    "C2": InsidePart.AT_C2,
+    "C1": InsidePart.AT_C1,
+    "input": InsidePart.AT_INPUT,
+}
+# The layers of anchors by the rule that makes them positive.
+RULES = {Rule.BMC: InsidePart.BMC, Rule.BM: InsidePart.BM, Rule.IOU: InsidePart.IOU}
+# Hues and lightness both differ, for readers with any colour vision.
+STYLES = {
+    InsidePart.BMC: Style("#7B8CFF", 0.7),
+    InsidePart.BM: Style("#EE3377", 0.8),
+    InsidePart.IOU: Style("#FFFFFF", 1.0),
+    InsidePart.DETECTIONS: Style("#A6FF4D", 1.0),
+}
+# Line widths in pixels: the fewer boxes there are, the more each one counts.
+FEW, THICK, THIN = 5, 0.8, 0.5
+# The maps' colours as a legend gives them, where they are high.
+MAP_COLOURS = {InsidePart.OBJECTNESS: "#33D6CC", InsidePart.SEGMENTATION: "#F26A2A"}
+# Where a map is 0 the scan is seen as it is, and where it is 1 still through it.
+COLORMAPS = {
+    InsidePart.OBJECTNESS: Colormap(
+        [[0.0, 0.4, 0.4, 0.0], [0.0, 0.6, 0.6, 0.35], [0.2, 1.0, 0.9, 0.6]], name="objectness"
+    ),
+    InsidePart.SEGMENTATION: Colormap(
+        [[0.3, 0.0, 0.5, 0.0], [0.6, 0.1, 0.4, 0.2], [0.95, 0.4, 0.1, 0.5], [1.0, 0.9, 0.3, 0.65]], name="heat"
+    ),
+}
+# A gate lets something through nearly everywhere: its colours cover the slice, and equal steps look equal.
+ATTENTION_COLORMAP, ATTENTION_OPACITY = "viridis", 0.6
+# The same in quarters, for a legend.
+ATTENTION_COLOURS = ("#440154", "#3B528B", "#21918C", "#5EC962", "#FDE725")
+
+
+def show_inside(viewer: ViewerModel, case: Case, inside: Inside) -> dict[InsidePart, int]:
+    """Show what was found inside a detector, in place of what was shown of it before.
+
+    Returns
+    -------
+    dict
+        How many boxes each layer of boxes draws. BMC takes all anchors of a cell, of every size and shape: drawn is
+        the one of each cell that fits its lesion best. Of the detections those are drawn that a review would show.
+    """
+    chosen, active = set(viewer.layers.selection), viewer.layers.selection.active
+    maps, boxes = _maps(inside), _boxes(case, inside)
+    for part in InsidePart:
+        if part in maps:
+            _show_map(viewer, case, part, maps[part], inside.z)
+        elif part in boxes:
+            _show_boxes(viewer, case, part, boxes[part], inside.z)
+        elif (layer := inside_layer(viewer, case, part)) is not None:
+            viewer.layers.remove(layer)
+    _write_scores(viewer, case, inside.scores)
+    # napari takes in hand what was added last; nobody edits these.
+    viewer.layers.selection = chosen & set(viewer.layers)
+    viewer.layers.selection.active = active if active in viewer.layers else None
+    return {part: len(drawn) for part, drawn in boxes.items()}
+
+
+def inside_layer(viewer: ViewerModel, case: Case, part: InsidePart) -> Layer | None:
+    """Give a layer of a case, or None where there is none."""
+    return next((at for at in viewer.layers if case_of(at) is case and at.metadata.get(KEY) is part), None)
+
+
+def _maps(inside: Inside) -> dict[InsidePart, np.ndarray]:
+    """The maps (H, W) that there are, by their layers."""
+    maps = {ATTENTION[features]: values for features, values in inside.attention.items()}
+    others = {InsidePart.OBJECTNESS: inside.objectness, InsidePart.SEGMENTATION: inside.branch}
+    return maps | {part: values for part, values in others.items() if values is not None}
+
+
+def _boxes(case: Case, inside: Inside) -> dict[InsidePart, np.ndarray]:
+    """The boxes (k, 4) to draw, by their layers; a recipe, which has no objectness either, has no detections."""
+    boxes = {
+        RULES[rule]: _to_draw(anchors, inside.lesions, every_one=rule is not Rule.BMC)
+        for rule, anchors in inside.anchors.items()
+    }
+    if inside.objectness is not None:
+        lowest = case.thresholds.of(inside.detector, inside.operating_point)
+        boxes[InsidePart.DETECTIONS] = inside.boxes[inside.scores >= lowest]
+    return boxes
+
+
+def _show_map(viewer: ViewerModel, case: Case, part: InsidePart, values: np.ndarray, z: int) -> None:
+    layer = inside_layer(viewer, case, part)
+    place = on_slice(case, z)
+    if isinstance(layer, Image):
+        layer.data = values[None]
+        layer.translate = place["translate"]
+        return
+    of_gate = part in ATTENTION.values()
+    layer = Image(
+        values[None],
+        **place,
+        name=part.value,
+        metadata={METADATA: case, KEY: part},
+        colormap=ATTENTION_COLORMAP if of_gate else COLORMAPS[part],
+        contrast_limits=(0.0, 1.0),
+        opacity=ATTENTION_OPACITY if of_gate else 1.0,
+        # They would hide each other and the scan: a person shows the one to look at.
+        visible=not of_gate,
+        blending="translucent_no_depth",
+    )
+    viewer.layers.insert(_place(viewer, case, part), layer)
+    mask = mask_layer(viewer.layers)
+    if part is InsidePart.SEGMENTATION and mask is not None:
+        # In its colours people's lesions would look like something that the detector sees.
+        mask.visible = False
+
+
+def _place(viewer: ViewerModel, case: Case, part: InsidePart) -> int:
+    """Where in the list of layers a part belongs: over the scan, under what people marked."""
+    parts = list(InsidePart)
+    over = {*parts[parts.index(part) + 1 :], Part.RECIST, Part.LESIONS, Part.DETECTIONS}
+    above = (
+        i for i, at in enumerate(viewer.layers) if case_of(at) is case and {part_of(at), at.metadata.get(KEY)} & over
+    )
+    return next(above, len(viewer.layers))
+
+
+def _to_draw(anchors: PositiveAnchors, lesions: np.ndarray, *, every_one: bool) -> np.ndarray:
+    """Choose boxes (k, 4) that a person can tell apart: every one, or each cell's best; those that fit best first."""
+    own = lesions[anchors.lesions]
+    size = np.minimum(anchors.boxes[:, 2:], own[:, 2:]) - np.maximum(anchors.boxes[:, :2], own[:, :2])
+    shared = np.clip(size, 0, None).prod(axis=1)
+    best = np.argsort(-shared / (area(anchors.boxes) + area(own) - shared), kind="stable")
+    if not every_one:
+        # Anchors of one cell have one centre.
+        centres = np.column_stack([anchors.levels, (anchors.boxes[:, :2] + anchors.boxes[:, 2:]).round(3)])
+        _, first = np.unique(centres[best], axis=0, return_index=True)
+        best = best[np.sort(first)]
+    return anchors.boxes[best[:MOST_DRAWN]]
+
+
+def _show_boxes(viewer: ViewerModel, case: Case, part: InsidePart, boxes: np.ndarray, z: int) -> None:
+    corners = [rectangle(z, as_box(box)) for box in boxes]
+    style = STYLES[part]
+    layer = inside_layer(viewer, case, part)
+    if isinstance(layer, Shapes):
+        layer.data = [(at, "rectangle") for at in corners]
+    else:
+        layer = Shapes(
+            corners,
+            **geometry(case),
+            ndim=3,
+            shape_type="rectangle",
+            name=part.value,
+            metadata={METADATA: case, KEY: part},
+            face_color="transparent",
+            opacity=style.opacity,
+        )
+        layer.editable = False
+        viewer.layers.insert(_place(viewer, case, part), layer)
+    if corners:
+        layer.edge_color = style.colour
+        layer.edge_width = THICK if len(corners) <= FEW else THIN
+
+
+def _write_scores(viewer: ViewerModel, case: Case, scores: np.ndarray) -> None:
+    """Write the best scores on the detections, as many as are drawn."""
+    layer = inside_layer(viewer, case, InsidePart.DETECTIONS)
+    if isinstance(layer, Shapes) and layer.nshapes:
+        labels = [f"{score:.2f}" for score in scores[: layer.nshapes]]
+        layer.features = pd.DataFrame({"label": labels}, dtype=object)
+        colour = STYLES[InsidePart.DETECTIONS].colour
+        layer.text = {"string": "{label}", "size": TEXT_SIZE, "anchor": "upper_left", "color": colour}

@@ -1,0 +1,80 @@
+"""The few questions that are asked in windows of their own."""
+
+from pathlib import Path
+
+from qtpy.QtWidgets import QDialog, QDialogButtonBox, QFileDialog, QLabel, QListWidget, QMessageBox, QVBoxLayout
+
+from napari_uld.ct import FoundScans
+from napari_uld.ct.deeplesion import CSV_NAME
+from napari_uld.lesions.annotation_file import SUFFIX
+from napari_uld.viewer.session import Answer
+from napari_uld.viewer.state.case import Case
+from napari_uld.viewer.state.files import annotation_file_name, dl_info_table
+
+
+def choose_scan(path: Path, found: FoundScans) -> str | None:
+    """Ask which of several scans to open; give its name, or None where nobody wants one."""
+    dialog = QDialog()
+    dialog.setWindowTitle("Choose a scan")
+    names = QListWidget()
+    for entry in found:
+        names.addItem(f"{entry.name}   {entry.slices} slices   {entry.note}")
+    names.setCurrentRow(0)
+    names.itemDoubleClicked.connect(dialog.accept)
+    buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Open | QDialogButtonBox.StandardButton.Cancel)
+    buttons.accepted.connect(dialog.accept)
+    buttons.rejected.connect(dialog.reject)
+    layout = QVBoxLayout(dialog)
+    layout.addWidget(QLabel(f"{path.name} holds {len(found)} scans. One is open at a time."))
+    layout.addWidget(names)
+    layout.addWidget(buttons)
+    dialog.resize(520, 320)
+    return found[names.currentRow()].name if dialog.exec() else None
+
+
+def ask_unsaved(case: Case) -> Answer:
+    """Ask what to do with unsaved edits."""
+    button = QMessageBox.StandardButton
+    answer = QMessageBox.question(
+        None,
+        "Unsaved lesions",
+        f"The lesions of {case.volume.name} have edits that are not saved yet. Save them?",
+        button.Save | button.Discard | button.Cancel,
+        button.Save,
+    )
+    return {button.Save: Answer.SAVE, button.Discard: Answer.DISCARD}.get(answer, Answer.KEEP_OPEN)
+
+
+def ask_save_path(case: Case) -> Path | None:
+    """Ask for a file to save the annotations in, or None where nobody wants one."""
+    chosen, _ = QFileDialog.getSaveFileName(
+        None, "Save lesions as", str(Path.home() / case.path.name), f"Lesions (*{SUFFIX})"
+    )
+    if not chosen:
+        return None
+    path = annotation_file_name(chosen)
+    # The file dialog asked about the name as it was typed.
+    if str(path) != chosen and path.exists() and not _may_replace(path):
+        return None
+    return path
+
+
+def ask_export_path(case: Case) -> Path | None:
+    """Ask for the DL_info.csv to write the open series' lesions into, or None where nobody wants that."""
+    chosen, _ = QFileDialog.getSaveFileName(
+        None,
+        "Write lesions into DL_info.csv",
+        str(dl_info_table(case.volume) or Path.home() / CSV_NAME),
+        "DeepLesion's table (*.csv)",
+        # A table that is there is not replaced: only the series' own rows are.
+        options=QFileDialog.Option.DontConfirmOverwrite,
+    )
+    return Path(chosen if chosen.endswith(".csv") else f"{chosen}.csv") if chosen else None
+
+
+def _may_replace(path: Path) -> bool:
+    button = QMessageBox.StandardButton
+    answer = QMessageBox.question(
+        None, "Replace the file?", f"{path} is there already. Replace it?", button.Yes | button.No, button.No
+    )
+    return answer == button.Yes

@@ -1,0 +1,63 @@
+"""What ties a session to napari's main window: its questions, and what happens when it closes."""
+
+# PyQt's stubs call every getter optional.
+# mypy: disable-error-code="override"
+
+from functools import partial
+from typing import Any
+
+from napari.components import ViewerModel
+from napari.viewer import Viewer
+from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtWidgets import QWidget
+
+from napari_uld.viewer.panels.dialogs import ask_save_path, ask_unsaved
+from napari_uld.viewer.session import Session, session_of
+
+
+class WindowGuard(QObject):
+    """Watches the main window: asks before unsaved edits are lost, tells the session when it is gone.
+
+    It is the window's own child: where the panels are, and whether they are open, does not matter.
+
+    Parameters
+    ----------
+    window
+        napari's main window.
+    session
+        The session of the viewer in it.
+    """
+
+    def __init__(self, window: QWidget, session: Session) -> None:
+        super().__init__(window)
+        self._window = window
+        self._session = session
+        self._closing = False
+        window.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        """Keep the window open where there are unsaved edits and the person says so."""
+        if watched is self._window and event.type() == QEvent.Type.Close:
+            self._closing = self._session.may_close()
+            if not self._closing:
+                event.ignore()
+                return True
+        # Minimising hides too, and napari may still refuse to close: only both together are the end.
+        elif watched is self._window and event.type() == QEvent.Type.Hide and self._closing and not event.spontaneous():
+            self._closing = False
+            self._session.closed.emit()
+        return super().eventFilter(watched, event)
+
+
+def session_in_window(viewer: ViewerModel) -> Session:
+    """Give the session of a viewer that asks its questions in windows, guarded where the viewer has one."""
+    session = session_of(viewer)
+    real: Any = session.viewer
+    window = real.window._qt_window if isinstance(real, Viewer) else None
+    if window is None or window.findChild(WindowGuard) is None:
+        session.ask_unsaved = ask_unsaved
+        session.ask_path = ask_save_path
+        session.later = partial(QTimer.singleShot, 0)
+    if window is not None and window.findChild(WindowGuard) is None:
+        WindowGuard(window, session)
+    return session

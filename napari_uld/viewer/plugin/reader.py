@@ -1,0 +1,157 @@
+"""What napari calls when something is dropped on it: scans, annotations, findings."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from napari import current_viewer
+from napari.utils.notifications import show_info, show_warning
+
+from napari_uld.ct import find_scans, read_entry, read_scan
+from napari_uld.errors import AnnotationError, ScanError
+from napari_uld.lesions.annotation_file import SUFFIX
+from napari_uld.lesions.findings_file import SUFFIX as FINDINGS_SUFFIX
+from napari_uld.lesions.findings_file import read_findings
+from napari_uld.viewer.layers.negatives import negatives_layer
+from napari_uld.viewer.layers.scan import LayerTuple, case_layers
+from napari_uld.viewer.panels.dialogs import choose_scan
+from napari_uld.viewer.panels.window import session_in_window
+from napari_uld.viewer.session import Session
+from napari_uld.viewer.state.case import Case
+from napari_uld.viewer.state.files import open_annotations, open_case
+from napari_uld.viewer.state.settings import PLUGIN
+
+REVIEW = "Review"
+# What a reader gives napari to say "done, there is no layer to add".
+NOTHING: list[LayerTuple] = [(None,)]  # type: ignore[list-item]
+
+Paths = str | list[str]
+Reader = Callable[[Paths], list[LayerTuple]]
+
+
+def get_reader(path: Paths) -> Reader:
+    """Give the reader of a path that the manifest's patterns let through."""
+    name = _first(path).name
+    if name.endswith(SUFFIX):
+        return read_lesions
+    if name.endswith(FINDINGS_SUFFIX):
+        return read_detections
+    return read_volume
+
+
+def read_volume(path: Paths) -> list[LayerTuple]:
+    """Open a CT scan with what is known about its lesions; it takes the place of the scan that was open.
+
+    Raises
+    ------
+    ScanError
+        If there is no scan, it is damaged or no CT, or there are several and nobody to ask.
+    AnnotationFileError
+        If it has annotations that cannot be read.
+    """
+    chosen = _first(path)
+    session = _session()
+    if session is not None and _is_open(chosen, session.case):
+        return NOTHING
+    if session is None:
+        case, notes = open_case(read_scan(chosen))
+    else:
+        found = find_scans(chosen)
+        name = found[0].name if len(found) == 1 else choose_scan(chosen, found)
+        if name is None or not session.may_close():
+            return NOTHING
+        for left_out in found.left_out:
+            show_info(f"Left out {left_out}")
+        entry = next(entry for entry in found if entry.name == name)
+        case, notes = open_case(read_entry(entry))
+        case.files = frozenset(file.resolve() for file in entry.files)
+    for note in notes:
+        show_warning(f"{case.volume.name}: {note}")
+    if session is not None:
+        show_review()
+        # Once napari has added the layers.
+        session.later(session.arrange)
+    return case_layers(case)
+
+
+def read_lesions(path: Paths) -> list[LayerTuple]:
+    """Show an annotation file on the open scan.
+
+    Raises
+    ------
+    AnnotationError
+        If they are of another scan.
+    ScanError
+        If no scan is open.
+    """
+    chosen = _first(path)
+    session = _session()
+    case = _open_case(session, chosen)
+    if session is not None and session.may_close():
+        message = open_annotations(case, chosen)
+        if message:
+            show_warning(message)
+    return NOTHING
+
+
+def read_detections(path: Paths) -> list[LayerTuple]:
+    """Show a detector's findings on the open scan; mined negatives become a layer of their own.
+
+    Raises
+    ------
+    AnnotationError
+        If they are of another scan.
+    ScanError
+        If no scan is open.
+    """
+    chosen = _first(path)
+    session = _session()
+    case = _open_case(session, chosen)
+    findings = read_findings(chosen)
+    try:
+        case.require_own(findings)
+    except AnnotationError as error:
+        raise AnnotationError(f"{chosen}: {error}") from error
+    negatives = findings.take(findings.negative)
+    # Negatives alone are no run of a detector: what one found on this scan stays.
+    if not len(findings) or len(negatives) < len(findings):
+        case.set_findings(findings)
+    if not len(negatives):
+        return NOTHING
+    surest = int(negatives.scores.argmax())
+    slices = len(set(negatives.key_slices.tolist()))
+    show_info(
+        f"{len(negatives)} hard negatives on {slices} slices; the surest, {negatives.scores[surest]:.2f}, "
+        f"on slice {negatives.key_slices[surest]}"
+    )
+    if session is not None:
+        session.show_native(int(negatives.key_slices[surest]))
+    return [negatives_layer(case, negatives)]
+
+
+def show_review() -> None:
+    """Dock the Review panel in the window, unless it is there already."""
+    viewer = current_viewer()
+    if viewer is not None and not any(name.startswith(REVIEW) for name in viewer.window.dock_widgets):
+        viewer.window.add_plugin_dock_widget(PLUGIN, REVIEW)
+
+
+def _first(path: Paths) -> Path:
+    return Path(path[0] if isinstance(path, list) else path)
+
+
+def _session() -> Session | None:
+    viewer = current_viewer()
+    if viewer is None:
+        return None
+    return session_in_window(viewer)
+
+
+def _is_open(path: Path, case: Case | None) -> bool:
+    """Tell whether a file is one of several that the open scan was read from: they were dropped together."""
+    return case is not None and len(case.files) > 1 and path.resolve() in case.files
+
+
+def _open_case(session: Session | None, path: Path) -> Case:
+    if session is None or session.case is None:
+        raise ScanError(f"{path} belongs to a scan and none is open: open its scan first, then this file")
+    return session.case

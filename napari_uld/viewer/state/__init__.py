@@ -1,0 +1,1 @@
+"""What is open and what was decided about it: no Qt."""

@@ -1,0 +1,191 @@
+"""Where a case comes from and goes to: saved annotations, DeepLesion's table, findings of a detector."""
+
+import hashlib
+from pathlib import Path
+
+from napari_uld.ct.deeplesion import CSV_NAME
+from napari_uld.ct.dl_info import read_dl_info
+from napari_uld.ct.volume import CTVolume
+from napari_uld.errors import AnnotationFileError
+from napari_uld.lesions.annotation_file import (
+    SUFFIX,
+    AnnotationFile,
+    annotation_path,
+    has_annotations,
+    read_annotations,
+    save_annotations,
+)
+from napari_uld.lesions.annotations import Annotations
+from napari_uld.lesions.deeplesion import annotations_from_dl_info, write_dl_info
+from napari_uld.lesions.storage import ABSENT
+from napari_uld.viewer.state.case import Case
+from napari_uld.viewer.state.settings import settings
+
+
+def open_case(volume: CTVolume) -> tuple[Case, tuple[str, ...]]:
+    """Open a scan for review: with its saved annotations, else with its rows of DL_info.csv.
+
+    Returns
+    -------
+    The case, and what a person should be told about it, one sentence each.
+
+    Raises
+    ------
+    AnnotationFileError
+        If there is an annotation file that cannot be read.
+    """
+    chosen = settings()
+    path, saved, notes = _saved(volume)
+    if saved is not None:
+        annotations, fingerprint = saved.annotations, saved.fingerprint
+        notes += [saved.message] if saved.message else []
+    else:
+        annotations, fingerprint = _from_dl_info(volume), ABSENT
+    case = Case(volume, annotations, path, reviewer=chosen.reviewer)
+    case.fingerprint = fingerprint
+    return case, (*volume.corrections, *notes)
+
+
+def open_annotations(case: Case, path: Path) -> str:
+    """Show the annotations of a file on the open scan; give what a person should be told, or "".
+
+    Raises
+    ------
+    AnnotationError
+        If they are of another scan.
+    AnnotationFileError
+        If the file cannot be read.
+    """
+    saved = read_annotations(path)
+    case.replace_annotations(saved.annotations, saved.path)
+    case.fingerprint = saved.fingerprint
+    return saved.message
+
+
+def save_case(case: Case, path: Path | None = None) -> Path:
+    """Save the annotations, to another file where `path` says so, and give the file's path.
+
+    Raises
+    ------
+    AnnotationFileError
+        If the file cannot be written, is locked, or was changed by somebody else since it was read.
+    """
+    target = path or case.path
+    case.fingerprint = save_annotations(
+        target,
+        case.annotations,
+        scan_name=case.volume.name,
+        scan_source=case.volume.source.name,
+        # Another name was chosen by a person, who was asked about overwriting.
+        read_fingerprint=case.fingerprint if target == case.path else None,
+    )
+    case.path = target
+    case.saved.emit(target)
+    return target
+
+
+def annotation_file_name(name: str) -> Path:
+    """Give the path that a person meant by a name without the suffix that opens the file again."""
+    return Path(name if name.endswith(SUFFIX) else name.removesuffix(".json") + SUFFIX)
+
+
+def _saved(volume: CTVolume) -> tuple[Path, AnnotationFile | None, list[str]]:
+    """Look through the annotation files beside a scan for its own.
+
+    Several scans of one folder: the first one saved has the folder's name, the others add a hash of their id.
+
+    Returns
+    -------
+    Where the scan's lesions are saved, what is there, and a note on every file of another scan.
+    """
+    first = annotation_path(volume.source)
+    stem = first.name.removesuffix(SUFFIX)
+    own = first.with_name(f"{stem}.{hashlib.sha256(volume.scan_id.encode()).hexdigest()[:8]}{SUFFIX}")
+    beside = sorted(
+        path
+        for path in first.parent.iterdir()
+        if path.name.startswith(f"{stem}.") and path.name.endswith(SUFFIX) and path not in (first, own)
+    )
+    found: AnnotationFile | None = None
+    others: list[AnnotationFile] = []
+    notes: list[str] = []
+    for path in (first, own, *beside):
+        if not has_annotations(path):
+            continue
+        try:
+            file = read_annotations(path)
+        except AnnotationFileError as error:
+            if path in (first, own):
+                raise
+            notes.append(f"{error}. It was passed over; what it holds is not shown")
+            continue
+        if file.annotations.scan_id != volume.scan_id:
+            others.append(file)
+        elif found is None:
+            found = file
+        else:
+            notes.append(
+                f"{path.name} holds lesions of this scan too; those of {found.path.name} are shown. "
+                f"Drop {path.name} on the window to see the others"
+            )
+    target = found.path if found is not None else own if has_annotations(first) else first
+    # A file of another name's scan ("ct.2" beside "ct") is no surprise; one of this name may be.
+    notes += [
+        f"{file.path.name} holds the lesions of another scan, {file.scan_name} ({file.annotations.scan_id}), and is "
+        f"not shown; open that scan to see them. The lesions of this one are saved in {target.name}"
+        for file in others
+        if file.path == first or file.scan_source == volume.source.name
+    ]
+    return target, found, notes
+
+
+def export_refusal(volume: CTVolume) -> str:
+    """Say why a scan's lesions cannot go into a DL_info.csv; "" where they can."""
+    if not volume.series_name:
+        return f"{volume.name} is no DeepLesion series; its lesions are saved in the native file only"
+    if dl_info_table(volume) is None:
+        return f"There is no {CSV_NAME} beside {volume.name} to take spacing and patient from; put the download's there"
+    return ""
+
+
+def export_dl_info(case: Case, path: Path) -> str:
+    """Write the lesions of the open DeepLesion series into a DL_info.csv; give what was done.
+
+    Parameters
+    ----------
+    path
+        The table. Where it is there, only the series' own rows change; otherwise it becomes the
+        download's table with the series' lesions as they are now.
+
+    Raises
+    ------
+    FileLockedError, FileChangedError
+        If another program is writing it, or changed it meanwhile.
+    AnnotationFileError
+        If the scan is no DeepLesion series, the table cannot be read or written, or it lacks the series.
+    """
+    table = dl_info_table(case.volume)
+    refusal = export_refusal(case.volume)
+    if table is None or refusal:
+        raise AnnotationFileError(refusal)
+    series = case.volume.source.name
+    written = write_dl_info(path, read_dl_info(path if path.exists() else table), {series: case.annotations})
+    count = len(written.by_series.get(series, ()))
+    return (
+        f"Wrote {count} lesion{'s' if count != 1 else ''} of {series} into {path}. Rejected lesions "
+        "have no place there: save them too"
+    )
+
+
+def dl_info_table(volume: CTVolume) -> Path | None:
+    """Give the DL_info.csv that a DeepLesion series was downloaded with, or None."""
+    series = volume.source
+    tables = (folder / CSV_NAME for folder in (series, *series.parents[:2]))
+    return next((table for table in tables if table.is_file()), None) if series.is_dir() else None
+
+
+def _from_dl_info(volume: CTVolume) -> Annotations:
+    """Give the lesions that a DeepLesion series has in the DL_info.csv of its download."""
+    table = dl_info_table(volume)
+    rows = [] if table is None else annotations_from_dl_info(read_dl_info(table), volume.source.name, volume.scan_id)
+    return Annotations(volume.scan_id, rows)

@@ -1,0 +1,123 @@
+"""The second stage: pooling, its losses, what it keeps."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from napari_uld.detectors.encoders.fusion import POSITION_SENSITIVE, PositionSensitiveRoiPool
+from napari_uld.detectors.heads.roi import BoxHead, PyramidRoiAlign, RoiStage, SingleLevelRoiPool
+from napari_uld.detectors.parts import Fused
+
+SIZES = [(32, 32), (32, 32)]
+
+
+class Recorder(nn.Module):
+    """A box head that remembers what was pooled and gives the same logits for every region."""
+
+    def __init__(self, logits: list[float]) -> None:
+        super().__init__()
+        self.logits = torch.tensor(logits)
+        self.pooled = torch.zeros(0)
+
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        self.pooled = pooled
+        return self.logits.repeat(len(pooled), 1), torch.zeros(len(pooled), 4 * len(self.logits))
+
+
+def stage(head: nn.Module, pool: nn.Module, **changes: float) -> RoiStage:
+    settings = {"iou": 0.5, "samples": 8, "positive": 0.25, "box_weight": 10.0} | changes
+    kept = {"score_threshold": 0.05, "nms": 0.3, "detections": 10}
+    return RoiStage(pool=pool, head=head, branch=None, **(kept | settings))  # type: ignore[arg-type]
+
+
+def test_a_region_is_pooled_by_its_largest_values() -> None:
+    level = torch.arange(64.0).reshape(1, 1, 8, 8)
+    # At stride 4 the box covers cells 2 to 4 each way, both ends included: their last ones hold the largest values.
+    pooled = SingleLevelRoiPool(1, 4)({"0": level}, [torch.tensor([[8.0, 8, 16, 16]])], SIZES[:1])
+    assert pooled.flatten().tolist() == [4 * 8 + 4]
+
+
+def test_the_images_of_a_slab_are_joined_as_channels_in_their_order() -> None:
+    # Image i of slab s holds 10 s + i, and the region 2 of slab 1 comes last.
+    context = [
+        {POSITION_SENSITIVE: torch.tensor([0.0 + image, 10.0 + image]).reshape(2, 1, 1, 1).repeat(1, 8, 8, 8)}
+        for image in range(3)
+    ]
+    boxes = [torch.tensor([[4.0, 4, 20, 20]]), torch.tensor([[4.0, 4, 20, 20], [0.0, 0, 32, 32]])]
+    head = Recorder([0.0, 0.0])
+    logits, deltas = stage(head, PositionSensitiveRoiPool(2, 4)).classify(Fused({}, context), boxes, SIZES)
+    assert head.pooled.shape == (3, 3 * 2, 2, 2)
+    means = head.pooled.mean(dim=(2, 3)).tolist()
+    assert means == [[0, 0, 1, 1, 2, 2], [10, 10, 11, 11, 12, 12], [10, 10, 11, 11, 12, 12]]
+    assert (len(logits), len(deltas)) == (3, 3)
+
+
+def test_the_losses_are_cross_entropy_over_all_and_smooth_l1_of_a_positives_own_class() -> None:
+    logits = torch.tensor([[math.log(3.0), 0.0, 0.0], [0.0, 0.0, math.log(2.0)]])
+    # Of the second region, class 2 alone counts: two deltas off by .5 (quadratic) and one by 3 (linear).
+    deltas = torch.full((2, 12), 99.0)
+    deltas[1, 8:] = torch.tensor([0.5, 0.5, 3.0, 0.0])
+    labels = [torch.tensor([0]), torch.tensor([2])]
+    losses = stage(Recorder([0.0] * 3), nn.Identity()).box_losses(
+        logits, deltas, labels, [torch.zeros(1, 4), torch.zeros(1, 4)]
+    )
+    assert losses["classification"].item() == pytest.approx(-(math.log(3 / 5) + math.log(2 / 4)) / 2, rel=1e-5)
+    assert losses["boxes"].item() == pytest.approx(10 * (0.125 + 0.125 + 2.5) / 2, rel=1e-5)
+
+
+def test_without_a_positive_region_boxes_cost_nothing() -> None:
+    model = stage(Recorder([0.0, 0.0]), nn.Identity())
+    losses = model.box_losses(
+        torch.zeros(2, 2), torch.ones(2, 8), [torch.zeros(2, dtype=torch.int64)], [torch.zeros(2, 4)]
+    )
+    assert losses["boxes"].item() == 0
+
+
+def test_detections_above_the_threshold_survive_within_their_class_and_no_score_is_of_the_background() -> None:
+    head = Recorder([0.0, math.log(2.0), math.log(5.0)])
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0.0, 0, 10, 9], [20.0, 20, 30, 30]])
+    fused = Fused({}, [{POSITION_SENSITIVE: torch.zeros(1, 4, 8, 8)}])
+    (found,), losses = stage(head, PositionSensitiveRoiPool(2, 4)).eval()(fused, [boxes], SIZES[:1])
+    assert losses == {}
+    assert set(found) == {"boxes", "scores", "labels"}
+    # The second box overlaps the first by .9; each class keeps two.
+    assert found["labels"].tolist() == [2, 2, 1, 1]
+    assert found["scores"].tolist() == pytest.approx([5 / 8, 5 / 8, 2 / 8, 2 / 8])
+    assert sorted(found["boxes"][:2, 0].tolist()) == [0, 20]
+
+
+def test_each_class_keeps_its_best_however_sure_the_other_is() -> None:
+    head = Recorder([0.0, math.log(2.0), math.log(5.0)])
+    boxes = torch.tensor([[0.0, 0, 10, 10], [20.0, 20, 30, 30], [0.0, 20, 10, 30]])
+    fused = Fused({}, [{POSITION_SENSITIVE: torch.zeros(1, 4, 8, 8)}])
+    (found,), _ = stage(head, PositionSensitiveRoiPool(2, 4), detections=2).eval()(fused, [boxes], SIZES[:1])
+    assert found["labels"].tolist() == [2, 2, 1, 1]
+
+
+def test_a_regions_level_is_the_one_whose_stride_fits_its_size() -> None:
+    sides = torch.tensor([5.0, 27.9, 28.1, 56.1, 112.1, 500.0])
+    boxes = torch.stack([torch.zeros(6), torch.zeros(6), sides, sides], dim=1)
+    # 112 px belong to stride 16; half the size, half the stride; what is smaller or larger than all fits the last.
+    assert PyramidRoiAlign(7, (4, 8, 16)).level_of(boxes).tolist() == [0, 0, 0, 1, 2, 2]
+    assert PyramidRoiAlign(7, (2, 4, 8, 16)).level_of(boxes).tolist() == [0, 0, 1, 2, 3, 3]
+
+
+def test_a_region_reads_its_level_at_the_cells_centres() -> None:
+    # Each cell of both levels holds the x of its centre, in input pixels; the coarser level's is told apart by 1000.
+    fine = (torch.arange(64.0) * 4 + 2).expand(1, 1, 64, 64)
+    coarse = (torch.arange(32.0) * 8 + 4 + 1000).expand(1, 1, 32, 32)
+    boxes = [torch.zeros(0, 4), torch.tensor([[100.0, 40, 160, 100], [40.0, 40, 60, 60]])]
+    features = {"0": fine.repeat(2, 1, 1, 1), "1": coarse.repeat(2, 1, 1, 1), "pool": torch.zeros(2, 1, 16, 16)}
+    pooled = PyramidRoiAlign(2, (4, 8))(features, boxes, [(33, 200), (256, 256)])
+    assert pooled[0].flatten().tolist() == pytest.approx([1115, 1145] * 2)
+    assert pooled[1].flatten().tolist() == pytest.approx([45, 55] * 2)
+
+
+def test_the_head_refines_the_box_once_for_each_class() -> None:
+    head = BoxHead(2 * 7 * 7, layers=2, channels=5, classes=3, dropout=0.5)
+    logits, deltas = head(torch.randn(4, 2, 7, 7))
+    assert (logits.shape, deltas.shape) == ((4, 3), (4, 12))
+    assert [layer.out_features for layer in head.layers if isinstance(layer, nn.Linear)] == [5, 5]
+    assert [layer.p for layer in head.layers if isinstance(layer, nn.Dropout)] == [0.5, 0.5]

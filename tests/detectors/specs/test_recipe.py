@@ -1,0 +1,106 @@
+"""Recipes are validated at the door and say only what differs."""
+
+from pathlib import Path
+
+import pytest
+
+from napari_uld.detectors.specs.recipe import load_recipe, recipe_names
+from napari_uld.errors import RecipeError
+
+TWO_CLASSES = "[detector]\nclasses = ['lesion', 'false_positive']\n[mining]\nhard_negatives = true\n"
+METHOD = '[method]\nname = "x"\ntitle = "X"\npaper = "P"\n'
+
+
+@pytest.mark.parametrize("name", recipe_names())
+@pytest.mark.parametrize("small", [False, True])
+def test_every_bundled_recipe_is_valid_and_carries_its_own_name(name: str, small: bool) -> None:
+    assert load_recipe(name, small=small).method.name == name
+
+
+def test_the_published_rows_are_the_papers() -> None:
+    assert list(load_recipe("faster_rcnn").method.published.values()) == [57.17, 68.82, 74.97, 82.43]
+    assert list(load_recipe("faster_rcnn_bmc").method.published.values()) == [65.37, 76.31, 81.03, 87.98]
+
+
+def test_a_recipe_builds_on_its_host_and_shares_its_small_version() -> None:
+    host, own = load_recipe("faster_rcnn", small=True), load_recipe("faster_rcnn_bmc", small=True)
+    assert own.detector == host.detector
+    assert own.training == host.training
+    assert (own.supervision.objectness, own.supervision.regression, own.supervision.roi_branch) == ("bmc", "bmc", "abm")
+    assert host.supervision.objectness == "iou"
+
+
+def test_a_host_may_have_a_host() -> None:
+    host, own = load_recipe("mask_rcnn_no_mask"), load_recipe("uldor")
+    changed = {"classes": ("lesion", "false_positive")}
+    assert own.detector == host.detector.model_copy(update=changed)
+    assert own.supervision == host.supervision.model_copy(update={"roi_branch": "ellipse"})
+    assert (own.mining.hard_negatives, own.mining.overlap, own.mining.score, own.mining.per_image) == (
+        True,
+        0.3,
+        0.7,
+        3,
+    )
+    assert (own.training, own.input) == (host.training, host.input)
+
+
+def test_bm_and_bmc_of_a_host_differ_in_their_supervision_alone() -> None:
+    for host in ("faster_rcnn", "3dce"):
+        plain = load_recipe(host)
+        for added in ("bm", "bmc"):
+            own = load_recipe(f"{host}_{added}")
+            assert own.supervision != plain.supervision
+            changed = {"method": own.method, "supervision": own.supervision}
+            assert plain.model_copy(update=changed) == own
+
+
+def test_small_must_be_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text('small = 3\n[method]\nname = "r"\ntitle = "R"\npaper = "P"\n')
+    with pytest.raises(RecipeError, match="small"):
+        load_recipe(path, small=True)
+
+
+def test_an_unknown_key_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(METHOD + "[training]\nlearning_rate = 1\n")
+    with pytest.raises(RecipeError, match=r"training\.learning_rate"):
+        load_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[training]\nlr = -1\n", "training.lr"),
+        ("[training]\nscale = 1\n", "training.scale"),
+        ("[training]\nshear = 0.8\n", "training.shear"),
+        ('[training]\nmonitor = "loss"\n', "training.monitor"),
+        ("[input]\nslices = 4\n", "odd"),
+        ("[input]\nwindow = [100, -100]\n", "low < high"),
+        ("[supervision]\nobjectness = 'magic'\n", "supervision.objectness"),
+        ("[small.detector]\nwidth = 0\n", "detector.width"),
+        ("[mining]\nhard_negatives = true\n", "need the class 'false_positive'"),
+        ("[detector]\nclasses = ['lesion', 'false_positive']\n", "the class needs hard negatives"),
+        (TWO_CLASSES + "[supervision]\nroi_branch = 'abm'\n", "roi_branch must be ellipse or grabcut"),
+        (TWO_CLASSES + "per_image = 0\n", "mining.per_image"),
+        ("[input]\nslices = 9\n", "fusion must be position_sensitive"),
+        ("[detector]\nbackbone = 'resnet_fpn'\nroi_pool = 'align'\nanchor_sizes = [8]\n", "5 levels"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(METHOD + text)
+    with pytest.raises(RecipeError, match=sentence):
+        load_recipe(path, small=True)
+
+
+def test_no_toml_a_missing_file_and_an_unknown_host_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text("[method\n")
+    with pytest.raises(RecipeError, match="TOML"):
+        load_recipe(path)
+    with pytest.raises(RecipeError, match="faster_rcnn_bmc"):
+        load_recipe("no_such_recipe")
+    path.write_text(METHOD + 'host = "../../etc/passwd"\n')
+    with pytest.raises(RecipeError, match="host"):
+        load_recipe(path)

@@ -1,0 +1,316 @@
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from napari.components import ViewerModel
+from napari.utils.notifications import Notification
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel, QShortcut
+
+from napari_uld.ct import read_scan
+from napari_uld.ct.dl_info import read_dl_info
+from napari_uld.errors import UldError, WorkerError
+from napari_uld.lesions.annotations import State
+from napari_uld.lesions.findings import Findings
+from napari_uld.masks import MaskKind
+from napari_uld.viewer.layers.scan import Part
+from napari_uld.viewer.panels import review as review_module
+from napari_uld.viewer.panels.detect import DetectPanel
+from napari_uld.viewer.panels.lesion_table import HEADERS
+from napari_uld.viewer.panels.masks import MasksPanel
+from napari_uld.viewer.panels.review import ReviewPanel
+from napari_uld.viewer.session import Session
+from napari_uld.viewer.state.files import open_case
+from napari_uld.viewer.state.rows import Mark
+from napari_uld.viewer.tools.keys import KEYS
+
+from ..conftest import FakeDetector, show
+
+
+@pytest.fixture
+def review(session: Session, qtbot: QtBot) -> ReviewPanel:
+    panel = ReviewPanel(session.viewer)
+    qtbot.addWidget(panel)
+    return panel
+
+
+def table(panel: ReviewPanel, column: str) -> list[str]:
+    proxy = panel.sorted
+    return [proxy.data(proxy.index(row, HEADERS.index(column))) for row in range(proxy.rowCount())]
+
+
+# -- Review --
+
+
+def test_the_table_shows_every_lesion_with_its_own_slice_number(review: ReviewPanel) -> None:
+    assert table(review, "Slice") == ["12", "15", "15"]
+    assert table(review, "State") == ["to decide", "expert", "to decide"]
+    assert table(review, "Score") == ["0.70", "", "0.90"]
+    assert table(review, "Type") == ["", "liver", ""]
+    assert table(review, "mm") == ["≈ 5", "10", "≈ 11"]
+    assert table(review, "Source") == ["detector", "expert", "detector"]
+    assert "1 of 3 decided" in review.title.text()
+
+
+def test_a_column_is_sorted_by_its_numbers_and_next_follows_it(review: ReviewPanel, session: Session) -> None:
+    review.table.sortByColumn(HEADERS.index("mm"), Qt.SortOrder.DescendingOrder)
+    assert table(review, "mm") == ["≈ 11", "10", "≈ 5"]
+    review.next.click()
+    assert session.case.current.score == 0.9
+    review.next.click()
+    assert session.case.current.mark is Mark.EXPERT
+
+
+def test_choosing_a_row_shows_its_slice(review: ReviewPanel, session: Session) -> None:
+    review.table.selectRow(0)
+    assert session.z == 7
+    assert session.case.current.native == 12
+
+
+def test_the_table_follows_the_lesion_at_hand(review: ReviewPanel, session: Session) -> None:
+    session.jump(session.case.rows[2])
+    assert review.table.currentIndex().row() == 2
+
+
+def test_accepting_counts_marks_as_unsaved_and_saving_clears_it(review: ReviewPanel, session: Session) -> None:
+    assert not review.save.isEnabled()
+    review.table.selectRow(0)
+    review.accept.click()
+    assert "2 of 3 decided" in review.title.text()
+    assert "not saved" in review.title.text()
+    # The next undecided lesion is at hand.
+    assert session.case.current.score == 0.9
+    review.save.click()
+    assert "not saved" not in review.title.text()
+    assert not review.save.isEnabled()
+
+
+def test_undo_and_redo_go_all_the_way_and_grey_out_at_the_ends(review: ReviewPanel, session: Session) -> None:
+    assert not review.undo.isEnabled()
+    for _ in range(2):
+        review.table.selectRow(0)
+        review.reject.click()
+        review.table.selectRow(0)
+        review.accept.click()
+    assert session.case.rows[0].mark is Mark.ACCEPTED
+    for _ in range(4):
+        review.undo.click()
+    assert session.case.rows[0].mark is Mark.PENDING
+    assert not review.undo.isEnabled()
+    for _ in range(4):
+        review.redo.click()
+    assert session.case.rows[0].mark is Mark.ACCEPTED
+    assert not review.redo.isEnabled()
+
+
+def test_a_window_button_is_pressed_while_its_window_is_shown(review: ReviewPanel, session: Session) -> None:
+    bone = next(button for button in review.windows.buttons() if button.text() == "Bone")
+    bone.click()
+    assert session.window == (-500.0, 1300.0)
+    assert bone.isChecked()
+    session.set_window("lung")
+    assert not bone.isChecked()
+    next(button for button in review.windows.buttons() if button.text() == "Series").click()
+    assert session.window == (-100.0, 200.0)
+
+
+def test_edit_box_selects_the_box_at_hand_on_its_key_slice(review: ReviewPanel, session: Session) -> None:
+    review.table.selectRow(0)
+    review.edit_box.click()
+    layer = session.layer(Part.DETECTIONS)
+    assert session.viewer.layers.selection.active is layer
+    assert layer.mode == "select"
+    (chosen,) = layer.selected_data
+    assert layer.data[chosen][0, 0] == 7
+
+
+def test_every_key_is_in_the_help(review: ReviewPanel) -> None:
+    texts = " ".join(label.text() for label in review.findChildren(QLabel))
+    for key in KEYS:
+        assert f"<b>{key.key}</b>" in texts
+        assert key.title in texts
+
+
+def test_the_keys_work_while_the_table_has_the_focus(review: ReviewPanel, session: Session) -> None:
+    shortcuts = {shortcut.key().toString(): shortcut for shortcut in review.findChildren(QShortcut)}
+    assert set(shortcuts) == {key.key for key in KEYS}
+    review.table.selectRow(0)
+    shortcuts["N"].activated.emit()
+    assert session.case.rows[0].mark is Mark.REJECTED
+
+
+def test_export_is_greyed_out_with_the_reason_for_a_scan_that_is_no_deeplesion_series(review: ReviewPanel) -> None:
+    assert not review.export.isEnabled()
+    assert "study is no DeepLesion series" in review.export.toolTip()
+
+
+def test_the_open_deeplesion_series_is_exported_at_the_press_of_a_button(
+    deeplesion: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer = ViewerModel()
+    panel = ReviewPanel(viewer)
+    qtbot.addWidget(panel)
+    case, _ = open_case(read_scan(deeplesion / "Images_png" / "000001_03_01"))
+    show(viewer, case)
+    case.add(2, (10.0, 20.0, 40.0, 60.0))
+    asked = []
+    table = deeplesion / "DL_info.csv"
+    monkeypatch.setattr(review_module, "ask_export_path", lambda case: asked.append(case) or table)
+    assert panel.export.isEnabled()
+    panel.export.click()
+    assert asked == [case]
+    assert len(read_dl_info(table).by_series["000001_03_01"]) == 2
+
+
+def test_without_a_scan_nothing_can_be_pressed(qtbot: QtBot) -> None:
+    panel = ReviewPanel(ViewerModel())
+    qtbot.addWidget(panel)
+    assert "Open a CT scan" in panel.title.text()
+    buttons = (panel.accept, panel.reject, panel.undo, panel.save, panel.save_as, panel.next, panel.edit_box)
+    assert not any(button.isEnabled() for button in buttons)
+
+
+# -- Masks --
+
+
+def test_choosing_a_kind_paints_it_and_shows_its_parameters_only(session: Session, qtbot: QtBot) -> None:
+    panel = MasksPanel(session.viewer)
+    qtbot.addWidget(panel)
+    session.jump(session.case.rows[1])
+    soft = session.layer(Part.MASK).data[4].copy()
+    panel.kind.value = MaskKind.GRABCUT
+    assert set(session.layer(Part.MASK).data[4].ravel().tolist()) == {0, 255}
+    assert not (session.layer(Part.MASK).data[4] == soft).all()
+    shown = {name for name, widget in panel.fields.items() if not widget.native.isHidden()}
+    assert shown == {"iterations", "margin"}
+
+
+def test_a_parameter_changes_the_mask_at_once(session: Session, qtbot: QtBot) -> None:
+    panel = MasksPanel(session.viewer)
+    qtbot.addWidget(panel)
+    session.jump(session.case.rows[1])
+    panel.kind.value = MaskKind.ABM
+    steep = session.layer(Part.MASK).data[4].copy()
+    panel.fields["small"].value = 100_000
+    assert session.layer(Part.MASK).data[4].astype(int).sum() > steep.astype(int).sum()
+
+
+# -- Detect --
+
+
+def run(panel: DetectPanel, qtbot: QtBot) -> None:
+    panel.run_button.native.click()
+    qtbot.waitUntil(lambda: not panel.running, timeout=5000)
+
+
+def panel_of(session: Session, qtbot: QtBot, detector: FakeDetector) -> DetectPanel:
+    panel = DetectPanel(session.viewer, detector)
+    qtbot.addWidget(panel)
+    return panel
+
+
+@pytest.mark.usefixtures("tiny_checkpoint")
+def test_running_shows_findings_and_takes_the_first_in_hand(session: Session, findings: Findings, qtbot: QtBot) -> None:
+    session.case.set_findings(None)
+    detector = FakeDetector(findings)
+    panel = panel_of(session, qtbot, detector)
+    panel.device.value = "cpu"
+    run(panel, qtbot)
+    assert [call[0::2] for call in detector.calls] == [("study", "cpu")]
+    assert session.case.current.mark is Mark.PENDING
+    assert panel.status.text().startswith("2 of 3 detections of fake")
+    assert panel.run_button.enabled
+    assert not panel.cancel_button.enabled
+
+
+@pytest.mark.usefixtures("tiny_checkpoint")
+def test_the_slider_filters_what_is_drawn_while_it_moves(session: Session, findings: Findings, qtbot: QtBot) -> None:
+    panel = panel_of(session, qtbot, FakeDetector(findings))
+    run(panel, qtbot)
+    counts = []
+    for value in (0.05, 0.6, 0.85):
+        panel.threshold.value = value
+        counts.append(len(set(session.layer(Part.DETECTIONS).features["key"])))
+    assert counts == [3, 2, 1]
+
+
+@pytest.mark.usefixtures("tiny_checkpoint")
+def test_a_run_ends_at_the_surest_finding(session: Session, findings: Findings, qtbot: QtBot) -> None:
+    session.case.set_findings(None)
+    panel = panel_of(session, qtbot, FakeDetector(findings))
+    run(panel, qtbot)
+    assert session.case.current.score == 0.9
+
+
+@pytest.mark.usefixtures("tiny_checkpoint")
+def test_findings_from_a_file_are_counted_too(session: Session, findings: Findings, qtbot: QtBot) -> None:
+    panel = panel_of(session, qtbot, FakeDetector())
+    session.case.set_findings(replace(findings, method="another"))
+    assert panel.status.text() == "2 of 3 detections of another score at least 0.400"
+
+
+@pytest.mark.usefixtures("tiny_checkpoint")
+def test_the_slider_goes_to_the_detectors_operating_point(session: Session, findings: Findings, qtbot: QtBot) -> None:
+    session.case.set_findings(None)
+    panel = panel_of(session, qtbot, FakeDetector(replace(findings, operating_point=0.15)))
+    assert panel.threshold.value == 0.4
+    run(panel, qtbot)
+    assert panel.threshold.value == 0.15
+    assert panel.status.text().startswith("3 of 3 detections of fake score at least 0.150")
+
+
+@pytest.mark.usefixtures("tiny_checkpoint")
+def test_buttons_swap_while_it_runs_and_cancelling_changes_nothing(
+    session: Session, findings: Findings, qtbot: QtBot
+) -> None:
+    before = [row.key for row in session.case.rows]
+    panel = panel_of(session, qtbot, FakeDetector(findings, waits=True))
+    panel.run_button.native.click()
+    assert not panel.run_button.enabled
+    assert panel.cancel_button.enabled
+    panel.cancel_button.native.click()
+    qtbot.waitUntil(lambda: not panel.running, timeout=5000)
+    assert panel.status.text() == "Cancelled; nothing changed."
+    assert [row.key for row in session.case.rows] == before
+
+
+@pytest.mark.usefixtures("tiny_checkpoint")
+@pytest.mark.parametrize("error", [WorkerError("The detector's process ended (exit code -9)"), RuntimeError("boom")])
+def test_a_crash_is_a_message_and_unsaved_edits_stay(
+    session: Session, qtbot: QtBot, shown: list[Notification], error: Exception
+) -> None:
+    session.case.decide(session.case.rows[0].key, State.ACCEPTED)
+    rows = list(session.case.annotations)
+    panel = panel_of(session, qtbot, FakeDetector(error=error))
+    run(panel, qtbot)
+    assert str(error) in shown[-1].message
+    assert list(session.case.annotations) == rows
+    assert session.case.annotations.unsaved
+    assert panel.run_button.enabled
+
+
+@pytest.mark.usefixtures("tiny_checkpoint")
+def test_what_is_found_in_a_scan_that_was_closed_meanwhile_is_not_shown_on_another(
+    session: Session, findings: Findings, qtbot: QtBot
+) -> None:
+    session.case.set_findings(None)
+    case = session.case
+    detector = FakeDetector(findings, waits=True)
+    panel = panel_of(session, qtbot, detector)
+    panel.run_button.native.click()
+    session.viewer.layers.remove(session.layer(Part.CT))
+    detector.waits = False
+    qtbot.waitUntil(lambda: not panel.running, timeout=5000)
+    assert case.findings is None
+    assert not panel.run_button.enabled
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(session: Session, qtbot: QtBot, tmp_path: Path) -> None:
+    panel = panel_of(session, qtbot, FakeDetector())
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(os.urandom(64))
+    with pytest.raises(UldError, match="damaged"):
+        panel.checkpoints.add(damaged)
+    assert str(damaged) not in panel.checkpoints.names.choices

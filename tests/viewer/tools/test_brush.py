@@ -1,0 +1,400 @@
+"""Correcting a mask by brush: every stroke an edit, the layer and the lesion true to each other."""
+
+import numpy as np
+import pytest
+from napari import Viewer
+from napari.layers import Labels
+from napari.utils.notifications import Notification
+from pytestqt.qtbot import QtBot
+
+from napari_uld.lesions.annotations import Annotation, Source, State
+from napari_uld.lesions.findings import Findings
+from napari_uld.lesions.review_log import log_path, read_log
+from napari_uld.lesions.rle import decode, encode
+from napari_uld.masks import MaskKind, MaskParameters, pseudo_mask
+from napari_uld.masks.ellipse import ellipse_in_box
+from napari_uld.viewer.layers.scan import Part
+from napari_uld.viewer.panels.masks import MasksPanel
+from napari_uld.viewer.session import Session, session_of
+from napari_uld.viewer.state.case import Case
+from napari_uld.viewer.state.rows import Mark
+from napari_uld.viewer.tools.brush import NAME
+from napari_uld.viewer.tools.keys import KEYS
+
+from ..conftest import RECIST, show
+
+SQUARE = np.zeros((96, 96), bool)
+SQUARE[26:30, 27:33] = True
+
+
+@pytest.fixture
+def brushed(session: Session, expert: Annotation) -> Session:
+    """The expert's lesion in hand, its ellipse to paint on."""
+    session.choose_mask(MaskKind.ELLIPSE, MaskParameters())
+    session.case.select(expert.id)
+    session.brush.start()
+    return session
+
+
+def canvas(session: Session) -> Labels:
+    assert session.brush.layer is not None
+    return session.brush.layer
+
+
+def mask_of(session: Session, lesion_id: str) -> np.ndarray:
+    mask = session.case.annotations[lesion_id].mask
+    assert mask is not None
+    return decode(mask)
+
+
+def stroke(session: Session, *points: tuple[int, int], label: int = 1) -> None:
+    """Paint along (y, x) points as one stroke of the mouse does."""
+    layer = canvas(session)
+    with layer.block_history():
+        for y, x in points:
+            layer.paint((0, y, x), label)
+
+
+def test_there_is_no_layer_until_it_is_asked_for_and_it_lies_on_the_key_slice_alone(brushed: Session) -> None:
+    layer = canvas(brushed)
+    assert layer.name == NAME
+    assert layer.data.shape == (1, 96, 96)
+    assert [str(unit) for unit in layer.units] == ["millimeter"] * 3
+    assert layer.axis_labels == ("z", "y", "x")
+    np.testing.assert_allclose(layer.scale, (5.0, 0.5, 0.5))
+    # Slice 15 is the fifth from the feet: 100 mm + 4 x 5 mm.
+    np.testing.assert_allclose(layer.translate, (120.0, -20.0, -24.0))
+    assert brushed.viewer.layers.selection.active is layer
+    # A sixth of the box's 22 pixels.
+    assert (layer.mode, layer.selected_label, layer.brush_size) == ("paint", 1, 4)
+    brushed.brush.stop()
+    assert NAME not in brushed.viewer.layers
+    assert brushed.viewer.layers.selection.active is brushed.layer(Part.CT)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "said"),
+    [
+        (MaskKind.ELLIPSE, MaskKind.ELLIPSE, "the quarter ellipses"),
+        (MaskKind.GRABCUT, MaskKind.GRABCUT, "GrabCut's mask"),
+        # At least one half in all of the box: nothing that a person would correct.
+        (MaskKind.BM, MaskKind.GRABCUT, "GrabCut's mask"),
+        (MaskKind.ABM, MaskKind.GRABCUT, "GrabCut's mask"),
+    ],
+)
+def test_it_begins_with_the_mask_that_is_chosen_and_with_grabcut_s_where_that_is_a_soft_one(
+    session: Session, expert: Annotation, kind: MaskKind, shape: MaskKind, said: str
+) -> None:
+    session.choose_mask(kind, MaskParameters())
+    session.case.select(expert.id)
+    session.brush.start()
+    mask = pseudo_mask(shape, session.case.volume.hu[4], [expert.box], [RECIST], (-100.0, 200.0))
+    np.testing.assert_array_equal(canvas(session).data[0], mask)
+    assert canvas(session).data.any()
+    assert session.brush.note == f"The brush began with {said}."
+
+
+def test_without_a_recist_it_begins_with_the_ellipse_in_the_box(session: Session, findings: Findings) -> None:
+    session.case.select(findings.finding_id(0))
+    session.brush.start()
+    row = session.case.row(findings.finding_id(0))
+    np.testing.assert_array_equal(canvas(session).data[0], ellipse_in_box(row.box, (96, 96)))
+    assert session.brush.note.startswith("The brush began with the ellipse in the box (no measurement).")
+
+
+def test_it_begins_with_a_mask_that_was_corrected_before(session: Session, expert: Annotation) -> None:
+    session.case.paint_mask(expert.id, encode(SQUARE))
+    session.case.select(expert.id)
+    session.brush.start()
+    np.testing.assert_array_equal(canvas(session).data[0], SQUARE)
+
+
+def test_a_stroke_is_one_edit_that_undo_and_redo_take_back_and_do_again(brushed: Session, expert: Annotation) -> None:
+    layer = canvas(brushed)
+    generated = layer.data[0].copy()
+    edits: list[str] = []
+    brushed.case.edited.connect(lambda edit: edits.append(edit.action))
+    stroke(brushed, (50, 50), (50, 52), (50, 54))
+    assert edits == ["paint mask"]
+    painted = layer.data[0].copy()
+    assert painted[50, 50:55].all()
+    np.testing.assert_array_equal(mask_of(brushed, expert.id), painted)
+    stroke(brushed, (30, 30), label=0)
+    assert not mask_of(brushed, expert.id)[30, 30]
+    brushed.undo()
+    np.testing.assert_array_equal(layer.data[0], painted)
+    brushed.undo()
+    np.testing.assert_array_equal(layer.data[0], generated)
+    assert brushed.case.annotations[expert.id] == expert
+    brushed.redo()
+    np.testing.assert_array_equal(layer.data[0], painted)
+    assert canvas(brushed) is layer
+
+
+def test_filling_and_polygons_are_edits_too(brushed: Session, expert: Annotation) -> None:
+    inside = canvas(brushed).data[0].astype(bool)
+    canvas(brushed).fill((0, 0, 0), 1)
+    assert mask_of(brushed, expert.id).all()
+    canvas(brushed).paint_polygon([[0, 40, 40], [0, 40, 60], [0, 60, 60], [0, 60, 40]], 0)
+    assert not mask_of(brushed, expert.id)[41:60, 41:60].any()
+    brushed.undo()
+    brushed.undo()
+    np.testing.assert_array_equal(canvas(brushed).data[0], inside)
+
+
+FAR = "The mask now reaches far beyond the lesion's box. Key U takes that back."
+
+
+def test_one_click_of_the_fill_tool_beside_the_mask_is_warned_of_and_one_undo_takes_it_back(
+    brushed: Session, expert: Annotation, shown: list[Notification]
+) -> None:
+    canvas(brushed).fill((0, 0, 0), 1)
+    assert mask_of(brushed, expert.id).all()
+    assert [(str(told.severity), told.message) for told in shown] == [("warning", FAR)]
+    assert next(key.title for key in KEYS if key.key == "U") == "undo"
+    brushed.undo()
+    assert brushed.case.annotations[expert.id] == expert
+
+
+def test_a_mask_that_reaches_far_is_warned_of_when_it_begins_to_and_not_at_every_stroke(
+    brushed: Session, shown: list[Notification]
+) -> None:
+    canvas(brushed).brush_size = 1
+    # The box, x 15 to 45 and y 19 to 41, grown by its own 30 x 22 pixels ends at x = 75, y = 63.
+    stroke(brushed, (63, 75))
+    assert shown == []
+    stroke(brushed, (64, 30))
+    stroke(brushed, (90, 30))
+    assert [told.message for told in shown] == [FAR]
+    brushed.undo()
+    brushed.undo()
+    stroke(brushed, (30, 76))
+    assert [told.message for told in shown] == [FAR, FAR]
+
+
+def test_painting_leaves_the_box_the_recist_and_an_experts_mark_alone(brushed: Session, expert: Annotation) -> None:
+    stroke(brushed, (60, 60))
+    lesion = brushed.case.annotations[expert.id]
+    assert (lesion.box, lesion.recist, lesion.source) == (expert.box, RECIST, Source.EXPERT)
+    assert lesion.reviewer == "reader"
+
+
+def test_painting_on_a_finding_accepts_it_as_an_edited_lesion_in_one_edit(session: Session, findings: Findings) -> None:
+    key = findings.finding_id(0)
+    session.case.select(key)
+    session.brush.start()
+    layer, before = canvas(session), canvas(session).data[0].copy()
+    stroke(session, (30, 30), label=0)
+    painted = layer.data[0].copy()
+    assert session.case.row(key).mark is Mark.ACCEPTED
+    session.undo()
+    row = session.case.row(key)
+    assert (row.mark, row.source, row.corrected_mask) == (Mark.PENDING, "detector", None)
+    assert canvas(session) is layer
+    np.testing.assert_array_equal(layer.data[0], before)
+    session.redo()
+    row = session.case.row(key)
+    assert (row.mark, row.source) == (Mark.ACCEPTED, "edited")
+    np.testing.assert_array_equal(layer.data[0], painted)
+    edits = [entry.edit for entry in read_log(log_path(session.case.path))]
+    assert [edit.action for edit in edits] == ["paint mask", "undo paint mask", "redo paint mask"]
+    assert (edits[0].before, edits[0].after) == (None, row.annotation)
+
+
+def test_painting_on_a_rejected_finding_accepts_it_and_the_panel_says_so(session: Session, findings: Findings) -> None:
+    key = findings.finding_id(0)
+    session.case.select(key)
+    session.case.decide(key, State.REJECTED)
+    session.brush.start()
+    assert "is rejected: painting on it accepts it" in session.brush.note
+    stroke(session, (50, 50))
+    assert (session.case.row(key).mark, session.case.row(key).source) == (Mark.ACCEPTED, "edited")
+    assert "rejected" not in session.brush.note
+    session.undo()
+    assert session.case.row(key).mark is Mark.REJECTED
+    assert session.case.row(key).corrected_mask is None
+
+
+def test_erasing_a_corrected_mask_takes_the_correction_away_says_so_and_begins_again(
+    brushed: Session, expert: Annotation, shown: list[Notification]
+) -> None:
+    generated = canvas(brushed).data[0].copy()
+    stroke(brushed, (50, 50))
+    painted = canvas(brushed).data[0].copy()
+    canvas(brushed).brush_size = 200
+    stroke(brushed, (48, 48), label=0)
+    assert brushed.case.annotations[expert.id].mask is None
+    assert shown[-1].message == "Nothing was left of the mask. The brush begins again with the quarter ellipses."
+    np.testing.assert_array_equal(canvas(brushed).data[0], generated)
+    brushed.undo()
+    np.testing.assert_array_equal(canvas(brushed).data[0], painted)
+
+
+def test_erasing_a_mask_that_nobody_corrected_is_no_edit_and_begins_again(
+    brushed: Session, expert: Annotation, shown: list[Notification]
+) -> None:
+    generated = canvas(brushed).data[0].copy()
+    canvas(brushed).brush_size = 200
+    stroke(brushed, (48, 48), label=0)
+    assert brushed.case.annotations[expert.id] == expert
+    assert shown[-1].message.startswith("Nothing was left of the mask.")
+    np.testing.assert_array_equal(canvas(brushed).data[0], generated)
+    canvas(brushed).brush_size = 1
+    stroke(brushed, (60, 60))
+    assert mask_of(brushed, expert.id).sum() == generated.sum() + 1
+
+
+def test_the_generated_mask_comes_back_when_asked_for_and_the_painted_one_by_undo(
+    brushed: Session, expert: Annotation
+) -> None:
+    generated = canvas(brushed).data[0].copy()
+    stroke(brushed, (50, 50))
+    painted = canvas(brushed).data[0].copy()
+    brushed.brush.use_generated()
+    assert brushed.case.annotations[expert.id].mask is None
+    np.testing.assert_array_equal(canvas(brushed).data[0], generated)
+    brushed.undo()
+    np.testing.assert_array_equal(canvas(brushed).data[0], painted)
+
+
+def test_another_kind_is_painted_on_as_long_as_nothing_is_corrected(brushed: Session) -> None:
+    ellipse = canvas(brushed).data[0].copy()
+    brushed.choose_mask(MaskKind.GRABCUT, MaskParameters())
+    grabcut = canvas(brushed).data[0].copy()
+    assert not np.array_equal(grabcut, ellipse)
+    canvas(brushed).brush_size = 1
+    stroke(brushed, (60, 60))
+    brushed.choose_mask(MaskKind.ELLIPSE, MaskParameters())
+    np.testing.assert_array_equal(np.argwhere(canvas(brushed).data[0] != grabcut), [[60, 60]])
+
+
+def test_there_is_one_label_only(brushed: Session) -> None:
+    layer = canvas(brushed)
+    for label in (0, 2, 200):
+        layer.selected_label = label
+        assert layer.selected_label == 1
+
+
+def test_the_layer_goes_with_its_slice_and_with_its_lesion_and_nothing_is_lost(
+    brushed: Session, expert: Annotation, findings: Findings
+) -> None:
+    stroke(brushed, (50, 50))
+    brushed.show_slice(3)
+    assert NAME not in brushed.viewer.layers
+    brushed.brush.start()
+    assert brushed.z == 4
+    brushed.case.select(findings.finding_id(0))
+    assert not brushed.brush.on
+    assert mask_of(brushed, expert.id)[50, 50]
+
+
+def test_a_stroke_that_the_next_slice_cuts_short_is_saved(brushed: Session, expert: Annotation) -> None:
+    canvas(brushed).data[0, 60, 60] = 1
+    brushed.show_slice(3)
+    assert mask_of(brushed, expert.id)[60, 60]
+
+
+def test_the_layer_goes_with_a_lesion_that_is_taken_off_the_table(brushed: Session, expert: Annotation) -> None:
+    brushed.case.remove(expert.id)
+    assert not brushed.brush.on
+    assert len(brushed.case.annotations) == 0
+
+
+def test_the_layer_goes_with_its_scan_and_may_be_thrown_away(brushed: Session) -> None:
+    brushed.viewer.layers.remove(canvas(brushed))
+    assert not brushed.brush.on
+    brushed.brush.start()
+    brushed.viewer.layers.remove(brushed.layer(Part.CT))
+    assert not brushed.brush.on
+    assert len(brushed.viewer.layers) == 0
+
+
+def test_the_reviews_keys_and_napari_s_own_undo_work_on_the_layer(brushed: Session, expert: Annotation) -> None:
+    layer = canvas(brushed)
+    bound = {str(key) for key in layer.keymap}
+    assert {key.key.upper() for key in KEYS} <= {key.upper() for key in bound}
+    stroke(brushed, (50, 50))
+    undo = next(act for key, act in layer.keymap.items() if str(key) == "Ctrl+Z")
+    undo(layer)
+    assert brushed.case.annotations[expert.id].mask is None
+    assert layer.data[0, 50, 50] == 0
+
+
+def test_comparing_and_painting_take_turns(brushed: Session) -> None:
+    brushed.comparison.start()
+    assert not brushed.brush.on
+    brushed.brush.start()
+    assert not brushed.comparison.on
+
+
+def test_without_a_lesion_at_hand_it_asks_for_one(session: Session, shown: list[Notification]) -> None:
+    session.brush.start()
+    assert not session.brush.on
+    assert shown[-1].message == "Choose a lesion first."
+
+
+# -- beside the mask layer, in the panel --
+
+
+def test_a_lesion_that_is_painted_on_is_left_to_the_brushs_layer(brushed: Session) -> None:
+    mask = brushed.layer(Part.MASK)
+    stroke(brushed, (50, 50))
+    assert not mask.data[4].any()
+    brushed.brush.stop()
+    assert mask.data[4, 50, 50] == 255
+
+
+def test_the_panel_says_that_a_mask_is_corrected_and_where_it_leaves_the_box(
+    session: Session, expert: Annotation, qtbot: QtBot
+) -> None:
+    panel = MasksPanel(session.viewer)
+    qtbot.addWidget(panel)
+    assert not panel.brush.isEnabled()
+    session.jump(session.case.row(expert.id))
+    assert (panel.note.text(), panel.generated.isEnabled()) == ("", False)
+    panel.brush.click()
+    assert session.brush.on
+    stroke(session, (30, 30), label=0)
+    assert panel.note.text().endswith("Mask corrected by hand.")
+    stroke(session, (80, 80))
+    assert "reaches beyond the lesion's box" in panel.note.text()
+    panel.generated.click()
+    assert "corrected" not in panel.note.text()
+    session.undo()
+    session.step(1)
+    assert not panel.brush.isChecked()
+    assert panel.note.text() == ""
+
+
+# -- in a window --
+
+
+def test_a_stroke_of_the_mouse_in_a_window_is_saved_when_it_ends(
+    make_napari_viewer: type[Viewer], case: Case, expert: Annotation, qtbot: QtBot
+) -> None:
+    viewer = make_napari_viewer(show=True)
+    session = session_of(viewer)
+    show(viewer, case)
+    case.select(expert.id)
+    session.brush.start()
+    qtbot.wait(200)  # the canvas is laid out
+    session.fit_body()
+    qtbot.wait(200)
+    layer, events = canvas(session), viewer.window._qt_viewer.canvas._scene_canvas.events
+
+    def at(y: float, x: float) -> tuple[int, int]:
+        size = viewer.window._qt_viewer.canvas._scene_canvas.size
+        shift = np.subtract(layer.data_to_world((0, y, x))[1:], viewer.scene.camera.center[-2:])
+        down, right = np.rint(np.array(size[::-1]) / 2 + shift * viewer.scene.camera.zoom).astype(int)
+        return int(right), int(down)
+
+    press = events.mouse_press(pos=at(60, 60), button=1, buttons=[1], modifiers=())
+    for x in (64, 68):
+        events.mouse_move(pos=at(60, x), button=1, buttons=[1], modifiers=(), press_event=press)
+        qtbot.wait(20)  # napari skips moves that follow each other too closely
+    assert case.annotations[expert.id].mask is None
+    events.mouse_release(pos=at(60, 68), button=1, buttons=[], modifiers=(), press_event=press)
+    assert mask_of(session, expert.id)[60, 60:69].all()
+    session.undo()
+    assert case.annotations[expert.id].mask is None
+    assert not layer.data[0, 60, 60:69].any()

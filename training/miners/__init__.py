@@ -1,0 +1,1 @@
+"""What a recipe mines while it trains."""
