@@ -115,8 +115,9 @@ def run_slabs(slabs: list[Slab], detector: LoadedDetector, *, count_negatives: b
         Whether to keep detections of the false-positive class, which is dropped otherwise.
     """
     images = [torch.from_numpy(normalize(slab.hu, detector.inputs)).to(detector.device) for slab in slabs]
+    thickness = torch.tensor([slab.thickness for slab in slabs], device=detector.device)
     with torch.inference_mode(), mixed_precision(detector.device, enabled=detector.mixed):
-        outputs = detector.model(images)
+        outputs = detector.model(images, thickness=thickness)
     return [
         slab_detections(slab, output, count_negatives=count_negatives)
         for slab, output in zip(slabs, outputs, strict=True)
@@ -128,7 +129,7 @@ def slab_detections(slab: Slab, output: dict[str, Tensor], *, count_negatives: b
     found = {name: value.float().cpu().numpy() for name, value in output.items()}
     kept = np.full(len(found["labels"]), True) if count_negatives else found["labels"] == LESION_LABEL
     return SlabDetections(
-        slab.to_native(found["boxes"][kept].astype(np.float64)),
+        slab.axes.to_native(found["boxes"][kept].astype(np.float64)),
         found["scores"][kept],
         found["labels"][kept].astype(int),
         found["masks"][kept][:, 0] if "masks" in found else None,

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from napari_uld.detectors.specs.system import InputSpec
-from napari_uld.lesions.boxes import to_centres, to_edges
+from napari_uld.detectors.specs.inputs import InputSpec
+from napari_uld.lesions.axis_map import AxisMap
 
 # Air is -1000 HU, fat about -100: everything above belongs to the body, its clothes or the table.
 BODY_HU = -400
@@ -26,23 +26,15 @@ class Slab:
     ----------
     hu
         (slices, H, W) float32, the key slice in the middle.
-    offset
-        (x, y) of the crop's first pixel in native pixels.
-    scale
-        (x, y) network pixels per native pixel.
+    axes
+        Where the crop lies in the slice, along (x, y).
+    thickness
+        Millimetres between the scan's own slices.
     """
 
     hu: np.ndarray
-    offset: tuple[int, int]
-    scale: tuple[float, float]
-
-    def to_network(self, boxes: np.ndarray) -> np.ndarray:
-        """Native pixel-centre boxes (n, 4) -> edge-based boxes in the slab."""
-        return (to_edges(boxes) - np.tile(self.offset, 2)) * np.tile(self.scale, 2)
-
-    def to_native(self, boxes: np.ndarray) -> np.ndarray:
-        """Edge-based boxes (n, 4) in the slab -> native pixel-centre boxes."""
-        return to_centres(boxes / np.tile(self.scale, 2) + np.tile(self.offset, 2))
+    axes: AxisMap
+    thickness: float
 
 
 def extract_slab(hu: np.ndarray, spacing: tuple[float, float, float], z: int, spec: InputSpec) -> Slab:
@@ -61,7 +53,7 @@ def extract_slab(hu: np.ndarray, spacing: tuple[float, float, float], z: int, sp
         Index of the key slice.
     """
     steps = np.arange(spec.slices) - spec.slices // 2
-    positions = np.clip(z + steps * spec.interval_mm / spacing[0], 0, len(hu) - 1)
+    positions = np.clip(z + steps * spec.step_mm(spacing[0]) / spacing[0], 0, len(hu) - 1)
     return _sample(hu, spacing, positions, _crop(hu[z : z + 1], spacing, spec), spec)
 
 
@@ -86,29 +78,37 @@ class ScanGrid:
         self.spacing = spacing
         self.spec = spec
         self.crop = _crop(hu, spacing, spec)
+        self.step_mm = spec.step_mm(spacing[0])
         # The grid's position nearest to each slice: (z,), never more than half an interval away.
-        self.nearest = np.rint(np.arange(len(hu)) * spacing[0] / spec.interval_mm).astype(int)
+        self.nearest = np.rint(np.arange(len(hu)) * spacing[0] / self.step_mm).astype(int)
 
     def window(self, centre: int, slices: int) -> Slab:
         """Sample an odd number of `slices` around a position; beyond the grid's ends its end is repeated."""
         steps = np.arange(slices) - slices // 2
-        positions = np.clip(centre + steps, 0, self.nearest[-1]) * self.spec.interval_mm / self.spacing[0]
+        positions = np.clip(centre + steps, 0, self.nearest[-1]) * self.step_mm / self.spacing[0]
         return _sample(self.hu, self.spacing, np.minimum(positions, len(self.hu) - 1), self.crop, self.spec)
 
     def image_centres(self, keys: np.ndarray) -> np.ndarray:
-        """Centres (n, images) of the images of the slabs around `keys` (n,).
+        """Centres (n, images) of a window's images of the slabs around `keys` (n,).
 
         Images wholly beyond an end are all the same: they share one centre.
         """
         width = self.spec.slices_per_image
-        steps = (np.arange(self.spec.images) - self.spec.images // 2) * width
+        count = self.spec.images_per_window
+        steps = (np.arange(count) - count // 2) * width
         return np.clip(keys[:, None] + steps, -(width // 2), self.nearest[-1] + width // 2)
 
 
 def normalize(hu: np.ndarray, spec: InputSpec) -> np.ndarray:
-    """Clip HU to the window, scale it to [0, `value_range`] and subtract the mean; float32."""
-    low, high = spec.window
-    return (np.clip(hu, low, high) - low) * np.float32(spec.value_range / (high - low)) - np.float32(spec.mean)
+    """Clip HU (slices, H, W) to each window, scale it to [0, `value_range`] and subtract the mean; float32.
+
+    Several windows follow one another: (windows * slices, H, W).
+    """
+    seen = [
+        (np.clip(hu, low, high) - low) * np.float32(spec.value_range / (high - low)) - np.float32(spec.mean)
+        for low, high in spec.windows
+    ]
+    return seen[0] if len(seen) == 1 else np.concatenate(seen)
 
 
 def body_box(hu: np.ndarray, spacing: tuple[float, float]) -> tuple[int, int, int, int]:
@@ -183,7 +183,7 @@ def _sample(
         for a, b, share in zip(low, high, positions - low, strict=True)
     ]
     scale = (size[0] / (right - left), size[1] / (bottom - top))
-    return Slab(np.stack(slices).astype(np.float32), (left, top), scale)
+    return Slab(np.stack(slices).astype(np.float32), AxisMap((left, top), scale), spacing[0])
 
 
 def _neighbours(positions: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from napari_uld.ct.deeplesion import read_slices, slices_on_disk
 from napari_uld.ct.dl_info import DlInfo, read_dl_info
 from napari_uld.ct.windows import Window
-from napari_uld.detectors.specs.system import InputSpec
+from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.errors import DataError
 from napari_uld.inference.slabs import Slab, extract_slab
 from napari_uld.lesions.annotations import Annotation, State
