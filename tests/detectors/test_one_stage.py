@@ -1,4 +1,4 @@
-"""RetinaNet: what its anchors learn, how its scores are calibrated, and its contract."""
+"""One-stage detectors as a whole: when scores are calibrated, and their contract, on a RetinaNet."""
 
 import math
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from napari_uld.detectors.build import build_retinanet
-from napari_uld.detectors.one_stage import AnchorLesson, RetinaNet
+from napari_uld.detectors.one_stage import OneStageDetector
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.one_stage import RetinaNetSpec, RetinaNetSupervision
 
@@ -27,10 +27,9 @@ TINY = RetinaNetSpec(
     attention_gates=True,
 )
 DENSE = RetinaNetSupervision(family="retinanet", segmentation="grabcut")
-LESSON = AnchorLesson(positive=0.5, negative=0.4, alpha=0.25, gamma=2.0)
 
 
-def tiny(supervision: RetinaNetSupervision = DENSE, **changes: object) -> RetinaNet:
+def tiny(supervision: RetinaNetSupervision = DENSE, **changes: object) -> OneStageDetector:
     torch.manual_seed(0)
     return build_retinanet(TINY.model_copy(update=changes), supervision, InputSpec(long_side=64))
 
@@ -47,18 +46,30 @@ def batch() -> tuple[list[Tensor], list[dict[str, Tensor]]]:
     return [torch.randn(3, 48, 64), torch.randn(3, 64, 40)], targets
 
 
-class FixedHead(torch.nn.Module):
-    """Says fixed probabilities of the first two cells' anchors of the finest level, and moves no box."""
+class FixedScores(torch.nn.Module):
+    """Says fixed probabilities of the first and the fifth cell's anchors of the finest level."""
 
     def __init__(self, first: float, second: float) -> None:
         super().__init__()
         self.probabilities = (first, second)
 
-    def forward(self, levels: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        logits = [torch.full((len(x), 1, *x.shape[-2:]), -20.0) for x in levels]
-        for column, p in enumerate(self.probabilities):
-            logits[0][:, 0, 0, 4 * column] = math.log(p / (1 - p))
-        return logits, [torch.zeros(len(x), 4, *x.shape[-2:]) for x in levels]
+    def forward(self, level: Tensor) -> Tensor:
+        logits = torch.full((len(level), 1, *level.shape[-2:]), -20.0)
+        if level.shape[-1] == 16:
+            for column, p in enumerate(self.probabilities):
+                logits[:, 0, 0, 4 * column] = math.log(p / (1 - p))
+        return logits
+
+
+class NoMove(torch.nn.Module):
+    """Leaves every anchor where it is."""
+
+    def forward(self, level: Tensor) -> Tensor:
+        return torch.zeros(len(level), 4, *level.shape[-2:])
+
+
+def says(model: OneStageDetector, first: float, second: float) -> None:
+    model.head.classification, model.head.regression = FixedScores(first, second), NoMove()  # type: ignore[attr-defined]
 
 
 class FixedPath(torch.nn.Module):
@@ -72,7 +83,8 @@ class FixedPath(torch.nn.Module):
 
 def test_scores_are_calibrated_before_suppression_and_ranked_by_what_comes_out() -> None:
     model = tiny(anchor_scales=(1.0,), anchor_ratios=(1.0,), component_margin=0.0, score_threshold=0.05).eval()
-    model.anchor_head, model.segmentation = FixedHead(0.6, 0.5), FixedPath()
+    model.segmentation = FixedPath()  # type: ignore[assignment]
+    says(model, 0.6, 0.5)
     with torch.inference_mode():
         (found,) = model([torch.zeros(3, 64, 64)])
     # P2's cells are 4 px wide: anchors of 8 px about (2, 2) and (18, 2), cut off above at the border.
@@ -82,7 +94,8 @@ def test_scores_are_calibrated_before_suppression_and_ranked_by_what_comes_out()
 
 def test_below_the_threshold_p_alone_counts() -> None:
     model = tiny(anchor_scales=(1.0,), anchor_ratios=(1.0,), component_margin=0.0, score_threshold=0.55).eval()
-    model.anchor_head, model.segmentation = FixedHead(0.6, 0.5), FixedPath()
+    model.segmentation = FixedPath()  # type: ignore[assignment]
+    says(model, 0.6, 0.5)
     with torch.inference_mode():
         (found,) = model([torch.zeros(3, 64, 64)])
     assert found["scores"].tolist() == pytest.approx([0.3], rel=1e-5)
@@ -90,7 +103,7 @@ def test_below_the_threshold_p_alone_counts() -> None:
 
 def test_without_a_path_the_score_is_the_probability_and_there_is_no_map_of_lesions() -> None:
     model = tiny(RetinaNetSupervision(family="retinanet"), anchor_scales=(1.0,), anchor_ratios=(1.0,)).eval()
-    model.anchor_head = FixedHead(0.6, 0.5)
+    says(model, 0.6, 0.5)
     with torch.inference_mode():
         (found,) = model([torch.zeros(3, 64, 64)])
     assert found["scores"][:2].tolist() == pytest.approx([0.6, 0.5], rel=1e-5)
@@ -102,7 +115,7 @@ def test_images_of_different_sizes_keep_the_contract() -> None:
     model = tiny()
     losses = model.train()(images, targets)
     assert set(losses) == {"classification", "boxes", "segmentation"}
-    assert model.positives["anchors"].shape == (5,)
+    assert {name: len(levels) for name, levels in model.diagnostics().items()} == {"anchors": 5}
     with torch.inference_mode():
         found = model.eval()(images)
     for image, result in zip(images, found, strict=True):
