@@ -111,8 +111,8 @@ def test_another_version_is_refused_and_says_what_to_do(
 ) -> None:
     path = tmp_path / "other.safetensors"
     data = checkpoint.read_bytes()
-    assert data.count(b'\\"version\\": 2') == 1
-    path.write_bytes(data.replace(b'\\"version\\": 2', b'\\"version\\": %d' % version))
+    assert data.count(b'\\"version\\": 3') == 1
+    path.write_bytes(data.replace(b'\\"version\\": 3', b'\\"version\\": %d' % version))
     with pytest.raises(CheckpointError, match=f"version {version}.*{what_to_do}"):
         read_info(path)
 
