@@ -7,16 +7,20 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
-from napari_uld.detectors.specs.recipe import Recipe
+from napari_uld.detectors.parts import Detector
+from napari_uld.detectors.specs.recipe import Recipe, TrainingSpec
 from napari_uld.errors import TrainingError
 from napari_uld.inference.catalogue import read_info
 from napari_uld.inference.checkpoint import load_checkpoint
 from napari_uld.lesions.findings_file import read_findings
 from napari_uld.progress import finish
+from napari_uld.training.data.augment import Augmentation
+from napari_uld.training.data.slab_dataset import SlabDataset
 from napari_uld.training.evaluate import evaluate_subject
-from napari_uld.training.loop import LOG, STATE, Run, TrainingOptions, train
-from napari_uld.training.schedule import Standing
+from napari_uld.training.loop import CHECKPOINT, LOG, STATE, STATE_VERSION, Run, TrainingOptions, train
+from napari_uld.training.schedule import Schedule, make_optimizer
 
 Make = Callable[..., Recipe]
 
@@ -214,18 +218,123 @@ def test_what_was_monitored_and_a_fallen_rate_are_said_after_an_epoch(
     assert "Epoch 2: average precision 0.250, no gain: the learning rate falls to a tenth" in messages
 
 
-def test_a_run_begun_before_there_were_plateaus_counts_no_drop(
+@pytest.fixture
+def no_hit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is ever found."""
+    monkeypatch.setattr("napari_uld.training.loop.monitored", lambda *_: ("average precision", 0.0))
+
+
+@pytest.mark.usefixtures("no_hit")
+def test_while_nothing_was_ever_found_training_goes_on_at_its_rate_and_the_latest_epoch_is_kept(
     phantoms: Path, tiny_recipe: Make, tmp_path: Path
+) -> None:
+    recipe = tiny_recipe("faster_rcnn", epochs=3, milestones=(), patience=1, plateau=1, monitor="ap")
+    finish(train(recipe, TrainingOptions(data=phantoms, out=tmp_path, device="cpu")))
+    assert [row["drops"] for row in rows_of(tmp_path, "validation")] == [0, 0, 0]
+    assert rows_of(tmp_path, "early stop") == []
+    assert {row["lr"] for row in rows_of(tmp_path, "step")} <= {recipe.training.lr}
+    assert read_info(tmp_path / CHECKPOINT).evaluation["epoch"] == 3
+
+
+def test_a_resumed_run_knows_its_best_epoch_and_its_drops(phantoms: Path, tiny_recipe: Make, tmp_path: Path) -> None:
+    options = TrainingOptions(data=phantoms, out=tmp_path, device="cpu", resume=True)
+    run = Run(tiny_recipe(), options)
+    run.schedule = Schedule(0.5, 1, 2)
+    run.save_state()
+    run.schedule = Schedule()
+    run.load_state()
+    assert run.schedule == Schedule(0.5, 1, 2)
+
+
+@pytest.mark.parametrize("version", [None, STATE_VERSION - 1, STATE_VERSION + 1])
+def test_a_run_begun_by_another_version_is_refused_with_one_sentence(
+    phantoms: Path, tiny_recipe: Make, tmp_path: Path, version: int | None
 ) -> None:
     options = TrainingOptions(data=phantoms, out=tmp_path, device="cpu", resume=True)
     run = Run(tiny_recipe(), options)
-    run.standing = Standing(0.5, 1, 2)
     run.save_state()
     state = torch.load(tmp_path / STATE, weights_only=True)
-    del state["drops"]
-    torch.save(state, tmp_path / STATE)
-    run.load_state()
-    assert run.standing == Standing(0.5, 1, 0)
+    # The first version said none, and had no miner.
+    del state["version"], state["miner"]
+    torch.save(state | ({} if version is None else {"version": version}), tmp_path / STATE)
+    with pytest.raises(TrainingError, match=r"begun by an earlier version.*begin again in another folder") as refused:
+        run.load_state()
+    assert "\n" not in str(refused.value)
+
+
+def test_what_a_run_means_is_every_value_that_it_computes_with_written_or_not(
+    phantoms: Path, tiny_recipe: Make, tmp_path: Path
+) -> None:
+    def meaning(recipe: Recipe) -> dict[str, dict[str, object]]:
+        return json.loads(Run(recipe, TrainingOptions(data=phantoms, out=tmp_path, device="cpu")).meaning)
+
+    recipe = tiny_recipe()
+    tables = meaning(recipe)
+    assert set(tables) == {"input", "detector", "supervision", "training", "mining"}
+    for name, table in tables.items():
+        assert set(table) == set(type(getattr(recipe, name)).model_fields)
+    # Keys that no recipe file of this system writes.
+    assert tables["training"]["clip_norm"] == 5.0
+    assert tables["supervision"]["branch_map"] == "all"
+    assert tables["mining"]["miner"] == "none"
+    renamed = recipe.model_copy(update={"method": recipe.method.model_copy(update={"title": "Another title"})})
+    assert meaning(renamed) == tables
+    assert meaning(tiny_recipe(clip_norm=4.0)) != tables
+
+
+def test_gradients_are_clipped_before_a_step_is_taken(
+    phantoms: Path, tiny_recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip, rate = 1e-3, 0.5
+    moved: list[float] = []
+
+    def watched(model: Detector, spec: TrainingSpec) -> torch.optim.Optimizer:
+        optimizer = make_optimizer(model, spec)
+        before: list[Tensor] = []
+
+        def remember(*_: object) -> None:
+            before[:] = [weights.detach().clone() for weights in model.parameters()]
+
+        def measure(*_: object) -> None:
+            steps = [(weights - old).flatten() for weights, old in zip(model.parameters(), before, strict=True)]
+            moved.append(float(torch.cat(steps).double().norm()))
+
+        optimizer.register_step_pre_hook(remember)
+        optimizer.register_step_post_hook(measure)
+        return optimizer
+
+    monkeypatch.setattr("napari_uld.training.loop.make_optimizer", watched)
+    plain = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "milestones": ()}
+    recipe = tiny_recipe("faster_rcnn", **plain, lr=rate, clip_norm=clip)
+    run = train(recipe, TrainingOptions(data=phantoms, out=tmp_path, device="cpu"))
+    while len(moved) < 3:
+        next(run)
+    run.close()
+    # Without momentum a step is the rate times the gradient; fresh weights' gradients are longer than the limit.
+    assert moved == pytest.approx([rate * clip] * 3, rel=1e-2)
+
+
+def test_every_epoch_draws_augmentations_of_its_own(
+    phantoms: Path, tiny_recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[dict[int, Augmentation]] = []
+    draw = SlabDataset.drawn
+
+    def watched(self: SlabDataset, epoch: int, index: int) -> Augmentation:
+        augmentation = draw(self, epoch, index)
+        if not drawn or index in drawn[-1]:
+            drawn.append({})
+        drawn[-1][index] = augmentation
+        return augmentation
+
+    monkeypatch.setattr(SlabDataset, "drawn", watched)
+    recipe = tiny_recipe("faster_rcnn", rotation=0.1)
+    finish(train(recipe, TrainingOptions(data=phantoms, out=tmp_path, device="cpu")))
+    first, second = drawn
+    assert len(first) > 5
+    assert first.keys() == second.keys()
+    assert all(first[index] != second[index] for index in first)
+    assert len({first[index].affine for index in first}) == len(first), "and every image one of its own"
 
 
 def test_a_loss_that_is_not_finite_stops_with_a_sentence(phantoms: Path, tiny_recipe: Make, tmp_path: Path) -> None:

@@ -7,29 +7,33 @@ from torch import Tensor
 
 from napari_uld.detectors.build import build_detector
 from napari_uld.detectors.specs.recipe import Recipe, load_recipe, recipe_names
+from napari_uld.detectors.targets import make_target
 from napari_uld.training.data.slab_dataset import HARD_NEGATIVE, LESION
-from napari_uld.training.data.targets import make_target
 
 SIZE = 96
 # A small lesion and one that reaches every level of a pyramid.
 BOXES = np.array([[10.0, 12, 20, 24], [22.0, 20, 90, 84]])
 
 
-def lesson(recipe: Recipe) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
-    """An image with two lesions, the second one a hard negative where those are taught, and its target."""
+def example(recipe: Recipe, lesions: int = 2) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+    """An image with two lesions or fewer, the second one a hard negative where those are taught, and its target."""
     masks = np.zeros((2, SIZE, SIZE), np.uint8)
     masks[0, 14:22, 12:18] = 1
     masks[1, 30:74, 32:80] = 1
-    second = HARD_NEGATIVE if recipe.mining.hard_negatives else LESION
+    second = HARD_NEGATIVE if mines_hard_negatives(recipe) else LESION
     target = make_target(
-        BOXES,
-        np.array([LESION, second]),
-        masks if recipe.supervision.mask_kind else None,
+        BOXES[:lesions],
+        np.array([LESION, second])[:lesions],
+        masks[:lesions] if recipe.supervision.mask_kind else None,
         (SIZE, SIZE),
-        recipe.input,
-        recipe.supervision,
+        maps=recipe.supervision.maps,
+        scale_to_512=recipe.input.scale_to_512,
     )
     return [torch.randn(recipe.input.slices, SIZE, SIZE)], [target]
+
+
+def mines_hard_negatives(recipe: Recipe) -> bool:
+    return recipe.mining.miner == "hard_negatives"
 
 
 def predicts_maps(recipe: Recipe) -> bool:
@@ -43,18 +47,41 @@ def test_gradients_reach_every_trainable_part(name: str) -> None:
     recipe = load_recipe(name, small=True)
     torch.manual_seed(0)
     model = build_detector(recipe).train()
-    losses = model(*lesson(recipe))
+    losses = model(*example(recipe))
     assert bool(losses.keys() & {"branch", "segmentation"}) == predicts_maps(recipe)
     sum(losses.values()).backward()
     gradients = {parameter: value.grad for parameter, value in model.named_parameters()}
     untouched = [p for p, grad in gradients.items() if grad is None or not grad.isfinite().all() or not grad.any()]
     assert untouched == []
-    if recipe.mining.hard_negatives:
+    if mines_hard_negatives(recipe):
         # Each class has a map, a score and boxes of its own.
         for part, classes in (("branch.layers.1.mask_fcn_logits", 2), ("box_predictor.logits", 3)):
             assert gradients[f"regions.{part}.weight"].flatten(1).any(dim=1).tolist() == [True] * classes
         boxes = gradients["regions.box_predictor.deltas.weight"].unflatten(0, (3, 4)).flatten(1)
         assert boxes.any(dim=1).tolist() == [False, True, True], "the background has no box"
+
+
+@pytest.mark.parametrize("name", ["faster_rcnn_bmc", "mask_rcnn", "uldor", "retinanet_dense_ag"])
+def test_a_batch_without_lesions_leaves_no_parameter_without_a_gradient(name: str) -> None:
+    # Processes that train together wait for each other's gradients: one that is not there stops them all.
+    recipe = load_recipe(name, small=True)
+    torch.manual_seed(0)
+    model = build_detector(recipe).train()
+    losses = model(*example(recipe, lesions=0))
+    assert set(losses) == set(model(*example(recipe)))
+    sum(losses.values()).backward()
+    assert [parameter for parameter, value in model.named_parameters() if value.grad is None] == []
+
+
+def test_a_branch_that_learns_the_matched_lesions_map_alone_learns_with_all_that_it_is_made_of() -> None:
+    recipe = load_recipe("faster_rcnn_bmc", small=True)
+    matched = recipe.model_copy(update={"supervision": recipe.supervision.model_copy(update={"branch_map": "matched"})})
+    assert {"abm", "lesion_abms"} <= set(example(matched)[1][0])
+    torch.manual_seed(0)
+    model = build_detector(matched).train()
+    losses = model(*example(matched))
+    losses["branch"].backward()
+    assert all(weights.grad is not None and weights.grad.any() for weights in model.regions.branch.parameters())
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -6,17 +6,17 @@ import pytest
 from napari_uld.detectors.specs.recipe import TrainingSpec
 from napari_uld.evaluation.froc import Froc
 from napari_uld.training.evaluate import Evaluation
-from napari_uld.training.schedule import Standing, learning_rate, monitored
+from napari_uld.training.schedule import Schedule, learning_rate, monitored
 
 
-def told(values: list[float], **training: object) -> tuple[list[bool], list[int], Standing]:
+def told(values: list[float], **training: object) -> tuple[list[bool], list[int], Schedule]:
     """Whether each of an epoch's values was the best, and the drops after it."""
-    standing, spec = Standing(), TrainingSpec(**training)
+    schedule, spec = Schedule(), TrainingSpec(**training)
     best, drops = [], []
     for epoch, value in enumerate(values, start=1):
-        best.append(standing.take(value, epoch, spec))
-        drops.append(standing.drops)
-    return best, drops, standing
+        best.append(schedule.take(value, epoch, spec))
+        drops.append(schedule.drops)
+    return best, drops, schedule
 
 
 def test_the_rate_warms_up_and_falls_to_a_tenth_at_each_milestone() -> None:
@@ -40,18 +40,28 @@ def test_a_plateau_is_so_many_epochs_in_a_row_without_gain_and_then_counts_anew(
 
 
 def test_a_gain_begins_the_count_anew() -> None:
-    best, drops, standing = told([0.5, 0.4, 0.6, 0.5, 0.7, 0.6, 0.6], plateau=2)
+    best, drops, schedule = told([0.5, 0.4, 0.6, 0.5, 0.7, 0.6, 0.6], plateau=2)
     assert best == [True, False, True, False, True, False, False]
     assert drops == [0] * 6 + [1]
-    assert (standing.best, standing.best_epoch) == (0.7, 5)
+    assert (schedule.best, schedule.best_epoch) == (0.7, 5)
 
 
 def test_without_a_plateau_nothing_drops() -> None:
     assert told([0.5] * 9)[1] == [0] * 9
 
 
-def test_an_epoch_without_any_hit_is_the_best_until_another_has_one() -> None:
-    assert told([0.0, 0.0, 0.1])[0] == [True, False, True]
+def test_while_nothing_is_found_the_latest_epoch_is_the_best_and_no_plateau_counts() -> None:
+    best, drops, schedule = told([0.0] * 7, plateau=2)
+    assert best == [True] * 7
+    assert drops == [0] * 7
+    assert (schedule.best, schedule.best_epoch) == (0.0, 7)
+
+
+def test_from_the_first_hit_on_an_epoch_without_is_worse_and_the_plateau_counts_from_there() -> None:
+    best, drops, schedule = told([0.0, 0.0, 0.1, 0.0, 0.0, 0.1, 0.1], plateau=2)
+    assert best == [True, True, True, False, False, False, False]
+    assert drops == [0, 0, 0, 0, 1, 1, 2]
+    assert (schedule.best, schedule.best_epoch) == (0.1, 3)
 
 
 @pytest.mark.parametrize(

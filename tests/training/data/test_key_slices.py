@@ -47,7 +47,20 @@ def test_reading_only_the_slices_needed_gives_the_slab_of_the_whole_scan(phantom
     whole = extract_slab(volume.hu, volume.spacing, volume.z_of(key.number), spec)
     part = read_slab(phantoms, key, spec)
     assert np.array_equal(part.hu, whole.hu)
-    assert part.offset == whole.offset
+    assert part.axes == whole.axes
+
+
+@pytest.mark.parametrize("interpolate", [True, False])
+def test_of_a_thick_scan_too_all_slices_that_a_slab_needs_are_read(phantoms: Path, interpolate: bool) -> None:
+    from napari_uld.ct import read_scan
+    from napari_uld.inference.slabs import extract_slab
+
+    # Where thick slices are not interpolated four to either side are needed; else two are enough.
+    key = next(key for key in annotated_slices(phantoms, "all") if key.spacing[0] >= 4)
+    spec = InputSpec(slices=9, interpolate_thick=interpolate)
+    volume = read_scan(phantoms / "Images_png" / key.series)
+    whole = extract_slab(volume.hu, volume.spacing, volume.z_of(key.number), spec)
+    assert np.allclose(read_slab(phantoms, key, spec).hu, whole.hu, atol=0.01)
 
 
 def test_a_diameter_is_the_measured_one_in_millimetres_and_nan_where_nobody_measured() -> None:
@@ -83,6 +96,6 @@ def test_only_real_key_slices_on_disk_are_offered() -> None:
     ]
     assert keys[3].diameters[0] == pytest.approx(24.1998 * 0.732422, abs=0.01)
     slab = read_slab(REAL, keys[3], InputSpec())
-    ((x1, y1, x2, y2),) = slab.to_network(keys[3].boxes)
+    ((x1, y1, x2, y2),) = slab.axes.to_network(keys[3].boxes)
     assert 0 <= x1 < x2 <= slab.hu.shape[2]
     assert 0 <= y1 < y2 <= slab.hu.shape[1]

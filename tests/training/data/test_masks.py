@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_uld.inference.slabs import Slab
+from napari_uld.lesions.axis_map import AxisMap
 from napari_uld.lesions.recist import Recist
 from napari_uld.lesions.rle import decode, encode
 from napari_uld.masks import MaskKind
@@ -98,14 +99,15 @@ def test_a_mask_in_a_slab_ends_where_its_box_does(
 ) -> None:
     shape, crop = (180, 200), (110, 120)
     height, width = (round(side * scale) for side in crop)
-    slab = Slab(np.zeros((1, height, width), np.float32), offset, (width / crop[1], height / crop[0]))
+    axes = AxisMap(offset, (width / crop[1], height / crop[0]))
+    slab = Slab(np.zeros((1, height, width), np.float32), axes, 1.0)
     x, y = offset[0] + corner[0], offset[1] + corner[1]
     mask = np.zeros(shape, bool)
     mask[y : y + extent[1], x : x + extent[0]] = True
     (brought,) = to_slab((encode(mask),), slab)
     assert brought.shape == (height, width)
     # The box of the mask's pixels, each of them half a pixel wide to either side of its centre.
-    ((x1, y1, x2, y2),) = slab.to_network(
+    ((x1, y1, x2, y2),) = slab.axes.to_network(
         np.array([[x, y, x + extent[0] - 1, y + extent[1] - 1]]) + [-0.5, -0.5, 0.5, 0.5]
     )
     rows, columns = np.flatnonzero(brought.any(axis=1)), np.flatnonzero(brought.any(axis=0))
@@ -117,4 +119,4 @@ def test_a_mask_in_a_slab_ends_where_its_box_does(
 
 
 def test_a_slab_without_masks_has_none() -> None:
-    assert to_slab((), Slab(np.zeros((3, 5, 6), np.float32), (0, 0), (1.0, 1.0))).shape == (0, 5, 6)
+    assert to_slab((), Slab(np.zeros((3, 5, 6), np.float32), AxisMap((0, 0), (1.0, 1.0)), 1.0)).shape == (0, 5, 6)

@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -11,8 +13,9 @@ from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.recipe import TrainingSpec
 from napari_uld.detectors.specs.two_stage import TwoStageSupervision
 from napari_uld.lesions.rle import encode
+from napari_uld.training.data import slab_dataset
 from napari_uld.training.data.key_slices import annotated_slices, read_slab
-from napari_uld.training.data.slab_dataset import HardNegatives, SlabDataset, inside
+from napari_uld.training.data.slab_dataset import CACHE_BYTES, CACHE_SHARE, HardNegatives, SlabDataset
 
 MASKS = TwoStageSupervision(roi_branch="ellipse")
 FLIPS = [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)]
@@ -60,7 +63,7 @@ def test_a_flipped_image_carries_its_boxes_and_masks_along(phantoms: Path, flips
 def test_a_lesions_mask_lies_in_its_box_less_the_margin(phantoms: Path, flips: tuple[float, float]) -> None:
     dataset = SlabDataset(phantoms, annotated_slices(phantoms, "all")[:4], InputSpec(), MASKS, training=flipping(flips))
     for index in range(len(dataset)):
-        scale = dataset.slab(index).scale[0]
+        scale = dataset.slab(index).axes.scale[0]
         _, target = dataset[index]
         assert len(target["masks"]) == len(target["boxes"]) > 0
         for mask, box in zip(target["masks"], target["boxes"].tolist(), strict=True):
@@ -89,7 +92,7 @@ def test_hard_negatives_are_taught_as_the_second_class_with_their_masks(
 def test_a_hard_negative_outside_the_crop_is_dropped_with_its_mask_and_label(phantoms: Path) -> None:
     dataset = SlabDataset(phantoms, annotated_slices(phantoms, "all")[:1], InputSpec(), MASKS)
     lesions = len(dataset[0][1]["boxes"])
-    assert dataset.slab(0).offset[1] > 10, "the phantom has air above it"
+    assert dataset.slab(0).axes.offset[1] > 10, "the phantom has air above it"
     dataset.negatives = {0: rectangles([[250, 0, 260, 5], [260, 260, 290, 300]])}
     _, target = dataset[0]
     assert target["labels"].tolist() == [1] * lesions + [2]
@@ -101,7 +104,7 @@ def test_a_lesion_outside_the_crop_takes_its_own_label_and_mask_away(phantoms: P
     (key,) = annotated_slices(phantoms, "all")[:1]
     boxes = np.concatenate([[[250.0, 0, 260, 10]], key.boxes])
     dataset = SlabDataset(phantoms, [replace(key, boxes=boxes, recists=(None, *key.recists))], InputSpec(), MASKS)
-    assert dataset.slab(0).offset[1] > 10
+    assert dataset.slab(0).axes.offset[1] > 10
     dataset.negatives = {0: rectangles([[260, 260, 290, 300]])}
     _, target = dataset[0]
     assert target["labels"].tolist() == [1] * len(key.boxes) + [2]
@@ -111,7 +114,7 @@ def test_a_lesion_outside_the_crop_takes_its_own_label_and_mask_away(phantoms: P
 def test_without_a_mask_branch_there_are_no_masks(phantoms: Path) -> None:
     dataset = SlabDataset(phantoms, annotated_slices(phantoms, "all")[:1], InputSpec())
     assert dataset.masks(0) == ()
-    assert set(dataset[0][1]) == {"boxes", "labels"}
+    assert set(dataset[0][1]) == {"boxes", "labels", "thickness"}
 
 
 def test_flips_are_drawn_anew_each_epoch_and_alike_with_the_same_seed(phantoms: Path) -> None:
@@ -133,8 +136,33 @@ def test_a_slab_is_read_once(phantoms: Path) -> None:
     assert np.array_equal(dataset.slab(0).hu, read_slab(phantoms, dataset.slices[0], InputSpec()).hu)
 
 
-def test_boxes_are_cut_off_at_the_border_and_dropped_outside_it() -> None:
-    boxes = np.array([[-5.0, 2, 10, 8], [60, 0, 70, 10], [30, 30, 40, 40]])
-    cut, there = inside(boxes, (35, 50))
-    assert cut.tolist() == [[0, 2, 10, 8], [30, 30, 40, 35]]
-    assert there.tolist() == [True, False, True]
+def test_a_target_tells_how_far_its_scans_slices_lie_apart(phantoms: Path) -> None:
+    dataset = SlabDataset(phantoms, annotated_slices(phantoms, "all"), InputSpec())
+    spacings = [key.spacing[0] for key in dataset.slices]
+    assert len(set(spacings)) > 1
+    assert [float(dataset[index][1]["thickness"]) for index in range(len(dataset))] == pytest.approx(spacings)
+
+
+def free_memory(monkeypatch: pytest.MonkeyPatch, available: float) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=int(available)))
+
+
+def test_slabs_are_kept_up_to_a_share_of_the_memory_that_is_free(
+    phantoms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = annotated_slices(phantoms, "all")[:1] * 3
+    size = read_slab(phantoms, keys[0], InputSpec()).hu.nbytes
+    free_memory(monkeypatch, 2.5 * size / CACHE_SHARE)
+    dataset = SlabDataset(phantoms, keys, InputSpec())
+    # Later it does not matter what is free: what is kept counts as used itself.
+    free_memory(monkeypatch, 0)
+    kept = [dataset.slab(index) is dataset.slab(index) for index in range(3)]
+    assert kept == [True, True, False]
+
+
+def test_where_memory_abounds_slabs_are_kept_up_to_five_gib(phantoms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free_memory(monkeypatch, 2**50)
+    monkeypatch.setattr(slab_dataset, "CACHE_BYTES", 0)
+    dataset = SlabDataset(phantoms, annotated_slices(phantoms, "all")[:1], InputSpec())
+    assert dataset.slab(0) is not dataset.slab(0)
+    assert CACHE_BYTES == 5 * 2**30

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from napari_uld.detectors.specs.inputs import InputSpec
-from napari_uld.detectors.specs.recipe import MiningSpec
+from napari_uld.detectors.specs.mining import HardNegativesSpec
 from napari_uld.errors import TrainingError
 from napari_uld.inference.catalogue import CheckpointInfo
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.slabs import Slab
+from napari_uld.lesions.axis_map import AxisMap
 from napari_uld.lesions.findings_file import read_findings
 from napari_uld.lesions.rle import decode, encode
 from napari_uld.progress import Progress, finish
@@ -20,7 +21,7 @@ from napari_uld.training.data.key_slices import KeySlice
 from napari_uld.training.data.slab_dataset import HardNegatives
 from napari_uld.training.miners.hard_negatives import candidates, mine, read_mined, write_mined
 
-SPEC = MiningSpec(hard_negatives=True)
+SPEC = HardNegativesSpec()
 SHAPE = (60, 60)
 # First and last pixels of the lesion's mask, and of boxes on nothing.
 LESION = (10, 10, 19, 19)
@@ -68,7 +69,7 @@ class FakeModel(nn.Module):
         self.scale = scale
         self.predicts_maps = False
 
-    def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
+    def forward(self, images: list[Tensor], *, thickness: Tensor) -> list[dict[str, Tensor]]:
         boxes = torch.tensor([[x1, y1, x2 + 1, y2 + 1] for (x1, y1, x2, y2), _, _ in self.found]).reshape(-1, 4)
         found = {
             "boxes": boxes * self.scale,
@@ -96,7 +97,7 @@ class FakeSet:
 
     def slab(self, index: int) -> Slab:
         side = round(SHAPE[0] * self.scale)
-        return Slab(np.zeros((3, side, side), np.float32), (0, 0), (self.scale, self.scale))
+        return Slab(np.zeros((3, side, side), np.float32), AxisMap((0, 0), (self.scale, self.scale)), 1.0)
 
     def masks(self, index: int) -> tuple:
         x1, y1, x2, y2 = LESION
