@@ -173,17 +173,18 @@ def test_init_starts_from_a_checkpoints_weights(
     assert "regions.branch.layers.0.0.0.weight" in load_file(init)
 
 
-def test_training_stops_early_without_gain(phantoms: Path, tiny_recipe: Make, tmp_path: Path) -> None:
-    recipe = tiny_recipe("faster_rcnn", epochs=5, patience=1, lr=1e-9)
-    finish(train(recipe, TrainingOptions(data=phantoms, out=tmp_path, device="cpu")))
-    assert len(rows_of(tmp_path, "early stop")) == 1
-    assert len(rows_of(tmp_path, "validation")) < 5
-
-
 @pytest.fixture
 def no_gain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every epoch is as good as the first."""
     monkeypatch.setattr("napari_uld.training.loop.monitored", lambda *_: ("average precision", 0.25))
+
+
+@pytest.mark.usefixtures("no_gain")
+def test_training_stops_early_without_gain(phantoms: Path, tiny_recipe: Make, tmp_path: Path) -> None:
+    recipe = tiny_recipe("faster_rcnn", epochs=5, patience=1, lr=1e-9)
+    finish(train(recipe, TrainingOptions(data=phantoms, out=tmp_path, device="cpu")))
+    assert len(rows_of(tmp_path, "early stop")) == 1
+    assert len(rows_of(tmp_path, "validation")) == 2
 
 
 @pytest.mark.usefixtures("no_gain")
@@ -228,11 +229,11 @@ def no_hit(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_while_nothing_was_ever_found_training_goes_on_at_its_rate_and_the_latest_epoch_is_kept(
     phantoms: Path, tiny_recipe: Make, tmp_path: Path
 ) -> None:
-    recipe = tiny_recipe("faster_rcnn", epochs=3, milestones=(), patience=1, plateau=1, monitor="ap")
+    recipe = tiny_recipe("faster_rcnn", epochs=3, batch=1, milestones=(), patience=1, plateau=1)
     finish(train(recipe, TrainingOptions(data=phantoms, out=tmp_path, device="cpu")))
     assert [row["drops"] for row in rows_of(tmp_path, "validation")] == [0, 0, 0]
     assert rows_of(tmp_path, "early stop") == []
-    assert {row["lr"] for row in rows_of(tmp_path, "step")} <= {recipe.training.lr}
+    assert {row["lr"] for row in rows_of(tmp_path, "step")} == {recipe.training.lr}
     assert read_info(tmp_path / CHECKPOINT).evaluation["epoch"] == 3
 
 
@@ -296,7 +297,7 @@ def test_gradients_are_clipped_before_a_step_is_taken(
             before[:] = [weights.detach().clone() for weights in model.parameters()]
 
         def measure(*_: object) -> None:
-            steps = [(weights - old).flatten() for weights, old in zip(model.parameters(), before, strict=True)]
+            steps = [(weights.detach() - old).flatten() for weights, old in zip(model.parameters(), before, strict=True)]
             moved.append(float(torch.cat(steps).double().norm()))
 
         optimizer.register_step_pre_hook(remember)
