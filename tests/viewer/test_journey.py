@@ -14,9 +14,11 @@ from qtpy.QtWidgets import QApplication
 from napari_uld.inference.worker import DetectionWorker
 from napari_uld.lesions.annotations import Source, State
 from napari_uld.masks import MaskKind, MaskParameters
-from napari_uld.viewer.layers.scan import Part
+from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.panels.detect import DetectPanel
-from napari_uld.viewer.session import Answer, Session, session_of
+from napari_uld.viewer.session import Answer, Session
+from napari_uld.viewer.tools import review
+from napari_uld.viewer.tools.workbench import workbench_of
 
 MakeViewer = Callable[..., Viewer]
 
@@ -24,7 +26,7 @@ MakeViewer = Callable[..., Viewer]
 def open_series(viewer: Viewer, root: Path, qtbot: QtBot) -> Session:
     viewer.open(root / "Images_png" / "000001_03_01", plugin="napari-uld")
     qtbot.wait(10)  # the reader arranges the view once napari has added the layers
-    return session_of(viewer)
+    return workbench_of(viewer).session
 
 
 @pytest.fixture
@@ -71,7 +73,7 @@ def test_a_finding_on_the_real_series_is_accepted_saved_and_there_again(
     assert session.case.findings is not None, panel.status.text()
     surest = max((row for row in session.case.rows if row.score), key=lambda row: row.score)
     session.jump(session.case.row(surest.key))
-    session.decide(State.ACCEPTED)
+    review.decide(session, State.ACCEPTED)
     assert session.save()
 
     # Opened again, it is there, with where it came from.

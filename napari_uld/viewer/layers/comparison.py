@@ -4,13 +4,12 @@ from enum import IntEnum, StrEnum
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Labels, Layer, Shapes
+from napari.layers import Labels, Shapes
 from napari.utils.colormaps import DirectLabelColormap
 
-from napari_uld.viewer.layers.scan import METADATA, case_of, geometry, insert_layer, on_slice, outlines
+from napari_uld.viewer.layers.marks import outlines
+from napari_uld.viewer.layers.parts import find_layer, geometry, insert_layer, metadata, on_slice
 from napari_uld.viewer.state.case import Case
-
-KEY = "comparison"
 
 
 class ComparisonPart(StrEnum):
@@ -50,18 +49,13 @@ def show_comparison(
 def remove_comparison(viewer: ViewerModel, case: Case) -> None:
     """Take a case's comparison away."""
     for part in ComparisonPart:
-        layer = comparison_layer(viewer, case, part)
+        layer = find_layer(viewer, case, part)
         if layer is not None:
             viewer.layers.remove(layer)
 
 
-def comparison_layer(viewer: ViewerModel, case: Case, part: ComparisonPart) -> Layer | None:
-    """Give a layer of a case, or None where there is none."""
-    return next((at for at in viewer.layers if case_of(at) is case and at.metadata.get(KEY) is part), None)
-
-
 def _show_trimap(viewer: ViewerModel, case: Case, z: int, trimap: np.ndarray) -> None:
-    layer = comparison_layer(viewer, case, ComparisonPart.TRIMAP)
+    layer = find_layer(viewer, case, ComparisonPart.TRIMAP)
     place = on_slice(case, z)
     if isinstance(layer, Labels):
         layer.data[0] = trimap
@@ -74,7 +68,7 @@ def _show_trimap(viewer: ViewerModel, case: Case, z: int, trimap: np.ndarray) ->
         trimap[None].copy(),
         **place,
         name=ComparisonPart.TRIMAP.value,
-        metadata={METADATA: case, KEY: ComparisonPart.TRIMAP},
+        metadata=metadata(case, ComparisonPart.TRIMAP),
         colormap=_trimap_colormap(),
         opacity=1.0,
         blending="translucent_no_depth",
@@ -92,7 +86,7 @@ def _trimap_colormap() -> DirectLabelColormap:
 def _show_outline(viewer: ViewerModel, case: Case, part: ComparisonPart, z: int, mask: np.ndarray) -> None:
     # Closed paths, not polygons: a polygon's face takes longer to make than all the rest.
     lines = [(line, "path") for line in outlines(mask, z)]
-    layer = comparison_layer(viewer, case, part)
+    layer = find_layer(viewer, case, part)
     before = 0
     if isinstance(layer, Shapes):
         before = layer.nshapes
@@ -103,7 +97,7 @@ def _show_outline(viewer: ViewerModel, case: Case, part: ComparisonPart, z: int,
             **geometry(case),
             ndim=3,
             name=part.value,
-            metadata={METADATA: case, KEY: part},
+            metadata=metadata(case, part),
             face_color="transparent",
             opacity=1.0,
         )

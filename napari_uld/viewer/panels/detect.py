@@ -16,7 +16,7 @@ from napari_uld.errors import CheckpointError
 from napari_uld.inference.worker import DetectionWorker
 from napari_uld.lesions.findings import Findings
 from napari_uld.progress import Work
-from napari_uld.viewer.layers.scan import Part
+from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.panels.detector_panel import DetectorPanel
 from napari_uld.viewer.panels.detector_run import Process
 from napari_uld.viewer.state.case import Case

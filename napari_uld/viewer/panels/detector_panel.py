@@ -18,7 +18,7 @@ from napari_uld.errors import CheckpointError
 from napari_uld.progress import Work
 from napari_uld.viewer.panels.checkpoints import CheckpointChoice
 from napari_uld.viewer.panels.detector_run import DetectorRun, Outcome, Process
-from napari_uld.viewer.panels.window import session_in_window
+from napari_uld.viewer.panels.window import workbench_in_window
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.links import Links
 from napari_uld.viewer.state.settings import DEVICES, settings
@@ -54,7 +54,7 @@ class DetectorPanel(QWidget):
     ) -> None:
         super().__init__()
         self._make_task, self._take_result = task, take
-        self.session = session_in_window(viewer)
+        self.session = workbench_in_window(viewer).session
         chosen = settings()
         self.checkpoints = CheckpointChoice(self, chosen.checkpoint)
         self.device = ComboBox(choices=DEVICES, value=chosen.device, label="Device")

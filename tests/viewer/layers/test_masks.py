@@ -15,10 +15,11 @@ from napari_uld.masks import MaskKind, MaskParameters
 from napari_uld.masks.ellipse import ellipse_in_box, quarter_ellipse_mask
 from napari_uld.masks.lesion_mask import lesion_mask
 from napari_uld.viewer.layers.masks import mask_to_correct
-from napari_uld.viewer.layers.scan import Part
+from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.files import open_annotations
+from napari_uld.viewer.tools import review
 
 from ..conftest import RECIST, show
 
@@ -106,7 +107,7 @@ def test_the_mask_layer_shows_the_corrected_mask_whatever_the_kind(session: Sess
     for kind in MaskKind:
         session.choose_mask(kind, MaskParameters())
         np.testing.assert_array_equal(mask.data[4], SQUARE * 255)
-    session.undo()
+    review.undo(session)
     assert not (mask.data[4] == SQUARE * 255).all()
 
 

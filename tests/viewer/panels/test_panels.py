@@ -15,7 +15,7 @@ from napari_uld.errors import UldError, WorkerError
 from napari_uld.lesions.annotations import State
 from napari_uld.lesions.findings import Findings
 from napari_uld.masks import MaskKind
-from napari_uld.viewer.layers.scan import Part
+from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.panels import review as review_module
 from napari_uld.viewer.panels.detect import DetectPanel
 from napari_uld.viewer.panels.lesion_table import HEADERS

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QDockWidget
 from napari_uld.lesions.findings import Findings
 from napari_uld.viewer.panels import checkpoints as checkpoints_module
 from napari_uld.viewer.panels.detect import DetectPanel
-from napari_uld.viewer.panels.window import session_in_window
+from napari_uld.viewer.panels.window import workbench_in_window
 from napari_uld.viewer.plugin.reader import show_review
 from napari_uld.viewer.session import Answer, Session
 from napari_uld.viewer.state.case import Case
@@ -28,7 +28,7 @@ def opened(make_napari_viewer: MakeViewer, case: Case, qtbot: QtBot) -> Session:
     viewer = make_napari_viewer(show=True)
     # napari's fixture closes the window too, and cannot where Qt has deleted it.
     viewer.window._qt_window.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, False)
-    session = session_in_window(viewer)
+    session = workbench_in_window(viewer).session
     show(viewer, case)
     show_review()
     qtbot.wait(10)
