@@ -139,6 +139,8 @@ class FakeDetector:
 
     def detect(self, volume: CTVolume, checkpoint: Path, device: str = "auto") -> Generator[Progress, None, Findings]:
         self.calls.append((volume.name, checkpoint, device))
+        # Like the process, it knows nothing of a cancel from before the run.
+        self.cancelled = False
         yield Progress(1, 2, "Looking")
         while self.waits:
             time.sleep(0.02)  # a detector's slices come slower than Qt can handle them
