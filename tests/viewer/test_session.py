@@ -1,7 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import napari.settings
 import numpy as np
 import pytest
 from napari.layers import Image, Shapes
@@ -17,7 +16,6 @@ from napari_uld.viewer.session import Answer, Session
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.rows import Mark
 from napari_uld.viewer.tools import review
-from napari_uld.viewer.tools.keys import KEYS
 
 from .conftest import show
 
@@ -285,28 +283,6 @@ def test_layers_that_are_not_ours_are_left_alone(session: Session) -> None:
     session.viewer.layers.remove(session.layer(Part.CT))
     assert list(session.viewer.layers) == [mine]
     assert session.case is None
-
-
-def test_no_key_is_taken_from_napari() -> None:
-    taken = {
-        str(binding) for bindings in napari.settings.get_settings().shortcuts.shortcuts.values() for binding in bindings
-    }
-    assert taken
-    assert not {key.key for key in KEYS} & taken
-    assert len({key.key for key in KEYS}) == len(KEYS)
-
-
-@pytest.mark.parametrize("part", [None, *Part])
-def test_keys_work_whichever_layer_is_active(session: Session, findings: Findings, part: Part | None) -> None:
-    target = session.viewer if part is None else session.layer(part)
-    session.jump(session.case.row(findings.finding_id(0)))
-    keymap = {str(binding): action for binding, action in target.keymap.items()}
-    keymap["G"](target)
-    assert session.case.row(findings.finding_id(0)).mark is Mark.ACCEPTED
-    keymap["U"](target)
-    assert session.case.row(findings.finding_id(0)).mark is Mark.PENDING
-    keymap["8"](target)
-    assert session.window == (-1350.0, 150.0)
 
 
 def test_the_body_is_zoomed_to(session: Session) -> None:

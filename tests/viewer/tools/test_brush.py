@@ -326,13 +326,6 @@ def test_the_reviews_keys_and_napari_s_own_undo_work_on_the_layer(brushed: Sessi
     assert layer.data[0, 50, 50] == 0
 
 
-def test_comparing_and_painting_take_turns(brushed: Session) -> None:
-    workbench_of(brushed.viewer).comparison.start()
-    assert not brush_of(brushed).on
-    brush_of(brushed).start()
-    assert not workbench_of(brushed.viewer).comparison.on
-
-
 def test_without_a_lesion_at_hand_it_asks_for_one(session: Session, shown: list[Notification]) -> None:
     brush_of(session).start()
     assert not brush_of(session).on
