@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from napari import Viewer
 from napari.layers import Labels
 from napari.utils.notifications import Notification
 from pytestqt.qtbot import QtBot
@@ -16,14 +15,13 @@ from napari_uld.masks.ellipse import ellipse_in_box
 from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.panels.masks import MasksPanel
 from napari_uld.viewer.session import Session
-from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.rows import Mark
 from napari_uld.viewer.tools import review
 from napari_uld.viewer.tools.brush import NAME, MaskBrush
 from napari_uld.viewer.tools.keys import KEYS
 from napari_uld.viewer.tools.workbench import workbench_of
 
-from ..conftest import RECIST, show
+from ..conftest import RECIST
 
 SQUARE = np.zeros((96, 96), bool)
 SQUARE[26:30, 27:33] = True
@@ -363,37 +361,3 @@ def test_the_panel_says_that_a_mask_is_corrected_and_where_it_leaves_the_box(
     review.step(session, 1)
     assert not panel.brush.isChecked()
     assert panel.note.text() == ""
-
-
-# -- in a window --
-
-
-def test_a_stroke_of_the_mouse_in_a_window_is_saved_when_it_ends(
-    make_napari_viewer: type[Viewer], case: Case, expert: Annotation, qtbot: QtBot
-) -> None:
-    viewer = make_napari_viewer(show=True)
-    session = workbench_of(viewer).session
-    show(viewer, case)
-    case.select(expert.id)
-    brush_of(session).start()
-    qtbot.wait(200)  # the canvas is laid out
-    session.fit_body()
-    qtbot.wait(200)
-    layer, events = canvas(session), viewer.window._qt_viewer.canvas._scene_canvas.events
-
-    def at(y: float, x: float) -> tuple[int, int]:
-        size = viewer.window._qt_viewer.canvas._scene_canvas.size
-        shift = np.subtract(layer.data_to_world((0, y, x))[1:], viewer.scene.camera.center[-2:])
-        down, right = np.rint(np.array(size[::-1]) / 2 + shift * viewer.scene.camera.zoom).astype(int)
-        return int(right), int(down)
-
-    press = events.mouse_press(pos=at(60, 60), button=1, buttons=[1], modifiers=())
-    for x in (64, 68):
-        events.mouse_move(pos=at(60, x), button=1, buttons=[1], modifiers=(), press_event=press)
-        qtbot.wait(20)  # napari skips moves that follow each other too closely
-    assert case.annotations[expert.id].mask is None
-    events.mouse_release(pos=at(60, 68), button=1, buttons=[], modifiers=(), press_event=press)
-    assert mask_of(session, expert.id)[60, 60:69].all()
-    review.undo(session)
-    assert case.annotations[expert.id].mask is None
-    assert not layer.data[0, 60, 60:69].any()

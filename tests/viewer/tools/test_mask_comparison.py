@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from napari import Viewer
 from napari.layers import Labels, Shapes
 from pytestqt.qtbot import QtBot
 
@@ -225,43 +224,3 @@ def test_the_panel_gives_areas_dice_and_the_trimaps_share(session: Session, expe
     panel.compare.click()
     assert panel.problem.text() == ""
     assert names(session) == []
-
-
-# -- a real drag --
-
-
-def test_a_drag_in_a_window_is_followed_while_it_lasts_and_one_edit_when_it_ends(
-    make_napari_viewer: type[Viewer], case: Case, expert: Annotation, qtbot: QtBot
-) -> None:
-    viewer = make_napari_viewer(show=True)
-    session = show(viewer, case)
-    case.select(expert.id)
-    comparison_of(session).start()
-    qtbot.wait(200)  # the canvas is laid out
-    session.fit_body()
-    qtbot.wait(200)
-    lines = session.layer(Part.RECIST)
-    canvas = viewer.window._qt_viewer.canvas._scene_canvas
-
-    def at(y: float, x: float) -> tuple[int, int]:
-        shift = np.subtract(lines.data_to_world((4.0, y, x))[1:], viewer.scene.camera.center[-2:])
-        down, right = np.rint(np.array(canvas.size[::-1]) / 2 + shift * viewer.scene.camera.zoom).astype(int)
-        return int(right), int(down)
-
-    edits: list[str] = []
-    case.edited.connect(lambda edit: edits.append(edit.action))
-    sizes = [comparison_of(session).result.ellipse.sum()]
-    canvas.events.mouse_move(pos=at(30, 20), button=None, buttons=[], modifiers=(), press_event=None)
-    press = canvas.events.mouse_press(pos=at(30, 20), button=1, buttons=[1], modifiers=())
-    for x in (18, 15, 12):
-        canvas.events.mouse_move(pos=at(30, x), button=1, buttons=[1], modifiers=(), press_event=press)
-        qtbot.wait(20)  # napari skips moves that follow each other too closely
-        sizes.append(comparison_of(session).result.ellipse.sum())
-    assert sizes == sorted(set(sizes))
-    assert edits == []
-    canvas.events.mouse_release(pos=at(30, 12), button=1, buttons=[], modifiers=(), press_event=press)
-    assert edits == ["measure"]
-    assert case.current.recist.long[0] == pytest.approx((12, 30), abs=1)
-    review.undo(session)
-    assert case.current.recist == RECIST
-    assert comparison_of(session).result.ellipse.sum() == sizes[0]
