@@ -20,7 +20,7 @@ class ComparisonPart(StrEnum):
     ELLIPSE = "Compare: ellipse"
 
 
-class Shown(IntEnum):
+class TrimapLabel(IntEnum):
     """The trimap layer's labels; 0 is what GrabCut does not look at."""
 
     BACKGROUND = 1
@@ -29,9 +29,9 @@ class Shown(IntEnum):
 
 
 # Hue and lightness both differ, for readers with any colour vision.
-TRIMAP_COLOURS = {Shown.BACKGROUND: "#0072B2", Shown.UNKNOWN: "#D55E00", Shown.FOREGROUND: "#F0E442"}
+TRIMAP_COLOURS = {TrimapLabel.BACKGROUND: "#0072B2", TrimapLabel.UNKNOWN: "#D55E00", TrimapLabel.FOREGROUND: "#F0E442"}
 # Most of it is background, and the scan is to be seen through it.
-TRIMAP_ALPHA = {Shown.BACKGROUND: "38", Shown.UNKNOWN: "60", Shown.FOREGROUND: "88"}
+TRIMAP_ALPHA = {TrimapLabel.BACKGROUND: "38", TrimapLabel.UNKNOWN: "60", TrimapLabel.FOREGROUND: "88"}
 COLOURS = {ComparisonPart.GRABCUT: "#FFFFFF", ComparisonPart.ELLIPSE: "#E6009E"}
 # The upper line is the thinner one: where the two run together, both are seen.
 WIDTHS = {ComparisonPart.GRABCUT: 0.7, ComparisonPart.ELLIPSE: 0.4}
@@ -79,7 +79,7 @@ def _show_trimap(viewer: ViewerModel, case: Case, z: int, trimap: np.ndarray) ->
 
 def _trimap_colormap() -> DirectLabelColormap:
     colours: dict[int | None, str] = {None: "transparent", 0: "transparent"}
-    colours.update({label: TRIMAP_COLOURS[label] + TRIMAP_ALPHA[label] for label in Shown})
+    colours.update({label: TRIMAP_COLOURS[label] + TRIMAP_ALPHA[label] for label in TrimapLabel})
     return DirectLabelColormap(color_dict=colours)
 
 

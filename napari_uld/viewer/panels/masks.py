@@ -10,12 +10,12 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_uld.masks import MaskKind, MaskParameters
-from napari_uld.viewer.layers.comparison import COLOURS, TRIMAP_COLOURS, ComparisonPart, Shown
+from napari_uld.viewer.layers.comparison import COLOURS, TRIMAP_COLOURS, ComparisonPart, TrimapLabel
 from napari_uld.viewer.layers.parts import Part
+from napari_uld.viewer.panels.following import Following
 from napari_uld.viewer.panels.legend import swatch
 from napari_uld.viewer.panels.window import workbench_in_window
 from napari_uld.viewer.state.case import Case
-from napari_uld.viewer.state.links import Links
 from napari_uld.viewer.tools.brush import mask_note
 from napari_uld.viewer.tools.keys import key_of
 from napari_uld.viewer.tools.mask_comparison import Comparison
@@ -60,7 +60,7 @@ class MasksPanel(QWidget):
         self.workbench = workbench_in_window(viewer)
         self.session = self.workbench.session
         self._case: Case | None = None
-        self._links, self._case_links = Links(), Links()
+        self._following = Following(self.session, self._open)
         choices = [(title, kind) for kind, (title, _, _) in KINDS.items()]
         self.kind = ComboBox(choices=choices, value=self.session.mask_kind, label="Mask")
         self.fields: dict[str, Any] = {
@@ -83,7 +83,7 @@ class MasksPanel(QWidget):
         self.generated.setToolTip("Take the correction of the lesion at hand away; undo brings it back")
         self._build()
         self._connect()
-        self._open()
+        self._following.begin()
 
     def _build(self) -> None:
         layout = QVBoxLayout(self)
@@ -102,15 +102,13 @@ class MasksPanel(QWidget):
         layout.addStretch(1)
 
     def _connect(self) -> None:
-        session, links = self.session, self._links
+        links = self._following.links
         brush, comparison = self.workbench.brush, self.workbench.comparison
         self.form.changed.connect(self._choose)
         self.compare.clicked.connect(self._compare)
         self.brush.clicked.connect(self._brush)
         self.generated.clicked.connect(self.workbench.brush.use_generated)
-        links.connect(session.case_changed, self._open)
-        links.connect(session.closed, self._leave)
-        links.connect((session.view_changed, comparison.changed, brush.changed), self._show)
+        links.connect((self.session.view_changed, comparison.changed, brush.changed), self._show)
 
     # -- what the person does --
 
@@ -138,16 +136,10 @@ class MasksPanel(QWidget):
 
     # -- following the case --
 
-    def _leave(self) -> None:
-        """Follow nothing any more: Qt deletes the panel with its window."""
-        self._links.release()
-        self._case_links.release()
-
-    def _open(self) -> None:
-        self._case_links.release()
-        self._case = self.session.case
-        if self._case is not None:
-            self._case_links.connect((self._case.rows_changed, self._case.current_changed), self._show)
+    def _open(self, case: Case | None) -> None:
+        self._case = case
+        if case is not None:
+            self._following.case_links.connect((case.rows_changed, case.current_changed), self._show)
         self._show()
 
     def _show(self) -> None:
@@ -190,7 +182,7 @@ def report(comparison: Comparison) -> str:
         rows.append(f"<td align='right'>{area}&nbsp;&nbsp;</td><td align='right'>{pixels:,} px</td></tr>")
     trimap = ", ".join(
         f"{swatch(TRIMAP_COLOURS[label])} {label.name.lower()}"
-        for label in (Shown.BACKGROUND, Shown.UNKNOWN, Shown.FOREGROUND)
+        for label in (TrimapLabel.BACKGROUND, TrimapLabel.UNKNOWN, TrimapLabel.FOREGROUND)
     )
     stand_in = f"The ellipse stands in for GrabCut: {comparison.stand_in}.<br>" if comparison.stand_in else ""
     return (

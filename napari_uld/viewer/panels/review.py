@@ -30,11 +30,11 @@ from napari_uld.errors import UldError
 from napari_uld.lesions.annotations import State
 from napari_uld.viewer.layers.scan import SERIES
 from napari_uld.viewer.panels.dialogs import ask_export_path, ask_save_path
+from napari_uld.viewer.panels.following import Following
 from napari_uld.viewer.panels.lesion_table import HEADERS, LesionTable
 from napari_uld.viewer.panels.window import workbench_in_window
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.files import export_dl_info, export_refusal
-from napari_uld.viewer.state.links import Links
 from napari_uld.viewer.tools import review
 from napari_uld.viewer.tools.keys import KEYS, key_of
 
@@ -54,13 +54,11 @@ class ReviewPanel(QWidget):
         super().__init__()
         self.session = workbench_in_window(viewer).session
         self._case: Case | None = None
-        self._links, self._case_links = Links(), Links()
         self._marking = False
         self._build()
-        self._links.connect(self.session.case_changed, self._open)
-        self._links.connect(self.session.view_changed, self._show_window)
-        self._links.connect(self.session.closed, self._leave)
-        self._open()
+        self._following = Following(self.session, self._open)
+        self._following.links.connect(self.session.view_changed, self._show_window)
+        self._following.begin()
 
     # -- building --
 
@@ -148,17 +146,11 @@ class ReviewPanel(QWidget):
 
     # -- following the case --
 
-    def _leave(self) -> None:
-        """Follow nothing any more: Qt deletes the panel with its window."""
-        self._links.release()
-        self._case_links.release()
-
-    def _open(self) -> None:
-        self._case_links.release()
-        self._case = self.session.case
-        if self._case is not None:
-            self._case_links.connect((self._case.rows_changed, self._case.saved), self._show)
-            self._case_links.connect(self._case.current_changed, self._mark_current)
+    def _open(self, case: Case | None) -> None:
+        self._case = case
+        if case is not None:
+            self._following.case_links.connect((case.rows_changed, case.saved), self._show)
+            self._following.case_links.connect(case.current_changed, self._mark_current)
         self._show()
         self._show_window()
 

@@ -15,7 +15,7 @@ from napari_uld.masks import MaskParameters
 from napari_uld.masks.ellipse import quarter_ellipse_mask
 from napari_uld.masks.ellipse import window as pixel_window
 from napari_uld.masks.grabcut import grabcut_or_ellipse, trimap
-from napari_uld.viewer.layers.comparison import Shown, remove_comparison, show_comparison
+from napari_uld.viewer.layers.comparison import TrimapLabel, remove_comparison, show_comparison
 from napari_uld.viewer.layers.editing import take_in_hand
 from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.layers.scan import series_window
@@ -34,7 +34,7 @@ class Comparison:
     Parameters
     ----------
     trimap
-        What GrabCut starts from, uint8 (height, width): `Shown`'s values about the box, 0 where GrabCut does not look.
+        What GrabCut starts from, uint8 (height, width): `TrimapLabel`s about the box, 0 where GrabCut does not look.
     grabcut, ellipse
         The masks, bool (height, width).
     pixel_area
@@ -57,8 +57,8 @@ class Comparison:
     @property
     def foreground_share(self) -> float:
         """Share of the box that the trimap calls foreground; the rest of it is unknown."""
-        foreground = float((self.trimap == Shown.FOREGROUND).sum())
-        return foreground / (foreground + float((self.trimap == Shown.UNKNOWN).sum()))
+        foreground = float((self.trimap == TrimapLabel.FOREGROUND).sum())
+        return foreground / (foreground + float((self.trimap == TrimapLabel.UNKNOWN).sum()))
 
 
 def compare(
@@ -89,9 +89,9 @@ def compare(
     x1, y1, x2, y2 = box
     seen = pixel_window(np.array([x1, y1]) - parameters.margin, np.array([x2, y2]) + parameters.margin, shape)
     shown = np.zeros(shape, np.uint8)
-    shown[seen] = Shown.BACKGROUND
-    shown[labels == cv2.GC_PR_FGD] = Shown.UNKNOWN
-    shown[labels == cv2.GC_FGD] = Shown.FOREGROUND
+    shown[seen] = TrimapLabel.BACKGROUND
+    shown[labels == cv2.GC_PR_FGD] = TrimapLabel.UNKNOWN
+    shown[labels == cv2.GC_FGD] = TrimapLabel.FOREGROUND
     grabcut, stand_in = grabcut_or_ellipse(
         hu, recist, box, window, iterations=parameters.iterations, margin=parameters.margin
     )

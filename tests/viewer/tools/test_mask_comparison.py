@@ -12,7 +12,7 @@ from napari_uld.lesions.annotations import Annotation
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.recist import Recist
 from napari_uld.masks import MaskKind, MaskParameters
-from napari_uld.viewer.layers.comparison import ComparisonPart, Shown
+from napari_uld.viewer.layers.comparison import ComparisonPart, TrimapLabel
 from napari_uld.viewer.layers.parts import Part, find_layer
 from napari_uld.viewer.panels.masks import MasksPanel, report
 from napari_uld.viewer.session import Session
@@ -75,9 +75,9 @@ def test_the_trimap_is_shown_where_grabcut_looks_and_foreground_is_a_share_of_th
     # A square on its tip: |x - 20| + |y - 20| <= 3 has 25 pixel centres; the box has 9 x 9.
     recist = Recist(((17.0, 20.0), (23.0, 20.0)), ((20.0, 17.0), (20.0, 23.0)))
     found = compare(hu, recist, (16.0, 16.0, 24.0, 24.0), (-100.0, 200.0), MaskParameters(margin=5), 0.5)
-    assert [(found.trimap == label).sum() for label in Shown] == [19 * 19 - 81, 81 - 25, 25]
+    assert [(found.trimap == label).sum() for label in TrimapLabel] == [19 * 19 - 81, 81 - 25, 25]
     assert found.foreground_share == 25 / 81
-    assert found.trimap[11, 11] == Shown.BACKGROUND
+    assert found.trimap[11, 11] == TrimapLabel.BACKGROUND
     assert found.trimap[10, 11] == 0
 
 
@@ -138,7 +138,7 @@ def test_masks_and_numbers_follow_an_end_point_before_it_is_let_go_and_nothing_i
     after = comparison_of(compared).result
     assert after.ellipse.sum() < before.ellipse.sum()
     # The box that the lesion will have: from 26 - 5.
-    assert np.nonzero(after.trimap >= Shown.UNKNOWN)[1].min() == 21
+    assert np.nonzero(after.trimap >= TrimapLabel.UNKNOWN)[1].min() == 21
     np.testing.assert_array_equal(layer(compared, ComparisonPart.TRIMAP).data[0], after.trimap)
     assert not compared.case.annotations.unsaved
     assert compared.case.current.recist == RECIST
