@@ -22,8 +22,7 @@ from napari_uld.inference.checkpoint import LoadedDetector, initialise, save_che
 from napari_uld.inference.device import mixed_precision, pick_device
 from napari_uld.progress import Progress, Work
 
-from .data.key_slices import annotated_slices
-from .data.slab_dataset import SlabDataset
+from .data.sets import training_set, validation_set
 from .evaluate import evaluate_detector
 from .miners import MINERS
 from .schedule import Schedule, learning_rate, make_optimizer, monitored
@@ -76,11 +75,8 @@ class Run:
         self.options = options
         self.device = pick_device(options.device)
         # Data first: what is wrong with them is said before anything slow happens.
-        spec = recipe.training
-        parts = recipe.input, recipe.supervision
-        train_slices = annotated_slices(options.data, "train")
-        self.train_set = SlabDataset(options.data, train_slices, *parts, training=spec, seed=options.seed)
-        self.val_set = SlabDataset(options.data, annotated_slices(options.data, "val"), *parts)
+        self.train_set = training_set(options.data, recipe, options.seed)
+        self.val_set = validation_set(options.data, recipe)
         torch.manual_seed(options.seed)
         self.model = build_detector(recipe)
         self.notes = self._initial_weights()

@@ -141,6 +141,17 @@ def true_slices(root: Path, split: Split) -> list[KeySlice]:
     return found
 
 
+def split_of(root: Path) -> dict[str, int]:
+    """The split's number of every series that DL_info.csv lists.
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    """
+    return {series: rows[0].split for series, rows in _table(root, "all").by_series.items()}
+
+
 def _table(root: Path, split: Split) -> DlInfo:
     if split not in get_args(Split):
         raise DataError(f"There is no split {split!r}: choose one of {', '.join(get_args(Split))}")

@@ -11,11 +11,11 @@ is the one compared with.
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_uld.detectors.specs.mining import HardNegativesSpec
+from napari_uld.detectors.specs.mining import HardNegativesSpec, MiningSpec
 from napari_uld.errors import TrainingError
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.detect import SlabDetections, run_slabs
@@ -31,6 +31,9 @@ from ..data.key_slices import KeySlice
 from ..data.slab_dataset import HARD_NEGATIVE, HardNegatives, SlabDataset
 from .miner import Miner
 
+if TYPE_CHECKING:
+    from ..loop import Run
+
 MINED = "mined"
 
 
@@ -38,6 +41,12 @@ class HardNegativeMiner(Miner):
     """Mines the training set after every epoch but the last; what it mined before is forgotten."""
 
     spec: HardNegativesSpec
+
+    def __init__(self, spec: MiningSpec, run: "Run") -> None:
+        super().__init__(spec, run)
+        if not isinstance(run.train_set, SlabDataset):
+            raise TrainingError("Hard negatives are mined on key slices: input.volume must be false")
+        self.train_set = run.train_set
 
     @property
     def folder(self) -> Path:
@@ -50,15 +59,15 @@ class HardNegativeMiner(Miner):
         if run.epoch == run.recipe.training.epochs:
             return
         seed = run.options.seed * 1_000_003 + run.epoch
-        mined = yield from mine(run.detector(), run.train_set, self.spec, seed)
-        write_mined(self.folder, run.train_set.slices, mined, run.recipe.method.name)
-        run.train_set.negatives = mined
+        mined = yield from mine(run.detector(), self.train_set, self.spec, seed)
+        write_mined(self.folder, self.train_set.slices, mined, run.recipe.method.name)
+        self.train_set.negatives = mined
         run.log(event="mining", epoch=run.epoch, images=len(mined), mined=sum(len(m.boxes) for m in mined.values()))
 
     def load(self, state: dict[str, Any]) -> None:
         """Read what the last finished epoch mined."""
         if 0 < self.run.epoch < self.run.recipe.training.epochs:
-            self.run.train_set.negatives = read_mined(self.folder, self.run.train_set.slices)
+            self.train_set.negatives = read_mined(self.folder, self.train_set.slices)
 
 
 def candidates(scores: np.ndarray, overlap_of: Callable[[int], float], spec: HardNegativesSpec) -> np.ndarray:
