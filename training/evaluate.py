@@ -12,6 +12,7 @@ from napari_uld.errors import DataError
 from napari_uld.evaluation.average_precision import average_precision
 from napari_uld.evaluation.froc import FP_RATES, Froc, bootstrap_froc, froc, interval
 from napari_uld.evaluation.matching import Matches, match
+from napari_uld.evaluation.overlaps import iou
 from napari_uld.inference.catalogue import find_checkpoint
 from napari_uld.inference.checkpoint import LoadedDetector, load_checkpoint
 from napari_uld.inference.detect import LESION_LABEL, run_slabs
@@ -22,6 +23,9 @@ from napari_uld.progress import Progress, Work
 from .data.key_slices import KeySlice, Split, annotated_slices, true_slices
 from .data.phantom.truth import FOLDER as TRUTH_FOLDER
 from .data.slab_dataset import SlabDataset
+
+# A detection hits the lesions that it overlaps by at least this IoU.
+HIT_IOU = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,17 +108,17 @@ def evaluate_detector(detector: LoadedDetector, dataset: SlabDataset) -> Work[Ev
 
 def match_detector(detector: LoadedDetector, dataset: SlabDataset, *, count_negatives: bool = False) -> Work[Matches]:
     """Detect on every image of a data set and match the boxes with its lesions at IoU >= .5 (see `run_slabs`)."""
-    boxes, scores = [], []
+    overlaps, scores = [], []
     started = time.monotonic()
     for index in range(len(dataset)):
         left = (time.monotonic() - started) / max(index, 1) * (len(dataset) - index)
         yield Progress(index, len(dataset), f"Evaluating, {left:.0f} s left" if index else "Evaluating")
         found = run_slabs([dataset.slab(index)], detector, count_negatives=count_negatives)[0]
-        boxes.append(found.boxes)
+        overlaps.append(iou(found.boxes, dataset.slices[index].boxes))
         # "More and more" of the false-positive class are added: each comes after every lesion.
         scores.append(found.scores - (found.labels != LESION_LABEL))
     yield Progress(len(dataset), len(dataset), "Evaluated")
-    return match(boxes, scores, [key.boxes for key in dataset.slices])
+    return match(overlaps, scores, threshold=HIT_IOU)
 
 
 def match_findings(findings: Findings, slices: list[KeySlice]) -> tuple[Matches, list[KeySlice]]:
@@ -130,16 +134,17 @@ def match_findings(findings: Findings, slices: list[KeySlice]) -> tuple[Matches,
     DataError
         If the data hold no key slice of that scan.
     """
-    own = [key for key in slices if _is_of(key, findings.scan_name)]
-    if not own:
+    slices_of_scan = [key for key in slices if _is_of(key, findings.scan_name)]
+    if not slices_of_scan:
         raise DataError(f"The data hold no key slice of the scan {findings.scan_name} that these findings are of")
     lesions = findings.take(~findings.negative)
-    boxes, scores = [], []
-    for key in own:
+    overlaps, scores = [], []
+    for key in slices_of_scan:
         rows = [row for row in range(len(lesions)) if key.number in lesions.slice_boxes[row]]
-        boxes.append(np.asarray([lesions.slice_boxes[row][key.number] for row in rows]).reshape(-1, 4))
+        boxes = np.asarray([lesions.slice_boxes[row][key.number] for row in rows]).reshape(-1, 4)
+        overlaps.append(iou(boxes, key.boxes))
         scores.append(lesions.scores[rows])
-    return match(boxes, scores, [key.boxes for key in own]), own
+    return match(overlaps, scores, threshold=HIT_IOU), slices_of_scan
 
 
 def _is_of(key: KeySlice, scan_name: str) -> bool:
