@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,13 +76,14 @@ def evaluate_subject(
     *,
     annotated: bool = False,
     count_negatives: bool = False,
+    rates: Sequence[float] = FP_RATES,
     device: str = "auto",
 ) -> Work[Evaluation]:
     """Score a checkpoint (path or bundled name) or a saved findings file on a data set.
 
     Phantoms are scored against their whole truth, unless `annotated` asks for the lesions that
     DL_info.csv lists. `count_negatives` counts detections of the false-positive class as lesions
-    too ("+FP" in the ULDor paper).
+    too ("+FP" in the ULDor paper). Sensitivity is read, and averaged, at `rates` false positives per image.
 
     Raises
     ------
@@ -94,10 +96,10 @@ def evaluate_subject(
         if count_negatives:
             raise DataError("A findings file holds no detections of the false-positive class: give the checkpoint")
         matches, slices = match_findings(read_findings(Path(subject)), slices)
-        return score(matches, slices)
+        return score(matches, slices, rates)
     detector = load_checkpoint(find_checkpoint(subject), device)
     dataset = SlabDataset(data, slices, detector.inputs)
-    return score((yield from match_detector(detector, dataset, count_negatives=count_negatives)), slices)
+    return score((yield from match_detector(detector, dataset, count_negatives=count_negatives)), slices, rates)
 
 
 def evaluate_detector(detector: LoadedDetector, dataset: SlabDataset) -> Work[Evaluation]:
@@ -153,12 +155,12 @@ def _is_of(key: KeySlice, scan_name: str) -> bool:
     return part is not None and (part[1] is None or int(part[1]) <= key.number <= int(part[2]))
 
 
-def score(matches: Matches, slices: list[KeySlice]) -> Evaluation:
-    """FROC with a bootstrap over patients, and average precision."""
+def score(matches: Matches, slices: list[KeySlice], rates: Sequence[float] = FP_RATES) -> Evaluation:
+    """FROC at `rates` with a bootstrap over patients, and average precision."""
     patients = [key.patient for key in slices]
-    low, high = interval(bootstrap_froc(matches, patients, FP_RATES))
+    low, high = interval(bootstrap_froc(matches, patients, rates))
     return Evaluation(
-        curve=froc(matches),
+        curve=froc(matches, rates),
         low=low,
         high=high,
         ap=average_precision(matches),
