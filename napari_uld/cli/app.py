@@ -390,7 +390,3 @@ def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
 def _write_json(path: Path | None, content: Any) -> None:
     if path is not None:
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
