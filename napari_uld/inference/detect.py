@@ -108,10 +108,14 @@ def bodies(found: VolumeDetections, volume: CTVolume, detector: LoadedDetector) 
     """Findings of what a volumetric detector found: each with its depth, and its box on every slice it reaches."""
     native = volume.slice_numbers
     last = volume.shape[0] - 1
+
+    def numbered(z: np.ndarray) -> np.ndarray:
+        return np.interp(z, np.arange(last + 1), native)
+
     rows, depths, keys, on_slices = [], [], [], []
     for box in found.boxes:
         low, high = np.clip(box[[2, 5]], 0, last)
-        depths.append(sorted(np.interp([low, high], np.arange(last + 1), native)))
+        depths.append(sorted(numbered(np.array([low, high]))))
         keys.append(native[round((low + high) / 2)])
         rows.append(box[[0, 1, 3, 4]])
         reached = native[int(np.ceil(low)) : int(np.floor(high)) + 1]
@@ -126,7 +130,7 @@ def bodies(found: VolumeDetections, volume: CTVolume, detector: LoadedDetector) 
         key_slices=keys,
         slice_boxes=tuple(on_slices),
         depths=depths,
-        points=None if found.points is None else tuple(found.points),
+        points=None if found.points is None else [np.c_[p[:, :2], numbered(p[:, 2])] for p in found.points],
         operating_point=detector.info.operating_point,
     )
 

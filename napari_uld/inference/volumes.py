@@ -7,11 +7,11 @@ import numpy as np
 import torch
 
 from napari_uld.detectors.specs.inputs import InputSpec
+from napari_uld.evaluation.overlaps import iou
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.device import mixed_precision
 from napari_uld.inference.slabs import body_crop, normalize, sample
 from napari_uld.lesions.axis_map import AxisMap
-from napari_uld.lesions.boxes import iou
 
 # Of boxes that overlap by more than this 3D IoU the surest stays.
 NMS_IOU = 0.3
