@@ -19,7 +19,7 @@ from napari_uld.detectors.specs.recipe import Recipe
 from napari_uld.errors import TrainingError
 from napari_uld.inference.catalogue import CheckpointInfo
 from napari_uld.inference.checkpoint import LoadedDetector, initialise, save_checkpoint
-from napari_uld.inference.device import mixed_precision, pick_device
+from napari_uld.inference.device import mixed_precision, pick_device, place
 from napari_uld.progress import Progress, Work
 
 from .data.sets import training_set, validation_set
@@ -80,7 +80,7 @@ class Run:
         torch.manual_seed(options.seed)
         self.model = build_detector(recipe)
         self.notes = self._initial_weights()
-        self.model.to(self.device, memory_format=torch.channels_last)
+        place(self.model, self.device)
         self.optimizer = make_optimizer(self.model, recipe.training)
         self.scaler = torch.amp.GradScaler(enabled=self.device.type == "cuda")
         self.epoch = 0

@@ -218,7 +218,7 @@ class Detector(Protocol):
     def eval(self) -> Any:
         """See `torch.nn.Module`."""
 
-    def to(self, device: torch.device, *, memory_format: torch.memory_format) -> Any:
+    def to(self, device: torch.device) -> Any:
         """See `torch.nn.Module`."""
 
 

@@ -19,7 +19,7 @@ from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.system import system_of
 from napari_uld.errors import CheckpointError
 from napari_uld.inference.catalogue import FORMAT, RENAMED_IN, VERSION, CheckpointInfo, read_info
-from napari_uld.inference.device import pick_device
+from napari_uld.inference.device import pick_device, place
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +87,8 @@ def load_checkpoint(path: Path, device: str = "auto") -> LoadedDetector:
         raise CheckpointError(f"{path} holds weights that are no numbers: the file is damaged, or training diverged")
     # Findings are boxes and scores.
     model.predicts_maps = False
-    model.to(where, memory_format=torch.channels_last).eval()
+    place(model, where)
+    model.eval()
     return LoadedDetector(model, system.input, info, where)
 
 
