@@ -15,6 +15,7 @@ from napari_uld.detectors.encoders.position_sensitive import PositionSensitive
 from napari_uld.detectors.encoders.pyramid import Pyramid, PyramidEncoder
 from napari_uld.detectors.heads.anchors import AnchorHead
 from napari_uld.detectors.heads.proposals import ProposalHead, ProposalNetwork, Rules
+from napari_uld.detectors.heads.rescorer import CropRescorer
 from napari_uld.detectors.heads.roi import BoxHead, RoiStage
 from napari_uld.detectors.heads.roi_branch import SegmentationBranch
 from napari_uld.detectors.heads.roi_pools import PositionSensitiveRoiPool, PyramidRoiAlign, SingleLevelRoiPool
@@ -28,6 +29,7 @@ from napari_uld.detectors.one_stage import OneStageDetector
 from napari_uld.detectors.parts import Backbone, Detector, SlabEncoder
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.one_stage import RetinaNetSpec, RetinaNetSupervision
+from napari_uld.detectors.specs.rescorer import RescorerSpec
 from napari_uld.detectors.specs.system import FAMILIES, System
 from napari_uld.detectors.specs.two_stage import StagesSpec, TwoStageSpec, TwoStageSupervision
 from napari_uld.detectors.two_stage import TwoStageDetector
@@ -44,7 +46,10 @@ RETINANET_WEIGHTS = (5.0, 5.0, 5.0, 5.0)
 
 def build_detector(system: System) -> Detector:
     """Build the network that is described, randomly initialised."""
-    return FAMILIES[system.detector.family].build(system.detector, system.supervision, system.input)
+    detector = FAMILIES[system.detector.family].build(system.detector, system.supervision, system.input)
+    if system.rescorer is not None:
+        detector.attach(_rescorer(system.rescorer, system.input))
+    return detector
 
 
 def build_two_stage(detector: TwoStageSpec, supervision: TwoStageSupervision, inputs: InputSpec) -> TwoStageDetector:
@@ -260,6 +265,18 @@ def _branch(encoder: SlabEncoder, detector: StagesSpec, supervision: TwoStageSup
         classes=len(detector.classes),
         pool=PyramidRoiAlign(BRANCH_SIZE, encoder.strides[:POOLED_LEVELS]),
         loss=MaskLoss() if supervision.mask_kind else MapLoss(supervision.roi_branch, matched=matched),
+    )
+
+
+def _rescorer(spec: RescorerSpec, inputs: InputSpec) -> CropRescorer:
+    return CropRescorer(
+        inputs.slices_per_image,
+        channels=spec.channels,
+        convolutions=spec.convolutions,
+        crop=spec.crop,
+        context=spec.context,
+        iou=spec.iou,
+        samples=spec.samples,
     )
 
 

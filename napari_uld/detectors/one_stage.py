@@ -57,14 +57,14 @@ class OneStageDetector(SlabDetector):
         self.segmentation = segmentation
         self.calibration = calibration
 
-    def from_features(
-        self, slab: list[Features], batch: ImageList, thickness: Tensor, targets: list[Target] | None = None
+    def on_features(
+        self, slab: list[Features], batch: ImageList, thickness: Tensor, targets: list[Target] | None
     ) -> dict[str, Tensor] | Detections:
-        """Go on from `per_image` of each image of the slabs in `batch`."""
+        """Losses where there are targets, else detections."""
         fused = self.encoder.join(slab, thickness)
         raw = self.head(list(fused.key.values()))
         logits, maps = self._segment(batch.tensors, fused)
-        if self.training and targets is not None:
+        if targets is not None:
             losses = self.head.losses(raw, targets)
             if self.segmentation is not None and logits is not None:
                 masks = torch.stack([target["masks"].any(dim=0) for target in targets])

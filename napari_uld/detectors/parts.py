@@ -201,6 +201,9 @@ class Detector(Protocol):
         A rule that is not followed is given as published. The target holds ``bm`` and ``lesion_bms`` too.
         """
 
+    def attach(self, rescorer: "Rescorer") -> None:
+        """Score detections by a rescorer from now on; it alone is trained."""
+
     # What any module has.
 
     def parameters(self) -> Iterator[nn.Parameter]:
@@ -223,7 +226,10 @@ class Detector(Protocol):
 
 
 class Rescorer(Protocol):
-    """Scores what a detector found a second time, by looking at each alone."""
+    """Scores what a trained detector found a second time."""
 
-    def __call__(self, crops: Tensor) -> Tensor:
-        """(n, C, h, w) crops about detections -> (n,) probabilities of a lesion."""
+    def loss(self, images: Tensor, detections: Detections, targets: list[Target]) -> Tensor:
+        """What it learns on padded images (N, slices, H, W) from detections and lesions."""
+
+    def rescore(self, images: Tensor, detections: Detections) -> Detections:
+        """The same detections with its own scores, best first."""

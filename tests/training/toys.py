@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from napari_uld.detectors.backbones.vgg import Vgg
 from napari_uld.detectors.build import two_stage_on
 from napari_uld.detectors.one_stage import OneStageDetector
-from napari_uld.detectors.parts import Detections, Detector, Features, Fused, Grained, ImageSizes, Taught, Target
+from napari_uld.detectors.parts import Detections, Detector, Features, Fused, Grained, ImageSizes, Target, Taught
 from napari_uld.detectors.specs.family import DetectorSpec, SupervisionSpec
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.mining import MiningSpec

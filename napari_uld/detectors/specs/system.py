@@ -10,6 +10,7 @@ from napari_uld.detectors.specs.base import Spec
 from napari_uld.detectors.specs.family import DetectorSpec, SupervisionSpec
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.one_stage import RetinaNetSpec, RetinaNetSupervision
+from napari_uld.detectors.specs.rescorer import RescorerSpec
 from napari_uld.detectors.specs.two_stage import TwoStageSpec, TwoStageSupervision
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ class System(Spec):
     input: InputSpec = InputSpec()
     detector: Annotated[SerializeAsAny[DetectorSpec], BeforeValidator(_detector)] = TwoStageSpec()
     supervision: Annotated[SerializeAsAny[SupervisionSpec], BeforeValidator(_supervision)] = TwoStageSupervision()
+    # Trained by a recipe of its own, from a checkpoint of the detector.
+    rescorer: RescorerSpec | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -93,10 +96,12 @@ class System(Spec):
     def _check_fit(self) -> "System":
         if self.supervision.family != self.detector.family:
             raise ValueError(f"the supervision is of the family {self.supervision.family}, not {self.detector.family}")
+        if self.rescorer is not None and self.input.volume:
+            raise ValueError("a rescorer looks at slabs: input.volume must be false")
         self.detector.check_fit(self.input, self.supervision)
         return self
 
 
 def system_of(recipe: dict[str, Any]) -> System:
     """The parts of a recipe, as a checkpoint keeps it, that make the network."""
-    return System(**{name: recipe[name] for name in System.model_fields})
+    return System(**{name: recipe[name] for name in System.model_fields if name in recipe})
