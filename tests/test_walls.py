@@ -17,6 +17,22 @@ ROOT = Path(__file__).parents[1]
 ROOMS = ("ct", "lesions", "masks", "evaluation", "detectors", "inference", "viewer", "training")
 # The same inside a room. Everything in it stands in its row.
 INNER_ROOMS = {
+    "detectors": (
+        "parts",
+        "specs",
+        "backbones",
+        "encoders",
+        "anchors",
+        "losses",
+        "heads",
+        "batch",
+        "targets",
+        "slab_detector",
+        "two_stage",
+        "one_stage",
+        "earlier_names",
+        "build",
+    ),  # fmt: skip
     "viewer": ("state", "layers", "session", "tools", "panels", "plugin"),
 }
 QT = {"qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "superqt"}
