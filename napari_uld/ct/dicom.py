@@ -241,7 +241,7 @@ def _numbers(dataset: Dataset, tag: str, count: int, file: Path) -> np.ndarray:
     values = np.zeros(0) if element is None else np.array(element, dtype=np.float64)
     if values.shape != (count,) or not np.isfinite(values).all():
         raise GeometryError(
-            f"{file}: {tag} is {found}, {count} finite numbers required; export the series again with its geometry"
+            f"{file}: {tag} is {element}, {count} finite numbers required; export the series again with its geometry"
         )
     return values
 

@@ -113,10 +113,10 @@ def _check(out: Path, patients: int, seed: int, phases: int) -> None:
     wanted = {"generator_version": GENERATOR_VERSION, "seed": seed, "phases": phases}
     stored = {key: about.get(key) for key in wanted}
     if stored != wanted:
-        raise DataError(f"{out} holds other phantoms: {found} instead of {wanted}; choose another folder")
+        raise DataError(f"{out} holds other phantoms: {stored} instead of {wanted}; choose another folder")
     if not isinstance(about.get("patients"), int) or about["patients"] > patients:
         raise DataError(
-            f"{out} holds phantoms of {there.get('patients')} patients, more than the {patients} asked for; "
+            f"{out} holds phantoms of {about.get('patients')} patients, more than the {patients} asked for; "
             "choose another folder"
         )
 
