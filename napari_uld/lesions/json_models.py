@@ -37,6 +37,12 @@ def _ordered(box: BoxTuple) -> BoxTuple:
     return box
 
 
+def _low_high(depth: tuple[float, float]) -> tuple[float, float]:
+    if depth[0] > depth[1]:
+        raise ValueError("the low slice number must not exceed the high one")
+    return depth
+
+
 def _iso_time(text: str) -> str:
     if text:
         datetime.fromisoformat(text)
@@ -44,6 +50,11 @@ def _iso_time(text: str) -> str:
 
 
 BoxField = Annotated[BoxTuple, AfterValidator(_ordered), Field(description="x1, y1, x2, y2 in pixels, 0-based centres")]
+DepthField = Annotated[
+    tuple[float, float],
+    AfterValidator(_low_high),
+    Field(description="low, high slice numbers of a 3D box, slice centres at integers"),
+]
 TimeField = Annotated[str, AfterValidator(_iso_time), Field(description='ISO 8601, UTC, or ""')]
 # A list of nothing but numbers, as json.dumps spreads it over lines.
 _NUMBERS = re.compile(r"\[\n([-+.\deE,\s]+?)\n\s*\]")
@@ -160,6 +171,16 @@ class FindingModel(Model):
     negative: bool
     slice_boxes: Annotated[tuple[SliceBoxModel, ...], Field(min_length=1), AfterValidator(_each_slice_once)]
     mask: MaskModel | None
+    depth: DepthField | None = None
+    points: tuple[tuple[float, float, float], ...] | None = Field(
+        default=None, description="x, y in pixels and the slice number of points on the surface"
+    )
+
+
+def _all_or_none_have_a_depth(findings: tuple[FindingModel, ...]) -> tuple[FindingModel, ...]:
+    if len({finding.depth is None for finding in findings}) > 1:
+        raise ValueError("all findings have a depth or none has")
+    return findings
 
 
 class FindingFileModel(FileModel):
@@ -175,7 +196,7 @@ class FindingFileModel(FileModel):
     operating_point: float | None = Field(
         default=None, ge=0, le=1, description="score from which on the detector gave two false positives a key slice"
     )
-    findings: tuple[FindingModel, ...]
+    findings: Annotated[tuple[FindingModel, ...], AfterValidator(_all_or_none_have_a_depth)]
 
 
 class ReviewModel(Model):

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from napari_uld.detectors.build import build_detector
+from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.recipe import load_recipe
-from napari_uld.detectors.specs.system import InputSpec
 from napari_uld.detectors.two_stage import TwoStageDetector
 from napari_uld.errors import DataError
 from napari_uld.inference.checkpoint import save_checkpoint
@@ -45,6 +45,20 @@ def test_findings_that_are_the_truth_reach_full_sensitivity(phantoms: Path, tmp_
     assert evaluation.curve.values.tolist() == [1, 1, 1, 1]
     assert evaluation.to_dict()["ap"] == 1
     assert evaluation.to_dict()["scores"] == [0.5] * 4
+
+
+def test_sensitivity_is_read_and_averaged_at_the_rates_that_were_asked_for(phantoms: Path, tmp_path: Path) -> None:
+    key = true_slices(phantoms, "all")[0]
+    # A false positive before every lesion of the slice: nothing is found below one a slice.
+    boxes = np.concatenate([[[0.0, 0.0, 1.0, 1.0]], key.boxes])
+    findings = findings_on(f"{key.series}_{key.number:03d}-{key.number:03d}", boxes, [key.number] * len(boxes))
+    path = tmp_path / "x.findings.json"
+    write_findings(path, findings)
+    evaluation = finish(evaluate_subject(str(path), phantoms, "all", rates=(0.25, 1.0, 8.0)))
+    assert evaluation.curve.values.tolist() == [0, 1, 1]
+    assert evaluation.curve.average == pytest.approx(2 / 3)
+    assert len(evaluation.low) == len(evaluation.high) == 4
+    assert evaluation.to_dict()["fp_per_image"] == [0.25, 1, 8]
 
 
 def test_findings_of_a_part_of_a_series_are_scored_on_its_own_key_slices(phantoms: Path, tmp_path: Path) -> None:

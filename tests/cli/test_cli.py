@@ -6,7 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from napari_uld.lesions.findings import Findings
+from napari_uld.lesions.findings_file import write_findings
+from napari_uld.progress import finish
+from napari_uld.training.data.key_slices import true_slices
+from napari_uld.training.data.phantom import generate_phantoms
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -61,6 +68,34 @@ def test_wrong_usage_is_status_2() -> None:
     assert run("train").returncode == 2
     assert run("no-such-command").returncode == 2
     assert run("recipes", "--json", "/no/such/folder/x.json").returncode == 2
+
+
+@pytest.mark.parametrize("rates", ["", "1,,2", "0,1", "-1", "one", "inf", "nan"])
+def test_rates_that_are_no_positive_numbers_are_wrong_usage(rates: str) -> None:
+    done = run("evaluate", "x.findings.json", "--data", "/no/such/folder", "--rates", rates)
+    assert done.returncode == 2
+    assert "--rates" in done.stderr
+
+
+def test_findings_are_scored_at_the_rates_asked_for(tmp_path: Path) -> None:
+    key = true_slices(finish(generate_phantoms(tmp_path / "p", 1, 1)), "all")[0]
+    findings = Findings.from_rows(
+        scan_id=key.series,
+        scan_name=key.series,
+        method="perfect",
+        checkpoint="none",
+        boxes=key.boxes,
+        scores=np.ones(len(key.boxes)),
+        key_slices=[key.number] * len(key.boxes),
+    )
+    write_findings(tmp_path / "x.findings.json", findings)
+    asked = ("--data", tmp_path / "p", "--split", "all", "--rates", "0.125,8", "--json", tmp_path / "e.json")
+    done = run("evaluate", tmp_path / "x.findings.json", *asked)
+    assert done.returncode == 0, done.stderr
+    assert "0.125 FP" in done.stdout
+    scored = json.loads((tmp_path / "e.json").read_text())
+    assert scored["fp_per_image"] == [0.125, 8]
+    assert scored["average"] == pytest.approx(sum(scored["sensitivity"]) / 2, abs=1e-4)
 
 
 def test_a_phantom_study_is_generated_and_a_full_folder_is_left_alone(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import logging
+import math
 import os
 import shlex
 import sys
@@ -30,6 +31,17 @@ def _writable(path: Path | None) -> Path | None:
     if path is not None and not path.resolve().parent.is_dir():
         raise typer.BadParameter(f"the folder {path.resolve().parent} does not exist")
     return path
+
+
+def _positive_numbers(text: str, option: str) -> tuple[float, ...]:
+    """Read numbers divided by commas."""
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or not all(0 < number < math.inf for number in numbers):
+        raise typer.BadParameter(f"give positive numbers divided by commas; found {text!r}", param_hint=option)
+    return numbers
 
 
 JsonFile = Annotated[
@@ -183,14 +195,25 @@ def evaluate(
     count_negatives: Annotated[
         bool, typer.Option("--count-negatives", help="Count detections of the false-positive class as lesions (+FP).")
     ] = False,
+    rates: Annotated[
+        str, typer.Option(help="False positives per image to read sensitivity at, and to average over.")
+    ] = "0.5,1,2,4",
     device: Device = "auto",
     out: JsonFile = None,
 ) -> None:
-    """Sensitivity at .5, 1, 2 and 4 false positives per image, with 95% bootstrap intervals, and average precision."""
+    """Sensitivity at mean numbers of false positives per image, with 95% bootstrap intervals, and average precision."""
     from napari_uld.training.evaluate import evaluate_subject
 
     evaluation = _follow(
-        evaluate_subject(subject, data, split, annotated=annotated, count_negatives=count_negatives, device=device)
+        evaluate_subject(
+            subject,
+            data,
+            split,
+            annotated=annotated,
+            count_negatives=count_negatives,
+            rates=_positive_numbers(rates, "--rates"),
+            device=device,
+        )
     )
     columns = [f"{rate:g} FP" for rate in evaluation.curve.rates] + ["average"]
     values = [*evaluation.curve.values, evaluation.curve.average]
@@ -367,7 +390,3 @@ def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
 def _write_json(path: Path | None, content: Any) -> None:
     if path is not None:
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
