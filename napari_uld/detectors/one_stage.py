@@ -7,6 +7,8 @@ from torchvision.models.detection.image_list import ImageList
 
 from napari_uld.detectors.heads.segmentation import Calibration, SegmentationPath
 from napari_uld.detectors.parts import (
+    ATTENTION,
+    SEGMENTATION,
     Calibrate,
     DenseHead,
     Detections,
@@ -18,9 +20,6 @@ from napari_uld.detectors.parts import (
     Taught,
 )
 from napari_uld.detectors.slab_detector import SlabDetector
-
-# Names of the maps in its output: of lesions, and of attention by the features that it weighs.
-SEGMENTATION, ATTENTION = "segmentation", "attention "
 
 
 class OneStageDetector(SlabDetector):
