@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 
+from napari_uld.cli.common import positive_numbers
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.findings_file import write_findings
 from napari_uld.progress import finish
@@ -68,13 +70,13 @@ def test_wrong_usage_is_status_2() -> None:
     assert run("train").returncode == 2
     assert run("no-such-command").returncode == 2
     assert run("recipes", "--json", "/no/such/folder/x.json").returncode == 2
+    assert run("evaluate", "x.findings.json", "--data", "/no/such/folder", "--rates", "0").returncode == 2
 
 
 @pytest.mark.parametrize("rates", ["", "1,,2", "0,1", "-1", "one", "inf", "nan"])
-def test_rates_that_are_no_positive_numbers_are_wrong_usage(rates: str) -> None:
-    done = run("evaluate", "x.findings.json", "--data", "/no/such/folder", "--rates", rates)
-    assert done.returncode == 2
-    assert "--rates" in done.stderr
+def test_rates_that_are_no_positive_numbers_are_refused(rates: str) -> None:
+    with pytest.raises(typer.BadParameter, match="positive numbers"):
+        positive_numbers(rates, "--rates")
 
 
 def test_findings_are_scored_at_the_rates_asked_for(tmp_path: Path) -> None:
