@@ -199,17 +199,6 @@ class FindingFileModel(FileModel):
     findings: Annotated[tuple[FindingModel, ...], AfterValidator(_all_or_none_have_a_depth)]
 
 
-class ReviewModel(Model):
-    """One line of the review log."""
-
-    time: TimeField
-    reviewer: str
-    action: str
-    scan_id: str
-    before: LesionModel | None
-    after: LesionModel | None
-
-
 class _Head(pydantic.BaseModel):
     format: str = ""
     version: int = 0
