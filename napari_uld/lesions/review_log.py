@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from napari_uld.errors import AnnotationFileError
+from napari_uld.files import flush_folder
 from napari_uld.lesions import storage
 from napari_uld.lesions.annotation_file import lesion_to_json
 from napari_uld.lesions.annotations import Annotation, Edit, now
@@ -41,7 +42,7 @@ def append_log(path: Path, edits: Iterable[Edit], reviewer: str, *, timeout: flo
             finally:
                 os.close(descriptor)
             if is_new:
-                storage.sync_folder(path.parent)
+                flush_folder(path.parent)
         except OSError as error:
             raise AnnotationFileError(f"Cannot write the review log {path}: {error.strerror or error}") from error
 
