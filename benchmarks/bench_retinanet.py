@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from torchvision.models.detection import RetinaNet as TorchvisionRetinaNet
 
 from napari_uld.ct.deeplesion import read_slices, slices_on_disk
+from napari_uld.detectors.anchors import CentredAnchorGenerator
 from napari_uld.detectors.build import build_detector
-from napari_uld.detectors.heads.anchors import CentredAnchorGenerator
 from napari_uld.detectors.one_stage import RetinaNet
 from napari_uld.detectors.specs.recipe import load_recipe
 from napari_uld.inference.catalogue import CheckpointInfo

@@ -8,7 +8,7 @@ import torch
 
 from napari_uld.detectors.build import build_detector
 from napari_uld.detectors.specs.recipe import load_recipe
-from napari_uld.detectors.specs.system import TwoStageSupervision
+from napari_uld.detectors.specs.two_stage import TwoStageSupervision
 from napari_uld.training.data.targets import make_target
 from napari_uld.training.loop import make_optimizer
 

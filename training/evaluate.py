@@ -16,7 +16,7 @@ from napari_uld.evaluation.matching import Matches, match
 from napari_uld.evaluation.overlaps import iou
 from napari_uld.inference.catalogue import find_checkpoint
 from napari_uld.inference.checkpoint import LoadedDetector, load_checkpoint
-from napari_uld.inference.detect import LESION_LABEL, run_slabs
+from napari_uld.inference.detect import LESION_LABEL, detect_in_volume, run_slabs
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.findings_file import read_findings
 from napari_uld.progress import Progress, Work
@@ -24,9 +24,10 @@ from napari_uld.progress import Progress, Work
 from .data.key_slices import KeySlice, Split, annotated_slices, true_slices
 from .data.phantom.truth import FOLDER as TRUTH_FOLDER
 from .data.slab_dataset import SlabDataset
+from .data.volume_dataset import TrueVolume, VolumeDataset
 
-# A detection hits the lesions that it overlaps by at least this IoU.
-HIT_IOU = 0.5
+# A detection hits the lesions that it overlaps by at least this IoU; in volumes by this one, as VLD's paper has it.
+HIT_IOU, VOLUME_IOU = 0.5, 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,8 +103,10 @@ def evaluate_subject(
     return score((yield from match_detector(detector, dataset, count_negatives=count_negatives)), slices, rates)
 
 
-def evaluate_detector(detector: LoadedDetector, dataset: SlabDataset) -> Work[Evaluation]:
-    """Detect on every image of a data set and score the boxes at IoU >= .5."""
+def evaluate_detector(detector: LoadedDetector, dataset: SlabDataset | VolumeDataset) -> Work[Evaluation]:
+    """Detect on every image of a data set and score the boxes at IoU >= .5, or in every scan at 3D IoU >= .3."""
+    if isinstance(dataset, VolumeDataset):
+        return score((yield from match_volumes(detector, dataset.volumes)), dataset.volumes)
     matches = yield from match_detector(detector, dataset)
     return score(matches, dataset.slices)
 
@@ -121,6 +124,17 @@ def match_detector(detector: LoadedDetector, dataset: SlabDataset, *, count_nega
         scores.append(found.scores - (found.labels != LESION_LABEL))
     yield Progress(len(dataset), len(dataset), "Evaluated")
     return match(overlaps, scores, threshold=HIT_IOU)
+
+
+def match_volumes(detector: LoadedDetector, volumes: Sequence[TrueVolume]) -> Work[Matches]:
+    """Detect in every scan and match the boxes with its lesions at 3D IoU >= .3."""
+    overlaps, scores = [], []
+    for number, each in enumerate(volumes):
+        yield Progress(number, len(volumes), f"Evaluating {each.series}")
+        detections = yield from detect_in_volume(each.volume, detector)
+        overlaps.append(iou(detections.boxes, each.boxes))
+        scores.append(detections.scores)
+    return match(overlaps, scores, threshold=VOLUME_IOU)
 
 
 def match_findings(findings: Findings, slices: list[KeySlice]) -> tuple[Matches, list[KeySlice]]:
@@ -155,7 +169,7 @@ def _is_of(key: KeySlice, scan_name: str) -> bool:
     return part is not None and (part[1] is None or int(part[1]) <= key.number <= int(part[2]))
 
 
-def score(matches: Matches, slices: list[KeySlice], rates: Sequence[float] = FP_RATES) -> Evaluation:
+def score(matches: Matches, slices: Sequence[KeySlice | TrueVolume], rates: Sequence[float] = FP_RATES) -> Evaluation:
     """FROC at `rates` with a bootstrap over patients, and average precision."""
     patients = [key.patient for key in slices]
     low, high = interval(bootstrap_froc(matches, patients, rates))

@@ -19,20 +19,20 @@ from napari_uld.detectors.specs.recipe import Recipe
 from napari_uld.errors import TrainingError
 from napari_uld.inference.catalogue import CheckpointInfo
 from napari_uld.inference.checkpoint import LoadedDetector, initialise, save_checkpoint
-from napari_uld.inference.device import mixed_precision, pick_device
+from napari_uld.inference.device import mixed_precision, pick_device, place
 from napari_uld.progress import Progress, Work
 
-from .data.key_slices import annotated_slices
-from .data.slab_dataset import SlabDataset
+from .data.sets import training_set, validation_set
 from .evaluate import evaluate_detector
-from .miners.hard_negatives import mine, read_mined, write_mined
-from .schedule import Standing, learning_rate, make_optimizer, monitored
+from .miners import MINERS
+from .schedule import Schedule, learning_rate, make_optimizer, monitored
 
 CHECKPOINT = "checkpoint.safetensors"
 STATE = "state.pt"
 LOG = "log.jsonl"
-MINED = "mined"
 LOG_EVERY = 10
+# Of the resuming state: modules had other names before.
+STATE_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -75,20 +75,18 @@ class Run:
         self.options = options
         self.device = pick_device(options.device)
         # Data first: what is wrong with them is said before anything slow happens.
-        spec = recipe.training
-        parts = recipe.input, recipe.supervision
-        train_slices = annotated_slices(options.data, "train")
-        self.train_set = SlabDataset(options.data, train_slices, *parts, training=spec, seed=options.seed)
-        self.val_set = SlabDataset(options.data, annotated_slices(options.data, "val"), *parts)
+        self.train_set = training_set(options.data, recipe, options.seed)
+        self.val_set = validation_set(options.data, recipe)
         torch.manual_seed(options.seed)
         self.model = build_detector(recipe)
         self.notes = self._initial_weights()
-        self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        place(self.model, self.device)
         self.optimizer = make_optimizer(self.model, recipe.training)
         self.scaler = torch.amp.GradScaler(enabled=self.device.type == "cuda")
         self.epoch = 0
         self.step = 0
-        self.standing = Standing()
+        self.schedule = Schedule()
+        self.miner = MINERS[recipe.mining.miner](recipe.mining, self)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -99,47 +97,45 @@ class Run:
     def stopped_early(self) -> bool:
         """Whether the recipe's patience is used up."""
         patience = self.recipe.training.patience
-        return patience is not None and self.epoch - self.standing.best_epoch >= patience
+        return patience is not None and self.epoch - self.schedule.best_epoch >= patience
 
     def _initial_weights(self) -> list[str]:
         if self.options.init is not None:
             missing = initialise(self.model, self.options.init)
             return [f"no weights in {self.options.init.name} for: {', '.join(missing) or 'nothing'}"]
-        if self.recipe.detector.pretrained == "imagenet" and not load_imagenet(self.model.backbone):
+        if self.recipe.detector.pretrained == "imagenet" and not load_imagenet(self.model.encoder.backbone):
             return ["ImageNet weights are not at hand: training starts from random ones"]
         return []
 
     @property
     def meaning(self) -> str:
-        """What is trained, whatever it is called, and whatever keys a later schema has at their defaults."""
-        return json.dumps(self.recipe.model_dump(mode="json", exclude={"method"}, exclude_defaults=True))
-
-    @property
-    def mined_folder(self) -> Path:
-        """Where the hard negatives go that the last finished epoch mined."""
-        return self.options.out / MINED / f"epoch_{self.epoch}"
+        """What is trained, whatever it is called."""
+        return json.dumps(self.recipe.model_dump(mode="json", exclude={"method"}))
 
     def detector(self) -> LoadedDetector:
-        """The network as it is now, ready to detect; boxes are all that a validation asks for."""
-        self.model.eval()
-        self.model.predicts_maps = False
+        """The network that is kept, as it is now, ready to detect; boxes are all that a validation asks for."""
+        model = self.miner.kept
+        model.eval()
+        model.predicts_maps = False
         info = CheckpointInfo(self.options.out / CHECKPOINT, "", self.recipe.model_dump(mode="json"), {})
-        return LoadedDetector(self.model, self.recipe.input, info, self.device)
+        return LoadedDetector(model, self.recipe.input, info, self.device)
 
     def save_state(self) -> None:
         """Write what resuming needs, all at once or not at all."""
         state = {
+            "version": STATE_VERSION,
             "recipe": self.meaning,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "epoch": self.epoch,
             "step": self.step,
-            "best": self.standing.best,
-            "best_epoch": self.standing.best_epoch,
-            "drops": self.standing.drops,
+            "best": self.schedule.best,
+            "best_epoch": self.schedule.best_epoch,
+            "drops": self.schedule.drops,
             "seed": self.options.seed,
             "images": len(self.train_set),
+            "miner": self.miner.state(),
         }
         partial = self.options.out / f"{STATE}.partial"
         torch.save(state, partial)
@@ -160,6 +156,8 @@ class Run:
             state = torch.load(path, map_location="cpu", weights_only=True)
         except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError) as error:
             raise TrainingError(f"{path} is damaged ({error}): begin again in another folder") from error
+        if state.get("version") != STATE_VERSION:
+            raise TrainingError(f"{path} was begun by an earlier version of napari-uld: begin again in another folder")
         if state["recipe"] != self.meaning or state["seed"] != self.options.seed:
             raise TrainingError(f"{path} is of another recipe or seed: give the same ones, or another output folder")
         if state["images"] != len(self.train_set):
@@ -171,10 +169,8 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.step = state["epoch"], state["step"]
-        # Runs begun before there were plateaus count none.
-        self.standing = Standing(state["best"], state["best_epoch"], state.get("drops", 0))
-        if self.recipe.mining.hard_negatives and 0 < self.epoch < self.recipe.training.epochs:
-            self.train_set.negatives = read_mined(self.mined_folder, self.train_set.slices)
+        self.schedule = Schedule(state["best"], state["best_epoch"], state["drops"])
+        self.miner.load(state["miner"])
 
     def log(self, **row: Any) -> None:
         """Append a row to the log."""
@@ -214,10 +210,10 @@ def train(recipe: Recipe, options: TrainingOptions) -> Work[Path]:
         yield from _epoch(run)
         run.epoch += 1
         yield from _validate(run)
-        yield from _mine(run)
+        yield from run.miner.after_epoch()
         run.save_state()
         if run.stopped_early:
-            run.log(event="early stop", epoch=run.epoch, best_epoch=run.standing.best_epoch)
+            run.log(event="early stop", epoch=run.epoch, best_epoch=run.schedule.best_epoch)
     return options.out / CHECKPOINT
 
 
@@ -237,7 +233,7 @@ def _epoch(run: Run) -> Work[None]:
     total = spec.epochs * run.steps_per_epoch
     started, first = time.monotonic(), run.step
     for images, targets in _loader(run):
-        rate = learning_rate(spec, run.epoch, run.step, run.standing.drops)
+        rate = learning_rate(spec, run.epoch, run.step, run.schedule.drops)
         losses = _step(run, images, targets, rate)
         run.step += 1
         seconds = (time.monotonic() - started) / (run.step - first)
@@ -253,7 +249,7 @@ def _epoch(run: Run) -> Work[None]:
                 epoch=run.epoch,
                 lr=rate,
                 losses=losses,
-                positives={name: count.tolist() for name, count in run.model.positives.items()},
+                positives=run.model.diagnostics(),
                 seconds=round(seconds, 4),
             )
         left = seconds * (total - run.step)
@@ -268,8 +264,10 @@ def _step(run: Run, images: list[Tensor], targets: list[dict[str, Tensor]], rate
         group["lr"] = rate
     images = [image.to(run.device, non_blocking=True) for image in images]
     targets = [{k: v.to(run.device, non_blocking=True) for k, v in target.items()} for target in targets]
+    images, targets = run.miner.before_step(images, targets)
+    thickness = torch.stack([target["thickness"] for target in targets])
     with mixed_precision(run.device):
-        losses = run.model(images, targets)
+        losses = run.model(images, targets, thickness=thickness)
         loss = sum(losses.values())
     run.optimizer.zero_grad(set_to_none=True)
     run.scaler.scale(loss).backward()
@@ -277,6 +275,7 @@ def _step(run: Run, images: list[Tensor], targets: list[dict[str, Tensor]], rate
     nn.utils.clip_grad_norm_(run.model.parameters(), run.recipe.training.clip_norm)
     run.scaler.step(run.optimizer)
     run.scaler.update()
+    run.miner.after_step()
     return {name: round(float(value.detach()), 5) for name, value in losses.items()}
 
 
@@ -284,28 +283,17 @@ def _validate(run: Run) -> Work[None]:
     """Score the epoch, and keep it if it is the best so far."""
     evaluation = yield from evaluate_detector(run.detector(), run.val_set)
     result = evaluation.to_dict()
-    spec, drops = run.recipe.training, run.standing.drops
+    spec, drops = run.recipe.training, run.schedule.drops
     name, value = monitored(evaluation, spec)
-    if run.standing.take(value, run.epoch, spec):
+    if run.schedule.take(value, run.epoch, spec):
         kept = result | {"data": "validation split", "epoch": run.epoch, "monitored": name}
-        save_checkpoint(run.options.out / CHECKPOINT, run.model, run.recipe.model_dump(mode="json"), kept)
-    watched = {"monitored": name, "value": round(value, 4), "drops": run.standing.drops}
+        save_checkpoint(run.options.out / CHECKPOINT, run.miner.kept, run.recipe.model_dump(mode="json"), kept)
+    watched = {"monitored": name, "value": round(value, 4), "drops": run.schedule.drops}
     run.log(event="validation", epoch=run.epoch, **result, **watched)
     message = f"Epoch {run.epoch}: {name} {value:.3f}"
-    if run.standing.drops > drops and not run.stopped_early:
+    if run.schedule.drops > drops and not run.stopped_early:
         message += ", no gain: the learning rate falls to a tenth"
     yield Progress(run.step, spec.epochs * run.steps_per_epoch, message)
-
-
-def _mine(run: Run) -> Work[None]:
-    """Mine hard negatives for the next epoch; the ones before are forgotten."""
-    recipe = run.recipe
-    if not recipe.mining.hard_negatives or run.epoch == recipe.training.epochs:
-        return
-    mined = yield from mine(run.detector(), run.train_set, recipe.mining, run.options.seed * 1_000_003 + run.epoch)
-    write_mined(run.mined_folder, run.train_set.slices, mined, recipe.method.name)
-    run.train_set.negatives = mined
-    run.log(event="mining", epoch=run.epoch, images=len(mined), mined=sum(len(m.boxes) for m in mined.values()))
 
 
 def _loader(run: Run) -> Iterator[tuple[list[Tensor], list[dict[str, Tensor]]]]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
 
+from napari_uld.detectors.parts import Detector
 from napari_uld.detectors.specs.recipe import TrainingSpec
 
 from .evaluate import Evaluation
@@ -16,8 +16,8 @@ SENSITIVITY_AT = 4.0
 
 
 @dataclass
-class Standing:
-    """How the epochs so far compare by the monitored value.
+class Schedule:
+    """How the epochs so far compare by the monitored value, and what follows from it.
 
     Attributes
     ----------
@@ -32,8 +32,11 @@ class Standing:
     drops: int = 0
 
     def take(self, value: float, epoch: int, spec: TrainingSpec) -> bool:
-        """Take an epoch's value in; give whether it is the best so far. Every `plateau` epochs without are a drop."""
-        if value > self.best:
+        """Take an epoch's value in; give whether it is the best so far. Every `plateau` epochs without are a drop.
+
+        While nothing is found at all no epoch is better than another: the latest is kept, and none is waited for.
+        """
+        if value > self.best or value <= 0 >= self.best:
             self.best, self.best_epoch = value, epoch
             return True
         if spec.plateau is not None and (epoch - self.best_epoch) % spec.plateau == 0:
@@ -55,7 +58,7 @@ def learning_rate(spec: TrainingSpec, epoch: int, step: int, drops: int = 0) -> 
     return rate * min(1.0, (step + 1) / spec.warmup_steps) if spec.warmup_steps else rate
 
 
-def make_optimizer(model: nn.Module, spec: TrainingSpec) -> torch.optim.Optimizer:
+def make_optimizer(model: Detector, spec: TrainingSpec) -> torch.optim.Optimizer:
     """The optimizer a recipe asks for."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     if spec.optimizer == "adam":

@@ -1,39 +1,37 @@
-"""From a description to a network."""
+"""From a description to a network: each of its tables becomes a part once, and the parts are put together."""
 
 import logging
 from pathlib import Path
 
 import torch
 from torch import nn
+from torchvision.models.detection._utils import BoxCoder
 
-from napari_uld.detectors.backbones.resnet import ResNetFpn
-from napari_uld.detectors.backbones.vgg import Vgg, VggStages
-from napari_uld.detectors.encoders.fusion import KeyImage, PositionSensitive, PositionSensitiveRoiPool
-from napari_uld.detectors.encoders.pyramid import Pyramid, SegmentationPath
-from napari_uld.detectors.heads.anchors import CentredAnchorGenerator
-from napari_uld.detectors.heads.proposals import ProposalHead, ProposalNetwork
-from napari_uld.detectors.heads.roi import BoxHead, PyramidRoiAlign, RoiStage, SingleLevelRoiPool
-from napari_uld.detectors.heads.roi_branch import MapLesson, MaskLesson, SegmentationBranch
-from napari_uld.detectors.losses.supervision import (
-    BmcObjectness,
-    BmcRegression,
-    BmObjectness,
-    IouMatching,
-    IouObjectness,
-    IouRegression,
-    Objectness,
-    Regression,
-)
-from napari_uld.detectors.one_stage import AnchorLesson, Head, RetinaNet
-from napari_uld.detectors.parts import Backbone, SliceFusion
-from napari_uld.detectors.specs.system import (
-    InputSpec,
-    RetinaNetSpec,
-    RetinaNetSupervision,
-    System,
-    TwoStageSpec,
-    TwoStageSupervision,
-)
+from napari_uld.detectors.anchors import CentredAnchorGenerator
+from napari_uld.detectors.backbones.resnet import ResNet
+from napari_uld.detectors.backbones.vgg import Vgg
+from napari_uld.detectors.encoders.key_image import KeyImage
+from napari_uld.detectors.encoders.position_sensitive import PositionSensitive
+from napari_uld.detectors.encoders.pyramid import Pyramid, PyramidEncoder
+from napari_uld.detectors.heads.anchors import AnchorHead
+from napari_uld.detectors.heads.proposals import ProposalHead, ProposalNetwork, Rules
+from napari_uld.detectors.heads.rescorer import CropRescorer
+from napari_uld.detectors.heads.roi import BoxHead, RoiStage
+from napari_uld.detectors.heads.roi_branch import SegmentationBranch
+from napari_uld.detectors.heads.roi_pools import PositionSensitiveRoiPool, PyramidRoiAlign, SingleLevelRoiPool
+from napari_uld.detectors.heads.segmentation import Calibration, SegmentationPath
+from napari_uld.detectors.losses.bounding_map import BM_POSITIVE_IOU, BmcObjectness, BmcRegression, BmObjectness
+from napari_uld.detectors.losses.branch import MapLoss, MaskLoss
+from napari_uld.detectors.losses.focal import AnchorLoss, PixelLoss
+from napari_uld.detectors.losses.iou import IouAssigner, IouObjectness, IouRegression
+from napari_uld.detectors.losses.samples import Objectness, Regression
+from napari_uld.detectors.one_stage import OneStageDetector
+from napari_uld.detectors.parts import Backbone, Detector, SlabEncoder
+from napari_uld.detectors.specs.inputs import InputSpec
+from napari_uld.detectors.specs.one_stage import RetinaNetSpec, RetinaNetSupervision
+from napari_uld.detectors.specs.rescorer import RescorerSpec
+from napari_uld.detectors.specs.system import FAMILIES, System
+from napari_uld.detectors.specs.two_stage import StagesSpec, TwoStageSpec, TwoStageSupervision
 from napari_uld.detectors.two_stage import TwoStageDetector
 
 logger = logging.getLogger(__name__)
@@ -41,163 +39,204 @@ logger = logging.getLogger(__name__)
 BRANCH_SIZE = 14
 # A pyramid's coarsest level serves proposals alone.
 POOLED_LEVELS = 4
-
-
-Detector = TwoStageDetector | RetinaNet
+# RetinaNet's deltas are in units of .2, as in the code base that its paper builds on; that they are of the centre and
+# the logarithm of the size, not of the corners, is ours, as everywhere in this project.
+RETINANET_WEIGHTS = (5.0, 5.0, 5.0, 5.0)
 
 
 def build_detector(system: System) -> Detector:
     """Build the network that is described, randomly initialised."""
-    if isinstance(system.detector, RetinaNetSpec) and isinstance(system.supervision, RetinaNetSupervision):
-        return build_retinanet(system.detector, system.supervision, system.input)
-    if isinstance(system.detector, TwoStageSpec) and isinstance(system.supervision, TwoStageSupervision):
-        return build_two_stage(system.detector, system.supervision, system.input)
-    raise TypeError(f"A System holds parts of one family; found {system.detector} and {system.supervision}")
+    detector = FAMILIES[system.detector.family].build(system.detector, system.supervision, system.input)
+    if system.rescorer is not None:
+        detector.attach(_rescorer(system.rescorer, system.input))
+    return detector
 
 
 def build_two_stage(detector: TwoStageSpec, supervision: TwoStageSupervision, inputs: InputSpec) -> TwoStageDetector:
-    """Build a two-stage network."""
-    backbone = _backbone(detector, inputs)
-    anchors = _anchors(detector, len(backbone.strides))
-    objectness, regression = _proposal_supervision(supervision)
-    proposals = ProposalNetwork(
-        anchors,
-        ProposalHead(backbone.out_channels, detector.rpn_channels, anchors.num_anchors_per_location()[0]),
-        objectness=objectness,
-        regression=regression,
-        before_nms=detector.proposals_before_nms,
-        after_nms=detector.proposals_after_nms,
-        nms=detector.rpn_nms,
-        min_size=detector.rpn_min_size,
-    )
-    fusion, pool, channels = _fusion(detector, backbone, inputs)
-    regions = RoiStage(
-        pool=pool,
-        head=BoxHead(
-            channels * detector.roi_size**2,
-            layers=detector.head_layers,
-            channels=detector.head_channels,
-            classes=len(detector.classes) + 1,
-            dropout=detector.head_dropout,
-        ),
-        branch=_branch(detector, supervision, backbone),
-        iou=supervision.roi_iou,
-        samples=supervision.roi_samples,
-        positive=supervision.roi_positive,
-        box_weight=supervision.box_weight,
-        score_threshold=detector.score_threshold,
-        nms=detector.nms,
-        detections=detector.detections,
-    )
-    return TwoStageDetector(
-        backbone=backbone,
-        fusion=fusion,
-        proposals=proposals,
-        regions=regions,
-        slices_per_image=inputs.slices_per_image,
-    )
-
-
-def build_retinanet(detector: RetinaNetSpec, supervision: RetinaNetSupervision, inputs: InputSpec) -> RetinaNet:
-    """Build a RetinaNet, with a segmentation path where its supervision has masks."""
-    backbone = VggStages(
-        in_channels=inputs.slices,
-        convolutions=detector.convolutions,
-        width=detector.width,
-        without_pools=detector.without_pools,
-        norm=detector.norm,
-    )
-    channels, gated = detector.pyramid_channels, detector.attention_gates
-    sizes = tuple(tuple(size * scale for scale in detector.anchor_scales) for size in detector.anchor_sizes)
-    anchors = CentredAnchorGenerator(sizes, (detector.anchor_ratios,) * len(sizes), rounded=False)
-    segmentation = None
-    if supervision.mask_kind:
-        segmentation = SegmentationPath(
-            pyramid_channels=channels,
-            c1_channels=backbone.out_channels[0],
-            image_channels=inputs.slices,
-            channels=detector.segmentation_channels,
-            gated=gated,
-        )
-    return RetinaNet(
-        backbone=backbone,
-        pyramid=Pyramid(backbone.out_channels, finest=detector.finest_level, channels=channels, gated=gated),
-        head=Head(
-            channels,
-            channels=detector.head_channels,
-            layers=detector.head_layers,
-            anchors=anchors.num_anchors_per_location()[0],
-        ),
-        anchor_generator=anchors,
-        segmentation=segmentation,
-        lesson=anchor_lesson(supervision),
-        segmentation_weight=supervision.segmentation_weight,
-        component_margin=detector.component_margin,
-        candidates=detector.candidates,
-        score_threshold=detector.score_threshold,
-        nms=detector.nms,
-        detections=detector.detections,
-    )
-
-
-def _backbone(detector: TwoStageSpec, inputs: InputSpec) -> Backbone:
+    """Build a two-stage network on a VGG or a ResNet pyramid."""
+    backbone: Backbone
     if detector.backbone == "resnet_fpn":
-        return ResNetFpn(
+        backbone = ResNet(
             in_channels=inputs.slices_per_image,
             blocks=detector.blocks,
             width=detector.width,
             stem_pool=detector.stem_pool,
-            channels=detector.pyramid_channels,
         )
-    return Vgg(
+        pyramid = _mask_rcnn_pyramid(backbone.out_channels, detector.pyramid_channels)
+        return two_stage_on(PyramidEncoder(backbone, pyramid), detector, supervision, inputs)
+    backbone = Vgg(
+        in_channels=inputs.slices_per_image,
+        convolutions=detector.convolutions,
+        width=detector.width,
+        # There is none behind the last convolution.
+        without_pools=(*detector.without_pools, 5),
+        norm=detector.norm,
+    )
+    if detector.fusion == "key_image":
+        return two_stage_on(KeyImage(backbone), detector, supervision, inputs)
+    encoder = PositionSensitive(backbone, detector.fusion_channels, detector.roi_size)
+    pool = PositionSensitiveRoiPool(detector.roi_size, encoder.strides[0])
+    channels = detector.fusion_channels * inputs.images
+    return two_stage_on(encoder, detector, supervision, inputs, pool=pool, pooled_channels=channels)
+
+
+def two_stage_on(
+    encoder: SlabEncoder,
+    detector: StagesSpec,
+    supervision: TwoStageSupervision,
+    inputs: InputSpec,
+    *,
+    pool: nn.Module | None = None,
+    pooled_channels: int | None = None,
+    auxiliary: dict[str, nn.Module] | None = None,
+) -> TwoStageDetector:
+    """Put both stages on an encoder: what every two-stage host is built with.
+
+    Parameters
+    ----------
+    encoder
+        Makes feature levels of a slab.
+    pool, pooled_channels
+        Pools regions from each image of an encoder's context, and the channels of all of them; by default as the
+        description says, from the key slice's features.
+    auxiliary
+        See `TwoStageDetector`.
+    """
+    return TwoStageDetector(
+        encoder=encoder,
+        proposals=_proposals(encoder, detector, supervision),
+        regions=RoiStage(
+            pool=pool or _pool(encoder, detector),
+            head=BoxHead(
+                (pooled_channels or encoder.channels) * detector.roi_size**2,
+                layers=detector.head_layers,
+                channels=detector.head_channels,
+                classes=len(detector.classes) + 1,
+                dropout=detector.head_dropout,
+            ),
+            branch=_branch(encoder, detector, supervision),
+            iou=supervision.roi_iou,
+            samples=supervision.roi_samples,
+            positive=supervision.roi_positive,
+            box_weight=supervision.box_weight,
+            score_threshold=detector.score_threshold,
+            nms=detector.nms,
+            detections=detector.detections,
+        ),
+        slices_per_image=inputs.slices_per_image,
+        auxiliary=auxiliary,
+    )
+
+
+def build_retinanet(detector: RetinaNetSpec, supervision: RetinaNetSupervision, inputs: InputSpec) -> OneStageDetector:
+    """Build a RetinaNet, with a segmentation path where its supervision has masks."""
+    backbone = Vgg(
         in_channels=inputs.slices_per_image,
         convolutions=detector.convolutions,
         width=detector.width,
         without_pools=detector.without_pools,
         norm=detector.norm,
     )
-
-
-def _anchors(detector: TwoStageSpec, levels: int) -> CentredAnchorGenerator:
-    sizes = tuple((size,) for size in detector.anchor_sizes) if levels > 1 else (detector.anchor_sizes,)
-    return CentredAnchorGenerator(sizes, (detector.anchor_ratios,) * levels)
-
-
-def _fusion(detector: TwoStageSpec, backbone: Backbone, inputs: InputSpec) -> tuple[SliceFusion, nn.Module, int]:
-    """Slice fusion, the pooling that goes with it, and the channels of what is pooled from a slab."""
-    size = detector.roi_size
-    if detector.fusion == "position_sensitive":
-        fusion = PositionSensitive(backbone.out_channels, detector.fusion_channels, size)
-        return fusion, PositionSensitiveRoiPool(size, backbone.strides[0]), detector.fusion_channels * inputs.images
-    pool = SingleLevelRoiPool(size, backbone.strides[0]) if detector.roi_pool == "max" else _align(size, backbone)
-    return KeyImage(), pool, backbone.out_channels
-
-
-def _align(size: int, backbone: Backbone) -> PyramidRoiAlign:
-    return PyramidRoiAlign(size, backbone.strides[:POOLED_LEVELS])
-
-
-def _branch(detector: TwoStageSpec, supervision: TwoStageSupervision, backbone: Backbone) -> SegmentationBranch | None:
-    if supervision.roi_branch == "none":
-        return None
-    return SegmentationBranch(
-        backbone.out_channels,
-        detector.branch_channels,
-        classes=len(detector.classes),
-        pool=_align(BRANCH_SIZE, backbone),
-        lesson=MaskLesson() if supervision.mask_kind else MapLesson(supervision.roi_branch),
+    alpha, gamma = supervision.focal_alpha, supervision.focal_gamma
+    segmentation = None
+    if supervision.mask_kind:
+        segmentation = SegmentationPath(
+            pyramid_channels=detector.pyramid_channels,
+            c1_channels=backbone.out_channels[0],
+            image_channels=inputs.slices_per_image,
+            channels=detector.segmentation_channels,
+            gated=detector.attention_gates,
+            loss=PixelLoss(alpha=alpha, gamma=gamma, weight=supervision.segmentation_weight),
+        )
+    used = backbone.out_channels[detector.finest_level - 1 :]
+    pyramid = Pyramid(
+        used,
+        finest=detector.finest_level,
+        channels=detector.pyramid_channels,
+        gated=detector.attention_gates,
+        coarser=len(detector.anchor_sizes) - len(used),
+        strided=True,
+    )
+    encoder = PyramidEncoder(backbone, pyramid)
+    positive, negative = supervision.anchor_iou
+    sizes = tuple(tuple(size * scale for scale in detector.anchor_scales) for size in detector.anchor_sizes)
+    head = AnchorHead(
+        encoder.channels,
+        channels=detector.head_channels,
+        layers=detector.head_layers,
+        anchor_generator=CentredAnchorGenerator(sizes, (detector.anchor_ratios,) * len(sizes), rounded=False),
+        strides=encoder.strides,
+        loss=AnchorLoss(
+            IouAssigner(positive=positive, negative=negative, forced=False),
+            BoxCoder(RETINANET_WEIGHTS),
+            alpha=alpha,
+            gamma=gamma,
+        ),
+        candidates=detector.candidates,
+        score_threshold=detector.score_threshold,
+        nms=detector.nms,
+        detections=detector.detections,
+    )
+    return OneStageDetector(
+        encoder=encoder,
+        head=head,
+        slices_per_image=inputs.slices_per_image,
+        segmentation=segmentation,
+        calibration=Calibration(detector.component_margin) if segmentation is not None else None,
     )
 
 
-def _proposal_supervision(supervision: TwoStageSupervision) -> tuple[Objectness, Regression]:
-    positive, negative = supervision.rpn_iou
-    matching = IouMatching(positive=positive, negative=negative, samples=supervision.rpn_samples)
-    objectness: Objectness = BmcObjectness()
-    if supervision.objectness != "bmc":
-        objectness = BmObjectness(matching) if supervision.objectness == "bm" else IouObjectness(matching)
-    if supervision.regression == "iou":
-        return objectness, IouRegression(matching)
-    return objectness, bmc_regression(supervision)
+def _mask_rcnn_pyramid(channels: list[int], width: int) -> Pyramid:
+    """P2 to P6, initialised as torchvision's pyramid is."""
+    pyramid = Pyramid(channels, finest=2, channels=width, gated=False, coarser=1, strided=False)
+    for module in pyramid.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_uniform_(module.weight, a=1)
+    return pyramid
+
+
+def _proposals(encoder: SlabEncoder, detector: StagesSpec, supervision: TwoStageSupervision) -> ProposalNetwork:
+    levels = len(encoder.strides)
+    sizes = tuple((size,) for size in detector.anchor_sizes) if levels > 1 else (detector.anchor_sizes,)
+    anchors = CentredAnchorGenerator(sizes, (detector.anchor_ratios,) * levels)
+    objectness, regression = _sampling(supervision)
+    return ProposalNetwork(
+        anchors,
+        ProposalHead(encoder.channels, detector.rpn_channels, anchors.num_anchors_per_location()[0]),
+        strides=encoder.strides,
+        assigner=_assigner(*supervision.rpn_iou),
+        objectness=objectness,
+        regression=regression,
+        rules=_rules(supervision),
+        before_nms=detector.proposals_before_nms,
+        after_nms=detector.proposals_after_nms,
+        nms=detector.rpn_nms,
+        min_size=detector.rpn_min_size,
+    )
+
+
+def _sampling(supervision: TwoStageSupervision) -> tuple[Objectness, Regression]:
+    samples = supervision.rpn_samples
+    objectness: dict[str, Objectness] = {
+        "iou": IouObjectness(samples),
+        "bm": BmObjectness(samples),
+        "bmc": BmcObjectness(),
+    }
+    regression: dict[str, Regression] = {"iou": IouRegression(samples), "bmc": bmc_regression(supervision)}
+    return objectness[supervision.objectness], regression[supervision.regression]
+
+
+def _assigner(positive: float, negative: float) -> IouAssigner:
+    return IouAssigner(positive=positive, negative=negative, forced=True)
+
+
+def _rules(supervision: TwoStageSupervision) -> Rules:
+    """The rules to look at: one that is not followed as published, at the supervision's other values."""
+    published, negative = TwoStageSupervision().rpn_iou
+    positive = supervision.rpn_iou[0]
+    iou = positive if supervision.objectness == "iou" else published
+    bm = positive if supervision.objectness == "bm" else BM_POSITIVE_IOU
+    return Rules(_assigner(iou, min(negative, iou)), _assigner(bm, min(negative, bm)), bmc_regression(supervision))
 
 
 def bmc_regression(supervision: TwoStageSupervision) -> BmcRegression:
@@ -210,15 +249,38 @@ def bmc_regression(supervision: TwoStageSupervision) -> BmcRegression:
     )
 
 
-def anchor_lesson(supervision: RetinaNetSupervision) -> AnchorLesson:
-    """Matching and losses with the recipe's numbers."""
-    positive, negative = supervision.anchor_iou
-    return AnchorLesson(
-        positive=positive, negative=negative, alpha=supervision.focal_alpha, gamma=supervision.focal_gamma
+def _pool(encoder: SlabEncoder, detector: StagesSpec) -> nn.Module:
+    if detector.roi_pool == "max":
+        return SingleLevelRoiPool(detector.roi_size, encoder.strides[0])
+    return PyramidRoiAlign(detector.roi_size, encoder.strides[:POOLED_LEVELS])
+
+
+def _branch(encoder: SlabEncoder, detector: StagesSpec, supervision: TwoStageSupervision) -> SegmentationBranch | None:
+    if supervision.roi_branch == "none":
+        return None
+    matched = supervision.branch_map == "matched"
+    return SegmentationBranch(
+        encoder.channels,
+        detector.branch_channels,
+        classes=len(detector.classes),
+        pool=PyramidRoiAlign(BRANCH_SIZE, encoder.strides[:POOLED_LEVELS]),
+        loss=MaskLoss() if supervision.mask_kind else MapLoss(supervision.roi_branch, matched=matched),
     )
 
 
-def load_imagenet(backbone: Backbone | VggStages) -> bool:
+def _rescorer(spec: RescorerSpec, inputs: InputSpec) -> CropRescorer:
+    return CropRescorer(
+        inputs.slices_per_image,
+        channels=spec.channels,
+        convolutions=spec.convolutions,
+        crop=spec.crop,
+        context=spec.context,
+        iou=spec.iou,
+        samples=spec.samples,
+    )
+
+
+def load_imagenet(backbone: Backbone) -> bool:
     """Take ImageNet's weights from torchvision's cache; without them go on from random ones and say so.
 
     Returns
@@ -227,21 +289,21 @@ def load_imagenet(backbone: Backbone | VggStages) -> bool:
         Whether weights were loaded. They fit the published width with three slices only.
     """
     folder = Path(torch.hub.get_dir()) / "checkpoints"
-    there = [folder / name for name in backbone.imagenet_files if (folder / name).is_file()]
-    if not there:
+    at_hand = [folder / name for name in backbone.imagenet_files if (folder / name).is_file()]
+    if not at_hand:
         logger.warning(
             "ImageNet weights (%s) are not in torchvision's cache %s: training starts from random weights",
-            " or ".join(backbone.imagenet_files),
+            " or ".join(backbone.imagenet_files) or "of this backbone",
             folder,
         )
         return False
-    state = torch.load(there[0], map_location="cpu", weights_only=True)
+    state = torch.load(at_hand[0], map_location="cpu", weights_only=True)
     if not backbone.take_imagenet(state):
-        logger.warning("%s is of the published backbone: this one differs from it", there[0])
+        logger.warning("%s is of the published backbone: this one differs from it", at_hand[0])
         return False
     return True
 
 
-def parameter_count(model: nn.Module) -> int:
+def parameter_count(model: Detector) -> int:
     """Trainable parameters of a model."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)

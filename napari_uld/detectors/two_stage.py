@@ -1,109 +1,76 @@
-"""A two-stage detector: backbone -> slice fusion -> proposals -> regions."""
+"""A two-stage detector: slab encoder -> proposals -> regions."""
 
-import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
-from napari_uld.detectors.batch import pad_images, pad_maps
-from napari_uld.detectors.heads.anchors import CentredAnchorGenerator
 from napari_uld.detectors.heads.proposals import ProposalNetwork
 from napari_uld.detectors.heads.roi import RoiStage
-from napari_uld.detectors.losses.supervision import Target
-from napari_uld.detectors.parts import Backbone, Features, SliceFusion
-
-# Images of a batch are padded to one size, a multiple of this and of the coarsest stride.
-SIZE_DIVISIBLE = 32
+from napari_uld.detectors.parts import Detections, Features, Grained, SlabEncoder, Target, Taught
+from napari_uld.detectors.slab_detector import SlabDetector
 
 
-class TwoStageDetector(nn.Module):
-    """Composes injected parts and keeps torchvision's detection contract.
-
-    In training ``(images, targets) -> dict of losses``, in evaluation ``images -> list of dicts``
-    with ``boxes`` (edge-based), ``scores``, ``labels`` and, where there is a branch, ``masks``.
-    An image is a slab of slices [slices, H, W]: one or several images of `slices_per_image` channels.
+class TwoStageDetector(SlabDetector):
+    """Composes injected parts; where there is a branch, detections have ``masks`` (n, 1, 28, 28).
 
     Parameters
     ----------
-    backbone
-        Images (N, C, H, W) to a dict of feature levels.
-    fusion
-        Joins the images of a slab.
+    encoder, slices_per_image
+        As in `SlabDetector`.
     proposals
         First stage, on the key slice.
     regions
         Second stage.
-    slices_per_image
-        Slices that the backbone sees at once, as channels.
+    auxiliary
+        Further heads by name, (features of the slab, targets) -> losses by name; they serve training alone.
     """
 
-    backbone: Backbone
     regions: RoiStage
-    fusion: SliceFusion
 
     def __init__(
         self,
         *,
-        backbone: Backbone,
-        fusion: SliceFusion,
+        encoder: SlabEncoder,
         proposals: ProposalNetwork,
         regions: RoiStage,
         slices_per_image: int,
+        auxiliary: dict[str, nn.Module] | None = None,
     ) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.fusion = fusion
+        super().__init__(encoder=encoder, slices_per_image=slices_per_image)
         self.proposals = proposals
         self.regions = regions
-        self.slices_per_image = slices_per_image
-        # The branch costs about half of a small detector's time: whoever wants boxes alone switches it off.
-        self.predicts_maps = True
-        self.size_divisible = max(SIZE_DIVISIBLE, *backbone.strides)
+        self.auxiliary = nn.ModuleDict(auxiliary or {})
 
-    def forward(
-        self, images: list[Tensor], targets: list[Target] | None = None
-    ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
-        """Run on slabs [slices, H, W] that may differ in size."""
-        batch = pad_images(images, self.size_divisible)
-        per_slab = batch.tensors.shape[1] // self.slices_per_image
-        features = self.per_image(batch.tensors.unflatten(1, (per_slab, self.slices_per_image)).flatten(0, 1))
-        # Unbound all at once: the gradient of one place's slice would be as large as that of all together.
-        places = {name: level.unflatten(0, (-1, per_slab)).unbind(1) for name, level in features.items()}
-        slab = [{name: level[place] for name, level in places.items()} for place in range(per_slab)]
-        if not self.training:
-            targets = None
-        elif targets is not None:
-            targets = [pad_maps(t, batch.tensors.shape[-2:]) for t in targets]
-        return self.from_features(slab, batch, targets)
-
-    def per_image(self, images: Tensor) -> Features:
-        """Features of images (N, slices_per_image, H, W), each on its own: what slabs of a scan share."""
-        return self.fusion.per_image(self.backbone(images.contiguous(memory_format=torch.channels_last)))
-
-    def from_features(
-        self, slab: list[Features], batch: ImageList, targets: list[Target] | None = None
-    ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
-        """Go on from `per_image` of each image of the slabs in `batch`."""
-        fused = self.fusion.join(slab)
+    def on_features(
+        self, slab: list[Features], batch: ImageList, thickness: Tensor, targets: list[Target] | None
+    ) -> dict[str, Tensor] | Detections:
+        """Losses where there are targets, else detections."""
+        fused = self.encoder.join(slab, thickness)
         boxes, losses = self.proposals(batch, fused.key, targets)
+        # The branch costs about half of a small detector's time: it is left out where boxes are all that is wanted.
         detections, region_losses = self.regions(fused, boxes, batch.image_sizes, targets, maps=self.predicts_maps)
-        return {**losses, **region_losses} if self.training else detections
+        if targets is None:
+            return detections
+        return {**losses, **region_losses, **self._auxiliary_losses(fused, targets)}
+
+    def _auxiliary_losses(self, fused: object, targets: list[Target]) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = {}
+        for head in self.auxiliary.values():
+            losses |= head(fused, targets)
+        return losses
 
     @property
-    def anchor_head(self) -> nn.Module:
-        """What scores anchors: its output's first element holds logits (N, A, h, w) by level."""
+    def dense_head(self) -> nn.Module:
+        """The proposals' head."""
         return self.proposals.head
 
-    @property
-    def anchor_generator(self) -> CentredAnchorGenerator:
-        """The proposals' anchors."""
-        return self.proposals.anchor_generator
-
-    @property
-    def strides(self) -> tuple[int, ...]:
-        """Input pixels per cell of each level with anchors, finest first."""
-        return self.backbone.strides
-
-    @property
-    def positives(self) -> dict[str, Tensor]:
-        """Positive anchors an image on each level (levels,) in the last batch, for the log."""
+    def diagnostics(self) -> dict[str, list[float]]:
+        """Positive anchors an image on each level in the last training batch, of objectness and of regression."""
         return self.proposals.positives
+
+    def grain(self, size: tuple[int, ...]) -> Grained:
+        """How many cells proposals have, and anchors on each."""
+        return self.proposals.grid(size).grain
+
+    def taught(self, target: Target, size: tuple[int, ...]) -> dict[str, Taught]:
+        """The anchors that each rule of `ProposalNetwork.taught` makes positive."""
+        return self.proposals.taught(target, size)

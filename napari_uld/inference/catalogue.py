@@ -14,7 +14,9 @@ from napari_uld.errors import CheckpointError
 from napari_uld.lesions.findings import detector_name
 
 FORMAT = "napari-uld checkpoint"
-VERSION = 2
+VERSION = 3
+# The oldest version that is still read, and the one since which weights have today's names.
+OLDEST_VERSION, RENAMED_IN = 2, 3
 SUFFIX = ".safetensors"
 # False positives a key slice where a review of its findings begins: a person rejects them faster than they find what
 # is not shown, and with tables like DeepLesion's some of them are lesions that nobody listed.
@@ -35,12 +37,15 @@ class CheckpointInfo:
         The full recipe it was trained with.
     evaluation
         What it reached and on what, or an empty dict.
+    version
+        Of the file's format.
     """
 
     path: Path
     digest: str
     recipe: dict[str, Any]
     evaluation: dict[str, Any]
+    version: int = VERSION
 
     @property
     def name(self) -> str:
@@ -112,12 +117,12 @@ def read_info(path: Path) -> CheckpointInfo:
     try:
         description = json.loads(metadata[FORMAT])
         version = int(description["version"])
-        info = CheckpointInfo(path, digest, description["recipe"], description["evaluation"])
+        info = CheckpointInfo(path, digest, description["recipe"], description["evaluation"], version)
         _ = info.name, info.title, info.operating_point
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: its description is damaged ({error!r})") from error
     if version > VERSION:
         raise CheckpointError(f"{path} has format version {version}; this program knows up to {VERSION}: update it")
-    if version < VERSION:
-        raise CheckpointError(f"{path} has format version {version}, older than {VERSION}: train it again")
+    if version < OLDEST_VERSION:
+        raise CheckpointError(f"{path} has format version {version}, older than {OLDEST_VERSION}: train it again")
     return info

@@ -10,13 +10,16 @@ import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from napari_uld.detectors.build import Detector, build_detector
-from napari_uld.detectors.specs.system import InputSpec, system_of
+from napari_uld.detectors.build import build_detector
+from napari_uld.detectors.earlier_names import renamed
+from napari_uld.detectors.parts import Detector
+from napari_uld.detectors.specs.inputs import InputSpec
+from napari_uld.detectors.specs.system import system_of
 from napari_uld.errors import CheckpointError
-from napari_uld.inference.catalogue import FORMAT, VERSION, CheckpointInfo, read_info
-from napari_uld.inference.device import pick_device
+from napari_uld.inference.catalogue import FORMAT, RENAMED_IN, VERSION, CheckpointInfo, read_info
+from napari_uld.inference.device import pick_device, place
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +45,7 @@ class LoadedDetector:
     mixed: bool = True
 
 
-def save_checkpoint(path: Path, model: nn.Module, recipe: dict[str, Any], evaluation: dict[str, Any]) -> None:
+def save_checkpoint(path: Path, model: Detector, recipe: dict[str, Any], evaluation: dict[str, Any]) -> None:
     """Write a model in half precision with its full recipe and the evaluation it got.
 
     Weights beyond half precision's range stay in single precision.
@@ -76,7 +79,7 @@ def load_checkpoint(path: Path, device: str = "auto") -> LoadedDetector:
         raise CheckpointError(f"{path}: its recipe is damaged ({where_found}: {first['msg']})") from error
     try:
         model = build_detector(system)
-        model.load_state_dict({name: _widen(tensor) for name, tensor in load_file(path).items()})
+        model.load_state_dict(read_weights(path, info, model))
     except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{path}: its weights do not fit its recipe ({error})") from error
     if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
@@ -84,11 +87,12 @@ def load_checkpoint(path: Path, device: str = "auto") -> LoadedDetector:
         raise CheckpointError(f"{path} holds weights that are no numbers: the file is damaged, or training diverged")
     # Findings are boxes and scores.
     model.predicts_maps = False
-    model.to(where, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    place(model, where)
+    model.eval()
     return LoadedDetector(model, system.input, info, where)
 
 
-def initialise(model: nn.Module, path: Path) -> list[str]:
+def initialise(model: Detector, path: Path) -> list[str]:
     """Take over from a checkpoint every weight that fits.
 
     Returns
@@ -96,16 +100,19 @@ def initialise(model: nn.Module, path: Path) -> list[str]:
     list of str
         Names of the model's weights that it has none for.
     """
-    read_info(path)
-    offered = load_file(path)
-    own = model.state_dict()
+    offered = read_weights(path, read_info(path), model)
+    current = model.state_dict()
     fitting = {
-        name: _widen(offered[name])
-        for name, value in own.items()
-        if name in offered and offered[name].shape == value.shape
+        name: offered[name] for name, value in current.items() if name in offered and offered[name].shape == value.shape
     }
     model.load_state_dict(fitting, strict=False)
-    return [name for name in own if name not in fitting]
+    return [name for name in current if name not in fitting]
+
+
+def read_weights(path: Path, info: CheckpointInfo, model: Detector) -> dict[str, Tensor]:
+    """Read a checkpoint's weights in single precision, under the names that a model has for them."""
+    weights = {name: _widen(tensor) for name, tensor in load_file(path).items()}
+    return weights if info.version >= RENAMED_IN else renamed(weights, model)
 
 
 def _halve(tensor: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ from napari_uld.inference.device import mixed_precision
 from napari_uld.inference.shared_features import run_grid
 from napari_uld.inference.slabs import ScanGrid, Slab, extract_slab, normalize
 from napari_uld.inference.tracing import MIN_IOU, trace
-from napari_uld.lesions.findings import Findings
+from napari_uld.inference.volumes import VolumeDetections, run_volume
+from napari_uld.lesions.findings import Findings, as_box
 from napari_uld.progress import Progress, Work
 
 # Detections below it, or below half of the detector's operating point, are of no use to anyone who reviews a scan.
@@ -64,9 +65,11 @@ def detect(volume: CTVolume, detector: LoadedDetector, *, score_floor: float | N
     Findings
         One row per lesion with a score of at least `score_floor`, best first.
     """
-    depth = volume.shape[0]
     if score_floor is None:
         score_floor = lowest_score(detector.info.operating_point)
+    if detector.inputs.volume:
+        return bodies((yield from detect_in_volume(volume, detector)), volume, detector).above(score_floor)
+    depth = volume.shape[0]
     yield Progress(0, depth, f"Detecting lesions on {volume.name}")
     rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     started = time.monotonic()
@@ -89,6 +92,47 @@ def detect(volume: CTVolume, detector: LoadedDetector, *, score_floor: float | N
         operating_point=detector.info.operating_point,
     )
     return trace(per_slice, volume.slice_numbers).above(score_floor)
+
+
+def detect_in_volume(volume: CTVolume, detector: LoadedDetector) -> Work[VolumeDetections]:
+    """Run a volumetric detector on a whole scan (see `run_volume`)."""
+    yield Progress(0, 100, f"Detecting lesions on {volume.name}")
+    for step in run_volume(volume.hu, volume.spacing, detector):
+        if isinstance(step, VolumeDetections):
+            return step
+        yield Progress(round(100 * step), 100, f"Detecting lesions on {volume.name}")
+    raise AssertionError("a run ends with its detections")
+
+
+def bodies(found: VolumeDetections, volume: CTVolume, detector: LoadedDetector) -> Findings:
+    """Findings of what a volumetric detector found: each with its depth, and its box on every slice it reaches."""
+    native = volume.slice_numbers
+    last = volume.shape[0] - 1
+
+    def numbered(z: np.ndarray) -> np.ndarray:
+        return np.interp(z, np.arange(last + 1), native)
+
+    rows, depths, keys, on_slices = [], [], [], []
+    for box in found.boxes:
+        low, high = np.clip(box[[2, 5]], 0, last)
+        depths.append(sorted(numbered(np.array([low, high]))))
+        keys.append(native[round((low + high) / 2)])
+        rows.append(box[[0, 1, 3, 4]])
+        reached = native[int(np.ceil(low)) : int(np.floor(high)) + 1]
+        on_slices.append({int(number): as_box(rows[-1]) for number in {*reached.tolist(), int(keys[-1])}})
+    return Findings.from_rows(
+        scan_id=volume.scan_id,
+        scan_name=volume.name,
+        method=detector.info.name,
+        checkpoint=detector.info.digest,
+        boxes=rows,
+        scores=found.scores,
+        key_slices=keys,
+        slice_boxes=tuple(on_slices),
+        depths=depths,
+        points=None if found.points is None else [np.c_[p[:, :2], numbered(p[:, 2])] for p in found.points],
+        operating_point=detector.info.operating_point,
+    )
 
 
 def lowest_score(operating_point: float | None) -> float:
@@ -115,8 +159,9 @@ def run_slabs(slabs: list[Slab], detector: LoadedDetector, *, count_negatives: b
         Whether to keep detections of the false-positive class, which is dropped otherwise.
     """
     images = [torch.from_numpy(normalize(slab.hu, detector.inputs)).to(detector.device) for slab in slabs]
+    thickness = torch.tensor([slab.thickness for slab in slabs], device=detector.device)
     with torch.inference_mode(), mixed_precision(detector.device, enabled=detector.mixed):
-        outputs = detector.model(images)
+        outputs = detector.model(images, thickness=thickness)
     return [
         slab_detections(slab, output, count_negatives=count_negatives)
         for slab, output in zip(slabs, outputs, strict=True)
@@ -128,7 +173,7 @@ def slab_detections(slab: Slab, output: dict[str, Tensor], *, count_negatives: b
     found = {name: value.float().cpu().numpy() for name, value in output.items()}
     kept = np.full(len(found["labels"]), True) if count_negatives else found["labels"] == LESION_LABEL
     return SlabDetections(
-        slab.to_native(found["boxes"][kept].astype(np.float64)),
+        slab.axes.to_native(found["boxes"][kept].astype(np.float64)),
         found["scores"][kept],
         found["labels"][kept].astype(int),
         found["masks"][kept][:, 0] if "masks" in found else None,

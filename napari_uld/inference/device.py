@@ -2,6 +2,7 @@
 
 import torch
 
+from napari_uld.detectors.parts import Detector
 from napari_uld.errors import DeviceError
 
 
@@ -22,6 +23,15 @@ def pick_device(device: str) -> torch.device:
             f"The device {device} is not there; this machine has: {there}. Choose auto to use the best one"
         )
     return torch.device(device)
+
+
+def place(model: Detector, device: torch.device) -> None:
+    """Move a network to a device, its kernels in the memory layout that images are run in."""
+    model.to(device)
+    layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
+    for weights in model.parameters():
+        if weights.dim() in layouts:
+            weights.data = weights.data.contiguous(memory_format=layouts[weights.dim()])
 
 
 def mixed_precision(device: torch.device, *, enabled: bool = True) -> torch.autocast:

@@ -12,18 +12,20 @@ from torch import Tensor, nn
 
 from napari_uld.ct.volume import CTVolume
 from napari_uld.detectors.batch import pad_images, pad_maps
-from napari_uld.detectors.build import Detector, anchor_lesson, bmc_regression, build_detector
-from napari_uld.detectors.heads.anchors import Grid, make_grid
-from napari_uld.detectors.losses.supervision import BM_POSITIVE_IOU, IouMatching, Target, cell_values, values_at_centres
+from napari_uld.detectors.build import build_detector
 from napari_uld.detectors.one_stage import ATTENTION, SEGMENTATION
-from napari_uld.detectors.specs.system import SupervisionSpec, System, TwoStageSupervision, system_of
+from napari_uld.detectors.parts import Detector
+from napari_uld.detectors.specs.family import SupervisionSpec
+from napari_uld.detectors.specs.system import System, system_of
+from napari_uld.detectors.targets import cut_off, make_target
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.detect import SlabDetections, lowest_score, run_slabs
-from napari_uld.inference.inside_result import Inside, PositiveAnchors, Rule
+from napari_uld.inference.inside_result import Inside, PositiveAnchors
 from napari_uld.inference.paste import paste_map
 from napari_uld.inference.slabs import Slab, extract_slab
-from napari_uld.lesions.boxes import to_centres
-from napari_uld.masks.bounding_map import bounding_map, lesion_maps
+
+# The maps that rules are told by, whichever a detector follows.
+RULE_MAPS = frozenset({"bm", "lesion_bms"})
 
 
 def look_inside(volume: CTVolume, z: int, boxes: np.ndarray, detector: LoadedDetector) -> Inside:
@@ -37,7 +39,7 @@ def look_inside(volume: CTVolume, z: int, boxes: np.ndarray, detector: LoadedDet
         (n, 4) pixel-centre boxes of the slice's lesions.
     """
     slab = extract_slab(volume.hu, volume.spacing, z, detector.inputs)
-    supervision = system_of(detector.info.recipe).supervision
+    system = system_of(detector.info.recipe)
     objectness, found = _run(slab, detector)
     shape = (volume.shape[1], volume.shape[2])
     kept = found.scores >= lowest_score(detector.info.operating_point)
@@ -46,7 +48,7 @@ def look_inside(volume: CTVolume, z: int, boxes: np.ndarray, detector: LoadedDet
     if found.maps is not None:
         branch = _branch_map(found.maps[kept], found.boxes[kept], shape)
     return replace(
-        _anchors_alone(detector.model, slab, z, boxes, supervision),
+        _anchors_alone(detector.model, slab, z, boxes, system.supervision),
         objectness=_objectness_map(objectness, slab, shape, detector.model.strides),
         branch=branch,
         attention={name.removeprefix(ATTENTION): values for name, values in pasted.items()},
@@ -67,13 +69,13 @@ def look_inside_recipe(volume: CTVolume, z: int, boxes: np.ndarray, system: Syst
 
 
 def _anchors_alone(model: Detector, slab: Slab, z: int, boxes: np.ndarray, supervision: SupervisionSpec) -> Inside:
-    grid = anchor_grid(model, slab)
+    grain = model.grain(padded_size(model, slab))
     return Inside(
         z=z,
         lesions=boxes,
-        anchors=positive_anchors(grid, slab, boxes, supervision),
-        cells=len(grid.anchors) // grid.per_cell,
-        per_cell=grid.per_cell,
+        anchors=positive_anchors(model, slab, boxes, supervision),
+        cells=grain.cells,
+        per_cell=grain.per_cell,
         objectness=None,
         branch=None,
         attention={},
@@ -84,103 +86,48 @@ def _anchors_alone(model: Detector, slab: Slab, z: int, boxes: np.ndarray, super
     )
 
 
-def anchor_grid(model: Detector, slab: Slab) -> Grid:
-    """Give the anchors that a model has on a slab."""
-    height, width = pad_images([torch.from_numpy(slab.hu)], model.size_divisible).tensors.shape[-2:]
-    return make_grid(model.anchor_generator, model.strides, (height, width))
+def padded_size(model: Detector, slab: Slab) -> tuple[int, ...]:
+    """Height and width that a model pads a slab to."""
+    return tuple(pad_images([torch.from_numpy(slab.hu)], model.size_divisible).tensors.shape[2:])
 
 
 def positive_anchors(
-    grid: Grid, slab: Slab, boxes: np.ndarray, supervision: SupervisionSpec
-) -> dict[Rule, PositiveAnchors]:
-    """Give the anchors that each rule makes positive, all of them: training draws from these.
-
-    A rule that the supervision does not follow is shown as published, at the supervision's other values.
+    model: Detector, slab: Slab, boxes: np.ndarray, supervision: SupervisionSpec
+) -> dict[str, PositiveAnchors]:
+    """Give the anchors that each rule of a detector makes positive (see `Detector.taught`).
 
     Parameters
     ----------
     boxes
         (n, 4) native pixel-centre boxes of the lesions; what lies beyond the crop is cut off, as in training.
     """
-    if not isinstance(supervision, TwoStageSupervision):
-        cut, lesions = _cut(slab, boxes)
-        matched = anchor_lesson(supervision).match(grid, {"boxes": torch.from_numpy(cut.astype(np.float32))})
-        anchors = torch.nonzero(matched >= 0)[:, 0]
-        return {Rule.IOU: _native(grid, slab, anchors, torch.ones(len(anchors)), lesions[matched[anchors]])}
-    target, lesions = _target(slab, boxes, supervision, padded_size(grid))
-    published, negative = TwoStageSupervision().rpn_iou
-    own = supervision.rpn_iou[0]
-    thresholds = {
-        Rule.IOU: own if supervision.objectness == "iou" else published,
-        Rule.BM: own if supervision.objectness == "bm" else BM_POSITIVE_IOU,
-    }
-    found: dict[Rule, PositiveAnchors] = {}
-    for rule, positive in thresholds.items():
-        matching = IouMatching(positive=positive, negative=min(negative, positive), samples=supervision.rpn_samples)
-        matched = matching.match(grid, target)
-        anchors = torch.nonzero(matched >= 0)[:, 0]
-        labels = (
-            torch.ones(len(anchors)) if rule is Rule.IOU else values_at_centres(target["bm"], grid.anchors[anchors])
+    shape = (slab.hu.shape[1], slab.hu.shape[2])
+    cut, kept = cut_off(slab.axes.to_network(boxes), shape)
+    maps = supervision.maps._replace(names=RULE_MAPS)
+    # Neither map has an area in it.
+    target = make_target(cut, np.ones(len(cut)), None, shape, maps=maps, scale_to_512=1)
+    size = padded_size(model, slab)
+    lesions = np.flatnonzero(kept)
+    return {
+        rule: PositiveAnchors(
+            boxes=slab.axes.to_native(taught.boxes.numpy().astype(np.float64)),
+            levels=taught.levels.numpy(),
+            labels=taught.labels.numpy(),
+            lesions=lesions[taught.lesions.numpy()],
         )
-        found[rule] = _native(grid, slab, anchors, labels, lesions[matched[anchors]])
-    picked = bmc_regression(supervision)(grid, target)
-    # Regression hands out boxes, not which lesions they are of: they are the target's own, to the last bit.
-    matched = torch.zeros(len(picked.anchors), dtype=torch.int64)
-    for lesion, box in enumerate(target["boxes"]):
-        matched[(picked.boxes == box).all(dim=1)] = lesion
-    values = torch.cat([cell_values(target["bm"][None], level)[0] for level in grid.levels])
-    labels = values[picked.anchors // grid.per_cell]
-    found[Rule.BMC] = _native(grid, slab, picked.anchors, labels, lesions[matched])
-    return found
-
-
-def padded_size(grid: Grid) -> tuple[int, int]:
-    """Height and width of the input that a grid's cells cover."""
-    (height, width), stride = grid.levels[0], grid.strides[0]
-    return round(height * stride), round(width * stride)
-
-
-def _cut(slab: Slab, boxes: np.ndarray) -> tuple[np.ndarray, Tensor]:
-    """Edge-based boxes in a slab, cut off at its border as in training, and which of the lesions they are of."""
-    height, width = slab.hu.shape[1:]
-    cut = np.clip(slab.to_network(boxes), 0, [width, height, width, height])
-    there = (cut[:, 2] > cut[:, 0]) & (cut[:, 3] > cut[:, 1])
-    return cut[there], torch.from_numpy(np.flatnonzero(there))
-
-
-def _target(
-    slab: Slab, boxes: np.ndarray, supervision: TwoStageSupervision, padded: tuple[int, int]
-) -> tuple[Target, Tensor]:
-    """Boxes and bounding maps as training makes them, and which of the lesions they are of."""
-    cut, lesions = _cut(slab, boxes)
-    centred, shape = to_centres(cut), (slab.hu.shape[1], slab.hu.shape[2])
-    target = {
-        "boxes": torch.from_numpy(cut.astype(np.float32)),
-        "bm": torch.from_numpy(bounding_map(centred, shape, combine=supervision.combine)),
-        "lesion_bms": torch.from_numpy(lesion_maps(centred, shape)),
+        for rule, taught in model.taught(pad_maps(target, size), size).items()
     }
-    return pad_maps(target, padded), lesions
-
-
-def _native(grid: Grid, slab: Slab, anchors: Tensor, labels: Tensor, lesions: Tensor) -> PositiveAnchors:
-    ends = np.cumsum([height * width for height, width in grid.levels]) * grid.per_cell
-    return PositiveAnchors(
-        boxes=slab.to_native(grid.anchors[anchors].numpy().astype(np.float64)),
-        levels=np.searchsorted(ends, anchors.numpy(), side="right"),
-        labels=labels.numpy(),
-        lesions=lesions.numpy(),
-    )
 
 
 def _run(slab: Slab, detector: LoadedDetector) -> tuple[list[Tensor], SlabDetections]:
     """Detect on a slab; give the objectness logits (anchors, h, w) of each level as well."""
     logits: list[Tensor] = []
 
-    def keep(_module: nn.Module, _inputs: object, output: tuple[list[Tensor], list[Tensor]]) -> None:
+    def keep(_module: nn.Module, _inputs: object, output: tuple[list[Tensor], ...]) -> None:
         logits.extend(level[0].float().cpu() for level in output[0])
 
     model = detector.model
-    hook = detector.model.anchor_head.register_forward_hook(keep)
+    hook = detector.model.dense_head.register_forward_hook(keep)
     before, model.predicts_maps = model.predicts_maps, True
     try:
         (found,) = run_slabs([slab], detector)
@@ -196,7 +143,7 @@ def _objectness_map(logits: Sequence[Tensor], slab: Slab, shape: tuple[int, int]
     # Cells cover more than the input where its size is no multiple of their stride.
     sizes = [(level.shape[2] * stride, level.shape[1] * stride) for level, stride in zip(logits, strides, strict=True)]
     covered = [[0, 0, *size] for size in sizes]
-    seen, *places = slab.to_native(np.array([[0, 0, width, height], *covered], float))
+    seen, *places = slab.axes.to_native(np.array([[0, 0, width, height], *covered], float))
     levels = [
         paste_map(level.sigmoid().amax(dim=0).numpy(), place, shape)
         for level, place in zip(logits, places, strict=True)
@@ -207,7 +154,7 @@ def _objectness_map(logits: Sequence[Tensor], slab: Slab, shape: tuple[int, int]
 def _slice_maps(found: SlabDetections, slab: Slab, shape: tuple[int, int]) -> dict[str, np.ndarray]:
     """A one-stage detector's maps at the slice's pixels, 0 beyond what the network saw."""
     height, width = slab.hu.shape[1:]
-    (seen,) = slab.to_native(np.array([[0, 0, width, height]], float))
+    (seen,) = slab.axes.to_native(np.array([[0, 0, width, height]], float))
     return {name: paste_map(values, seen, shape) for name, values in found.slice_maps.items()}
 
 

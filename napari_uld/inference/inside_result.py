@@ -66,7 +66,7 @@ class Inside:
 
     z: int
     lesions: np.ndarray
-    anchors: Mapping[Rule, PositiveAnchors]
+    anchors: Mapping[str, PositiveAnchors]
     cells: int
     per_cell: int
     objectness: np.ndarray | None

@@ -1,7 +1,7 @@
 """A network over a whole scan: an image that several slabs hold goes through its backbone once."""
 
 from collections.abc import Iterator
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,18 +10,17 @@ from torchvision.models.detection.image_list import ImageList
 
 from napari_uld.detectors.batch import pad_images
 from napari_uld.detectors.parts import Features
-from napari_uld.detectors.two_stage import TwoStageDetector
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.device import mixed_precision
 from napari_uld.inference.slabs import ScanGrid, Slab, normalize
 
 
 class SeenImage(NamedTuple):
-    """An image of a scan, as sampled and as the network wants it, and its features."""
+    """An image of a scan, as sampled and as the network wants it, and its features in each window."""
 
     slab: Slab
     padded: ImageList
-    features: Features
+    features: list[Features]
 
 
 def run_grid(
@@ -51,41 +50,45 @@ def run_grid(
         new = [int(centre) for centre in np.unique(centres) if int(centre) not in seen]
         for start in range(0, len(new), batch):
             seen |= _see(grid, new[start : start + batch], detector)
-        own = centres[:, centres.shape[1] // 2]
+        middles = centres[:, centres.shape[1] // 2]
         outputs = _go_on([[seen[int(centre)] for centre in slab] for slab in centres], detector)
-        yield from zip([seen[int(centre)].slab for centre in own], outputs, strict=True)
+        yield from zip([seen[int(centre)].slab for centre in middles], outputs, strict=True)
 
 
 def _see(grid: ScanGrid, centres: list[int], detector: LoadedDetector) -> dict[int, SeenImage]:
-    slabs = [grid.window(centre, detector.inputs.slices_per_image) for centre in centres]
+    width, windows = detector.inputs.slices_per_image, len(detector.inputs.windows)
+    slabs = [grid.window(centre, width) for centre in centres]
     images = [torch.from_numpy(normalize(slab.hu, detector.inputs)).to(detector.device) for slab in slabs]
     batch = pad_images(images, detector.model.size_divisible)
     with torch.inference_mode(), mixed_precision(detector.device, enabled=detector.mixed):
-        features = _two_stage(detector).per_image(batch.tensors)
+        features = detector.model.per_image(batch.tensors.unflatten(1, (windows, width)).flatten(0, 1))
     return {
         centre: SeenImage(
             slab,
             ImageList(batch.tensors[i : i + 1], batch.image_sizes[i : i + 1]),
-            {name: level[i : i + 1] for name, level in features.items()},
+            [_row(features, i * windows + window) for window in range(windows)],
         )
         for i, (centre, slab) in enumerate(zip(centres, slabs, strict=True))
     }
 
 
 def _go_on(slabs: list[list[SeenImage]], detector: LoadedDetector) -> list[dict[str, Tensor]]:
-    keys = [slab[len(slab) // 2].padded for slab in slabs]
+    keys = [slab[len(slab) // 2] for slab in slabs]
+    windows = range(len(detector.inputs.windows))
     with torch.inference_mode(), mixed_precision(detector.device, enabled=detector.mixed):
-        batch = ImageList(_stack([key.tensors for key in keys]), [size for key in keys for size in key.image_sizes])
+        sizes = [size for key in keys for size in key.padded.image_sizes]
+        batch = ImageList(_stack([key.padded.tensors for key in keys]), sizes)
         places = [
-            {name: _stack([image.features[name] for image in place]) for name in place[0].features}
+            {name: _stack([image.features[window][name] for image in place]) for name in place[0].features[window]}
+            for window in windows
             for place in zip(*slabs, strict=True)
         ]
-        return _two_stage(detector).from_features(places, batch)  # type: ignore[return-value]
+        thickness = torch.tensor([key.slab.thickness for key in keys], device=detector.device)
+        return detector.model.from_features(places, batch, thickness)
 
 
-def _two_stage(detector: LoadedDetector) -> TwoStageDetector:
-    # No other family sees several images: `System` checks it.
-    return cast(TwoStageDetector, detector.model)
+def _row(features: Features, row: int) -> Features:
+    return {name: level[row : row + 1] for name, level in features.items()}
 
 
 def _stack(batches: list[Tensor]) -> Tensor:

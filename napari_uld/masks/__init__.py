@@ -14,8 +14,10 @@ from napari_uld.masks.bounding_map import MEDIUM_AREA, SMALL_AREA, Combine, adap
 from napari_uld.masks.ellipse import quarter_ellipse_mask
 from napari_uld.masks.grabcut import ITERATIONS, MARGIN, grabcut_or_ellipse
 
-__all__ = ["MaskKind", "MaskParameters", "pseudo_mask"]
+__all__ = ["INSIDE", "MaskKind", "MaskParameters", "pseudo_mask"]
 
+# A pixel belongs to a mask from this value on, of a predicted map or of a resampled mask.
+INSIDE = 0.5
 # The width of the network input that the ABM's area thresholds are meant for.
 _INPUT_SIZE = 512
 

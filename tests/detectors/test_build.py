@@ -11,15 +11,11 @@ from napari_uld.detectors.backbones.vgg import Vgg
 from napari_uld.detectors.build import build_two_stage, load_imagenet, parameter_count
 from napari_uld.detectors.encoders.fusion import PositionSensitive, PositionSensitiveRoiPool
 from napari_uld.detectors.heads.roi_branch import MapLesson, MaskLesson
-from napari_uld.detectors.losses.supervision import (
-    BmcObjectness,
-    BmcRegression,
-    BmObjectness,
-    IouObjectness,
-    IouRegression,
-)
+from napari_uld.detectors.losses.bounding_map import BmcObjectness, BmcRegression, BmObjectness
+from napari_uld.detectors.losses.iou import IouObjectness, IouRegression
+from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.recipe import load_recipe
-from napari_uld.detectors.specs.system import InputSpec, TwoStageSpec, TwoStageSupervision
+from napari_uld.detectors.specs.two_stage import TwoStageSpec, TwoStageSupervision
 from napari_uld.detectors.two_stage import TwoStageDetector
 
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from napari_uld.detectors.anchors import Grid
 from napari_uld.detectors.build import build_retinanet
-from napari_uld.detectors.heads.anchors import Grid
 from napari_uld.detectors.one_stage import AnchorLesson, RetinaNet, best_overlap, component_boxes
-from napari_uld.detectors.specs.system import InputSpec, RetinaNetSpec, RetinaNetSupervision
+from napari_uld.detectors.specs.inputs import InputSpec
+from napari_uld.detectors.specs.one_stage import RetinaNetSpec, RetinaNetSupervision
 
 TINY = RetinaNetSpec(
     family="retinanet",

@@ -6,7 +6,8 @@ import torch
 
 from napari_uld.detectors.batch import pad_images, pad_maps
 from napari_uld.detectors.build import build_two_stage
-from napari_uld.detectors.specs.system import InputSpec, TwoStageSpec, TwoStageSupervision
+from napari_uld.detectors.specs.inputs import InputSpec
+from napari_uld.detectors.specs.two_stage import TwoStageSpec, TwoStageSupervision
 from napari_uld.detectors.two_stage import TwoStageDetector
 from napari_uld.masks.bounding_map import adaptive_bounding_map, bounding_map, lesion_maps
 

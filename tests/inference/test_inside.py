@@ -10,11 +10,13 @@ from numpy.testing import assert_allclose
 from torch import Tensor, nn
 
 from napari_uld.ct.volume import CTVolume
+from napari_uld.detectors.anchors import CentredAnchorGenerator, Grid
 from napari_uld.detectors.batch import pad_maps
 from napari_uld.detectors.build import build_detector
-from napari_uld.detectors.heads.anchors import CentredAnchorGenerator, Grid
+from napari_uld.detectors.specs.one_stage import RetinaNetSpec, RetinaNetSupervision
 from napari_uld.detectors.specs.recipe import load_recipe
-from napari_uld.detectors.specs.system import RetinaNetSpec, RetinaNetSupervision, System, TwoStageSupervision
+from napari_uld.detectors.specs.system import System
+from napari_uld.detectors.specs.two_stage import TwoStageSupervision
 from napari_uld.inference.catalogue import CheckpointInfo
 from napari_uld.inference.checkpoint import LoadedDetector, load_checkpoint
 from napari_uld.inference.detect import SCORE_FLOOR, run_slabs

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from napari_uld.ct.volume import CTVolume
 from napari_uld.detectors.build import build_detector
+from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.recipe import load_recipe
-from napari_uld.detectors.specs.system import InputSpec, System
+from napari_uld.detectors.specs.system import System
 from napari_uld.inference.catalogue import CheckpointInfo
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.detect import detect, run_slabs, slab_detections

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_uld.detectors.specs.system import InputSpec
+from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.inference.slabs import ScanGrid, Slab, body_box, extract_slab, normalize
 
 WHOLE = InputSpec(crop_to_body=False, spacing_mm=1.0)

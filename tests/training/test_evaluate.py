@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from napari_uld.detectors.build import build_detector
+from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.recipe import load_recipe
-from napari_uld.detectors.specs.system import InputSpec
 from napari_uld.detectors.two_stage import TwoStageDetector
 from napari_uld.errors import DataError
 from napari_uld.inference.checkpoint import save_checkpoint

@@ -10,9 +10,7 @@ import cv2
 import numpy as np
 
 from napari_uld.detectors.specs.recipe import TrainingSpec
-
-# A warped mask's value from which a pixel belongs to it.
-INSIDE = 0.5
+from napari_uld.masks import INSIDE
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from napari_uld.ct.deeplesion import read_slices, slices_on_disk
 from napari_uld.ct.dl_info import DlInfo, read_dl_info
 from napari_uld.ct.windows import Window
-from napari_uld.detectors.specs.system import InputSpec
+from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.errors import DataError
 from napari_uld.inference.slabs import Slab, extract_slab
 from napari_uld.lesions.annotations import Annotation, State
@@ -139,6 +139,17 @@ def true_slices(root: Path, split: Split) -> list[KeySlice]:
     if not found:
         raise DataError(f"{root} holds no phantom of the split {split!r}")
     return found
+
+
+def split_of(root: Path) -> dict[str, int]:
+    """The split's number of every series that DL_info.csv lists.
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    """
+    return {series: rows[0].split for series, rows in _table(root, "all").by_series.items()}
 
 
 def _table(root: Path, split: Split) -> DlInfo:

@@ -8,7 +8,7 @@ import numpy as np
 from napari_uld.ct.deeplesion import read_slices
 from napari_uld.inference.slabs import Slab
 from napari_uld.lesions.rle import Rle, decode, encode
-from napari_uld.masks import MaskKind
+from napari_uld.masks import INSIDE, MaskKind
 from napari_uld.masks.lesion_mask import lesion_mask
 
 from .key_slices import KeySlice
@@ -64,12 +64,12 @@ def make_masks(hu: np.ndarray, key: KeySlice, kind: MaskKind) -> tuple[LesionMas
 def to_slab(masks: tuple[Rle, ...], slab: Slab) -> np.ndarray:
     """Bring native masks into a slab's input, uint8 (n, H, W) of 0 and 1."""
     height, width = slab.hu.shape[1:]
-    x, y = slab.offset
-    right, bottom = x + round(width / slab.scale[0]), y + round(height / slab.scale[1])
-    shrinking = slab.scale[0] < 1
+    (x, y), scale = (int(edge) for edge in slab.axes.offset), slab.axes.scale
+    right, bottom = x + round(width / scale[0]), y + round(height / scale[1])
+    shrinking = scale[0] < 1
     brought = np.zeros((len(masks), height, width), np.uint8)
     for row, rle in zip(brought, masks, strict=True):
         part = decode(rle)[y:bottom, x:right].astype(np.float32)
         resized = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
-        row[:] = resized >= 0.5
+        row[:] = resized >= INSIDE
     return brought

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from napari_uld.detectors.specs.family import SupervisionSpec, TargetMaps
+from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.recipe import TrainingSpec
-from napari_uld.detectors.specs.system import InputSpec, SupervisionSpec, TwoStageSupervision
+from napari_uld.detectors.targets import cut_off, make_target
 from napari_uld.inference.slabs import Slab, normalize
 from napari_uld.lesions.rle import Rle
 from napari_uld.masks import MaskKind
@@ -19,10 +22,9 @@ from .augment import Augmentation, draw
 from .key_slices import KeySlice, read_slab
 from .mask_store import MaskStore
 from .masks import lesion_masks, to_slab
-from .targets import make_target
 
-# Prepared slabs are kept in memory up to this size: small runs then read each PNG once.
-CACHE_BYTES = 5 * 2**30
+# Prepared slabs are kept in memory up to this size, or this share of what is free: small runs then read each PNG once.
+CACHE_BYTES, CACHE_SHARE = 5 * 2**30, 0.25
 # Classes of the targets.
 LESION, HARD_NEGATIVE = 1, 2
 
@@ -56,7 +58,7 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
     slices
         The images.
     inputs, supervision
-        What the network sees, and what its targets carry beside boxes.
+        What the network sees, and what its targets carry beside boxes (default: nothing).
     training
         How images are augmented; not at all by default.
     seed
@@ -83,16 +85,17 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         self.root = root
         self.slices = slices
         self.inputs = inputs
-        self.supervision = supervision or TwoStageSupervision()
+        self.supervision = supervision
         self.training = training or TrainingSpec()
         self.seed = seed
         self.epoch = 0
         self.negatives: Mapping[int, HardNegatives] = {}
-        kind = self.supervision.mask_kind
+        kind = supervision.mask_kind if supervision is not None else None
         self._store = None if kind is None else MaskStore(root, MaskKind(kind))
         self._masks: dict[int, tuple[Rle, ...]] = {}
         self._cache: dict[int, Slab] = {}
         self._cached_bytes = 0
+        self._cache_limit = min(CACHE_BYTES, int(CACHE_SHARE * psutil.virtual_memory().available))
 
     def __len__(self) -> int:
         return len(self.slices)
@@ -103,7 +106,7 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
             return self._cache[index]
         slab = read_slab(self.root, self.slices[index], self.inputs)
         # A loader's own process lives for one epoch: nothing it kept would be asked for again.
-        if torch.utils.data.get_worker_info() is None and self._cached_bytes + slab.hu.nbytes <= CACHE_BYTES:
+        if torch.utils.data.get_worker_info() is None and self._cached_bytes + slab.hu.nbytes <= self._cache_limit:
             self._cache[index] = slab
             self._cached_bytes += slab.hu.nbytes
         return slab
@@ -129,19 +132,18 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
             boxes = np.concatenate([boxes, mined.boxes])
             labels = np.concatenate([labels, np.full(len(mined.boxes), HARD_NEGATIVE)])
             masks = (*masks, *mined.masks)
-        maps = to_slab(masks, slab) if self.supervision.mask_kind else None
+        maps = None if self._store is None else to_slab(masks, slab)
         augmentation, outside = self.drawn(self.epoch, index), -self.inputs.mean
-        image, boxes, maps, kept = augmentation.apply(image, slab.to_network(boxes), maps, outside)
+        image, boxes, maps, kept = augmentation.apply(image, slab.axes.to_network(boxes), maps, outside)
         shape = image.shape[1], image.shape[2]
-        boxes, there = inside(boxes, shape)
-        maps = None if maps is None else maps[there]
-        target = make_target(boxes, labels[kept][there], maps, shape, self.inputs, self.supervision)
+        boxes, within = cut_off(boxes, shape)
+        target = make_target(
+            boxes,
+            labels[kept][within],
+            None if maps is None else maps[within],
+            shape,
+            maps=TargetMaps() if self.supervision is None else self.supervision.maps,
+            scale_to_512=self.inputs.scale_to_512,
+        )
+        target["thickness"] = torch.tensor(slab.thickness, dtype=torch.float32)
         return torch.from_numpy(np.ascontiguousarray(image)), target
-
-
-def inside(boxes: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Cut edge-based boxes (n, 4) off at the image's border; give those left, and (n,) which they are."""
-    height, width = shape
-    cut = np.clip(boxes, 0, [width, height, width, height])
-    there = (cut[:, 2] > cut[:, 0]) & (cut[:, 3] > cut[:, 1])
-    return cut[there], there

@@ -11,10 +11,11 @@ is the one compared with.
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_uld.detectors.specs.recipe import MiningSpec
+from napari_uld.detectors.specs.mining import HardNegativesSpec, MiningSpec
 from napari_uld.errors import TrainingError
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.detect import SlabDetections, run_slabs
@@ -23,16 +24,53 @@ from napari_uld.lesions.boxes import intersection
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.findings_file import SUFFIX, read_findings, write_findings
 from napari_uld.lesions.rle import decode, encode
+from napari_uld.masks import INSIDE
 from napari_uld.progress import Progress, Work
 
 from ..data.key_slices import KeySlice
 from ..data.slab_dataset import HARD_NEGATIVE, HardNegatives, SlabDataset
+from .miner import Miner
 
-# A mask's value from which a pixel belongs to it.
-INSIDE = 0.5
+if TYPE_CHECKING:
+    from ..loop import Run
+
+MINED = "mined"
 
 
-def candidates(scores: np.ndarray, overlap_of: Callable[[int], float], spec: MiningSpec) -> np.ndarray:
+class HardNegativeMiner(Miner):
+    """Mines the training set after every epoch but the last; what it mined before is forgotten."""
+
+    spec: HardNegativesSpec
+
+    def __init__(self, spec: MiningSpec, run: "Run") -> None:
+        super().__init__(spec, run)
+        if not isinstance(run.train_set, SlabDataset):
+            raise TrainingError("Hard negatives are mined on key slices: input.volume must be false")
+        self.train_set = run.train_set
+
+    @property
+    def folder(self) -> Path:
+        """Where the hard negatives go that the last finished epoch mined."""
+        return self.run.options.out / MINED / f"epoch_{self.run.epoch}"
+
+    def after_epoch(self) -> Work[None]:
+        """Mine for the next epoch."""
+        run = self.run
+        if run.epoch == run.recipe.training.epochs:
+            return
+        seed = run.options.seed * 1_000_003 + run.epoch
+        mined = yield from mine(run.detector(), self.train_set, self.spec, seed)
+        write_mined(self.folder, self.train_set.slices, mined, run.recipe.method.name)
+        self.train_set.negatives = mined
+        run.log(event="mining", epoch=run.epoch, images=len(mined), mined=sum(len(m.boxes) for m in mined.values()))
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Read what the last finished epoch mined."""
+        if 0 < self.run.epoch < self.run.recipe.training.epochs:
+            self.train_set.negatives = read_mined(self.folder, self.train_set.slices)
+
+
+def candidates(scores: np.ndarray, overlap_of: Callable[[int], float], spec: HardNegativesSpec) -> np.ndarray:
     """Find the detections of one image that hard negatives are drawn from, E in the paper.
 
     Parameters
@@ -54,7 +92,9 @@ def candidates(scores: np.ndarray, overlap_of: Callable[[int], float], spec: Min
     return np.flatnonzero(scores > spec.score)
 
 
-def mine(detector: LoadedDetector, dataset: SlabDataset, spec: MiningSpec, seed: int) -> Work[dict[int, HardNegatives]]:
+def mine(
+    detector: LoadedDetector, dataset: SlabDataset, spec: HardNegativesSpec, seed: int
+) -> Work[dict[int, HardNegatives]]:
     """Mine every image of a training set, without its flips.
 
     Returns
@@ -86,21 +126,21 @@ def write_mined(folder: Path, slices: Sequence[KeySlice], mined: dict[int, HardN
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     for series in sorted({slices[index].series for index in mined}):
-        own = [
+        of_series = [
             (slices[index], negatives) for index, negatives in sorted(mined.items()) if slices[index].series == series
         ]
-        count = sum(len(negatives.boxes) for _, negatives in own)
+        count = sum(len(negatives.boxes) for _, negatives in of_series)
         findings = Findings.from_rows(
             scan_id=f"deeplesion:{series}",
             scan_name=series,
             method=method,
             checkpoint=folder.name,
-            boxes=np.concatenate([negatives.boxes for _, negatives in own]),
-            scores=np.concatenate([negatives.scores for _, negatives in own]),
-            key_slices=np.concatenate([np.full(len(negatives.boxes), key.number) for key, negatives in own]),
+            boxes=np.concatenate([negatives.boxes for _, negatives in of_series]),
+            scores=np.concatenate([negatives.scores for _, negatives in of_series]),
+            key_slices=np.concatenate([np.full(len(negatives.boxes), key.number) for key, negatives in of_series]),
             labels=np.full(count, HARD_NEGATIVE),
             negative=np.full(count, True),
-            masks=tuple(mask for _, negatives in own for mask in negatives.masks),
+            masks=tuple(mask for _, negatives in of_series for mask in negatives.masks),
         )
         write_findings(folder / f"{series}{SUFFIX}", findings)
 
@@ -132,7 +172,11 @@ def read_mined(folder: Path, slices: Sequence[KeySlice]) -> dict[int, HardNegati
 
 
 def _mine_image(
-    found: SlabDetections, key: KeySlice, lesions: Sequence[np.ndarray], spec: MiningSpec, rng: np.random.Generator
+    found: SlabDetections,
+    key: KeySlice,
+    lesions: Sequence[np.ndarray],
+    spec: HardNegativesSpec,
+    rng: np.random.Generator,
 ) -> HardNegatives:
     shape = lesions[0].shape
     near = intersection(found.boxes, key.boxes).max(axis=1) > 0

@@ -1,6 +1,6 @@
 """How many anchors are positive for each lesion box, by IoU and by bounding map.
 
-The supplement of the BMC paper (see `napari_uld.detectors.losses.supervision`) counts the anchors that a
+The supplement of the BMC paper (see `napari_uld.detectors.losses.bounding_map`) counts the anchors that a
 box matches at IoU >= .7 and finds no more than four for over 70% of the boxes. Here the same is
 counted for it, for BM's lower threshold and for BMC's cells, at strides 4 and 8 of an image 512
 pixels long, with the anchors that Faster R-CNN has by default.
@@ -8,6 +8,7 @@ pixels long, with the anchors that Faster R-CNN has by default.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +17,25 @@ import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
-from torchvision.models.detection._utils import Matcher
 
-from napari_uld.detectors.build import bmc_regression
-from napari_uld.detectors.heads.anchors import CentredAnchorGenerator, Grid, make_grid
-from napari_uld.detectors.losses.supervision import (
+from napari_uld.detectors.anchors import CentredAnchorGenerator, Grid, make_grid
+from napari_uld.detectors.losses.bounding_map import (
     BM_POSITIVE_IOU,
     EPSILON,
     BmcObjectness,
-    IouMatching,
-    Target,
+    BmcRegression,
     cell_values,
 )
-from napari_uld.detectors.specs.system import InputSpec, TwoStageSpec, TwoStageSupervision
+from napari_uld.detectors.losses.iou import BACKGROUND, IouAssigner
+from napari_uld.detectors.parts import Target
+from napari_uld.detectors.specs.family import TargetMaps
+from napari_uld.detectors.specs.recipe import load_recipe
+from napari_uld.detectors.targets import make_target
 from napari_uld.errors import DataError
 from napari_uld.lesions.boxes import to_edges
 from napari_uld.progress import Progress, Work
 
 from ..data.coco import CocoImage
-from ..data.targets import make_target
 
 STRIDES = (4, 8)
 IMAGE_SIDE = 512
@@ -247,14 +248,21 @@ def neighbourhood(boxes: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray
 
 def bmc_target(boxes: np.ndarray, shape: tuple[int, int]) -> Target:
     """Make what BMC learns from: edge-based boxes (n, 4) and their maps of this (height, width)."""
-    supervision = TwoStageSupervision(objectness="bmc", regression="bmc")
-    return make_target(boxes, np.ones(len(boxes)), None, shape, InputSpec(), supervision)
+    maps = TargetMaps(frozenset({"bm", "lesion_bms"}))
+    return make_target(boxes, np.ones(len(boxes)), None, shape, maps=maps, scale_to_512=1)
 
 
 def anchor_grid(shape: tuple[int, int], stride: int) -> Grid:
     """Place a one-level detector's anchors on an input of this (height, width)."""
-    spec = TwoStageSpec()
-    return make_grid(CentredAnchorGenerator((spec.anchor_sizes,), (spec.anchor_ratios,)), (stride,), shape)
+    detector = published()["detector"]
+    generator = CentredAnchorGenerator((detector["anchor_sizes"],), (detector["anchor_ratios"],))
+    return make_grid(generator, (stride,), shape)
+
+
+@cache
+def published() -> dict[str, Any]:
+    """The numbers that the bounding-map paper's Faster R-CNN is published with."""
+    return load_recipe("faster_rcnn_bmc").model_dump()
 
 
 def count_anchors(grid: Grid, target: Target) -> dict[str, tuple[np.ndarray, int]]:
@@ -262,14 +270,13 @@ def count_anchors(grid: Grid, target: Target) -> dict[str, tuple[np.ndarray, int
 
     For BMC's regression, which has no negatives, the objectness' are given.
     """
-    published, negative = TwoStageSupervision().rpn_iou
+    usual, negative = published()["supervision"]["rpn_iou"]
     n = len(target["boxes"])
     found = {}
-    for rule, positive in (("IoU .7", published), ("BM .5", BM_POSITIVE_IOU)):
-        matching = IouMatching(positive=positive, negative=negative, samples=TwoStageSupervision().rpn_samples)
-        found[f"{rule} + best"] = _counted(matching.match(grid, target), n)
-        matching.matcher.allow_low_quality_matches = False
-        found[rule] = _counted(matching.match(grid, target), n)
+    for rule, positive in (("IoU .7", usual), ("BM .5", BM_POSITIVE_IOU)):
+        for name, forced in ((f"{rule} + best", True), (rule, False)):
+            assigner = IouAssigner(positive=positive, negative=negative, forced=forced)
+            found[name] = _counted(assigner.match(grid, target), n)
     foreground, owners = _bmc_cells(grid, target)
     negatives = grid.per_cell * (len(foreground) - int(foreground.sum()))
     nearest = cell_values(target["lesion_bms"], grid.levels[0]).argmax(dim=0)
@@ -279,16 +286,23 @@ def count_anchors(grid: Grid, target: Target) -> dict[str, tuple[np.ndarray, int
 
 
 def _counted(matched: Tensor, n: int) -> tuple[np.ndarray, int]:
-    """Count the anchors of each box (n,), and those of the background, in what `IouMatching` gives."""
-    return per_index(matched, n), int((matched == Matcher.BELOW_LOW_THRESHOLD).sum())
+    """Count the anchors of each box (n,), and those of the background, in what `IouAssigner` gives."""
+    return per_index(matched, n), int((matched == BACKGROUND).sum())
 
 
 def _bmc_cells(grid: Grid, target: Target) -> tuple[Tensor, Tensor]:
     """Whether each cell is objectness foreground, and the lesion that regresses on it, both (h * w,)."""
-    sample = BmcObjectness()(grid, target)
+    sample = BmcObjectness()(grid, target, torch.zeros(0))
     foreground = torch.zeros(len(grid.anchors) // grid.per_cell, dtype=torch.bool)
     foreground[sample.positives // grid.per_cell] = True
-    return foreground, bmc_regression(TwoStageSupervision()).owners(target, grid.levels[0], grid.strides[0])
+    supervision = published()["supervision"]
+    regression = BmcRegression(
+        boundary=supervision["boundary"],
+        small_area=supervision["small_area"],
+        area_in_cells=supervision["area_unit"] == "cells",
+        anchor_iou=supervision["anchor_iou"],
+    )
+    return foreground, regression.owners(target, grid.levels[0], grid.strides[0])
 
 
 def count_cells(bm: Tensor, level: tuple[int, int]) -> dict[str, tuple[int, int]]:

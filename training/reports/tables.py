@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_uld.detectors.specs.system import TwoStageSupervision
 from napari_uld.errors import DataError, UldError
 from napari_uld.evaluation.by_size import BINS, size_bins
 from napari_uld.evaluation.comparison import fp_at, paired_difference
@@ -55,9 +54,8 @@ def collect(experiment: Experiment, place: Place) -> tuple[Results, Timings]:
             if run.state is not State.FINISHED:
                 continue
             results[row.label][seed] = run.result()
-            supervision = run.recipe.supervision
-            branch = isinstance(supervision, TwoStageSupervision) and supervision.roi_branch != "none"
-            if branch and (run.folder / TIMING).is_file():
+            branch = getattr(run.recipe.supervision, "roi_branch", "none")
+            if branch != "none" and (run.folder / TIMING).is_file():
                 seconds = json.loads((run.folder / TIMING).read_text(encoding="utf-8"))
                 timings[row.label].append(seconds["with maps"] / seconds["without maps"])
     return results, timings

@@ -1,16 +1,18 @@
-"""ResNet with a feature pyramid: Mask R-CNN's backbone."""
+"""ResNet by stages: Mask R-CNN's backbone."""
 
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
-from torchvision.ops import FeaturePyramidNetwork
-from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 # Channels of a bottleneck's 3x3 convolution in each stage of a ResNet.
 STAGE_CHANNELS = (64, 128, 256, 512)
-# Input pixels per cell of P2 to P6.
-STRIDES = (4, 8, 16, 32, 64)
+# Input pixels per cell of C2 to C5.
+STRIDES = (4, 8, 16, 32)
+# Weights in torchvision's cache by ResNet's blocks.
+IMAGENET_FILES: dict[tuple[int, ...], tuple[str, ...]] = {
+    (3, 4, 23, 3): ("resnet101-cd907fc2.pth", "resnet101-63fe2227.pth")
+}
 
 
 class ResNet(nn.Module):
@@ -30,6 +32,8 @@ class ResNet(nn.Module):
 
     def __init__(self, *, in_channels: int, blocks: Sequence[int], width: float, stem_pool: bool) -> None:
         super().__init__()
+        self.imagenet_files = IMAGENET_FILES.get(tuple(blocks), ())
+        self.strides = STRIDES if stem_pool else tuple(stride // 2 for stride in STRIDES)
         planes = [max(8, round(channels * width)) for channels in STAGE_CHANNELS]
         self.conv1 = nn.Conv2d(in_channels, planes[0], 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(planes[0])
@@ -45,52 +49,25 @@ class ResNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """(N, C, H, W) -> the stages' outputs "0" to "3", each at twice the stride of the one before."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        levels = {}
-        for number in range(len(STAGE_CHANNELS)):
-            x = getattr(self, f"layer{number + 1}")(x)
-            levels[str(number)] = x
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """(N, C, H, W) -> C2 to C5 at `strides`."""
+        features = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        levels = []
+        for number in range(1, len(STAGE_CHANNELS) + 1):
+            features = getattr(self, f"layer{number}")(features)
+            levels.append(features)
         return levels
-
-
-class ResNetFpn(nn.Module):
-    """A ResNet and its pyramid P2 to P6.
-
-    Parameters
-    ----------
-    in_channels, blocks, width, stem_pool
-        As in `ResNet`.
-    channels
-        Channels of every level of the pyramid.
-    """
-
-    imagenet_files: tuple[str, ...] = ("resnet101-cd907fc2.pth", "resnet101-63fe2227.pth")
-
-    def __init__(
-        self, *, in_channels: int, blocks: Sequence[int], width: float, stem_pool: bool, channels: int
-    ) -> None:
-        super().__init__()
-        self.body = ResNet(in_channels=in_channels, blocks=blocks, width=width, stem_pool=stem_pool)
-        self.fpn = FeaturePyramidNetwork(self.body.out_channels, channels, extra_blocks=LastLevelMaxPool())
-        self.out_channels = channels
-        self.strides: tuple[int, ...] = STRIDES if stem_pool else tuple(stride // 2 for stride in STRIDES)
-
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """(N, C, H, W) -> levels "0", "1", "2", "3" and "pool" at `strides`, finest first."""
-        return self.fpn(self.body(images))
 
     def take_imagenet(self, state: dict[str, Tensor]) -> bool:
         """Take torchvision's weights over; False where their shapes differ."""
-        own = self.body.state_dict()
+        current = self.state_dict()
         offered = {name: value for name, value in state.items() if not name.startswith("fc.")}
         # Old files lack the batch norms' counters.
-        if any(name not in own or own[name].shape != value.shape for name, value in offered.items()):
+        if any(name not in current or current[name].shape != value.shape for name, value in offered.items()):
             return False
-        if any(name not in offered and not name.endswith("num_batches_tracked") for name in own):
+        if any(name not in offered and not name.endswith("num_batches_tracked") for name in current):
             return False
-        self.body.load_state_dict(offered, strict=False)
+        self.load_state_dict(offered, strict=False)
         return True
 
 

@@ -1,75 +1,36 @@
-"""VGG: without its last pooling layers for the 3DCE family, and by stages for a feature pyramid."""
+"""VGG by stages, some of its poolings left out."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-# Channels of VGG's groups of convolutions; a pooling layer follows each group but the last.
+# Channels of VGG's groups of convolutions.
 VGG_CHANNELS = (64, 128, 256, 512, 512)
+# Weights in torchvision's cache by VGG's convolutions. Those of VGG-16 are for inputs in [0, 255] less a mean, which is
+# what the 3DCE family feeds; the usual ones want unit variance.
+IMAGENET_FILES: dict[tuple[int, ...], tuple[str, ...]] = {
+    (2, 2, 3, 3, 3): ("vgg16_features-amdegroot-88682ab5.pth",),
+    (2, 2, 4, 4, 4): ("vgg19-dcbb9e9d.pth",),
+}
 
 
 class Vgg(nn.Module):
-    """Groups of 3x3 convolutions with max pooling between them, up to the last convolution.
+    """Groups of 3x3 convolutions, a max pooling behind each.
 
     Parameters
     ----------
     in_channels
         Channels of an image: its number of slices.
     convolutions
-        Convolutions in each of the five groups; VGG-16 has (2, 2, 3, 3, 3).
+        Convolutions in each of the five groups; VGG-16 has (2, 2, 3, 3, 3), VGG-19 (2, 2, 4, 4, 4).
     width
         Share of the published number of channels.
     without_pools
-        Which of the poolings 1 to 4 are left out; each leaves the stride half as large.
-    norm
-        "batch" puts a batch norm behind every convolution (for training from scratch); "none" is VGG-16.
-    """
-
-    # Weights for inputs in [0, 255] less a mean, which is what this family feeds; the usual ones want unit variance.
-    imagenet_files: tuple[str, ...] = ("vgg16_features-amdegroot-88682ab5.pth",)
-
-    def __init__(
-        self,
-        *,
-        in_channels: int,
-        convolutions: Sequence[int],
-        width: float,
-        without_pools: Sequence[int],
-        norm: str,
-    ) -> None:
-        super().__init__()
-        groups = _groups(in_channels, convolutions, width, norm)
-        layers: list[nn.Module] = []
-        for number, group in enumerate(groups, start=1):
-            layers += group
-            if number < len(groups) and number not in without_pools:
-                layers.append(nn.MaxPool2d(2))
-        self.features = nn.Sequential(*layers)
-        self.out_channels = _width(VGG_CHANNELS[-1], width)
-        self.strides: tuple[int, ...] = (2 ** (len(VGG_CHANNELS) - 1 - len(set(without_pools))),)
-
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """(N, C, H, W) -> one level of features (N, out_channels, h, w)."""
-        return {"0": self.features(images)}
-
-    def take_imagenet(self, state: dict[str, Tensor]) -> bool:
-        """Take VGG-16's weights over; False where their shapes differ."""
-        return _take_convolutions(self, state)
-
-
-class VggStages(nn.Module):
-    """VGG with a pooling after each group of convolutions; the poolings' outputs are what a pyramid is built on.
-
-    Parameters
-    ----------
-    in_channels, convolutions, width, norm
-        As in `Vgg`; VGG-19 has (2, 2, 4, 4, 4) convolutions.
-    without_pools
         Which of the poolings 1 to 5 are left out; each leaves the stride from there on half as large.
+    norm
+        "batch" puts a batch norm behind every convolution (for training from scratch); "none" is VGG.
     """
-
-    imagenet_files: tuple[str, ...] = ("vgg19-dcbb9e9d.pth",)
 
     def __init__(
         self,
@@ -81,6 +42,7 @@ class VggStages(nn.Module):
         norm: str,
     ) -> None:
         super().__init__()
+        self.imagenet_files = IMAGENET_FILES.get(tuple(convolutions), ())
         self.stages = nn.ModuleList()
         strides = []
         stride = 1
@@ -101,8 +63,17 @@ class VggStages(nn.Module):
         return levels
 
     def take_imagenet(self, state: dict[str, Tensor]) -> bool:
-        """Take VGG-19's weights over; False where their shapes differ."""
-        return _take_convolutions(self, state)
+        """Take over the convolutions of torchvision's VGG in their order; False where their shapes differ."""
+        numbers = sorted({int(key.split(".")[1]) for key in state if key.startswith("features.")})
+        convolutions = [layer for layer in self.modules() if isinstance(layer, nn.Conv2d)]
+        if [state[f"features.{number}.weight"].shape for number in numbers] != [c.weight.shape for c in convolutions]:
+            return False
+        with torch.no_grad():
+            for conv, number in zip(convolutions, numbers, strict=True):
+                conv.weight.copy_(state[f"features.{number}.weight"])
+                if conv.bias is not None:
+                    conv.bias.copy_(state[f"features.{number}.bias"])
+        return True
 
 
 def _groups(in_channels: int, convolutions: Sequence[int], width: float, norm: str) -> list[list[nn.Module]]:
@@ -122,17 +93,3 @@ def _groups(in_channels: int, convolutions: Sequence[int], width: float, norm: s
 
 def _width(full: int, width: float) -> int:
     return max(8, round(full * width))
-
-
-def _take_convolutions(model: nn.Module, state: dict[str, Tensor]) -> bool:
-    """Take over the convolutions of torchvision's VGG in their order; False where their shapes differ."""
-    numbers = sorted({int(key.split(".")[1]) for key in state if key.startswith("features.")})
-    convolutions = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d)]
-    if [state[f"features.{number}.weight"].shape for number in numbers] != [c.weight.shape for c in convolutions]:
-        return False
-    with torch.no_grad():
-        for conv, number in zip(convolutions, numbers, strict=True):
-            conv.weight.copy_(state[f"features.{number}.weight"])
-            if conv.bias is not None:
-                conv.bias.copy_(state[f"features.{number}.bias"])
-    return True

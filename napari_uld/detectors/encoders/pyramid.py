@@ -1,16 +1,17 @@
-"""A feature pyramid, its way down to full resolution, and the attention gates on both.
+"""A feature pyramid, with attention gates or without.
 
 "The paper" is "Improving RetinaNet for CT lesion detection with dense masks from weak RECIST labels".
 """
 
-import math
 from collections.abc import Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# What an untrained network says of every anchor and pixel: the loss of so many negatives must not drown the rest.
-PRIOR = 0.01
+from napari_uld.detectors.parts import Backbone, Features, Fused
+
+# Names of what is no level of the pyramid.
+STEM, ATTENTION = "stem ", "attention "
 # Attention maps (N, 1, h, w) by the name of the level that they gate.
 Attention = dict[str, Tensor]
 
@@ -68,101 +69,104 @@ class Skip(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """Five levels: from the backbone's finest one asked for to C5 top-down, and coarser ones by strides.
-
-    P6 comes from C5 and P7 from P6, as the RetinaNet paper has them.
+    """Levels from the backbone's finest one asked for to the coarsest top-down, and coarser ones below those.
 
     Parameters
     ----------
     in_channels
-        Channels of C1 to C5.
+        Channels of the backbone's stages that are used, finest first.
     finest
-        2 for P2 to P6, 3 for P3 to P7.
+        Number of the first of them: 2 for P2 and on.
     channels
         Channels of every level.
     gated
         Whether attention gates filter the skip connections.
+    coarser
+        How many levels more there are.
+    strided
+        Whether these come by convolutions, P6 from C5 and P7 from P6, as the RetinaNet paper has them; else P6 is
+        P5 at every second cell, as in Mask R-CNN.
     """
 
-    def __init__(self, in_channels: Sequence[int], *, finest: int, channels: int, gated: bool) -> None:
+    def __init__(
+        self, in_channels: Sequence[int], *, finest: int, channels: int, gated: bool, coarser: int, strided: bool
+    ) -> None:
         super().__init__()
-        used = in_channels[finest - 1 :]
         self.finest = finest
-        self.top = nn.Conv2d(used[-1], channels, 1)
-        self.skips = nn.ModuleList(Skip(nn.Conv2d(c, channels, 1), channels, gated=gated) for c in used[:-1])
-        self.smooth = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in used)
-        coarser = [used[-1]] + [channels] * (finest - 2)
-        self.coarser = nn.ModuleList(nn.Conv2d(c, channels, 3, stride=2, padding=1) for c in coarser)
+        self.channels = channels
+        self.count = coarser
+        self.top = nn.Conv2d(in_channels[-1], channels, 1)
+        self.skips = nn.ModuleList(Skip(nn.Conv2d(c, channels, 1), channels, gated=gated) for c in in_channels[:-1])
+        self.smooth = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in in_channels)
+        below = [in_channels[-1]] + [channels] * (coarser - 1) if strided else []
+        self.coarser = nn.ModuleList(nn.Conv2d(c, channels, 3, stride=2, padding=1) for c in below)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
     def forward(self, stages: Sequence[Tensor]) -> tuple[list[Tensor], Attention]:
-        """C1 to C5 -> five levels (N, channels, h, w), finest first, and the gates' maps."""
-        used = stages[self.finest - 1 :]
+        """The stages that are used -> levels (N, channels, h, w), finest first, and the gates' maps."""
         attention: Attention = {}
-        merged = [self.top(used[-1])]
+        merged = [self.top(stages[-1])]
         for number in reversed(range(len(self.skips))):
-            level, gate_map = self.skips[number](used[number], merged[0])
+            level, gate_map = self.skips[number](stages[number], merged[0])
             merged.insert(0, level)
             if gate_map is not None:
                 attention[f"C{self.finest + number}"] = gate_map
         levels = [smooth(level) for smooth, level in zip(self.smooth, merged, strict=True)]
-        coarse = used[-1]
+        return levels + self._coarser_levels(stages[-1], levels[-1]), attention
+
+    def _coarser_levels(self, last_stage: Tensor, last_level: Tensor) -> list[Tensor]:
+        if not self.coarser:
+            return [F.max_pool2d(last_level, 1, stride=2**n) for n in range(1, self.count + 1)]
+        levels = []
+        coarse = last_stage
         for number, stride in enumerate(self.coarser):
             coarse = stride(F.relu(coarse) if number else coarse)
             levels.append(coarse)
-        return levels, attention
+        return levels
 
 
-class SegmentationPath(nn.Module):
-    """From P2 over P1 to a map of lesions at full resolution (section 2.2 and figure 1 of the paper).
-
-    C1 joins through a 1x1 convolution, the input through two of 3x3. The paper gives no width: the recipe's
-    default is 32 channels at both resolutions, with which the path is an eighth of the baseline's work; 256 as
-    in the pyramid would more than double it.
+class PyramidEncoder(nn.Module):
+    """A backbone and the pyramid on it, of the key image alone.
 
     Parameters
     ----------
-    pyramid_channels, c1_channels, image_channels
-        Channels of P2, C1 and the input.
-    channels
-        Channels of P1 and of full resolution.
-    gated
-        Whether attention gates filter the skip connections.
+    backbone
+        Features of single images, stage by stage.
+    pyramid
+        Made of the backbone's last stages.
     """
 
-    def __init__(
-        self, *, pyramid_channels: int, c1_channels: int, image_channels: int, channels: int, gated: bool
-    ) -> None:
+    backbone: Backbone
+
+    def __init__(self, backbone: Backbone, pyramid: Pyramid) -> None:
         super().__init__()
-        self.reduce = nn.Conv2d(pyramid_channels, channels, 1)
-        self.c1 = Skip(nn.Conv2d(c1_channels, channels, 1), channels, gated=gated)
-        self.p1 = _conv(channels, channels)
-        self.image = Skip(
-            nn.Sequential(_conv(image_channels, channels), _conv(channels, channels)), channels, gated=gated
-        )
-        self.p0 = _conv(channels, channels)
-        self.predict = nn.Conv2d(channels, 1, 1)
-        expect_little(self.predict)
+        self.backbone = backbone
+        self.pyramid = pyramid
+        self.channels = pyramid.channels
+        self.used = len(pyramid.smooth)
+        strides = backbone.strides[-self.used :]
+        self.strides = strides + tuple(strides[-1] * 2**n for n in range(1, pyramid.count + 1))
 
-    def forward(self, images: Tensor, c1: Tensor, p2: Tensor) -> tuple[Tensor, Attention]:
-        """Images (N, C, H, W), C1 and P2 -> logits (N, H, W), and the gates' maps."""
-        merged, at_c1 = self.c1(c1, self.reduce(p2))
-        merged, at_image = self.image(images, self.p1(merged))
-        maps = {"C1": at_c1, "input": at_image}
-        return self.predict(self.p0(merged))[:, 0], {name: m for name, m in maps.items() if m is not None}
+    def per_image(self, images: Tensor) -> Features:
+        """(N, C, H, W) -> levels "P2" and on, the stages "C1" and on below them, and the gates' maps."""
+        stages = self.backbone(images)
+        levels, attention = self.pyramid(stages[-self.used :])
+        first = self.pyramid.finest
+        features = {f"P{first + n}": level for n, level in enumerate(levels)}
+        stem = stages[: -self.used]
+        features |= {f"{STEM}C{first - len(stem) + n}": stage for n, stage in enumerate(stem)}
+        return features | {ATTENTION + name: gate_map for name, gate_map in attention.items()}
+
+    def join(self, slab: list[Features], thickness: Tensor) -> Fused:
+        """Give the key image's features of a slab's."""
+        features = slab[len(slab) // 2]
+        levels = {name: level for name, level in features.items() if name.startswith("P")}
+        return Fused(levels, [levels], _named(features, STEM), _named(features, ATTENTION))
 
 
-def expect_little(conv: nn.Conv2d) -> None:
-    """Make a convolution whose sigmoid is a probability say `PRIOR` everywhere."""
-    nn.init.normal_(conv.weight, std=0.01)
-    nn.init.constant_(conv.bias, math.log(PRIOR / (1 - PRIOR)))  # type: ignore[arg-type]
-
-
-def _conv(channels: int, out: int) -> nn.Sequential:
-    conv = nn.Conv2d(channels, out, 3, padding=1)
-    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
-    return nn.Sequential(conv, nn.ReLU(inplace=True))
+def _named(features: Features, prefix: str) -> Features:
+    """Features whose names begin with a prefix, by what follows it."""
+    return {name.removeprefix(prefix): level for name, level in features.items() if name.startswith(prefix)}

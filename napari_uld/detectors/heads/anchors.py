@@ -1,111 +1,163 @@
-"""Anchors centred on their feature cells."""
+"""RetinaNet's head: every anchor of every level is classified and regressed."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
-from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torch import Tensor, nn
+from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
+
+from napari_uld.detectors.anchors import CentredAnchorGenerator, Grid, make_grid
+from napari_uld.detectors.heads.prior import expect_little
+from napari_uld.detectors.losses.focal import AnchorLoss
+from napari_uld.detectors.parts import Calibrate, Detections, Grained, ImageSizes, Target, Taught
+
+# A box that lies beyond the image is cut off to nothing.
+LEAST_SIZE = 1e-3
 
 
-class CentredAnchorGenerator(AnchorGenerator):
-    """torchvision's generator, its anchors moved from each cell's corner to its centre.
+class AnchorOutput(NamedTuple):
+    """Logits (N, A, h, w) and deltas (N, 4A, h, w) of each level."""
 
-    A bounding map resized to the feature map speaks of cell centres; anchors that stand half a
-    stride beside them would be labelled with their neighbour's value.
+    logits: list[Tensor]
+    deltas: list[Tensor]
+
+
+class AnchorHead(nn.Module):
+    """Two towers of 3x3 convolutions on every level: one classifies its anchors, the other regresses boxes.
 
     Parameters
     ----------
-    sizes, ratios
-        Of each level's anchors; a ratio is height / width at one area.
-    rounded
-        Whether half sides are rounded to whole pixels, as torchvision's and the two-stage family's are; anchors
-        that a search found for small lesions are too small for it.
+    in_channels, channels
+        Of the pyramid and of the towers.
+    layers
+        Hidden convolutions of each tower.
+    anchor_generator
+        One size on each level.
+    strides
+        Input pixels per cell of each level, finest first.
+    loss
+        What anchors learn.
+    candidates, score_threshold, nms, detections
+        The most anchors decoded, the least score among them, and what non-maximum suppression leaves.
     """
 
     def __init__(
-        self, sizes: tuple[tuple[float, ...], ...], ratios: tuple[tuple[float, ...], ...], *, rounded: bool = True
-    ) -> None:
-        # The base class makes its anchors at once.
-        self.rounded = rounded
-        super().__init__(sizes, ratios)
-
-    def generate_anchors(
         self,
-        scales: list[int],
-        aspect_ratios: list[float],
-        dtype: torch.dtype = torch.float32,
-        device: torch.device = torch.device("cpu"),  # noqa: B008
-    ) -> Tensor:
-        """Give a cell's anchors about (0, 0), ratio by ratio, (ratios * sizes, 4)."""
-        if self.rounded:
-            return super().generate_anchors(scales, aspect_ratios, dtype, device)
-        sizes = torch.as_tensor(scales, dtype=dtype, device=device)
-        root = torch.as_tensor(aspect_ratios, dtype=dtype, device=device).sqrt()[:, None]
-        half = torch.stack([(sizes / root).flatten(), (sizes * root).flatten()], dim=1) / 2
-        return torch.cat([-half, half], dim=1)
+        in_channels: int,
+        *,
+        channels: int,
+        layers: int,
+        anchor_generator: CentredAnchorGenerator,
+        strides: tuple[int, ...],
+        loss: AnchorLoss,
+        candidates: int,
+        score_threshold: float,
+        nms: float,
+        detections: int,
+    ) -> None:
+        super().__init__()
+        anchors = anchor_generator.num_anchors_per_location()[0]
+        classify = nn.Conv2d(channels, anchors, 3, padding=1)
+        regress = nn.Conv2d(channels, 4 * anchors, 3, padding=1)
+        self.classification = nn.Sequential(*_tower(in_channels, channels, layers), classify)
+        self.regression = nn.Sequential(*_tower(in_channels, channels, layers), regress)
+        # The usual .01 everywhere would leave hardly a signal behind a narrow tower.
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        nn.init.normal_(regress.weight, std=0.01)
+        expect_little(classify)
+        self.anchor_generator = anchor_generator
+        self.strides = strides
+        self.loss = loss
+        self.candidates = candidates
+        self.score_threshold = score_threshold
+        self.nms = nms
+        self.detections = detections
+        self._positives: dict[str, list[float]] = {}
 
-    def grid_anchors(self, grid_sizes: list[list[int]], strides: list[list[Tensor]]) -> list[Tensor]:
-        """Give one (h * w * anchors, 4) tensor of edge-based boxes for each level."""
-        corner = super().grid_anchors(grid_sizes, strides)
-        moved = []
-        for boxes, (stride_y, stride_x) in zip(corner, strides, strict=True):
-            half = torch.stack([stride_x, stride_y, stride_x, stride_y]).to(boxes) / 2
-            moved.append(boxes + half)
-        return moved
+    def forward(self, levels: list[Tensor]) -> AnchorOutput:
+        """Feature levels, finest first -> logits and deltas."""
+        return AnchorOutput(
+            [self.classification(level) for level in levels], [self.regression(level) for level in levels]
+        )
+
+    def losses(self, raw: AnchorOutput, targets: list[Target]) -> dict[str, Tensor]:
+        """Classification and boxes (see `AnchorLoss`)."""
+        logits, deltas = _by_anchor(raw.logits, 1)[..., 0], _by_anchor(raw.deltas, 4)
+        losses, positives = self.loss(self.grid(self._padded(raw), like=logits), logits, deltas, targets)
+        self._positives = {"anchors": positives.float().mean(dim=0).tolist()}
+        return losses
+
+    def detect(self, raw: AnchorOutput, sizes: ImageSizes, calibrate: Calibrate | None = None) -> Detections:
+        """Decode, calibrate and suppress the anchors of each image, best first."""
+        logits, deltas = _by_anchor(raw.logits, 1)[..., 0], _by_anchor(raw.deltas, 4)
+        grid = self.grid(self._padded(raw), like=logits)
+        return [
+            self._detect_one(number, grid, logits[number], deltas[number], size, calibrate)
+            for number, size in enumerate(sizes)
+        ]
+
+    def diagnostics(self) -> dict[str, list[float]]:
+        """Positive anchors an image on each level in the last training batch."""
+        return self._positives
+
+    def taught(self, target: Target, size: tuple[int, ...]) -> dict[str, Taught]:
+        """The anchors that are positive by IoU."""
+        grid = self.grid(size)
+        matched = self.loss.assigner.match(grid, target)
+        anchors = torch.nonzero(matched >= 0)[:, 0]
+        labels = torch.ones(len(anchors))
+        return {"iou": Taught(grid.anchors[anchors], labels, matched[anchors], grid.level_of(anchors))}
+
+    def grain(self, size: tuple[int, ...]) -> Grained:
+        """How many cells there are, and anchors on each."""
+        return self.grid(size).grain
+
+    def grid(self, size: tuple[int, ...], like: Tensor | None = None) -> Grid:
+        """The anchors of an image of that padded size."""
+        return make_grid(self.anchor_generator, self.strides, (size[0], size[1]), like=like)
+
+    def _padded(self, raw: AnchorOutput) -> tuple[int, int]:
+        height, width = raw.logits[0].shape[-2:]
+        return height * self.strides[0], width * self.strides[0]
+
+    def _detect_one(
+        self,
+        number: int,
+        grid: Grid,
+        logits: Tensor,
+        deltas: Tensor,
+        size: tuple[int, ...],
+        calibrate: Calibrate | None,
+    ) -> dict[str, Tensor]:
+        scores = logits.sigmoid()
+        likely = torch.nonzero(scores > self.score_threshold)[:, 0]
+        likely = likely[scores[likely].topk(min(self.candidates, len(likely))).indices]
+        scores = scores[likely]
+        boxes = self.loss.coder.decode_single(deltas[likely], grid.anchors[likely])
+        boxes = clip_boxes_to_image(boxes, (size[0], size[1]))
+        large = remove_small_boxes(boxes, LEAST_SIZE)
+        boxes, scores = boxes[large], scores[large]
+        if calibrate is not None:
+            scores = calibrate(number, boxes, scores)
+        labels = torch.ones(len(boxes), dtype=torch.int64, device=boxes.device)
+        kept = batched_nms(boxes, scores, torch.zeros_like(labels), self.nms)[: self.detections]
+        return {"boxes": boxes[kept], "scores": scores[kept], "labels": labels[kept]}
 
 
-class Grid(NamedTuple):
-    """The anchors of one image.
-
-    Parameters
-    ----------
-    anchors
-        (n, 4) edge-based boxes, level by level, row by row, all anchors of a cell together.
-    levels
-        (height, width) in cells of each level.
-    per_cell
-        Anchors on a cell.
-    strides
-        Input pixels per cell of each level.
-    """
-
-    anchors: Tensor
-    levels: tuple[tuple[int, int], ...]
-    per_cell: int
-    strides: tuple[float, ...]
-
-    def of_cells(self, cells: Tensor) -> Tensor:
-        """Indices (k * per_cell,) of all anchors on `cells` (indices over all levels' cells)."""
-        offsets = torch.arange(self.per_cell, device=cells.device)
-        return (cells[:, None] * self.per_cell + offsets).reshape(-1)
-
-    def per_level(self, anchors: Tensor) -> Tensor:
-        """How many of `anchors` (indices) lie on each level, (levels,)."""
-        ends = torch.tensor([height * width for height, width in self.levels], device=anchors.device).cumsum(0)
-        level = torch.bucketize(anchors, ends * self.per_cell, right=True)
-        return torch.bincount(level, minlength=len(self.levels))
+def _by_anchor(levels: list[Tensor], values: int) -> Tensor:
+    """Levels (N, A * values, h, w) -> (N, all levels' anchors, values), all anchors of a cell together."""
+    rows = [level.unflatten(1, (-1, values)).permute(0, 3, 4, 1, 2).flatten(1, 3) for level in levels]
+    # Boxes are computed in single precision even where features are not: half has steps of .25 px.
+    return torch.cat(rows, dim=1).float()
 
 
-def make_grid(
-    generator: CentredAnchorGenerator, strides: Sequence[int], size: tuple[int, int], like: Tensor | None = None
-) -> Grid:
-    """Give the anchors of an image.
-
-    Parameters
-    ----------
-    generator
-        Sizes and ratios on each level.
-    strides
-        Input pixels per cell of each level, finest first.
-    size
-        (height, width) of the padded image; a level that they do not divide has a last cell beyond it.
-    like
-        A tensor on the device that the anchors are wanted on; default the CPU.
-    """
-    like = torch.zeros(0) if like is None else like
-    levels = tuple((-(-size[0] // stride), -(-size[1] // stride)) for stride in strides)
-    generator.set_cell_anchors(torch.float32, like.device)
-    steps = [[torch.tensor(stride, device=like.device)] * 2 for stride in strides]
-    anchors = torch.cat(generator.grid_anchors([list(level) for level in levels], steps))
-    return Grid(anchors, levels, generator.num_anchors_per_location()[0], tuple(float(s) for s in strides))
+def _tower(channels: int, hidden: int, layers: int) -> list[nn.Module]:
+    """3x3 convolutions, a ReLU behind each."""
+    parts: list[nn.Module] = []
+    for _ in range(layers):
+        parts += [nn.Conv2d(channels, hidden, 3, padding=1), nn.ReLU(inplace=True)]
+        channels = hidden
+    return parts

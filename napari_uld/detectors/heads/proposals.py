@@ -1,6 +1,7 @@
 """The proposal network: torchvision's, with injected supervision."""
 
 import itertools
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -9,9 +10,11 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, concat_box_prediction_layers
 from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
 
-from napari_uld.detectors.heads.anchors import CentredAnchorGenerator, Grid
-from napari_uld.detectors.losses.supervision import Objectness, Regression, Target
-from napari_uld.detectors.parts import Features
+from napari_uld.detectors.anchors import CentredAnchorGenerator, Grid, make_grid
+from napari_uld.detectors.losses.bounding_map import BmcRegression, grid_values, values_at_centres
+from napari_uld.detectors.losses.iou import IouAssigner
+from napari_uld.detectors.losses.samples import Objectness, Regression
+from napari_uld.detectors.parts import Features, Target, Taught
 
 # Smooth L1 with sigma 3: quadratic below 1 / sigma^2.
 RPN_BETA = 1 / 9
@@ -19,6 +22,22 @@ RPN_BETA = 1 / 9
 FIRST_PART = 4
 # A proposal without area overlaps nothing, not even itself.
 LEAST_SIZE = 1e-3
+
+
+class Rules(NamedTuple):
+    """Rules by which anchors are positive, to look at: those that are followed, and the others as published.
+
+    Parameters
+    ----------
+    iou, bm
+        Positive by IoU, taught 1 or the bounding map's value.
+    bmc
+        Positive where the bounding map says so.
+    """
+
+    iou: IouAssigner
+    bm: IouAssigner
+    bmc: BmcRegression
 
 
 class ProposalHead(nn.Module):
@@ -56,8 +75,14 @@ class ProposalNetwork(RegionProposalNetwork):
         Anchor generator.
     head
         Predicts objectness and deltas.
+    strides
+        Input pixels per cell of each level, finest first.
+    assigner
+        Matches anchors with lesions by IoU, for the parts that pick from these.
     objectness, regression
-        The supervision's parts.
+        Pick what is learnt.
+    rules
+        What `taught` tells.
     before_nms, after_nms
         Proposals kept before and after non-maximum suppression, (training, evaluation).
     nms
@@ -71,8 +96,11 @@ class ProposalNetwork(RegionProposalNetwork):
         anchors: CentredAnchorGenerator,
         head: ProposalHead,
         *,
+        strides: tuple[int, ...],
+        assigner: IouAssigner,
         objectness: Objectness,
         regression: Regression,
+        rules: Rules,
         before_nms: tuple[int, int],
         after_nms: tuple[int, int],
         nms: float,
@@ -92,10 +120,13 @@ class ProposalNetwork(RegionProposalNetwork):
             nms_thresh=nms,
         )
         self.min_size = max(min_size, LEAST_SIZE)
+        self.strides = strides
+        self.assigner = assigner
         self.objectness = objectness
         self.regression = regression
-        # Positive anchors an image on each level (levels,) in the last batch, for the log.
-        self.positives: dict[str, Tensor] = {}
+        self.rules = rules
+        # Positive anchors an image on each level in the last training batch, for the log.
+        self.positives: dict[str, list[float]] = {}
 
     def forward(
         self, images: ImageList, features: Features, targets: list[Target] | None = None
@@ -144,16 +175,37 @@ class ProposalNetwork(RegionProposalNetwork):
         of_objectness, of_boxes = [], []
         counts: dict[str, list[Tensor]] = {"objectness": [], "regression": []}
         for grid, logits, delta, target in zip(grids, objectness, deltas, targets, strict=True):
-            picked = self.objectness(grid, target)
+            matched = self.assigner.match(grid, target)
+            picked = self.objectness(grid, target, matched)
             of_objectness.append(F.binary_cross_entropy_with_logits(logits[picked.anchors], picked.labels))
-            positive = self.regression(grid, target)
-            wanted = self.box_coder.encode([positive.boxes], [grid.anchors[positive.anchors]])[0]
+            positive = self.regression(grid, target, matched)
+            boxes = target["boxes"][positive.lesions]
+            wanted = self.box_coder.encode([boxes], [grid.anchors[positive.anchors]])[0]
             summed = F.smooth_l1_loss(delta[positive.anchors], wanted, beta=RPN_BETA, reduction="sum")
             of_boxes.append(summed / positive.normalizer)
             counts["objectness"].append(grid.per_level(picked.positives))
             counts["regression"].append(grid.per_level(positive.anchors))
-        self.positives = {name: torch.stack(count).float().mean(dim=0) for name, count in counts.items()}
+        self.positives = {name: torch.stack(count).float().mean(dim=0).tolist() for name, count in counts.items()}
         return {"objectness": torch.stack(of_objectness).mean(), "proposal_boxes": torch.stack(of_boxes).mean()}
+
+    def grid(self, size: tuple[int, ...]) -> Grid:
+        """The anchors of an image of that padded size."""
+        return make_grid(self.anchor_generator, self.strides, (size[0], size[1]))
+
+    def taught(self, target: Target, size: tuple[int, ...]) -> dict[str, Taught]:
+        """The anchors that are positive by IoU, by BM and by BMC."""
+        grid = self.grid(size)
+        taught = {}
+        for name, assigner in (("iou", self.rules.iou), ("bm", self.rules.bm)):
+            matched = assigner.match(grid, target)
+            anchors = torch.nonzero(matched >= 0)[:, 0]
+            boxes = grid.anchors[anchors]
+            labels = values_at_centres(target["bm"], boxes) if name == "bm" else torch.ones(len(anchors))
+            taught[name] = Taught(boxes, labels, matched[anchors], grid.level_of(anchors))
+        picked = self.rules.bmc(grid, target, matched)
+        labels = grid_values(target["bm"], grid)[picked.anchors // grid.per_cell]
+        taught["bmc"] = Taught(grid.anchors[picked.anchors], labels, picked.lesions, grid.level_of(picked.anchors))
+        return taught
 
 
 def survivors(boxes: Tensor, scores: Tensor, groups: Tensor, iou: float, most: int) -> Tensor:

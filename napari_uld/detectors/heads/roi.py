@@ -1,85 +1,15 @@
 """The second stage: classify and refine proposals, with an optional segmentation branch."""
 
 import sys
-from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.roi_heads import RoIHeads
-from torchvision.ops import RoIPool, roi_align
 
-from napari_uld.detectors.heads.roi_branch import Positives, SegmentationBranch
-from napari_uld.detectors.losses.supervision import Target
-from napari_uld.detectors.parts import Features, Fused, ImageSizes
-
-# Regions of this size are pooled at stride 16: half of the usual 224, as our anchors are half as large.
-CANONICAL_SIZE, CANONICAL_STRIDE = 112, 16
-# RoIAlign's samples in a cell, along each axis.
-SAMPLES = 2
-
-
-class SingleLevelRoiPool(nn.Module):
-    """Fast R-CNN's max pooling of regions from a one-level backbone.
-
-    Parameters
-    ----------
-    size
-        Output cells on a side.
-    stride
-        Input pixels per feature cell.
-    """
-
-    def __init__(self, size: int, stride: int) -> None:
-        super().__init__()
-        self.pool = RoIPool(size, 1 / stride)
-
-    def forward(self, features: Features, boxes: list[Tensor], sizes: ImageSizes) -> Tensor:
-        """Pool all boxes of all images, (sum of boxes, channels, size, size)."""
-        (level,) = features.values()
-        # Under autocast features are half precision, too coarse for boxes, and the op wants one type.
-        return self.pool(level.float(), boxes)
-
-
-class PyramidRoiAlign(nn.Module):
-    """RoIAlign from the level that fits a region's size.
-
-    torchvision's `MultiScaleRoIAlign` does the same, but guesses the strides from the first images' unpadded sizes,
-    and reads half a cell beside the cell centres that anchors and targets here speak of.
-
-    Parameters
-    ----------
-    size
-        Output cells on a side.
-    strides
-        Input pixels per cell of the levels to pool from, finest first; further levels serve proposals alone.
-    """
-
-    def __init__(self, size: int, strides: Sequence[int]) -> None:
-        super().__init__()
-        self.size = size
-        self.strides = tuple(strides)
-
-    def level_of(self, boxes: Tensor) -> Tensor:
-        """Index (n,) of the level for boxes (n, 4): regions of `CANONICAL_SIZE` belong to stride 16."""
-        sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1).sqrt()
-        wanted = sides * (CANONICAL_STRIDE / CANONICAL_SIZE) / self.strides[0]
-        return wanted.clamp(min=1).log2().add(1e-6).long().clamp(max=len(self.strides) - 1)
-
-    def forward(self, features: Features, boxes: list[Tensor], sizes: ImageSizes) -> Tensor:
-        """Pool all boxes of all images, (sum of boxes, channels, size, size)."""
-        # As above: boxes need single precision, and the op one type.
-        levels = [level.float() for level in list(features.values())[: len(self.strides)]]
-        numbers = torch.cat([b.new_full((len(b), 1), n) for n, b in enumerate(boxes)])
-        regions = torch.cat([numbers, torch.cat(boxes)], dim=1)
-        chosen = self.level_of(regions[:, 1:])
-        pooled = levels[0].new_zeros((len(regions), levels[0].shape[1], self.size, self.size))
-        for number, (level, stride) in enumerate(zip(levels, self.strides, strict=True)):
-            own = torch.nonzero(chosen == number)[:, 0]
-            pooled = pooled.index_copy(
-                0, own, roi_align(level, regions[own], self.size, 1 / stride, SAMPLES, aligned=True)
-            )
-        return pooled
+from napari_uld.detectors.heads.roi_branch import SegmentationBranch
+from napari_uld.detectors.losses.branch import Positives
+from napari_uld.detectors.parts import Fused, ImageSizes, Target
 
 
 class BoxHead(nn.Module):
@@ -180,24 +110,24 @@ class RoiStage(RoIHeads):
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
         """Give the detections of each slab, with the branch's `maps` where they are asked for, or the losses."""
         if targets is None:
-            logits, deltas = self.classify(features, proposals, image_shapes)
+            logits, deltas = self.classify(features, proposals)
             boxes, scores, labels = self.postprocess_detections(logits, deltas, proposals, image_shapes)
             kept = [self.best_of_each_class(own) for own in labels]
             boxes, scores, labels = ([v[k] for v, k in zip(of, kept, strict=True)] for of in (boxes, scores, labels))
             results = [{"boxes": b, "scores": s, "labels": c} for b, s, c in zip(boxes, scores, labels, strict=True)]
             if self.branch is not None and maps:
-                predicted = self.branch.predict(features.key, boxes, labels, image_shapes)
+                predicted = self.branch.predict(features.key, boxes, labels)
                 for result, own in zip(results, predicted, strict=True):
                     result["masks"] = own
             return results, {}
         proposals, matched, labels, regression = self.select_training_samples(proposals, targets)
-        logits, deltas = self.classify(features, proposals, image_shapes)
+        logits, deltas = self.classify(features, proposals)
         losses = self.box_losses(logits, deltas, labels, regression)
         if self.branch is not None:
             positives = [
                 Positives(p[c > 0], m[c > 0], c[c > 0]) for p, m, c in zip(proposals, matched, labels, strict=True)
             ]
-            losses["branch"] = self.branch.loss(features.key, positives, image_shapes, targets)
+            losses["branch"] = self.branch.loss(features.key, positives, targets)
         return [], losses
 
     def best_of_each_class(self, labels: Tensor) -> Tensor:
@@ -205,9 +135,9 @@ class RoiStage(RoIHeads):
         own = F.one_hot(labels)
         return (own.cumsum(dim=0) * own).sum(dim=1) <= self.detections
 
-    def classify(self, features: Fused, proposals: list[Tensor], sizes: ImageSizes) -> tuple[Tensor, Tensor]:
+    def classify(self, features: Fused, proposals: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Class logits and box deltas of all proposals."""
-        pooled = [self.box_roi_pool(image, proposals, sizes) for image in features.context]
+        pooled = [self.box_roi_pool(image, proposals) for image in features.context]
         return self.box_predictor(torch.cat(pooled, dim=1))
 
     def box_losses(

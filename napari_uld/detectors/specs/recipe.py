@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
-from napari_uld.detectors.specs.system import FALSE_POSITIVE, FAMILIES, Fraction, Spec, System
+from napari_uld.detectors.specs.base import Fraction, Spec
+from napari_uld.detectors.specs.mining import Mining, MiningSpec
+from napari_uld.detectors.specs.system import System
 from napari_uld.errors import RecipeError
 
 # How deep a recipe may build on others.
@@ -55,29 +57,16 @@ class TrainingSpec(Spec):
     translation: Fraction = 0.0
 
 
-class MiningSpec(Spec):
-    """Whether and how false positives are mined after each epoch (HNEM in the ULDor paper, section 2.2)."""
-
-    hard_negatives: bool = False
-    # S2: a detection whose mask overlaps a lesion's by more found it. S1: where none did, those above it are mined.
-    overlap: Fraction = 0.3
-    score: Fraction = 0.7
-    per_image: PositiveInt = 3
-
-
 class Recipe(System):
     """A whole recipe."""
 
     method: MethodSpec
     training: TrainingSpec = TrainingSpec()
-    mining: MiningSpec = MiningSpec()
+    mining: Mining = MiningSpec()
 
     @model_validator(mode="after")
-    def _check(self) -> "Recipe":
-        if self.mining.hard_negatives != (FALSE_POSITIVE in self.detector.classes):
-            raise ValueError(f"hard negatives need the class {FALSE_POSITIVE!r}, and the class needs hard negatives")
-        if self.mining.hard_negatives and self.supervision.mask_kind is None:
-            raise ValueError("hard negatives are told by their masks: roi_branch must be ellipse or grabcut")
+    def _check_mining(self) -> "Recipe":
+        self.mining.check_fit(self)
         return self
 
 
@@ -105,13 +94,8 @@ def load_recipe(name_or_path: str | Path, *, small: bool = False) -> Recipe:
             raise RecipeError(f"{path}: [small] must be a table of overrides; found {overrides!r}")
         return Recipe(**(_merge(data, overrides) if small else data))
     except ValidationError as error:
-        problems = "; ".join(f"[{_place(e['loc'])}] {e['msg']}" for e in error.errors())
+        problems = "; ".join(f"[{'.'.join(map(str, e['loc']))}] {e['msg']}" for e in error.errors())
         raise RecipeError(f"{path}: {problems}") from error
-
-
-def _place(location: tuple[int | str, ...]) -> str:
-    """Where a problem is in the file: tables and keys, without the family that pydantic puts between them."""
-    return ".".join(str(part) for i, part in enumerate(location) if i != 1 or part not in FAMILIES)
 
 
 def _find(name_or_path: str | Path) -> Path:

@@ -63,7 +63,7 @@ ATTENTION = {
     "input": InsidePart.AT_INPUT,
 }
 # The layers of anchors by the rule that makes them positive.
-RULES = {Rule.BMC: InsidePart.BMC, Rule.BM: InsidePart.BM, Rule.IOU: InsidePart.IOU}
+RULES: dict[str, InsidePart] = {Rule.BMC: InsidePart.BMC, Rule.BM: InsidePart.BM, Rule.IOU: InsidePart.IOU}
 # Hues and lightness both differ, for readers with any colour vision.
 STYLES = {
     InsidePart.BMC: Style("#7B8CFF", 0.7),

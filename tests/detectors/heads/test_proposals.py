@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 
-from napari_uld.detectors.heads.anchors import CentredAnchorGenerator, Grid
+from napari_uld.detectors.anchors import CentredAnchorGenerator, Grid
 from napari_uld.detectors.heads.proposals import FIRST_PART, ProposalHead, ProposalNetwork, survivors
-from napari_uld.detectors.losses.supervision import ObjectnessSample, RegressionSample, Target
+from napari_uld.detectors.losses.samples import ObjectnessSample, RegressionSample
+from napari_uld.detectors.parts import Target
 
 NONE = torch.zeros(0, dtype=torch.int64)
 

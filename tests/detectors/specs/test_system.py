@@ -5,16 +5,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from napari_uld.detectors.specs.system import (
-    InputSpec,
-    RetinaNetSpec,
-    RetinaNetSupervision,
-    Spec,
-    System,
-    TwoStageSpec,
-    TwoStageSupervision,
-    system_of,
-)
+from napari_uld.detectors.specs.base import Spec
+from napari_uld.detectors.specs.inputs import InputSpec
+from napari_uld.detectors.specs.one_stage import RetinaNetSpec, RetinaNetSupervision
+from napari_uld.detectors.specs.system import System, system_of
+from napari_uld.detectors.specs.two_stage import TwoStageSpec, TwoStageSupervision
 
 PYRAMID: dict[str, Any] = {"backbone": "resnet_fpn", "anchor_sizes": (16, 32, 64, 128, 256), "roi_pool": "align"}
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.recipe import TrainingSpec
-from napari_uld.detectors.specs.system import InputSpec, TwoStageSupervision
+from napari_uld.detectors.specs.two_stage import TwoStageSupervision
 from napari_uld.training.data.augment import Affine, Augmentation, draw, move_boxes
 from napari_uld.training.data.key_slices import annotated_slices
 from napari_uld.training.data.slab_dataset import SlabDataset

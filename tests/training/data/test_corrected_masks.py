@@ -9,7 +9,8 @@ import pytest
 
 from napari_uld.ct.deeplesion import read_slices
 from napari_uld.ct.dl_info import read_dl_info
-from napari_uld.detectors.specs.system import InputSpec, TwoStageSupervision
+from napari_uld.detectors.specs.inputs import InputSpec
+from napari_uld.detectors.specs.two_stage import TwoStageSupervision
 from napari_uld.errors import DataError
 from napari_uld.lesions.annotations import Annotations, Source
 from napari_uld.lesions.deeplesion import annotations_from_dl_info, write_dl_info

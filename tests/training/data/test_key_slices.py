@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_uld.detectors.specs.system import InputSpec
+from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.errors import DataError
 from napari_uld.lesions.recist import Recist
 from napari_uld.training.data.key_slices import KeySlice, annotated_slices, read_slab, true_slices

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_uld.detectors.specs.system import InputSpec, TwoStageSupervision
+from napari_uld.detectors.specs.inputs import InputSpec
+from napari_uld.detectors.specs.two_stage import TwoStageSupervision
 from napari_uld.errors import DataError, ScanError
 from napari_uld.masks import MaskKind
 from napari_uld.masks.lesion_mask import Origin

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.recipe import TrainingSpec
-from napari_uld.detectors.specs.system import InputSpec, TwoStageSupervision
+from napari_uld.detectors.specs.two_stage import TwoStageSupervision
 from napari_uld.lesions.rle import encode
 from napari_uld.training.data.key_slices import annotated_slices, read_slab
 from napari_uld.training.data.slab_dataset import HardNegatives, SlabDataset, inside

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.recipe import MiningSpec
-from napari_uld.detectors.specs.system import InputSpec
 from napari_uld.errors import TrainingError
 from napari_uld.inference.catalogue import CheckpointInfo
 from napari_uld.inference.checkpoint import LoadedDetector

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from napari_uld.detectors.specs.system import InputSpec, TwoStageSupervision
+from napari_uld.detectors.specs.inputs import InputSpec
+from napari_uld.detectors.specs.two_stage import TwoStageSupervision
 from napari_uld.training.data.targets import make_target
 
 BOXES = np.array([[10.0, 10, 30, 20]])

@@ -3,7 +3,7 @@
 import torch
 from torchvision.models.detection.image_list import ImageList
 
-from napari_uld.detectors.heads.anchors import CentredAnchorGenerator, Grid, make_grid
+from napari_uld.detectors.anchors import CentredAnchorGenerator, Grid, make_grid
 
 
 def test_anchors_stand_on_the_centres_of_their_cells() -> None:

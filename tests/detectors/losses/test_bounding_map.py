@@ -4,18 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from napari_uld.detectors.heads.anchors import Grid
-from napari_uld.detectors.losses.supervision import (
+from napari_uld.detectors.anchors import Grid
+from napari_uld.detectors.losses.bounding_map import (
     BmcObjectness,
     BmcRegression,
     BmObjectness,
-    IouMatching,
-    IouObjectness,
-    IouRegression,
     cell_values,
-    paired_iou,
     values_at_centres,
 )
+from napari_uld.detectors.losses.iou import IouMatching, IouObjectness, IouRegression, paired_iou
 from napari_uld.masks.bounding_map import bounding_map, lesion_maps
 
 

@@ -1,0 +1,14 @@
+"""What an untrained head says."""
+
+import math
+
+from torch import nn
+
+# Of every anchor and pixel: the loss of so many negatives must not drown the rest.
+PRIOR = 0.01
+
+
+def expect_little(conv: nn.Conv2d) -> None:
+    """Make a convolution whose sigmoid is a probability say `PRIOR` everywhere."""
+    nn.init.normal_(conv.weight, std=0.01)
+    nn.init.constant_(conv.bias, math.log(PRIOR / (1 - PRIOR)))  # type: ignore[arg-type]

@@ -1,0 +1,81 @@
+"""What a RetinaNet learns: its anchors, and the pixels of its segmentation path."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.models.detection._utils import BoxCoder
+from torchvision.ops import sigmoid_focal_loss
+
+from napari_uld.detectors.anchors import Grid
+from napari_uld.detectors.losses.iou import DOUBTFUL, IouAssigner
+from napari_uld.detectors.parts import Target
+
+# Smooth L1 with sigma 3, as in the code base that "Improving RetinaNet for CT lesion detection" builds on.
+BETA = 1 / 9
+
+
+class AnchorLoss:
+    """Focal loss on all anchors but the doubtful ones, smooth L1 on the positive ones.
+
+    A lesion that no anchor overlaps enough teaches nothing: unlike in two-stage detectors none is forced on it.
+
+    Parameters
+    ----------
+    assigner
+        Which anchors are positive.
+    coder
+        Boxes to deltas.
+    alpha, gamma
+        Of the focal loss.
+    """
+
+    def __init__(self, assigner: IouAssigner, coder: BoxCoder, *, alpha: float, gamma: float) -> None:
+        self.assigner = assigner
+        self.coder = coder
+        self.alpha = alpha
+        self.gamma = gamma
+
+    def __call__(
+        self, grid: Grid, logits: Tensor, deltas: Tensor, targets: list[Target]
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Losses of (N, anchors) logits and (N, anchors, 4) deltas, and (N, levels) positive anchors.
+
+        Both sums are divided by the number of positive anchors of the batch.
+        """
+        classification, boxes, counts = [], [], []
+        for image_logits, image_deltas, target in zip(logits, deltas, targets, strict=True):
+            matched = self.assigner.match(grid, target)
+            positive = torch.nonzero(matched >= 0)[:, 0]
+            certain = matched != DOUBTFUL
+            labels = (matched >= 0).to(image_logits)
+            focal = sigmoid_focal_loss(image_logits[certain], labels[certain], self.alpha, self.gamma, reduction="sum")
+            wanted = self.coder.encode([target["boxes"][matched[positive]]], [grid.anchors[positive]])[0]
+            classification.append(focal)
+            boxes.append(F.smooth_l1_loss(image_deltas[positive], wanted, beta=BETA, reduction="sum"))
+            counts.append(grid.per_level(positive))
+        per_level = torch.stack(counts)
+        total = per_level.sum().clamp(min=1)
+        summed = {"classification": classification, "boxes": boxes}
+        return {name: torch.stack(parts).sum() / total for name, parts in summed.items()}, per_level
+
+
+class PixelLoss:
+    """Focal loss of a map of lesions, divided by the number of lesion pixels.
+
+    Parameters
+    ----------
+    alpha, gamma
+        Of the focal loss.
+    weight
+        Beside the other losses.
+    """
+
+    def __init__(self, *, alpha: float, gamma: float, weight: float) -> None:
+        self.alpha = alpha
+        self.gamma = gamma
+        self.weight = weight
+
+    def __call__(self, logits: Tensor, masks: Tensor) -> Tensor:
+        """Loss of (N, H, W) logits with masks of 0 and 1."""
+        summed = sigmoid_focal_loss(logits, masks, self.alpha, self.gamma, reduction="sum")
+        return self.weight * summed / masks.sum().clamp(min=1)

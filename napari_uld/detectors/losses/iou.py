@@ -1,0 +1,84 @@
+"""Anchors by their IoU with lesions: Faster R-CNN's rule, and RetinaNet's."""
+
+import torch
+from torch import Tensor
+from torchvision.models.detection._utils import Matcher
+from torchvision.ops import box_iou
+
+from napari_uld.detectors.anchors import Grid
+from napari_uld.detectors.losses.samples import ObjectnessSample, RegressionSample, draw
+from napari_uld.detectors.parts import Target
+
+BACKGROUND = Matcher.BELOW_LOW_THRESHOLD
+DOUBTFUL = Matcher.BETWEEN_THRESHOLDS
+
+
+class IouAssigner:
+    """Positive above one IoU, negative below another.
+
+    Parameters
+    ----------
+    positive, negative
+        IoU thresholds.
+    forced
+        Whether the best anchors of a lesion are positive whatever their IoU, as in Faster R-CNN.
+    """
+
+    def __init__(self, *, positive: float, negative: float, forced: bool) -> None:
+        self.matcher = Matcher(positive, negative, allow_low_quality_matches=forced)
+
+    def match(self, grid: Grid, target: Target) -> Tensor:
+        """Index of each anchor's lesion, (anchors,); -1 for background and -2 for neither."""
+        if not len(target["boxes"]):
+            return torch.full((len(grid.anchors),), BACKGROUND, device=grid.anchors.device)
+        overlap = box_iou(target["boxes"], grid.anchors)
+        matched = self.matcher(overlap)
+        # A lesion that no anchor overlaps would force all of them: each is its best match, at 0.
+        return torch.where(overlap.max(dim=0).values > 0, matched, BACKGROUND)
+
+
+class IouObjectness:
+    """Objectness 1 on positive and 0 on negative anchors.
+
+    Parameters
+    ----------
+    samples
+        Anchors taken from an image, at most half of them positive.
+    """
+
+    def __init__(self, samples: int) -> None:
+        self.samples = samples
+
+    def __call__(self, grid: Grid, target: Target, matched: Tensor) -> ObjectnessSample:
+        """Pick anchors of one image."""
+        positives = torch.nonzero(matched >= 0)[:, 0]
+        positive = draw(positives, self.samples // 2)
+        negative = draw(torch.nonzero(matched == BACKGROUND)[:, 0], self.samples - len(positive))
+        labels = torch.cat([torch.ones(len(positive)), torch.zeros(len(negative))]).to(grid.anchors.device)
+        return ObjectnessSample(torch.cat([positive, negative]), labels, positives)
+
+
+class IouRegression:
+    """Boxes on positive anchors, the loss divided by the sample size.
+
+    Parameters
+    ----------
+    samples
+        As for `IouObjectness`.
+    """
+
+    def __init__(self, samples: int) -> None:
+        self.samples = samples
+
+    def __call__(self, grid: Grid, target: Target, matched: Tensor) -> RegressionSample:
+        """Pick anchors of one image."""
+        positive = draw(torch.nonzero(matched >= 0)[:, 0], self.samples // 2)
+        return RegressionSample(positive, matched[positive], float(self.samples))
+
+
+def paired_iou(first: Tensor, second: Tensor) -> Tensor:
+    """IoU (n,) of row i of one (n, 4) with row i of the other."""
+    size = (torch.minimum(first[:, 2:], second[:, 2:]) - torch.maximum(first[:, :2], second[:, :2])).clamp(min=0)
+    shared = size.prod(dim=1)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(dim=1) for boxes in (first, second)]
+    return shared / (areas[0] + areas[1] - shared)

@@ -1,0 +1,44 @@
+"""What a proposal network is taught on one image: samples of its anchors."""
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from napari_uld.detectors.anchors import Grid
+from napari_uld.detectors.parts import Target
+
+
+class ObjectnessSample(NamedTuple):
+    """Anchors (k,) to learn objectness on, their (k,) labels in [0, 1], and all positive anchors, drawn or not."""
+
+    anchors: Tensor
+    labels: Tensor
+    positives: Tensor
+
+
+class RegressionSample(NamedTuple):
+    """Anchors (k,) to learn boxes on, the (k,) lesions they are of, and what to divide the summed loss by."""
+
+    anchors: Tensor
+    lesions: Tensor
+    normalizer: float
+
+
+class Objectness(Protocol):
+    """Picks anchors to learn objectness on."""
+
+    def __call__(self, grid: Grid, target: Target, matched: Tensor) -> ObjectnessSample:
+        """Pick anchors of one image; `matched` is what `IouAssigner.match` gives for it."""
+
+
+class Regression(Protocol):
+    """Picks anchors to learn boxes on."""
+
+    def __call__(self, grid: Grid, target: Target, matched: Tensor) -> RegressionSample:
+        """Pick anchors of one image; `matched` is what `IouAssigner.match` gives for it."""
+
+
+def draw(indices: Tensor, most: int) -> Tensor:
+    """At most `most` of `indices`, drawn without replacement."""
+    return indices[torch.randperm(len(indices), device=indices.device)[:most]]

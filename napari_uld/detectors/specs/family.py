@@ -1,0 +1,57 @@
+"""What every family describes: its network, and what that learns from."""
+
+from typing import Literal, NamedTuple
+
+from napari_uld.detectors.specs.base import LESION, Areas, Combine, MaskName, Spec
+from napari_uld.detectors.specs.inputs import InputSpec
+
+
+class TargetMaps(NamedTuple):
+    """Which bounding maps a target carries, and how they are made.
+
+    Parameters
+    ----------
+    names
+        Of "bm", "lesion_bms" and "abm".
+    combine
+        How lesions' maps become one.
+    areas
+        ABM's area thresholds, px^2 of the padded box in a 512-pixel input.
+    """
+
+    names: frozenset[str] = frozenset()
+    combine: Combine = "sum"
+    areas: Areas = (250.0, 1000.0)
+
+
+class SupervisionSpec(Spec):
+    """What a family learns from."""
+
+    family: str
+
+    @property
+    def mask_kind(self) -> MaskName | None:
+        """The pseudo mask that targets carry, None where they carry none."""
+        return None
+
+    @property
+    def maps(self) -> TargetMaps:
+        """The bounding maps that targets carry."""
+        return TargetMaps()
+
+
+class DetectorSpec(Spec):
+    """What a family's network is made of."""
+
+    family: str
+    pretrained: Literal["imagenet", "none"] = "imagenet"
+    classes: tuple[str, ...] = (LESION,)
+
+    def check_fit(self, inputs: InputSpec, supervision: SupervisionSpec) -> None:
+        """Check that the network can see this input, and learn from this supervision.
+
+        Raises
+        ------
+        ValueError
+            If it cannot: one sentence that says what was required.
+        """

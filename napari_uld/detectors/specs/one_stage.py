@@ -1,0 +1,77 @@
+"""The RetinaNet family: its defaults are the baseline of "Improving RetinaNet for CT lesion detection"."""
+
+from typing import Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from napari_uld.detectors.specs.base import (
+    PYRAMID_LEVELS,
+    Convolutions,
+    Fraction,
+    IouPair,
+    MaskName,
+    Pooling,
+)
+from napari_uld.detectors.specs.family import DetectorSpec, SupervisionSpec
+from napari_uld.detectors.specs.inputs import InputSpec
+
+
+class RetinaNetSpec(DetectorSpec):
+    """A one-stage network: VGG, feature pyramid, a classification and a regression tower; maybe a segmentation path."""
+
+    family: Literal["retinanet"] = "retinanet"
+    # VGG-19, a pooling after each group; C1 to C5 are the poolings' outputs.
+    convolutions: Convolutions = (2, 2, 4, 4, 4)
+    without_pools: tuple[Pooling, ...] = ()
+    norm: Literal["none", "batch"] = "none"
+    width: PositiveFloat = 1.0
+    pyramid_channels: PositiveInt = 256
+    # The finest level with anchors; there are five.
+    finest_level: Literal[2, 3] = 3
+    # One size for each level, finest first; every scale and every ratio (height / width) of it on each cell.
+    anchor_sizes: tuple[PositiveFloat, ...] = (32, 64, 128, 256, 512)
+    anchor_scales: tuple[PositiveFloat, ...] = Field(default=(1.0, 2 ** (1 / 3), 2 ** (2 / 3)), min_length=1)
+    anchor_ratios: tuple[PositiveFloat, ...] = Field(default=(0.5, 1.0, 2.0), min_length=1)
+    head_layers: PositiveInt = 4
+    head_channels: PositiveInt = 256
+    # Channels of the segmentation path, at P1 and at full resolution.
+    segmentation_channels: PositiveInt = 32
+    attention_gates: bool = False
+    # p~ = p (1 + IoU) with the box about the predicted component, as much wider as annotated boxes are (input pixels).
+    component_margin: float = Field(default=5.0, ge=0)
+    candidates: PositiveInt = 1000
+    nms: Fraction = 0.5
+    score_threshold: Fraction = 0.05
+    detections: PositiveInt = 300
+    classes: tuple[Literal["lesion"]] = ("lesion",)
+
+    @model_validator(mode="after")
+    def _check(self) -> "RetinaNetSpec":
+        if len(self.anchor_sizes) != PYRAMID_LEVELS:
+            raise ValueError(f"a pyramid needs one of anchor_sizes for each of its {PYRAMID_LEVELS} levels")
+        return self
+
+    def check_fit(self, inputs: InputSpec, supervision: SupervisionSpec) -> None:
+        """Check that it sees one image, and that a segmentation path has a P2 to begin at."""
+        if inputs.images > 1:
+            raise ValueError("a RetinaNet sees one image: slices_per_image must be as large as slices")
+        if supervision.mask_kind and self.finest_level != 2:
+            raise ValueError("a segmentation path begins at P2: finest_level must be 2")
+
+
+class RetinaNetSupervision(SupervisionSpec):
+    """What a RetinaNet learns from: boxes by focal loss, and dense masks where there is a segmentation path."""
+
+    family: Literal["retinanet"] = "retinanet"
+    # The pseudo mask that the segmentation path learns; without one there is no path.
+    segmentation: Literal["none", "ellipse", "grabcut"] = "none"
+    # An anchor is positive from the first IoU on, and negative below the second.
+    anchor_iou: IouPair = (0.5, 0.4)
+    focal_alpha: Fraction = 0.25
+    focal_gamma: float = Field(default=2.0, ge=0)
+    segmentation_weight: PositiveFloat = 1.0
+
+    @property
+    def mask_kind(self) -> MaskName | None:
+        """The pseudo mask that the segmentation path learns, None where there is none."""
+        return None if self.segmentation == "none" else self.segmentation
