@@ -118,6 +118,9 @@ def experiments(
     timing: Annotated[
         bool, typer.Option("--timing", help="Measure inference of what is trained; train nothing.")
     ] = False,
+    renew: Annotated[
+        bool, typer.Option("--renew", help="Delete what is stored of another recipe, and train it anew.")
+    ] = False,
     tables: Annotated[
         Path | None,
         typer.Option(callback=writable, help="Write the tables of what is trained into this file; train nothing."),
@@ -125,7 +128,8 @@ def experiments(
 ) -> None:
     """Train and score the recipes that the tables compare, going on where it stopped; several may run side by side."""
     from napari_uld.training.reports.experiment_list import select
-    from napari_uld.training.reports.experiments import Place, State, run_all, survey, time_all
+    from napari_uld.training.reports.experiments import run_all, survey, time_all
+    from napari_uld.training.reports.planning import Place, State
     from napari_uld.training.reports.tables import write_tables
 
     chosen = select(name, only, seeds)
@@ -136,7 +140,7 @@ def experiments(
         write_tables(tables, chosen, place)
     if timing or tables is not None:
         return
-    outcomes = survey(chosen, place) if listed else follow(run_all(chosen, place))
+    outcomes = survey(chosen, place) if listed else follow(run_all(chosen, place, renew=renew))
     print_table("Experiments", [asdict(outcome) for outcome in outcomes])
-    if not listed and any(outcome.state is State.FAILED for outcome in outcomes):
+    if not listed and any(outcome.state in (State.FAILED, State.STALE) for outcome in outcomes):
         raise typer.Exit(1)
