@@ -32,7 +32,7 @@ TIMING = "timing.json"
 logger = logging.getLogger(__name__)
 
 
-def run(it: Run, *, renew: bool = False) -> Work[State]:
+def run(planned: Run, *, renew: bool = False) -> Work[State]:
     """Train and score one row with one seed, or go on with it; what is finished is kept.
 
     Processes side by side may share a folder of runs: what another one holds is left to it. So is what the folder
@@ -43,17 +43,17 @@ def run(it: Run, *, renew: bool = False) -> Work[State]:
     UldError
         If training diverges or the data cannot be read.
     """
-    it.folder.mkdir(parents=True, exist_ok=True)
+    planned.folder.mkdir(parents=True, exist_ok=True)
     try:
-        with filelock.FileLock(it.folder / LOCK, timeout=0):
-            if it.state is State.STALE:
+        with filelock.FileLock(planned.folder / LOCK, timeout=0):
+            if planned.state is State.STALE:
                 if not renew:
                     return State.STALE
-                _empty(it.folder)
-            if it.state is not State.FINISHED:
+                _empty(planned.folder)
+            if planned.state is not State.FINISHED:
                 # The same detector may be scored a second time, with what it calls negatives.
-                trained = any(it.folder.glob("result*.json"))
-                yield from _score(it, it.folder / CHECKPOINT if trained else (yield from _train(it)))
+                trained = any(planned.folder.glob("result*.json"))
+                yield from _score(planned, planned.folder / CHECKPOINT if trained else (yield from _train(planned)))
     except filelock.Timeout:
         return State.LOCKED
     return State.FINISHED
@@ -68,36 +68,36 @@ def _empty(folder: Path) -> None:
             path.unlink()
 
 
-def _train(it: Run) -> Work[Path]:
-    resume = (it.folder / STATE).is_file()
-    if it.init is not None and it.init.state is not State.FINISHED:
-        raise DataError(f"it starts from {it.init.row.label}, which is not trained yet: run that first")
+def _train(planned: Run) -> Work[Path]:
+    resume = (planned.folder / STATE).is_file()
+    if planned.init is not None and planned.init.state is not State.FINISHED:
+        raise DataError(f"it starts from {planned.init.row.label}, which is not trained yet: run that first")
     if not resume:
-        it.spec.write(it.folder)
+        planned.spec.write(planned.folder)
     # A row of the same meaning may have begun it under another name.
-    begun = read_spec(it.folder) or it.spec
-    data, device = it.place.phantoms / "train", it.place.device
-    init = it.init.folder / CHECKPOINT if it.init is not None else None
-    options = TrainingOptions(data, it.folder, init=init, resume=resume, device=device, seed=it.spec.seed)
+    begun = read_spec(planned.folder) or planned.spec
+    data, device = planned.place.phantoms / "train", planned.place.device
+    init = planned.init.folder / CHECKPOINT if planned.init is not None else None
+    options = TrainingOptions(data, planned.folder, init=init, resume=resume, device=device, seed=planned.spec.seed)
     return (yield from train(begun.recipe, options))
 
 
-def _score(it: Run, checkpoint: Path) -> Work[None]:
-    slices = true_slices(it.place.phantoms / "test", "all")
-    detector = load_checkpoint(checkpoint, it.place.device)
-    dataset = SlabDataset(it.place.phantoms / "test", slices, detector.inputs)
-    matches = yield from match_detector(detector, dataset, count_negatives=it.row.count_negatives)
+def _score(planned: Run, checkpoint: Path) -> Work[None]:
+    slices = true_slices(planned.place.phantoms / "test", "all")
+    detector = load_checkpoint(checkpoint, planned.place.device)
+    dataset = SlabDataset(planned.place.phantoms / "test", slices, detector.inputs)
+    matches = yield from match_detector(detector, dataset, count_negatives=planned.row.count_negatives)
     facts = {
-        "recipe": it.spec.recipe.model_dump(mode="json"),
-        "seed": it.spec.seed,
-        "data": it.spec.data,
-        "seconds_trained": _seconds_trained(it.folder / LOG),
+        "recipe": planned.spec.recipe.model_dump(mode="json"),
+        "seed": planned.spec.seed,
+        "data": planned.spec.data,
+        "seconds_trained": _seconds_trained(planned.folder / LOG),
         "device": str(detector.device),
         "threads": torch.get_num_threads(),
         "versions": {"results": RESULTS_VERSION, "python": platform.python_version()}
         | {name: version(name) for name in ("napari-uld", "torch", "torchvision", "numpy")},
     }
-    Result.of(matches, slices, facts).save(*it.files)
+    Result.of(matches, slices, facts).save(*planned.files)
 
 
 def _seconds_trained(log: Path) -> float:
@@ -133,9 +133,9 @@ def run_all(experiments: Sequence[Experiment], place: Place, *, renew: bool = Fa
     outcomes = []
     for experiment, row, seed in in_order(experiments):
         try:
-            it = plan(experiment, row, seed, place)
-            state = yield from _named(run(it, renew=renew), f"{row.label}, seed {seed}: ")
-            note = f"{it.result().curve.average:.3f}" if state is State.FINISHED else it.differs
+            planned = plan(experiment, row, seed, place)
+            state = yield from _named(run(planned, renew=renew), f"{row.label}, seed {seed}: ")
+            note = f"{planned.result().curve.average:.3f}" if state is State.FINISHED else planned.differs
         # PyTorch says RuntimeError when memory ends or shapes do not fit.
         except (UldError, RuntimeError) as error:
             logger.warning("%s, seed %d: %s", row.label, seed, error)
@@ -149,8 +149,8 @@ def survey(experiments: Sequence[Experiment], place: Place) -> list[Outcome]:
     outcomes = []
     for experiment, row, seed in in_order(experiments):
         try:
-            it = plan(experiment, row, seed, place)
-            state, note = it.state, it.differs or it.folder.relative_to(place.root).as_posix()
+            planned = plan(experiment, row, seed, place)
+            state, note = planned.state, planned.differs or planned.folder.relative_to(place.root).as_posix()
         except UldError as error:
             state, note = State.FAILED, str(error)
         outcomes.append(Outcome(experiment.name, row.label, seed, state, note))
@@ -162,18 +162,24 @@ def time_all(experiments: Sequence[Experiment], place: Place) -> Work[None]:
     measured = set()
     for experiment, row, seed in in_order(experiments):
         try:
-            it = plan(experiment, row, seed, place)
+            planned = plan(experiment, row, seed, place)
         except UldError:
             continue
         # Of runs made elsewhere the results alone may be here.
-        if it.state is not State.FINISHED or it.folder in measured or not (it.folder / CHECKPOINT).is_file():
+        if (
+            planned.state is not State.FINISHED
+            or planned.folder in measured
+            or not (planned.folder / CHECKPOINT).is_file()
+        ):
             continue
-        measured.add(it.folder)
-        detector = load_checkpoint(it.folder / CHECKPOINT, place.device)
+        measured.add(planned.folder)
+        detector = load_checkpoint(planned.folder / CHECKPOINT, place.device)
         test = place.phantoms / "test"
         dataset = SlabDataset(test, true_slices(test, "all"), detector.inputs)
         seconds = yield from _named(seconds_a_slice(detector, dataset), f"{row.label}, seed {seed}: ")
-        write_json(it.folder / TIMING, seconds | {"threads": torch.get_num_threads(), "device": str(detector.device)})
+        write_json(
+            planned.folder / TIMING, seconds | {"threads": torch.get_num_threads(), "device": str(detector.device)}
+        )
 
 
 def in_order(experiments: Sequence[Experiment]) -> list[tuple[Experiment, Row, int]]:
