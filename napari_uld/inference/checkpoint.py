@@ -71,6 +71,8 @@ def load_checkpoint(path: Path, device: str = "auto") -> LoadedDetector:
     """
     where = pick_device(device)
     info = read_info(path)
+    # Of the weights that are read now: training may put others there before these have found anything.
+    _ = info.digest
     try:
         system = system_of(info.recipe)
     except ValidationError as error:

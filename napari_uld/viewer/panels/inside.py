@@ -62,7 +62,6 @@ class InsidePanel(DetectorPanel):
         self._lay_out([self.checkpoints.names, self.checkpoints.open_file, self.recipe, self.device])
         self.recipe.changed.connect(self._enable)
         self._say(EXPLANATION)
-        self._enable()
 
     def _task(self, case: Case) -> tuple[str, Callable[[], Work[Inside]]]:
         detector = self.recipe.value if self._of_recipe else self.checkpoints.path

@@ -10,8 +10,8 @@ from pytestqt.qtbot import QtBot
 from napari_uld.errors import WorkerError
 from napari_uld.inference.inside_result import Rule
 from napari_uld.lesions.annotations import State
-from napari_uld.viewer.layers.inside import ATTENTION, MOST_DRAWN, InsidePart, inside_layer, show_inside
-from napari_uld.viewer.layers.scan import Part
+from napari_uld.viewer.layers.inside import ATTENTION, MOST_DRAWN, InsidePart, show_inside
+from napari_uld.viewer.layers.parts import Part, find_layer
 from napari_uld.viewer.session import Session
 
 from .looks import LESION, NOWHERE, FakeLooker, anchors, inside, layer_of, look, names, one_stage, panel_of
@@ -115,8 +115,8 @@ def test_maps_of_a_checkpoint_are_gone_when_a_recipe_is_looked_at(session: Sessi
     session.viewer.layers.selection.active = layer_of(session, InsidePart.SEGMENTATION)
     looker.found = inside(objectness=None, branch=None)
     look(panel, qtbot)
-    assert inside_layer(session.viewer, session.case, InsidePart.OBJECTNESS) is None
-    assert inside_layer(session.viewer, session.case, InsidePart.SEGMENTATION) is None
+    assert find_layer(session.viewer, session.case, InsidePart.OBJECTNESS) is None
+    assert find_layer(session.viewer, session.case, InsidePart.SEGMENTATION) is None
     # With another checkpoint they are back where they were, under the anchors.
     looker.found = inside()
     look(panel, qtbot)
@@ -231,4 +231,4 @@ def test_a_detector_without_a_branch_is_said_to_have_none(session: Session, qtbo
     panel = panel_of(session, qtbot, FakeLooker(inside(branch=None)))
     look(panel, qtbot)
     assert "Segmentation: this detector has none" in panel.status.text()
-    assert inside_layer(session.viewer, session.case, InsidePart.SEGMENTATION) is None
+    assert find_layer(session.viewer, session.case, InsidePart.SEGMENTATION) is None

@@ -5,8 +5,8 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from napari_uld.inference.inside_result import Inside
-from napari_uld.viewer.layers.inside import ATTENTION, InsidePart, inside_layer, show_inside
-from napari_uld.viewer.layers.scan import Part
+from napari_uld.viewer.layers.inside import ATTENTION, InsidePart, show_inside
+from napari_uld.viewer.layers.parts import Part, find_layer
 from napari_uld.viewer.session import Session
 
 from .looks import LESION, FakeLooker, inside, layer_of, look, names, one_stage, panel_of
@@ -60,8 +60,8 @@ def test_of_a_one_stage_detector_there_is_one_rule_and_the_others_layers_go(sess
     assert "BMC" in panel.status.text()
     looker.found = one_stage()
     look(panel, qtbot)
-    assert inside_layer(session.viewer, session.case, InsidePart.BM) is None
-    assert inside_layer(session.viewer, session.case, InsidePart.BMC) is None
+    assert find_layer(session.viewer, session.case, InsidePart.BM) is None
+    assert find_layer(session.viewer, session.case, InsidePart.BMC) is None
     assert len(layer_of(session, InsidePart.IOU).data) == 1
     text = panel.status.text()
     assert "IoU&nbsp;</td><td>1</td><td>1&nbsp;</td><td>1</td>" in text
