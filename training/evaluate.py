@@ -119,10 +119,10 @@ def match_detector(detector: LoadedDetector, dataset: SlabDataset, *, count_nega
     for index in range(len(dataset)):
         left = (time.monotonic() - started) / max(index, 1) * (len(dataset) - index)
         yield Progress(index, len(dataset), f"Evaluating, {left:.0f} s left" if index else "Evaluating")
-        found = run_slabs([dataset.slab(index)], detector, count_negatives=count_negatives)[0]
-        overlaps.append(iou(found.boxes, dataset.slices[index].boxes))
+        (detections,) = run_slabs([dataset.slab(index)], detector, count_negatives=count_negatives)
+        overlaps.append(iou(detections.boxes, dataset.slices[index].boxes))
         # "More and more" of the false-positive class are added: each comes after every lesion.
-        scores.append(found.scores - (found.labels != LESION_LABEL))
+        scores.append(detections.scores - (detections.labels != LESION_LABEL))
     yield Progress(len(dataset), len(dataset), "Evaluated")
     return match(overlaps, scores, threshold=HIT_IOU)
 
