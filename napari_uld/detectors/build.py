@@ -183,6 +183,8 @@ def build_retinanet(detector: RetinaNetSpec, supervision: RetinaNetSupervision, 
         slices_per_image=inputs.slices_per_image,
         segmentation=segmentation,
         calibration=Calibration(detector.component_margin) if segmentation is not None else None,
+        # Cells of P6 and P7 may reach beyond the image.
+        size_divisible=backbone.strides[-1],
     )
 
 

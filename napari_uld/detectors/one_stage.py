@@ -30,7 +30,7 @@ class OneStageDetector(SlabDetector):
 
     Parameters
     ----------
-    encoder, slices_per_image
+    encoder, slices_per_image, size_divisible
         As in `SlabDetector`.
     head
         Finds lesions on the key slice's levels.
@@ -50,8 +50,9 @@ class OneStageDetector(SlabDetector):
         slices_per_image: int,
         segmentation: SegmentationPath | None = None,
         calibration: Calibration | None = None,
+        size_divisible: int | None = None,
     ) -> None:
-        super().__init__(encoder=encoder, slices_per_image=slices_per_image)
+        super().__init__(encoder=encoder, slices_per_image=slices_per_image, size_divisible=size_divisible)
         self.head = head
         self.segmentation = segmentation
         self.calibration = calibration
