@@ -35,8 +35,8 @@ class Fused(NamedTuple):
 
     key: Features
     context: list[Features]
-    stem: Features = {}  # noqa: RUF012
-    maps: Features = {}  # noqa: RUF012
+    stem: Features = {}
+    maps: Features = {}
 
 
 class Backbone(Protocol):
