@@ -109,9 +109,9 @@ def mine(
     try:
         for index in range(len(dataset)):
             yield Progress(index, len(dataset), f"Mining hard negatives, {len(mined)} images have some")
-            found = run_slabs([dataset.slab(index)], detector)[0]
+            detections = run_slabs([dataset.slab(index)], detector)[0]
             lesions = [decode(mask) for mask in dataset.masks(index)]
-            negatives = _mine_image(found, dataset.slices[index], lesions, spec, rng)
+            negatives = _mine_image(detections, dataset.slices[index], lesions, spec, rng)
             if len(negatives.boxes):
                 mined[index] = negatives
     finally:
@@ -172,19 +172,19 @@ def read_mined(folder: Path, slices: Sequence[KeySlice]) -> dict[int, HardNegati
 
 
 def _mine_image(
-    found: SlabDetections,
+    detections: SlabDetections,
     key: KeySlice,
     lesions: Sequence[np.ndarray],
     spec: HardNegativesSpec,
     rng: np.random.Generator,
 ) -> HardNegatives:
     shape = lesions[0].shape
-    near = intersection(found.boxes, key.boxes).max(axis=1) > 0
-    maps = found.maps if found.maps is not None else np.zeros((0, 1, 1), np.float32)
-    order = np.argsort(-found.scores, kind="stable")
+    near = intersection(detections.boxes, key.boxes).max(axis=1) > 0
+    maps = detections.maps if detections.maps is not None else np.zeros((0, 1, 1), np.float32)
+    order = np.argsort(-detections.scores, kind="stable")
 
     def mask(row: int) -> np.ndarray:
-        return paste_map(maps[order[row]], found.boxes[order[row]], shape) >= INSIDE
+        return paste_map(maps[order[row]], detections.boxes[order[row]], shape) >= INSIDE
 
     def overlap(row: int) -> float:
         if not near[order[row]]:
@@ -192,6 +192,8 @@ def _mine_image(
         predicted = mask(row)
         return max((predicted & true).sum() / max((predicted | true).sum(), 1) for true in lesions)
 
-    pool = candidates(found.scores[order], overlap, spec)
+    pool = candidates(detections.scores[order], overlap, spec)
     drawn = np.sort(rng.permutation(pool)[: spec.per_image])
-    return HardNegatives(found.boxes[order[drawn]], found.scores[order[drawn]], tuple(encode(mask(r)) for r in drawn))
+    return HardNegatives(
+        detections.boxes[order[drawn]], detections.scores[order[drawn]], tuple(encode(mask(r)) for r in drawn)
+    )

@@ -1,5 +1,7 @@
 """Correcting a mask by brush: every stroke an edit, the layer and the lesion true to each other."""
 
+import json
+
 import numpy as np
 import pytest
 from napari.layers import Labels
@@ -8,7 +10,7 @@ from pytestqt.qtbot import QtBot
 
 from napari_uld.lesions.annotations import Annotation, Source, State
 from napari_uld.lesions.findings import Findings
-from napari_uld.lesions.review_log import log_path, read_log
+from napari_uld.lesions.review_log import log_path
 from napari_uld.lesions.rle import decode, encode
 from napari_uld.masks import MaskKind, MaskParameters, pseudo_mask
 from napari_uld.masks.ellipse import ellipse_in_box
@@ -200,9 +202,9 @@ def test_painting_on_a_finding_accepts_it_as_an_edited_lesion_in_one_edit(sessio
     row = session.case.row(key)
     assert (row.mark, row.source) == (Mark.ACCEPTED, "edited")
     np.testing.assert_array_equal(layer.data[0], painted)
-    edits = [entry.edit for entry in read_log(log_path(session.case.path))]
-    assert [edit.action for edit in edits] == ["paint mask", "undo paint mask", "redo paint mask"]
-    assert (edits[0].before, edits[0].after) == (None, row.annotation)
+    edits = [json.loads(line) for line in log_path(session.case.path).read_text().splitlines()]
+    assert [edit["action"] for edit in edits] == ["paint mask", "undo paint mask", "redo paint mask"]
+    assert (edits[0]["before"], edits[0]["after"]["id"]) == (None, row.annotation.id)
 
 
 def test_painting_on_a_rejected_finding_accepts_it_and_the_panel_says_so(session: Session, findings: Findings) -> None:
