@@ -15,10 +15,7 @@ from napari_uld.progress import finish
 from napari_uld.training.data.key_slices import true_slices
 from napari_uld.training.data.phantom import generate_phantoms
 
-
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "napari_uld.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+from .running import run
 
 
 def test_recipes_are_listed_for_people_and_for_programs(tmp_path: Path) -> None:
