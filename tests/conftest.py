@@ -10,8 +10,8 @@ settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
 
-# A test that asks for one of these, itself or through another fixture, is marked.
-MARKS = {"window": {"qapp"}, "trains": {"tiny_recipe", "place"}}
+# What marks a test: a fixture that it asks for, itself or through another one, or a function that it calls.
+MARKS = {"window": {"qapp"}, "trains": {"tiny_recipe", "place", "trained", "train", "bundled_checkpoints"}}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -23,8 +23,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Mark tests by what they ask for."""
+    """Mark tests by what they ask for and what they call."""
     for item in items:
-        for mark, fixtures in MARKS.items():
-            if fixtures & set(item.fixturenames):
+        names = {*item.fixturenames, *item.function.__code__.co_names}
+        for mark, marking in MARKS.items():
+            if marking & names:
                 item.add_marker(mark)

@@ -1,8 +1,6 @@
 """`napari-uld anchors`: tables, a recipe's fragment, a picture and figures from a file of boxes or a folder."""
 
 import json
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -12,10 +10,7 @@ import pytest
 from napari_uld.progress import finish
 from napari_uld.training.data.phantom import generate_phantoms
 
-
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "napari_uld.cli", "anchors", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+from .running import run
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +26,7 @@ def boxes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_anchors_are_searched_printed_written_and_drawn(tmp_path: Path, boxes: Path) -> None:
     written = ("--toml", tmp_path / "a.toml", "--plot", tmp_path / "a.png", "--json", tmp_path / "a.json")
-    done = run(boxes, *written)
+    done = run("anchors", boxes, *written)
     assert done.returncode == 0, done.stderr
     assert "boxes.json: IoU of 100 boxes with their best anchors" in done.stdout
     content = json.loads((tmp_path / "a.json").read_text())
@@ -46,7 +41,7 @@ def test_anchors_are_searched_printed_written_and_drawn(tmp_path: Path, boxes: P
 
 def test_bounds_seed_and_the_ways_to_count_are_obeyed(tmp_path: Path, boxes: Path) -> None:
     def searched(*options: str) -> dict:
-        done = run(boxes, *options, "--json", tmp_path / "a.json")
+        done = run("anchors", boxes, *options, "--json", tmp_path / "a.json")
         assert done.returncode == 0, done.stderr
         return json.loads((tmp_path / "a.json").read_text())
 
@@ -63,7 +58,7 @@ def test_bounds_seed_and_the_ways_to_count_are_obeyed(tmp_path: Path, boxes: Pat
 
 def test_a_folder_in_deeplesions_layout_serves_too(tmp_path: Path) -> None:
     folder = finish(generate_phantoms(tmp_path / "p", 2, 1))
-    done = run(folder, "--split", "all", "--json", tmp_path / "a.json")
+    done = run("anchors", folder, "--split", "all", "--json", tmp_path / "a.json")
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "a.json").read_text())["boxes"] > 0
 
@@ -80,7 +75,7 @@ def test_a_folder_in_deeplesions_layout_serves_too(tmp_path: Path) -> None:
 def test_an_error_is_one_sentence_on_stderr_and_status_1(
     boxes: Path, arguments: tuple[str | Path, ...], sentence: str
 ) -> None:
-    done = run(*(boxes if argument == "BOXES" else argument for argument in arguments))
+    done = run("anchors", *(boxes if argument == "BOXES" else argument for argument in arguments))
     assert done.returncode == 1
     assert done.stderr.startswith("napari-uld: ")
     assert sentence in done.stderr

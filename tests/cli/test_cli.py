@@ -22,10 +22,7 @@ from napari_uld.training.reports import experiments
 from napari_uld.training.reports.experiments import Outcome
 from napari_uld.training.reports.planning import State
 
-
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "napari_uld.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+from .running import run
 
 
 def test_recipes_are_listed_for_people_and_for_programs(tmp_path: Path) -> None:
