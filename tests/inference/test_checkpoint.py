@@ -149,6 +149,20 @@ def test_init_takes_over_what_fits_and_lists_what_does_not(checkpoint: Path) -> 
     )
 
 
+@pytest.mark.parametrize("name", ["faster_rcnn", "3dce_bmc", "mask_rcnn", "retinanet_dense_ag"])
+def test_init_takes_over_all_of_a_checkpoint_that_was_written_before_modules_had_todays_names(name: str) -> None:
+    from napari_uld.detectors.build import build_detector
+    from napari_uld.detectors.specs.system import system_of
+
+    path = find_checkpoint(name)
+    info = read_info(path)
+    assert info.version == 2
+    model = build_detector(system_of(info.recipe))
+    assert initialise(model, path) == []
+    stored = sorted(tuple(weights.shape) for weights in load_file(path).values())
+    assert sorted(tuple(weights.shape) for weights in model.state_dict().values()) == stored
+
+
 def test_the_same_weights_and_recipe_give_the_same_file(checkpoint: Path, tmp_path: Path) -> None:
     loaded = load_checkpoint(checkpoint, "cpu")
     files = [tmp_path / f"{k}.safetensors" for k in range(5)]
