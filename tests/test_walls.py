@@ -74,7 +74,6 @@ class Import:
     name: str
     level: int
     in_function: bool
-    for_types: bool
 
     @property
     def target(self) -> str | None:
@@ -90,22 +89,19 @@ def imports_of(module: str) -> tuple[Import, ...]:
     path = MODULES[module]
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
 
-    def walk(nodes: Iterable[ast.AST], in_function: bool, for_types: bool) -> Iterator[Import]:
+    def walk(nodes: Iterable[ast.AST], in_function: bool) -> Iterator[Import]:
         for node in nodes:
             if isinstance(node, ast.Import):
-                yield from (Import(alias.name, 0, in_function, for_types) for alias in node.names)
+                yield from (Import(alias.name, 0, in_function) for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
                 above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
                 origin = ".".join([*above, *([node.module] if node.module else [])])
-                yield from (Import(f"{origin}.{a.name}", node.level, in_function, for_types) for a in node.names)
-            elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-                yield from walk(node.body, in_function, True)
-                yield from walk(node.orelse, in_function, for_types)
+                yield from (Import(f"{origin}.{a.name}", node.level, in_function) for a in node.names)
             else:
                 function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-                yield from walk(ast.iter_child_nodes(node), in_function or function, for_types)
+                yield from walk(ast.iter_child_nodes(node), in_function or function)
 
-    return tuple(walk(ast.parse(path.read_text(encoding="utf-8")).body, False, False))
+    return tuple(walk(ast.parse(path.read_text(encoding="utf-8")).body, False))
 
 
 # -- what is loaded: one interpreter imports one list of modules after the other --
@@ -214,7 +210,7 @@ def test_no_modules_import_one_another_in_a_circle() -> None:
         name: {
             imported.target
             for imported in imports_of(name)
-            if imported.target not in (None, name) and not imported.in_function and not imported.for_types
+            if imported.target not in (None, name) and not imported.in_function
         }
         for name in MODULES
     }

@@ -11,7 +11,7 @@ is the one compared with.
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -29,10 +29,7 @@ from napari_uld.progress import Progress, Work
 
 from ..data.key_slices import KeySlice
 from ..data.slab_dataset import HARD_NEGATIVE, HardNegatives, SlabDataset
-from .miner import Miner
-
-if TYPE_CHECKING:
-    from ..loop import Run
+from .miner import Miner, Training
 
 MINED = "mined"
 
@@ -42,7 +39,7 @@ class HardNegativeMiner(Miner):
 
     spec: HardNegativesSpec
 
-    def __init__(self, spec: MiningSpec, run: "Run") -> None:
+    def __init__(self, spec: MiningSpec, run: Training) -> None:
         super().__init__(spec, run)
         if not isinstance(run.train_set, SlabDataset):
             raise TrainingError("Hard negatives are mined on key slices: input.volume must be false")
@@ -51,14 +48,14 @@ class HardNegativeMiner(Miner):
     @property
     def folder(self) -> Path:
         """Where the hard negatives go that the last finished epoch mined."""
-        return self.run.options.out / MINED / f"epoch_{self.run.epoch}"
+        return self.run.out / MINED / f"epoch_{self.run.epoch}"
 
     def after_epoch(self) -> Work[None]:
         """Mine for the next epoch."""
         run = self.run
         if run.epoch == run.recipe.training.epochs:
             return
-        seed = run.options.seed * 1_000_003 + run.epoch
+        seed = run.seed * 1_000_003 + run.epoch
         mined = yield from mine(run.detector(), self.train_set, self.spec, seed)
         write_mined(self.folder, self.train_set.slices, mined, run.recipe.method.name)
         self.train_set.negatives = mined
