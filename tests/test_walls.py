@@ -17,8 +17,35 @@ ROOT = Path(__file__).parents[1]
 ROOMS = ("ct", "lesions", "masks", "evaluation", "detectors", "inference", "viewer", "training")
 # The same inside a room. Everything in it stands in its row.
 INNER_ROOMS = {
+    "detectors": (
+        "parts",
+        "specs",
+        "anchors",
+        "batch",
+        "targets",
+        "backbones",
+        "losses",
+        "encoders",
+        "heads",
+        "slab_detector",
+        "two_stage",
+        "one_stage",
+        "build",
+        "earlier_names",
+    ),
     "viewer": ("state", "layers", "session", "tools", "panels", "plugin"),
 }
+# A family's description and its network, and who may name them: the table of families, its builder and its own files.
+FAMILY_CLASSES = {
+    "StagesSpec",
+    "TwoStageSpec",
+    "TwoStageSupervision",
+    "TwoStageDetector",
+    "RetinaNetSpec",
+    "RetinaNetSupervision",
+    "OneStageDetector",
+}
+FAMILY_FILES = [f"napari_uld.detectors.{part}" for part in ("specs", "build", "two_stage", "one_stage")]
 QT = {"qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "superqt"}
 GUI = QT | {"napari", "magicgui", "vispy"}
 
@@ -125,12 +152,14 @@ def test_a_room_below_the_detectors_loads_no_torch(loaded: dict[str, set[str]], 
 def test_the_viewer_loads_no_torch_and_no_window_below_its_panels() -> None:
     order = INNER_ROOMS["viewer"]
     below = [f"viewer.{part}" for part in order[: order.index("panels")]]
-    from_outside, state, without_panels, everything = loaded_in_turn(
+    specs, from_outside, state, without_panels, everything = loaded_in_turn(
+        modules_of("detectors.specs"),
         ["napari_uld.inference.worker", "napari_uld.inference.catalogue", "napari_uld.cli"],
         modules_of("viewer.state"),
         modules_of(*below),
         modules_of("viewer"),
     )
+    assert packages(specs) & (GUI | {"torch"}) == set()
     assert packages(from_outside) & GUI == set()
     assert packages(state) & (QT | {"magicgui"}) == set()
     assert packages(without_panels) & QT == set()
@@ -152,6 +181,17 @@ def test_inside_a_room_each_part_knows_only_the_parts_before_it(room: str) -> No
         for name, part in parts.items()
         for imported in imports_of(name)
         if imported.target in parts and order.index(parts[imported.target]) > order.index(part)
+    }
+    assert wrong == set()
+
+
+def test_nobody_but_the_builder_and_its_own_files_knows_a_familys_classes() -> None:
+    wrong = {
+        f"{name} -> {imported.name}"
+        for name in MODULES
+        for imported in imports_of(name)
+        if imported.name.split(".")[-1] in FAMILY_CLASSES
+        and not any(f"{name}.".startswith(f"{allowed}.") for allowed in FAMILY_FILES)
     }
     assert wrong == set()
 

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from napari_uld.detectors.build import build_detector, load_imagenet
 from napari_uld.detectors.specs.recipe import Recipe
 from napari_uld.errors import TrainingError
+from napari_uld.files import replace_file
 from napari_uld.inference.catalogue import CheckpointInfo
 from napari_uld.inference.checkpoint import LoadedDetector, initialise, save_checkpoint
 from napari_uld.inference.device import mixed_precision, pick_device, place
@@ -110,7 +111,7 @@ class Run:
     @property
     def meaning(self) -> str:
         """What is trained, whatever it is called."""
-        return json.dumps(self.recipe.model_dump(mode="json", exclude={"method"}))
+        return json.dumps(self.recipe.meaning())
 
     def detector(self) -> LoadedDetector:
         """The network that is kept, as it is now, ready to detect; boxes are all that a validation asks for."""
@@ -137,9 +138,7 @@ class Run:
             "images": len(self.train_set),
             "miner": self.miner.state(),
         }
-        partial = self.options.out / f"{STATE}.partial"
-        torch.save(state, partial)
-        os.replace(partial, self.options.out / STATE)
+        replace_file(self.options.out / STATE, lambda partial: torch.save(state, partial))
 
     def load_state(self) -> None:
         """Take up a stopped run.

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from napari_uld.ct.volume import CTVolume
 from napari_uld.detectors.batch import pad_images, pad_maps
 from napari_uld.detectors.build import build_detector
-from napari_uld.detectors.one_stage import ATTENTION, SEGMENTATION
-from napari_uld.detectors.parts import Detector
+from napari_uld.detectors.parts import ATTENTION, SEGMENTATION, Detector
 from napari_uld.detectors.specs.family import SupervisionSpec
 from napari_uld.detectors.specs.system import System, system_of
 from napari_uld.detectors.targets import cut_off, make_target

@@ -168,7 +168,7 @@ def read_slab(root: Path, key: KeySlice, inputs: InputSpec) -> Slab:
     ScanError
         If the key slice is unreadable.
     """
-    reach = int(np.ceil(inputs.slices // 2 * inputs.interval_mm / key.spacing[0]))
+    reach = int(np.ceil(inputs.slices // 2 * inputs.step_mm(key.spacing[0]) / key.spacing[0]))
     on_disk = set(slices_on_disk(root, key.series))
     low = high = key.number
     while low - 1 in on_disk and key.number - low < reach:

@@ -18,8 +18,6 @@ from .results import write_json
 # matching): results of another version are of another run.
 RESULTS_VERSION = 1
 RUN = "run.json"
-# The keys of [method] that only describe; whatever else stands there changes what is computed.
-DESCRIPTIVE = {"name", "title", "paper", "published"}
 
 
 class RunSpec(Spec):
@@ -47,8 +45,9 @@ class RunSpec(Spec):
 
     def meaning(self) -> dict[str, Any]:
         """Everything that changes what is computed, as JSON has it."""
-        told = self.model_dump(mode="json", exclude={"recipe": {"method": DESCRIPTIVE}, "init": True})
-        return told | {"init": self.init.meaning() if self.init else None}
+        rest = self.model_dump(mode="json", exclude={"recipe", "init"})
+        init = self.init.meaning() if self.init else None
+        return rest | {"recipe": self.recipe.meaning(), "init": init}
 
     @cached_property
     def key(self) -> str:

@@ -39,6 +39,7 @@ class InsidePart(StrEnum):
     AT_INPUT = "Inside: attention input"
     OBJECTNESS = "Inside: objectness"
     SEGMENTATION = "Inside: segmentation"
+    POSITIVE = "Inside: positive places"
     BMC = "Inside: anchors BMC"
     BM = "Inside: anchors BM"
     IOU = "Inside: anchors IoU"
@@ -63,8 +64,16 @@ ATTENTION = {
 }
 # The layers of anchors by the rule that makes them positive.
 RULES: dict[str, InsidePart] = {Rule.BMC: InsidePart.BMC, Rule.BM: InsidePart.BM, Rule.IOU: InsidePart.IOU}
+
+
+def part_of_rule(rule: str) -> InsidePart:
+    """The layer of what a rule makes positive: anchors by one of three, else whatever places a detector's head has."""
+    return RULES.get(rule, InsidePart.POSITIVE)
+
+
 # Hues and lightness both differ, for readers with any colour vision.
 STYLES = {
+    InsidePart.POSITIVE: Style("#FFB000", 0.9),
     InsidePart.BMC: Style("#7B8CFF", 0.7),
     InsidePart.BM: Style("#EE3377", 0.8),
     InsidePart.IOU: Style("#FFFFFF", 1.0),
@@ -122,7 +131,7 @@ def _maps(inside: Inside) -> dict[InsidePart, np.ndarray]:
 def _boxes(case: Case, inside: Inside) -> dict[InsidePart, np.ndarray]:
     """The boxes (k, 4) to draw, by their layers; a recipe, which has no objectness either, has no detections."""
     boxes = {
-        RULES[rule]: _to_draw(anchors, inside.lesions, every_one=rule is not Rule.BMC)
+        part_of_rule(rule): _to_draw(anchors, inside.lesions, every_one=rule is not Rule.BMC)
         for rule, anchors in inside.anchors.items()
     }
     if inside.objectness is not None:
