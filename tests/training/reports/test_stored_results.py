@@ -13,7 +13,7 @@ RESULTS = Path(__file__).parents[3] / "benchmarks" / "results"
 
 
 @pytest.fixture
-def place(monkeypatch: pytest.MonkeyPatch) -> Place:
+def stored(monkeypatch: pytest.MonkeyPatch) -> Place:
     """The stored results, as if their phantoms were at hand."""
     facts = json.loads((RESULTS / "two_stage" / "faster_rcnn-seed0" / "result.json").read_text())
     monkeypatch.setattr(planning, "_phantoms", lambda root, *_: facts["data"][root.name])
@@ -21,18 +21,18 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Place:
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=lambda experiment: experiment.name)
-def test_every_row_has_its_result_by_todays_recipes(experiment: Experiment, place: Place) -> None:
+def test_every_row_has_its_result_by_todays_recipes(experiment: Experiment, stored: Place) -> None:
     for row in experiment.rows:
         for seed in experiment.seeds:
-            run = plan(experiment, row, seed, place)
+            run = plan(experiment, row, seed, stored)
             assert run.differs == "", f"{run.folder}: {run.differs}"
             result = run.result()
             assert result.curve.average == pytest.approx(result.facts["average"], abs=1e-4)
 
 
-def test_no_result_is_of_no_row(place: Place) -> None:
+def test_no_result_is_of_no_row(stored: Place) -> None:
     planned = {
-        plan(experiment, row, seed, place).folder
+        plan(experiment, row, seed, stored).folder
         for experiment in EXPERIMENTS.values()
         for row in experiment.rows
         for seed in experiment.seeds
