@@ -1,10 +1,12 @@
-# make demo · make test · make check · make bench: each sets up everything it needs on a fresh machine.
+# make demo · make test · make check · make bench: each sets up everything it needs on a fresh machine, with the
+# versions of constraints.txt. make latest: the tests with the newest versions that pyproject.toml allows.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LATEST := .venv-latest
 
-.PHONY: demo test check bench experiments pictures clean
+.PHONY: demo test check bench experiments pictures latest constraints clean
 
 # On a machine with a display the demo opens napari; without one it runs under Xvfb and leaves demo.png.
 demo: $(READY)
@@ -38,7 +40,7 @@ bench: $(READY)
 experiments: $(READY)
 	$(BIN)/napari-uld phantom runs/phantoms/train --patients 500 --seed 11
 	$(BIN)/napari-uld phantom runs/phantoms/test --patients 120 --seed 12
-	mkdir -p runs/experiments && cp -Rn docs/experiments/. runs/experiments/
+	mkdir -p runs/experiments && cp -Rn benchmarks/results/. runs/experiments/
 	$(BIN)/napari-uld experiments
 	$(BIN)/napari-uld experiments --timing --tables docs/experiments.md
 	$(BIN)/python benchmarks/bench_own_key_slices.py runs/experiments runs/phantoms
@@ -49,11 +51,26 @@ pictures: $(READY)
 	@sh .ci/system-packages
 	xvfb-run -a -s "-screen 0 1600x1000x24" $(BIN)/python docs/pictures.py
 
-$(READY): pyproject.toml
+# The tests with the newest versions, in an environment of their own.
+latest:
+	rm -rf $(LATEST)
+	@sh .ci/make-venv $(PYTHON) $(LATEST)
+	@sh .ci/system-packages
+	$(LATEST)/bin/python -m pip install --quiet --upgrade pip
+	$(LATEST)/bin/python -m pip install --quiet --editable '.[qt,dev]'
+	$(LATEST)/bin/python -m pytest
+
+# Writes down what `make latest` tried. torch pins what it needs for CUDA itself, by platform.
+constraints:
+	grep '^#' constraints.txt > constraints.new
+	$(LATEST)/bin/python -m pip freeze --all --exclude-editable | grep -viE '^(nvidia|cuda)-|^(triton|pip)=' >> constraints.new
+	mv constraints.new constraints.txt
+
+$(READY): pyproject.toml constraints.txt
 	@sh .ci/make-venv $(PYTHON) $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[qt,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[qt,dev]'
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(LATEST) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -17,13 +17,14 @@ import torch
 from napari_uld.detectors import one_stage as retinanet
 from napari_uld.evaluation.froc import froc
 from napari_uld.evaluation.matching import Matches, match
+from napari_uld.evaluation.overlaps import iou
 from napari_uld.inference.catalogue import find_checkpoint
 from napari_uld.inference.checkpoint import LoadedDetector, load_checkpoint
 from napari_uld.inference.detect import run_slabs
 from napari_uld.progress import finish
 from napari_uld.training.data.key_slices import true_slices
 from napari_uld.training.data.slab_dataset import SlabDataset
-from napari_uld.training.evaluate import match_detector
+from napari_uld.training.evaluate import HIT_IOU, match_detector
 
 RATES = (0.5, 1.0, 2.0, 4.0)
 
@@ -54,15 +55,15 @@ def report(name: str, matches: Matches) -> None:
 def components(detector: LoadedDetector, data: SlabDataset) -> Matches:
     """Match the boxes about the segmentation map's components with the lesions."""
     detector.model.predicts_maps = True
-    found = []
+    overlaps = []
     for index in range(len(data)):
         slab = data.slab(index)
         (seen,) = run_slabs([slab], detector)
         pixels = torch.from_numpy(seen.slice_maps[retinanet.SEGMENTATION])
         boxes = retinanet.component_boxes(pixels, detector.model.component_margin).numpy().astype(np.float64)
-        found.append(slab.to_native(boxes))
+        overlaps.append(iou(slab.axes.to_native(boxes), data.slices[index].boxes))
     detector.model.predicts_maps = False
-    return match(found, [np.ones(len(boxes)) for boxes in found], [key.boxes for key in data.slices])
+    return match(overlaps, [np.ones(len(overlap)) for overlap in overlaps], threshold=HIT_IOU)
 
 
 if __name__ == "__main__":

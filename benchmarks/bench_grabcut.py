@@ -28,7 +28,7 @@ import numpy as np
 from napari_uld.ct.deeplesion import read_slices
 from napari_uld.ct.dl_info import read_dl_info
 from napari_uld.ct.windows import Window, to_uint8
-from napari_uld.lesions.boxes import iou
+from napari_uld.evaluation.overlaps import iou
 from napari_uld.lesions.deeplesion import annotations_from_dl_info
 from napari_uld.lesions.findings import Box
 from napari_uld.lesions.recist import Recist

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_uld.lesions.boxes import iou
+from napari_uld.evaluation.overlaps import iou
 from napari_uld.lesions.findings_file import SUFFIX, read_findings
 from napari_uld.training.data.phantom.truth import read_truth
 from napari_uld.training.loop import MINED

@@ -17,7 +17,8 @@ import numpy as np
 
 from napari_uld.evaluation.froc import froc
 from napari_uld.evaluation.matching import match
-from napari_uld.lesions.boxes import RECIST_MARGIN, iou
+from napari_uld.evaluation.overlaps import iou
+from napari_uld.lesions.boxes import RECIST_MARGIN
 from napari_uld.progress import finish
 from napari_uld.training.data.phantom import GENERATOR_VERSION, generate_phantoms, read_truth, truth_series
 
@@ -102,7 +103,8 @@ def run(root: Path) -> None:
             here = [lesion for lesion in lesions if key in lesion.boxes]
             truth.append(np.array([lesion.boxes[key] for lesion in here]))
             types.append([int(lesion.lesion_type) for lesion in here])
-    matches = match(detected, scores, truth)
+    overlaps = [iou(boxes, lesions) for boxes, lesions in zip(detected, truth, strict=True)]
+    matches = match(overlaps, scores, threshold=0.5)
     curve = froc(matches)
     print(f"generator version {GENERATOR_VERSION}, {len(truth)} key slices, {sum(map(len, truth))} lesions on them")
     for rate, value in zip(curve.rates, curve.values, strict=True):

@@ -11,10 +11,10 @@ import torch
 
 from napari_uld.detectors.batch import pad_images
 from napari_uld.detectors.two_stage import TwoStageDetector
+from napari_uld.evaluation.overlaps import iou
 from napari_uld.inference.catalogue import bundled_checkpoints
 from napari_uld.inference.checkpoint import load_checkpoint
 from napari_uld.inference.slabs import normalize
-from napari_uld.lesions.boxes import iou
 from napari_uld.training.data.key_slices import true_slices
 from napari_uld.training.data.slab_dataset import SlabDataset
 
@@ -47,7 +47,7 @@ def main() -> None:
             with torch.inference_mode():
                 (proposals,), _ = detector.model.proposals(batch, detector.model.backbone(image))
             survived += len(proposals)
-            overlap = iou(slab.to_native(proposals.numpy().astype(np.float64)), key.boxes)
+            overlap = iou(slab.axes.to_native(proposals.numpy().astype(np.float64)), key.boxes)
             for count in COUNTS:
                 held[count] += int((overlap[:count].max(axis=0) >= OVERLAP).sum())
         shares = "  ".join(f"N = {count}: {hits / lesions:.3f}" for count, hits in held.items())

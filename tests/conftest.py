@@ -1,10 +1,31 @@
-"""Settings of the whole suite."""
+"""Settings of the whole suite: which tests run, and how they are marked."""
 
 import os
 
+import pytest
 from hypothesis import settings
 
 # A build must not fail by luck: there the examples are always the same. Elsewhere new ones are tried every time.
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
+
+# What marks a test: a fixture that it asks for, itself or through another one, or a function that it calls.
+MARKS = {"window": {"qapp"}, "trains": {"tiny_recipe", "place", "trained", "train", "bundled_checkpoints"}}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Slow tests run where they are asked for, whatever else is chosen."""
+    chosen = config.option.markexpr
+    if "slow" not in chosen:
+        config.option.markexpr = f"({chosen}) and not slow" if chosen else "not slow"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Mark tests by what they ask for and what they call."""
+    for item in items:
+        names = {*item.fixturenames, *item.function.__code__.co_names}
+        for mark, marking in MARKS.items():
+            if marking & names:
+                item.add_marker(mark)

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ from napari_uld.errors import DataError
 from napari_uld.evaluation.average_precision import average_precision
 from napari_uld.evaluation.froc import FP_RATES, Froc, bootstrap_froc, froc, interval
 from napari_uld.evaluation.matching import Matches, match
+from napari_uld.evaluation.overlaps import iou
 from napari_uld.inference.catalogue import find_checkpoint
 from napari_uld.inference.checkpoint import LoadedDetector, load_checkpoint
 from napari_uld.inference.detect import LESION_LABEL, run_slabs
+from napari_uld.inference.volumes import run_volume
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.findings_file import read_findings
 from napari_uld.progress import Progress, Work
@@ -22,6 +25,10 @@ from napari_uld.progress import Progress, Work
 from .data.key_slices import KeySlice, Split, annotated_slices, true_slices
 from .data.phantom.truth import FOLDER as TRUTH_FOLDER
 from .data.slab_dataset import SlabDataset
+from .data.volume_dataset import TrueVolume, VolumeDataset
+
+# A detection hits the lesions that it overlaps by at least this IoU; in volumes by this one, as VLD's paper has it.
+HIT_IOU, VOLUME_IOU = 0.5, 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,13 +78,14 @@ def evaluate_subject(
     *,
     annotated: bool = False,
     count_negatives: bool = False,
+    rates: Sequence[float] = FP_RATES,
     device: str = "auto",
 ) -> Work[Evaluation]:
     """Score a checkpoint (path or bundled name) or a saved findings file on a data set.
 
     Phantoms are scored against their whole truth, unless `annotated` asks for the lesions that
     DL_info.csv lists. `count_negatives` counts detections of the false-positive class as lesions
-    too ("+FP" in the ULDor paper).
+    too ("+FP" in the ULDor paper). Sensitivity is read, and averaged, at `rates` false positives per image.
 
     Raises
     ------
@@ -90,31 +98,44 @@ def evaluate_subject(
         if count_negatives:
             raise DataError("A findings file holds no detections of the false-positive class: give the checkpoint")
         matches, slices = match_findings(read_findings(Path(subject)), slices)
-        return score(matches, slices)
+        return score(matches, slices, rates)
     detector = load_checkpoint(find_checkpoint(subject), device)
     dataset = SlabDataset(data, slices, detector.inputs)
-    return score((yield from match_detector(detector, dataset, count_negatives=count_negatives)), slices)
+    return score((yield from match_detector(detector, dataset, count_negatives=count_negatives)), slices, rates)
 
 
-def evaluate_detector(detector: LoadedDetector, dataset: SlabDataset) -> Work[Evaluation]:
-    """Detect on every image of a data set and score the boxes at IoU >= .5."""
+def evaluate_detector(detector: LoadedDetector, dataset: SlabDataset | VolumeDataset) -> Work[Evaluation]:
+    """Detect on every image of a data set and score the boxes at IoU >= .5, or in every scan at 3D IoU >= .3."""
+    if isinstance(dataset, VolumeDataset):
+        return score((yield from match_volumes(detector, dataset.volumes)), dataset.volumes)
     matches = yield from match_detector(detector, dataset)
     return score(matches, dataset.slices)
 
 
 def match_detector(detector: LoadedDetector, dataset: SlabDataset, *, count_negatives: bool = False) -> Work[Matches]:
     """Detect on every image of a data set and match the boxes with its lesions at IoU >= .5 (see `run_slabs`)."""
-    boxes, scores = [], []
+    overlaps, scores = [], []
     started = time.monotonic()
     for index in range(len(dataset)):
         left = (time.monotonic() - started) / max(index, 1) * (len(dataset) - index)
         yield Progress(index, len(dataset), f"Evaluating, {left:.0f} s left" if index else "Evaluating")
-        found = run_slabs([dataset.slab(index)], detector, count_negatives=count_negatives)[0]
-        boxes.append(found.boxes)
+        (detections,) = run_slabs([dataset.slab(index)], detector, count_negatives=count_negatives)
+        overlaps.append(iou(detections.boxes, dataset.slices[index].boxes))
         # "More and more" of the false-positive class are added: each comes after every lesion.
-        scores.append(found.scores - (found.labels != LESION_LABEL))
+        scores.append(detections.scores - (detections.labels != LESION_LABEL))
     yield Progress(len(dataset), len(dataset), "Evaluated")
-    return match(boxes, scores, [key.boxes for key in dataset.slices])
+    return match(overlaps, scores, threshold=HIT_IOU)
+
+
+def match_volumes(detector: LoadedDetector, volumes: Sequence[TrueVolume]) -> Work[Matches]:
+    """Detect in every scan and match the boxes with its lesions at 3D IoU >= .3."""
+    overlaps, scores = [], []
+    for number, each in enumerate(volumes):
+        yield Progress(number, len(volumes), f"Evaluating {each.series}")
+        detections = yield from run_volume(each.volume, detector)
+        overlaps.append(iou(detections.boxes, each.boxes))
+        scores.append(detections.scores)
+    return match(overlaps, scores, threshold=VOLUME_IOU)
 
 
 def match_findings(findings: Findings, slices: list[KeySlice]) -> tuple[Matches, list[KeySlice]]:
@@ -130,16 +151,17 @@ def match_findings(findings: Findings, slices: list[KeySlice]) -> tuple[Matches,
     DataError
         If the data hold no key slice of that scan.
     """
-    own = [key for key in slices if _is_of(key, findings.scan_name)]
-    if not own:
+    slices_of_scan = [key for key in slices if _is_of(key, findings.scan_name)]
+    if not slices_of_scan:
         raise DataError(f"The data hold no key slice of the scan {findings.scan_name} that these findings are of")
     lesions = findings.take(~findings.negative)
-    boxes, scores = [], []
-    for key in own:
+    overlaps, scores = [], []
+    for key in slices_of_scan:
         rows = [row for row in range(len(lesions)) if key.number in lesions.slice_boxes[row]]
-        boxes.append(np.asarray([lesions.slice_boxes[row][key.number] for row in rows]).reshape(-1, 4))
+        boxes = np.asarray([lesions.slice_boxes[row][key.number] for row in rows]).reshape(-1, 4)
+        overlaps.append(iou(boxes, key.boxes))
         scores.append(lesions.scores[rows])
-    return match(boxes, scores, [key.boxes for key in own]), own
+    return match(overlaps, scores, threshold=HIT_IOU), slices_of_scan
 
 
 def _is_of(key: KeySlice, scan_name: str) -> bool:
@@ -148,12 +170,12 @@ def _is_of(key: KeySlice, scan_name: str) -> bool:
     return part is not None and (part[1] is None or int(part[1]) <= key.number <= int(part[2]))
 
 
-def score(matches: Matches, slices: list[KeySlice]) -> Evaluation:
-    """FROC with a bootstrap over patients, and average precision."""
+def score(matches: Matches, slices: Sequence[KeySlice | TrueVolume], rates: Sequence[float] = FP_RATES) -> Evaluation:
+    """FROC at `rates` with a bootstrap over patients, and average precision."""
     patients = [key.patient for key in slices]
-    low, high = interval(bootstrap_froc(matches, patients, FP_RATES))
+    low, high = interval(bootstrap_froc(matches, patients, rates))
     return Evaluation(
-        curve=froc(matches),
+        curve=froc(matches, rates),
         low=low,
         high=high,
         ap=average_precision(matches),

@@ -7,6 +7,8 @@ from torchvision.models.detection.image_list import ImageList
 
 from napari_uld.detectors.heads.segmentation import Calibration, SegmentationPath
 from napari_uld.detectors.parts import (
+    ATTENTION,
+    SEGMENTATION,
     Calibrate,
     DenseHead,
     Detections,
@@ -18,9 +20,6 @@ from napari_uld.detectors.parts import (
     Taught,
 )
 from napari_uld.detectors.slab_detector import SlabDetector
-
-# Names of the maps in its output: of lesions, and of attention by the features that it weighs.
-SEGMENTATION, ATTENTION = "segmentation", "attention "
 
 
 class OneStageDetector(SlabDetector):
@@ -58,14 +57,14 @@ class OneStageDetector(SlabDetector):
         self.segmentation = segmentation
         self.calibration = calibration
 
-    def from_features(
-        self, slab: list[Features], batch: ImageList, thickness: Tensor, targets: list[Target] | None = None
+    def on_features(
+        self, slab: list[Features], batch: ImageList, thickness: Tensor, targets: list[Target] | None
     ) -> dict[str, Tensor] | Detections:
-        """Go on from `per_image` of each image of the slabs in `batch`."""
+        """Losses where there are targets, else detections."""
         fused = self.encoder.join(slab, thickness)
         raw = self.head(list(fused.key.values()))
         logits, maps = self._segment(batch.tensors, fused)
-        if self.training and targets is not None:
+        if targets is not None:
             losses = self.head.losses(raw, targets)
             if self.segmentation is not None and logits is not None:
                 masks = torch.stack([target["masks"].any(dim=0) for target in targets])

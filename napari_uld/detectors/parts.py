@@ -14,6 +14,8 @@ ImageSizes = list[tuple[int, ...]]
 # What is known of one image: ``boxes`` (n, 4) or (n, 6), edge-based, ``labels`` (n,), and what a supervision asks for.
 Target = dict[str, Tensor]
 Detections = list[dict[str, Tensor]]
+# Names of maps among the detections: of lesions, and of attention by the features that it weighs.
+SEGMENTATION, ATTENTION = "segmentation", "attention "
 
 
 class Fused(NamedTuple):
@@ -33,8 +35,8 @@ class Fused(NamedTuple):
 
     key: Features
     context: list[Features]
-    stem: Features = {}  # noqa: RUF012
-    maps: Features = {}  # noqa: RUF012
+    stem: Features = {}
+    maps: Features = {}
 
 
 class Backbone(Protocol):
@@ -201,6 +203,9 @@ class Detector(Protocol):
         A rule that is not followed is given as published. The target holds ``bm`` and ``lesion_bms`` too.
         """
 
+    def attach(self, rescorer: "Rescorer") -> None:
+        """Score detections by a rescorer from now on; it alone is trained."""
+
     # What any module has.
 
     def parameters(self) -> Iterator[nn.Parameter]:
@@ -218,12 +223,15 @@ class Detector(Protocol):
     def eval(self) -> Any:
         """See `torch.nn.Module`."""
 
-    def to(self, device: torch.device, *, memory_format: torch.memory_format) -> Any:
+    def to(self, device: torch.device) -> Any:
         """See `torch.nn.Module`."""
 
 
 class Rescorer(Protocol):
-    """Scores what a detector found a second time, by looking at each alone."""
+    """Scores what a trained detector found a second time."""
 
-    def __call__(self, crops: Tensor) -> Tensor:
-        """(n, C, h, w) crops about detections -> (n,) probabilities of a lesion."""
+    def loss(self, images: Tensor, detections: Detections, targets: list[Target]) -> Tensor:
+        """What it learns on padded images (N, slices, H, W) from detections and lesions."""
+
+    def rescore(self, images: Tensor, detections: Detections) -> Detections:
+        """The same detections with its own scores, best first."""

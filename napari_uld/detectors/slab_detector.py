@@ -1,11 +1,13 @@
 """What every detector does with images before its own business begins: batch them and encode them."""
 
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
 from napari_uld.detectors.batch import pad_images, pad_maps
-from napari_uld.detectors.parts import Detections, Features, SlabEncoder, Target
+from napari_uld.detectors.parts import Detections, Features, Rescorer, SlabEncoder, Target
 
 # By default images of a batch are padded to one size, a multiple of this and of the coarsest stride.
 SIZE_DIVISIBLE = 32
@@ -34,6 +36,7 @@ class SlabDetector(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.slices_per_image = slices_per_image
+        self.rescorer: Rescorer | None = None
         self.predicts_maps = True
         self.size_divisible = size_divisible or max(SIZE_DIVISIBLE, *encoder.strides)
 
@@ -72,4 +75,29 @@ class SlabDetector(nn.Module):
         self, slab: list[Features], batch: ImageList, thickness: Tensor, targets: list[Target] | None = None
     ) -> dict[str, Tensor] | Detections:
         """Go on from `per_image` of each image of the slabs in `batch`."""
+        if self.rescorer is None:
+            return self.on_features(slab, batch, thickness, targets)
+        with torch.no_grad():
+            detections = self.on_features(slab, batch, thickness, None)
+        if targets is not None:
+            return {"rescoring": self.rescorer.loss(batch.tensors, detections, targets)}  # type: ignore[arg-type]
+        return self.rescorer.rescore(batch.tensors, detections)  # type: ignore[arg-type]
+
+    def on_features(
+        self, slab: list[Features], batch: ImageList, thickness: Tensor, targets: list[Target] | None
+    ) -> dict[str, Tensor] | Detections:
+        """Losses where there are targets, else detections."""
         raise NotImplementedError
+
+    def attach(self, rescorer: Rescorer) -> None:
+        """Score detections by `rescorer` from now on; it alone is trained, the rest stays as it was."""
+        self.requires_grad_(requires_grad=False)
+        self.rescorer = rescorer
+
+    def train(self, mode: bool = True) -> Self:
+        """Prepare for training, or for evaluation."""
+        super().train(mode)
+        if self.rescorer is not None:
+            for part in self.children():
+                part.train(mode and part is self.rescorer)
+        return self

@@ -40,18 +40,17 @@ class TwoStageDetector(SlabDetector):
         self.regions = regions
         self.auxiliary = nn.ModuleDict(auxiliary or {})
 
-    def from_features(
-        self, slab: list[Features], batch: ImageList, thickness: Tensor, targets: list[Target] | None = None
+    def on_features(
+        self, slab: list[Features], batch: ImageList, thickness: Tensor, targets: list[Target] | None
     ) -> dict[str, Tensor] | Detections:
-        """Go on from `per_image` of each image of the slabs in `batch`."""
+        """Losses where there are targets, else detections."""
         fused = self.encoder.join(slab, thickness)
         boxes, losses = self.proposals(batch, fused.key, targets)
         # The branch costs about half of a small detector's time: it is left out where boxes are all that is wanted.
         detections, region_losses = self.regions(fused, boxes, batch.image_sizes, targets, maps=self.predicts_maps)
-        if not self.training:
+        if targets is None:
             return detections
-        auxiliary = {} if targets is None else self._auxiliary_losses(fused, targets)
-        return {**losses, **region_losses, **auxiliary}
+        return {**losses, **region_losses, **self._auxiliary_losses(fused, targets)}
 
     def _auxiliary_losses(self, fused: object, targets: list[Target]) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = {}

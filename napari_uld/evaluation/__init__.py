@@ -1,1 +1,1 @@
-"""How good a detector is: matching and FROC, numpy only."""
+"""How good a detector is: overlaps, matching, FROC and AP, numpy only."""

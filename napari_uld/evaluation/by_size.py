@@ -46,14 +46,13 @@ def of_lesions(matches: Matches, chosen: list[np.ndarray]) -> Matches:
     chosen
         One bool array per image, an element a lesion.
     """
-    scores = tuple(own[which] for own, which in zip(matches.lesion_scores, chosen, strict=True))
+    lesion_scores = tuple(scores[which] for scores, which in zip(matches.lesion_scores, chosen, strict=True))
     hits = np.zeros_like(matches.hits)
     hitting = np.flatnonzero(matches.hits)
     # Detections of equal score enter a curve together: the image's first one may stand for them all.
     row_of = {(matches.images[row], matches.scores[row]): row for row in hitting[::-1]}
-    for image, own in enumerate(scores):
-        for score in own[np.isfinite(own)]:
+    for image, scores in enumerate(lesion_scores):
+        for score in scores[np.isfinite(scores)]:
             hits[row_of[image, score]] += 1
-    return replace(
-        matches, hits=hits, lesions_per_image=np.asarray([len(own) for own in scores], np.int64), lesion_scores=scores
-    )
+    lesions_per_image = np.asarray([len(scores) for scores in lesion_scores], np.int64)
+    return replace(matches, hits=hits, lesions_per_image=lesions_per_image, lesion_scores=lesion_scores)

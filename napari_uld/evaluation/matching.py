@@ -1,13 +1,9 @@
 """Which detections hit which lesions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-
-from napari_uld.lesions import boxes as bx
-
-Criterion = Literal["iou", "iobb"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,28 +36,18 @@ class Matches:
 
 
 def match_image(
-    detected: np.ndarray,
-    scores: np.ndarray,
-    truth: np.ndarray,
-    *,
-    threshold: float = 0.5,
-    criterion: Criterion = "iou",
-    pixel_inclusive: bool = False,
+    overlap: np.ndarray, scores: np.ndarray, *, threshold: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Match the detections of one image.
+    """Match the detections of one image (or volume).
 
     Parameters
     ----------
-    detected, scores
-        (n, 4) or (n, 6) boxes and their (n,) scores, in any order.
-    truth
-        (m, 4) or (m, 6) boxes of the true lesions.
+    overlap
+        (n, m) how much each detection overlaps each true lesion (see `overlaps`).
+    scores
+        (n,) the detections' scores, in any order.
     threshold
         A detection hits every lesion it overlaps by at least this much.
-    criterion
-        IoU, or IoBB (intersection over the detected box's area).
-    pixel_inclusive
-        Areas with "+ 1 pixel", as DeepLesion's public evaluation code has them.
 
     Returns
     -------
@@ -69,31 +55,21 @@ def match_image(
         (n,) lesions that each detection is the first to hit; (n,) whether it hits none;
         (m,) the score that first hit each lesion, minus infinity where none did.
     """
-    overlap = (bx.iou if criterion == "iou" else bx.iobb)(detected, truth, pixel_inclusive=pixel_inclusive)
     enough = overlap >= threshold
-    order = np.argsort(-scores, kind="stable")
     first_hits = np.zeros(len(scores), dtype=np.int64)
-    lesion_scores = np.full(len(truth), -np.inf)
-    for row in order:
+    lesion_scores = np.full(overlap.shape[1], -np.inf)
+    for row in np.argsort(-scores, kind="stable"):
         fresh = enough[row] & np.isneginf(lesion_scores)
         first_hits[row] = fresh.sum()
         lesion_scores[fresh] = scores[row]
     return first_hits, np.logical_not(enough.any(axis=1)), lesion_scores
 
 
-def match(
-    detected: list[np.ndarray],
-    scores: list[np.ndarray],
-    truth: list[np.ndarray],
-    *,
-    threshold: float = 0.5,
-    criterion: Criterion = "iou",
-    pixel_inclusive: bool = False,
-) -> Matches:
-    """Match the detections of every image of a data set; lists run over the images (see `match_image`)."""
+def match(overlaps: Sequence[np.ndarray], scores: Sequence[np.ndarray], *, threshold: float) -> Matches:
+    """Match the detections of every image of a data set; sequences run over the images (see `match_image`)."""
     per_image = [
-        match_image(d, s, t, threshold=threshold, criterion=criterion, pixel_inclusive=pixel_inclusive)
-        for d, s, t in zip(detected, scores, truth, strict=True)
+        match_image(overlap, image_scores, threshold=threshold)
+        for overlap, image_scores in zip(overlaps, scores, strict=True)
     ]
     images = np.repeat(np.arange(len(scores)), [len(s) for s in scores])
     all_scores = np.concatenate([np.zeros(0), *scores])
@@ -103,6 +79,6 @@ def match(
         images=images[order],
         hits=np.concatenate([np.zeros(0, np.int64), *(p[0] for p in per_image)])[order],
         false_positive=np.concatenate([np.zeros(0, bool), *(p[1] for p in per_image)])[order],
-        lesions_per_image=np.asarray([len(t) for t in truth], dtype=np.int64),
+        lesions_per_image=np.asarray([overlap.shape[1] for overlap in overlaps], dtype=np.int64),
         lesion_scores=tuple(p[2] for p in per_image),
     )

@@ -15,7 +15,8 @@ from napari_uld.inference.device import mixed_precision
 from napari_uld.inference.shared_features import run_grid
 from napari_uld.inference.slabs import ScanGrid, Slab, extract_slab, normalize
 from napari_uld.inference.tracing import MIN_IOU, trace
-from napari_uld.lesions.findings import Findings
+from napari_uld.inference.volumes import VolumeDetections, run_volume
+from napari_uld.lesions.findings import Findings, as_box
 from napari_uld.progress import Progress, Work
 
 # Detections below it, or below half of the detector's operating point, are of no use to anyone who reviews a scan.
@@ -64,17 +65,19 @@ def detect(volume: CTVolume, detector: LoadedDetector, *, score_floor: float | N
     Findings
         One row per lesion with a score of at least `score_floor`, best first.
     """
-    depth = volume.shape[0]
     if score_floor is None:
         score_floor = lowest_score(detector.info.operating_point)
+    if detector.inputs.volume:
+        return bodies((yield from run_volume(volume, detector)), volume, detector).above(score_floor)
+    depth = volume.shape[0]
     yield Progress(0, depth, f"Detecting lesions on {volume.name}")
     rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     started = time.monotonic()
     for batch in (_over_grid if detector.inputs.images > 1 else _slice_by_slice)(volume, detector):
-        for found in batch:
-            kept = _one_each(found, score_floor)
+        for detections in batch:
+            kept = _one_each(detections, score_floor)
             native = volume.native_slice(len(rows))
-            rows.append((found.boxes[kept], found.scores[kept], np.full(len(kept), native)))
+            rows.append((detections.boxes[kept], detections.scores[kept], np.full(len(kept), native)))
         done = len(rows)
         left = (time.monotonic() - started) / done * (depth - done)
         yield Progress(done, depth, f"Slice {done} of {depth}, {left:.0f} s left")
@@ -91,18 +94,52 @@ def detect(volume: CTVolume, detector: LoadedDetector, *, score_floor: float | N
     return trace(per_slice, volume.slice_numbers).above(score_floor)
 
 
+def bodies(detections: VolumeDetections, volume: CTVolume, detector: LoadedDetector) -> Findings:
+    """Findings of what a volumetric detector found: each with its depth, and its box on every slice it reaches."""
+    native = volume.slice_numbers
+    last = volume.shape[0] - 1
+
+    def numbered(z: np.ndarray) -> np.ndarray:
+        return np.interp(z, np.arange(last + 1), native)
+
+    rows, depths, keys, on_slices = [], [], [], []
+    for box in detections.boxes:
+        low, high = np.clip(box[[2, 5]], 0, last)
+        depths.append(sorted(numbered(np.array([low, high]))))
+        keys.append(native[round((low + high) / 2)])
+        rows.append(box[[0, 1, 3, 4]])
+        reached = native[int(np.ceil(low)) : int(np.floor(high)) + 1]
+        on_slices.append({int(number): as_box(rows[-1]) for number in {*reached.tolist(), int(keys[-1])}})
+    return Findings.from_rows(
+        scan_id=volume.scan_id,
+        scan_name=volume.name,
+        method=detector.info.name,
+        checkpoint=detector.info.digest,
+        boxes=rows,
+        scores=detections.scores,
+        key_slices=keys,
+        slice_boxes=tuple(on_slices),
+        depths=depths,
+        points=None if detections.points is None else [np.c_[p[:, :2], numbered(p[:, 2])] for p in detections.points],
+        operating_point=detector.info.operating_point,
+    )
+
+
 def lowest_score(operating_point: float | None) -> float:
     """Score from which on detections are kept: enough to look further down than where a review begins."""
     return SCORE_FLOOR if operating_point is None else min(SCORE_FLOOR, operating_point / 2)
 
 
-def _one_each(found: SlabDetections, score_floor: float) -> np.ndarray:
+def _one_each(detections: SlabDetections, score_floor: float) -> np.ndarray:
     """Rows of a slice's detections to review: of those that overlap as one lesion's do along z, the surest alone.
 
     Detectors keep several boxes about one lesion, as evaluation wants them; each would become a row to decide on.
     """
-    sure = np.flatnonzero(found.scores >= score_floor)
-    boxes, scores = torch.from_numpy(found.boxes[sure]), torch.from_numpy(found.scores[sure].astype(np.float64))
+    sure = np.flatnonzero(detections.scores >= score_floor)
+    boxes, scores = (
+        torch.from_numpy(detections.boxes[sure]),
+        torch.from_numpy(detections.scores[sure].astype(np.float64)),
+    )
     return sure[nms(boxes, scores, MIN_IOU).numpy()]
 
 
@@ -126,14 +163,14 @@ def run_slabs(slabs: list[Slab], detector: LoadedDetector, *, count_negatives: b
 
 def slab_detections(slab: Slab, output: dict[str, Tensor], *, count_negatives: bool = False) -> SlabDetections:
     """Bring what a network gives for one slab into native pixels."""
-    found = {name: value.float().cpu().numpy() for name, value in output.items()}
-    kept = np.full(len(found["labels"]), True) if count_negatives else found["labels"] == LESION_LABEL
+    detections = {name: value.float().cpu().numpy() for name, value in output.items()}
+    kept = np.full(len(detections["labels"]), True) if count_negatives else detections["labels"] == LESION_LABEL
     return SlabDetections(
-        slab.axes.to_native(found["boxes"][kept].astype(np.float64)),
-        found["scores"][kept],
-        found["labels"][kept].astype(int),
-        found["masks"][kept][:, 0] if "masks" in found else None,
-        {name: values for name, values in found.items() if name not in ("boxes", "scores", "labels", "masks")},
+        slab.axes.to_native(detections["boxes"][kept].astype(np.float64)),
+        detections["scores"][kept],
+        detections["labels"][kept].astype(int),
+        detections["masks"][kept][:, 0] if "masks" in detections else None,
+        {name: values for name, values in detections.items() if name not in ("boxes", "scores", "labels", "masks")},
     )
 
 

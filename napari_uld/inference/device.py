@@ -2,6 +2,7 @@
 
 import torch
 
+from napari_uld.detectors.parts import Detector
 from napari_uld.errors import DeviceError
 
 
@@ -15,13 +16,22 @@ def pick_device(device: str) -> torch.device:
     """
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
-        device = next(name for name, there in present.items() if there)
+        device = next(name for name, is_present in present.items() if is_present)
     if not present.get(device, False):
-        there = ", ".join(name for name, is_there in present.items() if is_there)
+        names = ", ".join(name for name, is_present in present.items() if is_present)
         raise DeviceError(
-            f"The device {device} is not there; this machine has: {there}. Choose auto to use the best one"
+            f"The device {device} is not there; this machine has: {names}. Choose auto to use the best one"
         )
     return torch.device(device)
+
+
+def place(model: Detector, device: torch.device) -> None:
+    """Move a network to a device, its kernels in the memory layout that images are run in."""
+    model.to(device)
+    layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
+    for weights in model.parameters():
+        if weights.dim() in layouts:
+            weights.data = weights.data.contiguous(memory_format=layouts[weights.dim()])
 
 
 def mixed_precision(device: torch.device, *, enabled: bool = True) -> torch.autocast:

@@ -8,6 +8,8 @@ import numpy as np
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.lesions.axis_map import AxisMap
 
+# Rows and columns (top, bottom, left, right; ends excluded).
+Box = tuple[int, int, int, int]
 # Air is -1000 HU, fat about -100: everything above belongs to the body, its clothes or the table.
 BODY_HU = -400
 # Objects thinner than this on the search grid (table tops, tubes) do not count as body.
@@ -54,7 +56,8 @@ def extract_slab(hu: np.ndarray, spacing: tuple[float, float, float], z: int, sp
     """
     steps = np.arange(spec.slices) - spec.slices // 2
     positions = np.clip(z + steps * spec.step_mm(spacing[0]) / spacing[0], 0, len(hu) - 1)
-    return _sample(hu, spacing, positions, _crop(hu[z : z + 1], spacing, spec), spec)
+    crop = body_crop(hu[z : z + 1], spacing, spec)
+    return _slab(hu, spacing, positions, crop, spec)
 
 
 class ScanGrid:
@@ -77,7 +80,7 @@ class ScanGrid:
         self.hu = hu
         self.spacing = spacing
         self.spec = spec
-        self.crop = _crop(hu, spacing, spec)
+        self.crop = body_crop(hu, spacing, spec)
         self.step_mm = spec.step_mm(spacing[0])
         # The grid's position nearest to each slice: (z,), never more than half an interval away.
         self.nearest = np.rint(np.arange(len(hu)) * spacing[0] / self.step_mm).astype(int)
@@ -86,7 +89,7 @@ class ScanGrid:
         """Sample an odd number of `slices` around a position; beyond the grid's ends its end is repeated."""
         steps = np.arange(slices) - slices // 2
         positions = np.clip(centre + steps, 0, self.nearest[-1]) * self.step_mm / self.spacing[0]
-        return _sample(self.hu, self.spacing, np.minimum(positions, len(self.hu) - 1), self.crop, self.spec)
+        return _slab(self.hu, self.spacing, np.minimum(positions, len(self.hu) - 1), self.crop, self.spec)
 
     def image_centres(self, keys: np.ndarray) -> np.ndarray:
         """Centres (n, images) of a window's images of the slabs around `keys` (n,).
@@ -111,8 +114,8 @@ def normalize(hu: np.ndarray, spec: InputSpec) -> np.ndarray:
     return seen[0] if len(seen) == 1 else np.concatenate(seen)
 
 
-def body_box(hu: np.ndarray, spacing: tuple[float, float]) -> tuple[int, int, int, int]:
-    """Rows and columns (top, bottom, left, right; ends excluded) around the body on all slices together.
+def body_box(hu: np.ndarray, spacing: tuple[float, float]) -> Box:
+    """Rows and columns around the body on all slices together.
 
     Parameters
     ----------
@@ -123,7 +126,7 @@ def body_box(hu: np.ndarray, spacing: tuple[float, float]) -> tuple[int, int, in
 
     Returns
     -------
-    tuple of int
+    Box
         The whole slice where nothing is found on any.
     """
     boxes = [box for image in hu if (box := _body_on(image, spacing)) is not None]
@@ -133,7 +136,7 @@ def body_box(hu: np.ndarray, spacing: tuple[float, float]) -> tuple[int, int, in
     return min(top), max(bottom), min(left), max(right)
 
 
-def _body_on(hu: np.ndarray, spacing: tuple[float, float]) -> tuple[int, int, int, int] | None:
+def _body_on(hu: np.ndarray, spacing: tuple[float, float]) -> Box | None:
     height, width = hu.shape
     small = cv2.resize(
         hu.astype(np.float32),
@@ -156,25 +159,34 @@ def _body_on(hu: np.ndarray, spacing: tuple[float, float]) -> tuple[int, int, in
     return max(0, int(top)), min(height, int(np.ceil(bottom))), max(0, int(left)), min(width, int(np.ceil(right)))
 
 
-def _crop(hu: np.ndarray, spacing: tuple[float, float, float], spec: InputSpec) -> tuple[int, int, int, int]:
-    if not spec.crop_to_body:
-        return 0, hu.shape[1], 0, hu.shape[2]
-    return body_box(hu, spacing[1:])
+def body_crop(hu: np.ndarray, spacing: tuple[float, float, float], spec: InputSpec) -> Box:
+    """Rows and columns that a network sees of slices (z, y, x): see `body_box`."""
+    return body_box(hu, spacing[1:]) if spec.crop_to_body else (0, hu.shape[1], 0, hu.shape[2])
 
 
-def _sample(
-    hu: np.ndarray,
-    spacing: tuple[float, float, float],
-    positions: np.ndarray,
-    crop: tuple[int, int, int, int],
-    spec: InputSpec,
+def _slab(
+    hu: np.ndarray, spacing: tuple[float, float, float], positions: np.ndarray, crop: Box, spec: InputSpec
 ) -> Slab:
-    """Interpolate slices at `positions`, indices of `hu` that need not be whole, within a crop."""
     top, bottom, left, right = crop
-    # Every size is at least one pixel, and both axes shrink alike when the long side is too long.
+    # Both axes shrink alike when the long side is too long.
+    longest = max((bottom - top) * spacing[1], (right - left) * spacing[2])
+    slices, scale = sample(hu, spacing, positions, crop, pixel_mm=max(spec.spacing_mm, longest / spec.long_side))
+    return Slab(slices, AxisMap((left, top), scale), spacing[0])
+
+
+def sample(
+    hu: np.ndarray, spacing: tuple[float, float, float], positions: np.ndarray, crop: Box, *, pixel_mm: float
+) -> tuple[np.ndarray, tuple[float, float]]:
+    """Interpolate slices at `positions`, indices of `hu` that need not be whole, within a crop.
+
+    Returns
+    -------
+    slices, scale
+        (positions, H, W) float32, and (x, y) pixels per native pixel: every size is at least one pixel.
+    """
+    top, bottom, left, right = crop
     height, width = (bottom - top) * spacing[1], (right - left) * spacing[2]
-    pixel = max(spec.spacing_mm, max(height, width) / spec.long_side)
-    size = (max(1, round(width / pixel)), max(1, round(height / pixel)))
+    size = (max(1, round(width / pixel_mm)), max(1, round(height / pixel_mm)))
     cropped = {int(i): _resize(hu[i, top:bottom, left:right], size) for i in _neighbours(positions)}
     low = np.floor(positions).astype(int)
     high = np.minimum(low + 1, len(hu) - 1)
@@ -182,8 +194,7 @@ def _sample(
         cropped[a] if share == 0 else (1 - share) * cropped[a] + share * cropped[b]
         for a, b, share in zip(low, high, positions - low, strict=True)
     ]
-    scale = (size[0] / (right - left), size[1] / (bottom - top))
-    return Slab(np.stack(slices).astype(np.float32), AxisMap((left, top), scale), spacing[0])
+    return np.stack(slices).astype(np.float32), (size[0] / (right - left), size[1] / (bottom - top))
 
 
 def _neighbours(positions: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from napari_uld.errors import DataError
-from napari_uld.lesions.boxes import iou
+from napari_uld.evaluation.overlaps import iou
 from napari_uld.lesions.findings import Box, Findings, as_box
 
 # A detection continues a lesion where it overlaps the predicted box by at least this IoU.

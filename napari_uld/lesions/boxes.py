@@ -51,20 +51,6 @@ def intersection(a: np.ndarray, b: np.ndarray, *, pixel_inclusive: bool = False)
     return np.prod(np.clip(high - low + float(pixel_inclusive), 0, None), axis=2)
 
 
-def iou(a: np.ndarray, b: np.ndarray, *, pixel_inclusive: bool = False) -> np.ndarray:
-    """Intersection over union of every pair, (len(a), len(b)); 0 where the union is empty."""
-    overlap = intersection(a, b, pixel_inclusive=pixel_inclusive)
-    union = area(a, pixel_inclusive=pixel_inclusive)[:, None] + area(b, pixel_inclusive=pixel_inclusive)[None] - overlap
-    return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
-
-
-def iobb(detected: np.ndarray, truth: np.ndarray, *, pixel_inclusive: bool = False) -> np.ndarray:
-    """Intersection over the detected box's area of every pair, (len(detected), len(truth))."""
-    overlap = intersection(detected, truth, pixel_inclusive=pixel_inclusive)
-    own = np.broadcast_to(area(detected, pixel_inclusive=pixel_inclusive)[:, None], overlap.shape)
-    return np.divide(overlap, own, out=np.zeros_like(overlap), where=own > 0)
-
-
 def to_edges(boxes: np.ndarray) -> np.ndarray:
     """Pixel-centre boxes -> edge-based boxes (pixel i covers [i, i + 1]), as torchvision's ops expect."""
     return boxes + 0.5

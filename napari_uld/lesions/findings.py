@@ -1,7 +1,7 @@
 """What a machine said about one scan: columnar and immutable."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -45,13 +45,19 @@ class Findings:
         slice alone where it was not traced.
     masks
         For each row its mask on the key slice, or None.
+    points
+        For each row the (k, 3) points (x, y, z) on its surface, or None: pixel centres at integers, z as native
+        slice numbers.
+    depths
+        (n, 2) each box's extent along z (low, high), as native slice numbers with slice centres at integers;
+        low <= high whichever way the numbers grow. None where the boxes are 2D.
     operating_point
         Score from which on the detector gave two false positives a key slice when it was evaluated, or None.
 
     Raises
     ------
     BoxError
-        If the columns differ in length, a box is malformed or a score is not finite.
+        If the columns differ in length, a box, a depth or a point is malformed or a score is not finite.
     """
 
     scan_id: str
@@ -65,18 +71,23 @@ class Findings:
     negative: np.ndarray
     slice_boxes: tuple[SliceBoxes, ...]
     masks: tuple[Rle | None, ...]
+    points: tuple[np.ndarray | None, ...]
+    depths: np.ndarray | None = None
     operating_point: float | None = None
 
     def __post_init__(self) -> None:
         as_boxes(self.boxes)
-        columns = (self.scores, self.labels, self.key_slices, self.negative, self.slice_boxes, self.masks)
-        lengths = {len(self.boxes), *(len(column) for column in columns)}
+        arrays = [self.boxes, self.scores, self.labels, self.key_slices, self.negative]
+        if self.depths is not None:
+            as_boxes(self.depths, dims=1)
+            arrays.append(self.depths)
+        lengths = {len(self.slice_boxes), len(self.masks), len(self.points), *(len(array) for array in arrays)}
         if len(lengths) != 1:
             raise BoxError(f"Columns of findings must have one length; found {sorted(lengths)}")
         if not np.isfinite(self.scores).all():
             raise BoxError("Scores of findings must be finite; found NaN or infinity")
-        for column in (self.boxes, self.scores, self.labels, self.key_slices, self.negative):
-            column.setflags(write=False)
+        for array in arrays:
+            array.setflags(write=False)
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -96,6 +107,8 @@ class Findings:
         negative: object = None,
         slice_boxes: tuple[SliceBoxes, ...] | None = None,
         masks: tuple[Rle | None, ...] | None = None,
+        points: Sequence[object] | None = None,
+        depths: object = None,
         operating_point: float | None = None,
     ) -> "Findings":
         """Make findings from array-likes, filling in what an untraced 2D detector does not give.
@@ -103,7 +116,7 @@ class Findings:
         Raises
         ------
         BoxError
-            If the columns differ in length, a box is malformed or a score is not finite.
+            If the columns differ in length, a box, a depth or a point is malformed or a score is not finite.
         """
         rows = as_boxes(boxes).copy()  # the findings freeze their columns, not the caller's array
         keys = np.array(key_slices, dtype=np.int64).reshape(-1)
@@ -122,6 +135,8 @@ class Findings:
             negative=np.zeros(n, bool) if negative is None else np.array(negative, dtype=bool).reshape(-1),
             slice_boxes=slice_boxes,
             masks=(None,) * n if masks is None else masks,
+            points=(None,) * n if points is None else tuple(None if p is None else _as_points(p) for p in points),
+            depths=None if depths is None else as_boxes(depths, dims=1).copy(),
             operating_point=operating_point,
         )
 
@@ -142,6 +157,8 @@ class Findings:
             negative=self.negative[picked],
             slice_boxes=tuple(self.slice_boxes[i] for i in picked),
             masks=tuple(self.masks[i] for i in picked),
+            points=tuple(self.points[i] for i in picked),
+            depths=None if self.depths is None else self.depths[picked],
         )
 
     def above(self, threshold: float) -> "Findings":
@@ -150,16 +167,29 @@ class Findings:
         return self.take(order[self.scores[order] >= threshold])
 
     def finding_id(self, row: int) -> str:
-        """Stable id of one finding: a hash of the scan, the checkpoint, the slice and the box."""
-        text = f"{self.scan_id}|{self.checkpoint}|{int(self.key_slices[row])}|" + ",".join(
-            f"{v:.3f}" for v in self.boxes[row]
-        )
+        """Stable id of one finding: a hash of the scan, the checkpoint, the slice and the box with its depth."""
+        corners = self.boxes[row] if self.depths is None else (*self.boxes[row], *self.depths[row])
+        text = f"{self.scan_id}|{self.checkpoint}|{int(self.key_slices[row])}|" + ",".join(f"{v:.3f}" for v in corners)
         return "finding:" + hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def detector_name(method: str, checkpoint: str) -> str:
     """Name a detector by its method and its checkpoint's hash."""
     return f"{method} {checkpoint}"
+
+
+def _as_points(points: object) -> np.ndarray:
+    """Check one row's surface points and give them as a read-only float64 array (k, 3)."""
+    try:
+        array = np.array(points, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise BoxError(f"Surface points must be rows of three numbers: {error}") from error
+    if array.size == 0:
+        array = np.zeros((0, 3))
+    if array.ndim != 2 or array.shape[1] != 3 or not np.isfinite(array).all():
+        raise BoxError(f"Surface points must be rows of three finite numbers; found the shape {array.shape}")
+    array.setflags(write=False)
+    return array
 
 
 def as_box(row: np.ndarray) -> Box:

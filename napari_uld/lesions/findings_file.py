@@ -62,13 +62,15 @@ def read_findings(path: Path) -> Findings:
         negative=[row.negative for row in rows],
         slice_boxes=tuple({s.slice: s.box for s in row.slice_boxes} for row in rows),
         masks=tuple(row.mask.decoded() if row.mask else None for row in rows),
+        points=[row.points for row in rows],
+        depths=[row.depth for row in rows] if rows and rows[0].depth is not None else None,
         operating_point=model.operating_point,
     )
 
 
 def _finding_to_json(findings: Findings, row: int) -> dict[str, object]:
     boxes = findings.slice_boxes[row]
-    return {
+    content: dict[str, object] = {
         "box": findings.boxes[row].tolist(),
         "score": float(findings.scores[row]),
         "label": int(findings.labels[row]),
@@ -77,3 +79,9 @@ def _finding_to_json(findings: Findings, row: int) -> dict[str, object]:
         "slice_boxes": [{"slice": int(z), "box": [float(v) for v in boxes[z]]} for z in sorted(boxes)],
         "mask": json_models.mask_to_json(findings.masks[row]),
     }
+    if findings.depths is not None:
+        content["depth"] = findings.depths[row].tolist()
+    points = findings.points[row]
+    if points is not None:
+        content["points"] = points.tolist()
+    return content

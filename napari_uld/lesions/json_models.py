@@ -37,6 +37,12 @@ def _ordered(box: BoxTuple) -> BoxTuple:
     return box
 
 
+def _low_high(depth: tuple[float, float]) -> tuple[float, float]:
+    if depth[0] > depth[1]:
+        raise ValueError("the low slice number must not exceed the high one")
+    return depth
+
+
 def _iso_time(text: str) -> str:
     if text:
         datetime.fromisoformat(text)
@@ -44,6 +50,11 @@ def _iso_time(text: str) -> str:
 
 
 BoxField = Annotated[BoxTuple, AfterValidator(_ordered), Field(description="x1, y1, x2, y2 in pixels, 0-based centres")]
+DepthField = Annotated[
+    tuple[float, float],
+    AfterValidator(_low_high),
+    Field(description="low, high slice numbers of a 3D box, slice centres at integers"),
+]
 TimeField = Annotated[str, AfterValidator(_iso_time), Field(description='ISO 8601, UTC, or ""')]
 # A list of nothing but numbers, as json.dumps spreads it over lines.
 _NUMBERS = re.compile(r"\[\n([-+.\deE,\s]+?)\n\s*\]")
@@ -160,6 +171,16 @@ class FindingModel(Model):
     negative: bool
     slice_boxes: Annotated[tuple[SliceBoxModel, ...], Field(min_length=1), AfterValidator(_each_slice_once)]
     mask: MaskModel | None
+    depth: DepthField | None = None
+    points: tuple[tuple[float, float, float], ...] | None = Field(
+        default=None, description="x, y in pixels and the slice number of points on the surface"
+    )
+
+
+def _all_or_none_have_a_depth(findings: tuple[FindingModel, ...]) -> tuple[FindingModel, ...]:
+    if len({finding.depth is None for finding in findings}) > 1:
+        raise ValueError("all findings have a depth or none has")
+    return findings
 
 
 class FindingFileModel(FileModel):
@@ -175,18 +196,7 @@ class FindingFileModel(FileModel):
     operating_point: float | None = Field(
         default=None, ge=0, le=1, description="score from which on the detector gave two false positives a key slice"
     )
-    findings: tuple[FindingModel, ...]
-
-
-class ReviewModel(Model):
-    """One line of the review log."""
-
-    time: TimeField
-    reviewer: str
-    action: str
-    scan_id: str
-    before: LesionModel | None
-    after: LesionModel | None
+    findings: Annotated[tuple[FindingModel, ...], AfterValidator(_all_or_none_have_a_depth)]
 
 
 class _Head(pydantic.BaseModel):
@@ -242,10 +252,10 @@ def _sentence(error: pydantic.ValidationError, row_name: str) -> str:
         place, location = f", {row_name} {location[1] + 1}", location[2:]
     if location:
         place += f", field {'.'.join(map(str, location))}"
-    found = repr(errors[0]["input"])
-    found = found if len(found) <= FOUND_LENGTH else found[:FOUND_LENGTH] + "..."
+    quoted = repr(errors[0]["input"])
+    quoted = quoted if len(quoted) <= FOUND_LENGTH else quoted[:FOUND_LENGTH] + "..."
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return f"{place}: found {found}, required: {errors[0]['msg']}{more}"
+    return f"{place}: found {quoted}, required: {errors[0]['msg']}{more}"
 
 
 def dump(content: object, path: Path) -> bytes:
@@ -259,7 +269,7 @@ def dump(content: object, path: Path) -> bytes:
     try:
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
         # A line break right after a bracket never lies inside a JSON string: there it is escaped.
-        text = _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text)
+        text = _NUMBERS.sub(lambda numbers: f"[{' '.join(numbers[1].split())}]", text)
         return (text + "\n").encode()
     except ValueError as error:
         raise AnnotationFileError(f"Cannot write {path}: {error}; finite numbers and Unicode are required") from error

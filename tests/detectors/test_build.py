@@ -8,9 +8,10 @@ from torch import nn
 from torchvision.models import vgg16
 
 from napari_uld.detectors.backbones.vgg import Vgg
-from napari_uld.detectors.build import build_two_stage, load_imagenet, parameter_count, two_stage_on
+from napari_uld.detectors.build import build_proposals, build_regions, build_two_stage, load_imagenet, parameter_count
 from napari_uld.detectors.encoders.key_image import KeyImage
 from napari_uld.detectors.encoders.position_sensitive import PositionSensitive
+from napari_uld.detectors.heads.roi import RoiStage
 from napari_uld.detectors.heads.roi_pools import PositionSensitiveRoiPool
 from napari_uld.detectors.losses.bounding_map import BmcObjectness, BmcRegression, BmObjectness
 from napari_uld.detectors.losses.branch import MapLoss, MaskLoss
@@ -28,9 +29,9 @@ def published(name: str) -> TwoStageDetector:
         return build_two_stage(recipe.detector, recipe.supervision, recipe.input)  # type: ignore[arg-type]
 
 
-def linear(model: TwoStageDetector) -> list[tuple[int, int]]:
+def linear(regions: RoiStage) -> list[tuple[int, int]]:
     """(inputs, outputs) of the box head's hidden layers."""
-    layers = model.regions.box_predictor.layers
+    layers = regions.box_predictor.layers
     return [(layer.in_features, layer.out_features) for layer in layers if isinstance(layer, nn.Linear)]
 
 
@@ -41,7 +42,7 @@ def test_faster_rcnn_has_vgg_16_at_stride_8_fifteen_anchors_and_two_layers_of_20
     assert (model.strides, model.encoder.channels) == ((8,), 512)
     assert model.proposals.head.conv.weight.shape == (256, 512, 3, 3)
     assert model.proposals.head.objectness.out_channels == 15
-    assert linear(model) == [(512 * 49, 2048), (2048, 2048)]
+    assert linear(model.regions) == [(512 * 49, 2048), (2048, 2048)]
     assert model.regions.branch is None
     # VGG-16's convolutions; 3x3x256, 15 and 60 outputs; two layers; two classes and their boxes.
     rpn = 512 * 256 * 9 + 256 + (256 + 1) * 75
@@ -56,7 +57,7 @@ def test_3dce_has_490_maps_an_image_and_one_layer_of_2048_over_all_images(name: 
     assert model.encoder.conv.weight.shape == (490, 512, 1, 1)
     assert isinstance(model.regions.box_roi_pool, PositionSensitiveRoiPool)
     assert (model.regions.box_roi_pool.size, model.regions.box_roi_pool.scale) == (7, 1 / 8)
-    assert linear(model) == [(images * 490, 2048)]
+    assert linear(model.regions) == [(images * 490, 2048)]
     assert model.proposals.head.conv.in_channels == 512
 
 
@@ -67,7 +68,7 @@ def test_mask_rcnn_has_resnet_101_a_pyramid_and_three_anchors_on_each_cell(name:
     assert model.strides == (4, 8, 16, 32, 64)
     assert model.proposals.head.objectness.out_channels == 3
     assert model.proposals.anchor_generator.sizes == ((16,), (32,), (64,), (128,), (256,))
-    assert linear(model) == [(256 * 49, 1024), (1024, 1024)]
+    assert linear(model.regions) == [(256 * 49, 1024), (1024, 1024)]
     assert model.regions.box_predictor.logits.out_features == classes + 1
     if name == "mask_rcnn_no_mask":
         assert model.regions.branch is None
@@ -146,19 +147,10 @@ def test_any_encoder_can_carry_both_stages_and_be_pooled_from_its_own_way() -> N
     class OwnPool(nn.Module):
         """Not asked for anything here."""
 
-    recipe = load_recipe("faster_rcnn")
-    detector = TwoStageSpec(head_channels=8, head_layers=1)
-    model = two_stage_on(
-        OneLevel(),  # type: ignore[arg-type]
-        detector,
-        TwoStageSupervision(),
-        recipe.input,
-        pool=OwnPool(),
-        pooled_channels=3,
-        auxiliary={"more": nn.Identity()},
-    )
-    assert isinstance(model.regions.box_roi_pool, OwnPool)
-    assert linear(model) == [(3 * 49, 8)]
-    assert model.proposals.head.conv.in_channels == 2
-    assert model.proposals.strides == (16,)
-    assert list(model.auxiliary) == ["more"]
+    encoder, detector, supervision = OneLevel(), TwoStageSpec(head_channels=8, head_layers=1), TwoStageSupervision()
+    proposals = build_proposals(encoder, detector, supervision)  # type: ignore[arg-type]
+    assert proposals.head.conv.in_channels == 2
+    assert proposals.strides == (16,)
+    regions = build_regions(encoder, detector, supervision, pool=OwnPool(), pooled_channels=3)  # type: ignore[arg-type]
+    assert isinstance(regions.box_roi_pool, OwnPool)
+    assert linear(regions) == [(3 * 49, 8)]

@@ -61,13 +61,13 @@ def test_all_lesions_before_any_false_positive_give_1():
     assert average_precision(of([HIT, TWO, HIT, FALSE, FALSE], 4)) == pytest.approx(1)
 
 
-def test_boxes_are_matched_over_all_images():
+def test_detections_are_ranked_over_all_images():
     # Best first: a hit on image 1, a repeat of it, a false positive on image 0, the hit on image 0; one is missed.
-    lesion, near, far = [0.0, 0, 10, 10], [1.0, 0, 11, 10], [50.0, 50, 60, 60]
+    lesion, near, far = [1.0], [0.8], [0.0]
     found = match(
-        [np.array([far, lesion]), np.array([lesion, near]), np.zeros((0, 4))],
+        [np.array([far, lesion]), np.array([lesion, near]), np.zeros((0, 1))],
         [np.array([0.7, 0.6]), np.array([0.9, 0.8]), np.zeros(0)],
-        [np.array([lesion])] * 3,
+        threshold=0.5,
     )
     assert average_precision(found) == pytest.approx((1 + 2 / 4) / 3)
 

@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose
 from napari_uld.evaluation.by_size import BINS, froc_by_size, of_lesions
 from napari_uld.evaluation.froc import froc
 from napari_uld.evaluation.matching import match
+from napari_uld.evaluation.overlaps import iou
 
 
 def box(x, width=10.0):
@@ -14,11 +15,10 @@ def box(x, width=10.0):
 
 
 def found(detected, scores, truth):
-    return match(
-        [np.array(b, float).reshape(-1, 4) for b in detected],
-        [np.array(s, float) for s in scores],
-        [np.array(t, float).reshape(-1, 4) for t in truth],
-    )
+    overlaps = [
+        iou(*(np.array(boxes, float).reshape(-1, 4) for boxes in image)) for image in zip(detected, truth, strict=True)
+    ]
+    return match(overlaps, [np.array(s, float) for s in scores], threshold=0.5)
 
 
 @pytest.fixture

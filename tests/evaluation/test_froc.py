@@ -6,6 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from napari_uld.evaluation.froc import FP_RATES, bootstrap_froc, froc, interval
 from napari_uld.evaluation.matching import Matches, match
+from napari_uld.evaluation.overlaps import iou
 
 LESION = [0.0, 0.0, 10.0, 10.0]
 
@@ -123,17 +124,14 @@ def test_a_constant_has_an_interval_without_width(coverage):
 
 @st.composite
 def data_sets(draw):
-    """Detections, scores and truth of a few images, scores with ties."""
+    """Overlaps of detections with the truth, and scores, of a few images; scores with ties."""
     a_box = st.tuples(st.integers(0, 6), st.integers(0, 6)).map(lambda v: (v[0], v[1], v[0] + 6.0, v[1] + 6.0))
     n = draw(st.integers(1, 4))
     detected = [draw(st.lists(a_box, max_size=5)) for _ in range(n)]
     scores = [draw(st.lists(st.sampled_from([0.2, 0.4, 0.6, 0.8]), min_size=len(d), max_size=len(d))) for d in detected]
     truth = [draw(st.lists(a_box, max_size=3)) for _ in range(n)]
-    as_arrays = (
-        [np.array(b, float).reshape(-1, 4) for b in detected],
-        [np.array(b, float).reshape(-1, 4) for b in truth],
-    )
-    return as_arrays[0], [np.array(s) for s in scores], as_arrays[1]
+    detected, truth = ([np.array(b, float).reshape(-1, 4) for b in boxes] for boxes in (detected, truth))
+    return [iou(d, t) for d, t in zip(detected, truth, strict=True)], [np.array(s) for s in scores]
 
 
 rates = st.lists(st.floats(0, 6), min_size=2, max_size=6).map(sorted)
@@ -141,35 +139,35 @@ rates = st.lists(st.floats(0, 6), min_size=2, max_size=6).map(sorted)
 
 @given(data_sets(), rates)
 def test_sensitivity_never_falls_with_the_fp_rate_and_lies_between_0_and_1(data, rates):
-    values = froc(match(*data), rates).values
+    values = froc(match(*data, threshold=0.5), rates).values
     assert (np.diff(values) >= 0).all()
     assert ((values >= 0) & (values <= 1)).all()
 
 
 @given(data_sets(), st.randoms(use_true_random=False))
 def test_shuffling_detections_and_images_changes_nothing(data, random):
-    detected, scores, truth = data
+    overlaps, scores = data
     orders = [random.sample(range(len(s)), len(s)) for s in scores]
     images = random.sample(range(len(scores)), len(scores))
-    shuffled = match(
-        [detected[i][orders[i]] for i in images], [scores[i][orders[i]] for i in images], [truth[i] for i in images]
-    )
-    one, other = froc(match(*data)), froc(shuffled)
+    shuffled = match([overlaps[i][orders[i]] for i in images], [scores[i][orders[i]] for i in images], threshold=0.5)
+    one, other = froc(match(*data, threshold=0.5)), froc(shuffled)
     assert_allclose(one.sensitivity, other.sensitivity)
     assert_allclose(one.fp_per_image, other.fp_per_image)
 
 
 @given(data_sets())
 def test_only_the_order_of_scores_matters(data):
-    detected, scores, truth = data
-    assert_allclose(froc(match(*data)).values, froc(match(detected, [s**3 - 5 for s in scores], truth)).values)
+    overlaps, scores = data
+    assert_allclose(
+        froc(match(*data, threshold=0.5)).values,
+        froc(match(overlaps, [s**3 - 5 for s in scores], threshold=0.5)).values,
+    )
 
 
 @given(data_sets())
 def test_images_without_anything_only_dilute_the_false_positives(data):
-    detected, scores, truth = data
-    nothing = np.zeros((0, 4))
+    overlaps, scores = data
     n = len(scores)
-    diluted = match(detected + [nothing] * n, scores + [np.zeros(0)] * n, truth + [nothing] * n)
-    one, other = froc(match(*data), [1.0, 2.0]), froc(diluted, [0.5, 1.0])
+    diluted = match(overlaps + [np.zeros((0, 0))] * n, scores + [np.zeros(0)] * n, threshold=0.5)
+    one, other = froc(match(*data, threshold=0.5), [1.0, 2.0]), froc(diluted, [0.5, 1.0])
     assert_allclose(one.values, other.values)

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from napari_uld.evaluation.matching import match, match_image
+from napari_uld.evaluation.overlaps import iou
 
 LESION = [0, 0, 10, 10]
 
@@ -13,17 +14,22 @@ def boxes(*rows):
     return np.array(rows, dtype=float).reshape(-1, 4)
 
 
+def match_boxes(detected, scores, truth, threshold=0.5):
+    """Match the boxes of one image by IoU."""
+    return match_image(iou(detected, truth), scores, threshold=threshold)
+
+
 def test_a_detection_hits_at_exactly_the_threshold_and_misses_below_it():
     # [0, 0, 10, 5] covers half of the lesion: IoU 50 / 100.
-    hits, false, _ = match_image(boxes([0, 0, 10, 5]), np.array([0.9]), boxes(LESION))
+    hits, false, _ = match_boxes(boxes([0, 0, 10, 5]), np.array([0.9]), boxes(LESION))
     assert (hits.tolist(), false.tolist()) == ([1], [False])
-    hits, false, scores = match_image(boxes([0, 0, 10, 4.9]), np.array([0.9]), boxes(LESION))
+    hits, false, scores = match_boxes(boxes([0, 0, 10, 4.9]), np.array([0.9]), boxes(LESION))
     assert (hits.tolist(), false.tolist()) == ([0], [True])
     assert scores.tolist() == [-np.inf]
 
 
 def test_a_second_hit_on_a_lesion_is_neither_hit_nor_false():
-    hits, false, scores = match_image(boxes(LESION, [0, 0, 10, 9]), np.array([0.4, 0.8]), boxes(LESION))
+    hits, false, scores = match_boxes(boxes(LESION, [0, 0, 10, 9]), np.array([0.4, 0.8]), boxes(LESION))
     # The better score is first, whatever the rows' order.
     assert hits.tolist() == [0, 1]
     assert not false.any()
@@ -33,50 +39,35 @@ def test_a_second_hit_on_a_lesion_is_neither_hit_nor_false():
 def test_one_detection_may_hit_two_lesions():
     truth = boxes([0, 0, 10, 10], [0, 3, 10, 13])
     # [0, 0, 10, 13] overlaps either by 100 / 130.
-    hits, false, scores = match_image(boxes([0, 0, 10, 13]), np.array([0.7]), truth)
+    hits, false, scores = match_boxes(boxes([0, 0, 10, 13]), np.array([0.7]), truth)
     assert (hits.tolist(), false.tolist(), scores.tolist()) == ([2], [False], [0.7, 0.7])
 
 
 def test_a_detection_that_hits_an_old_and_a_new_lesion_counts_the_new_one():
     truth = boxes([0, 0, 10, 10], [0, 3, 10, 13])
     # IoU of the first detection with the second lesion is 70 / 130 > .5 too, so the second adds nothing.
-    hits, _, _ = match_image(boxes([0, 0, 10, 10], [0, 0, 10, 13]), np.array([0.9, 0.5]), truth)
+    hits, _, _ = match_boxes(boxes([0, 0, 10, 10], [0, 0, 10, 13]), np.array([0.9, 0.5]), truth)
     assert hits.tolist() == [2, 0]
     # At threshold .7 the first hits its own alone, and the second (100 / 130 = .77) adds the other.
-    hits, _, scores = match_image(boxes([0, 0, 10, 10], [0, 0, 10, 13]), np.array([0.9, 0.5]), truth, threshold=0.7)
+    hits, _, scores = match_boxes(boxes([0, 0, 10, 10], [0, 0, 10, 13]), np.array([0.9, 0.5]), truth, threshold=0.7)
     assert hits.tolist() == [1, 1]
     assert scores.tolist() == [0.9, 0.5]
 
 
-def test_iobb_forgives_a_detection_that_lies_inside_the_lesion():
-    inside = boxes([0, 0, 3, 3])
-    _, by_iou, _ = match_image(inside, np.array([0.5]), boxes(LESION))
-    _, by_iobb, _ = match_image(inside, np.array([0.5]), boxes(LESION), criterion="iobb")
-    assert (by_iou.tolist(), by_iobb.tolist()) == ([True], [False])
-
-
-def test_pixel_inclusive_areas_may_lift_a_detection_over_the_threshold():
-    # Shifted by 2 of 5: 15 / 35 = .43 without, 24 / 48 = .5 with one pixel more.
-    truth, shifted = boxes([0, 0, 5, 5]), boxes([2, 0, 7, 5])
-    _, false, _ = match_image(shifted, np.array([0.5]), truth)
-    assert false.tolist() == [True]
-    _, false, _ = match_image(shifted, np.array([0.5]), truth, pixel_inclusive=True)
-    assert false.tolist() == [False]
-
-
-def test_boxes_in_3d_are_matched_by_volume():
-    truth = np.array([[0, 0, 0, 10, 10, 4]], dtype=float)
-    half, third = np.array([[0, 0, 0, 10, 10, 2.0]]), np.array([[0, 0, 0, 10, 10, 1.2]])
-    assert match_image(half, np.array([1.0]), truth)[0].tolist() == [1]
-    assert match_image(third, np.array([1.0]), truth, threshold=0.3)[0].tolist() == [1]
-    assert match_image(third, np.array([1.0]), truth, threshold=0.31)[0].tolist() == [0]
+def test_matching_asks_only_how_much_is_overlapped():
+    # The rows could be boxes in 2D or 3D or traced detections; the columns lesions.
+    overlap = np.array([[0.3, 0.0], [0.29, 0.6], [0.0, 0.1]])
+    hits, false, scores = match_image(overlap, np.array([0.2, 0.5, 0.9]), threshold=0.3)
+    assert hits.tolist() == [1, 1, 0]
+    assert false.tolist() == [False, False, True]
+    assert scores.tolist() == [0.2, 0.5]
 
 
 def test_a_data_set_is_matched_image_by_image_and_sorted_by_score():
     found = match(
-        [boxes(LESION, [50, 50, 60, 60]), boxes(), boxes(LESION)],
+        [np.array([[1.0], [0.0]]), np.zeros((0, 1)), np.array([[0.0]])],
         [np.array([0.5, 0.9]), np.zeros(0), np.array([0.7])],
-        [boxes(LESION), boxes(LESION), boxes([30, 30, 40, 40])],
+        threshold=0.5,
     )
     assert found.scores.tolist() == [0.9, 0.7, 0.5]
     assert found.images.tolist() == [0, 2, 0]
@@ -87,15 +78,15 @@ def test_a_data_set_is_matched_image_by_image_and_sorted_by_score():
 
 
 def test_nothing_detected_and_nothing_there_is_no_error():
-    found = match([boxes()], [np.zeros(0)], [boxes()])
+    found = match([np.zeros((0, 0))], [np.zeros(0)], threshold=0.5)
     assert len(found.scores) == 0
     assert found.lesions_per_image.tolist() == [0]
-    assert len(match([], [], []).lesions_per_image) == 0
+    assert len(match([], [], threshold=0.5).lesions_per_image) == 0
 
 
-def test_detections_and_truth_of_different_numbers_of_images_are_refused():
+def test_overlaps_and_scores_of_different_numbers_of_images_are_refused():
     with pytest.raises(ValueError, match="zip"):
-        match([boxes()], [np.zeros(0)], [])
+        match([np.zeros((0, 0))], [], threshold=0.5)
 
 
 @st.composite
@@ -114,8 +105,8 @@ def test_shuffling_the_detections_changes_nothing(image, random):
     detected, scores, truth = image
     order = list(range(len(scores)))
     random.shuffle(order)
-    hits, false, lesion_scores = match_image(detected, scores, truth)
-    other_hits, other_false, other_lesion_scores = match_image(detected[order], scores[order], truth)
+    hits, false, lesion_scores = match_boxes(detected, scores, truth)
+    other_hits, other_false, other_lesion_scores = match_boxes(detected[order], scores[order], truth)
     assert_array_equal(hits[order], other_hits)
     assert_array_equal(false[order], other_false)
     assert_array_equal(lesion_scores, other_lesion_scores)
@@ -124,9 +115,9 @@ def test_shuffling_the_detections_changes_nothing(image, random):
 @given(images())
 def test_every_lesion_is_hit_once_at_most_and_by_its_best_detection(image):
     detected, scores, truth = image
-    hits, false, lesion_scores = match_image(detected, scores, truth)
+    hits, false, lesion_scores = match_boxes(detected, scores, truth)
     assert hits.sum() == np.isfinite(lesion_scores).sum() <= len(truth)
     assert not (hits.astype(bool) & false).any()
     for lesion, score in zip(truth, lesion_scores, strict=True):
-        alone = [match_image(d[None], s[None], lesion[None])[0][0] for d, s in zip(detected, scores, strict=True)]
+        alone = [match_boxes(d[None], s[None], lesion[None])[0][0] for d, s in zip(detected, scores, strict=True)]
         assert score == max(scores[np.array(alone, bool)], default=-np.inf)

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from napari_uld.ct.volume import CTVolume
-from napari_uld.detectors.build import build_detector, two_stage_on
+from napari_uld.detectors.build import build_detector, build_proposals, build_regions
 from napari_uld.detectors.parts import Fused
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.recipe import load_recipe
 from napari_uld.detectors.specs.system import System
+from napari_uld.detectors.two_stage import TwoStageDetector
 from napari_uld.inference.catalogue import CheckpointInfo
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.detect import detect, run_slabs, slab_detections
@@ -184,7 +185,13 @@ def windowed(windows: tuple[tuple[float, float], ...]) -> LoadedDetector:
     inputs = recipe.input.model_copy(update=changes)
     torch.manual_seed(0)
     encoder = WindowsAndThickness(inputs.images)
-    model = two_stage_on(encoder, recipe.detector, recipe.supervision, inputs).eval()  # type: ignore[arg-type]
+    parts = encoder, recipe.detector, recipe.supervision
+    model = TwoStageDetector(
+        encoder=encoder,
+        proposals=build_proposals(*parts),  # type: ignore[arg-type]
+        regions=build_regions(*parts),  # type: ignore[arg-type]
+        slices_per_image=3,
+    ).eval()
     with torch.no_grad():
         model.regions.box_predictor.logits.weight.mul_(10)
         model.regions.box_predictor.deltas.weight.mul_(50)

@@ -45,7 +45,62 @@ def test_columns_of_different_lengths_or_scores_that_are_no_numbers_are_refused(
         make(**columns)
 
 
+def test_a_2d_detector_gives_neither_depths_nor_points() -> None:
+    assert make().depths is None
+    assert make().points == (None, None, None)
+
+
+def test_depths_and_points_stay_with_their_rows() -> None:
+    findings = make(depths=[[1, 2], [3, 4.5], [5, 6]], points=[None, [[0, 1, 2], [3, 4, 5]], []])
+    best = findings.above(0.5)
+    assert best.depths is not None
+    assert best.depths.tolist() == [[3, 4.5], [5, 6]]
+    assert [points.tolist() for points in best.points if points is not None] == [[[0, 1, 2], [3, 4, 5]], []]
+    assert findings.take(np.array([0])).points == (None,)
+
+
+def test_depths_and_points_are_frozen_but_the_callers_arrays_are_not() -> None:
+    depths, points = np.zeros((3, 2)), np.zeros((4, 3))
+    findings = make(depths=depths, points=[points, None, None])
+    for column in (findings.depths, findings.points[0]):
+        assert column is not None
+        with pytest.raises(ValueError, match="read-only"):
+            column[0, 0] = 9
+    depths[0, 0] = points[0, 0] = 7
+    assert findings.depths is not None
+    assert findings.depths[0, 0] == 0
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"depths": [[1, 2]]},
+        {"depths": [[2, 1]] * 3},
+        {"depths": [[1, np.inf]] * 3},
+        {"depths": [[1, 2, 3]] * 3},
+        {"points": [None]},
+        {"points": [[[1, 2]], None, None]},
+        {"points": [[[1, 2, np.nan]], None, None]},
+        {"points": [[[1, 2, 3], [4]], None, None]},
+    ],
+)
+def test_malformed_depths_and_points_are_refused(columns: dict[str, object]) -> None:
+    with pytest.raises(BoxError):
+        make(**columns)
+
+
 def test_an_id_follows_from_scan_checkpoint_slice_and_box() -> None:
     first, again, other = make(), make([0.1, 0.1, 0.1]), make(key_slices=[4, 6, 7])
     assert first.finding_id(0) == again.finding_id(0)
     assert len({first.finding_id(0), first.finding_id(1), other.finding_id(0)}) == 3
+
+
+def test_an_id_of_a_2d_row_is_what_it_has_always_been() -> None:
+    # Annotations on disk name the finding they came from by this id.
+    assert make().finding_id(1) == "finding:2945d3050360c268"
+    assert make(points=[None, [[1, 2, 3]], None]).finding_id(1) == make().finding_id(1)
+
+
+def test_an_id_of_a_3d_row_follows_from_its_depth_too() -> None:
+    flat, thick, thicker = (make(depths=depths) for depths in (None, [[5, 7]] * 3, [[5, 8]] * 3))
+    assert len({findings.finding_id(0) for findings in (flat, thick, thicker)}) == 3

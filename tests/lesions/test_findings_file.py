@@ -1,14 +1,55 @@
 import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from napari_uld.errors import AnnotationFileError
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.findings_file import read_findings, write_findings
 from napari_uld.lesions.json_models import NewerVersionError
 from napari_uld.lesions.rle import encode
+
+# The fixture's first finding, as every version has written it.
+FLAT_FILE = """\
+{
+  "format": "napari-uld findings",
+  "version": 1,
+  "scan": {
+    "id": "1.2.3",
+    "name": "Case"
+  },
+  "method": "faster_rcnn",
+  "checkpoint": "sha256:1",
+  "operating_point": 0.31,
+  "findings": [
+    {
+      "box": [1.0, 2.0, 3.3, 4.0],
+      "score": 0.8999999761581421,
+      "label": 1,
+      "key_slice": 7,
+      "negative": false,
+      "slice_boxes": [
+        {
+          "slice": 6,
+          "box": [1.0, 2.0, 3.0, 4.0]
+        },
+        {
+          "slice": 7,
+          "box": [1.0, 2.0, 3.3, 4.0]
+        }
+      ],
+      "mask": {
+        "shape": [3, 3],
+        "counts": [0, 1, 3, 1, 3, 1]
+      }
+    }
+  ]
+}
+"""
 
 
 @pytest.fixture
@@ -42,6 +83,53 @@ def test_findings_come_back_exactly(tmp_path: Path, findings: Findings) -> None:
     assert [back.finding_id(i) for i in range(2)] == [findings.finding_id(i) for i in range(2)]
 
 
+def test_a_file_without_depths_and_points_is_the_same_bytes_as_ever(tmp_path: Path, findings: Findings) -> None:
+    path = tmp_path / "case.findings.json"
+    write_findings(path, findings.take(np.array([0])))
+    assert path.read_text() == FLAT_FILE
+
+
+@st.composite
+def solid_findings(draw: st.DrawFn) -> Findings:
+    """Findings of a detector in 3D: every box with a depth, some with surface points."""
+    number = st.floats(-1e6, 1e6)
+    low_high = st.tuples(number, number).map(sorted)
+    n = draw(st.integers(1, 4))
+    clouds = st.none() | st.lists(st.tuples(number, number, number), max_size=5)
+    return Findings.from_rows(
+        scan_id="1.2.3",
+        scan_name="Case",
+        method="vld",
+        checkpoint="sha256:1",
+        boxes=[[0, 0, 1, 1]] * n,
+        scores=[0.5] * n,
+        key_slices=[7] * n,
+        depths=draw(st.none() | st.lists(low_high, min_size=n, max_size=n)),
+        points=draw(st.lists(clouds, min_size=n, max_size=n)),
+    )
+
+
+@given(solid_findings())
+def test_depths_and_points_come_back_exactly(findings: Findings) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "case.findings.json"
+        write_findings(path, findings)
+        back = read_findings(path)
+    np.testing.assert_equal(back.depths, findings.depths)
+    np.testing.assert_equal(back.points, findings.points)
+    assert [back.finding_id(i) for i in range(len(back))] == [findings.finding_id(i) for i in range(len(back))]
+
+
+def test_a_file_with_depths_of_some_findings_only_is_refused(tmp_path: Path, findings: Findings) -> None:
+    path = tmp_path / "case.findings.json"
+    write_findings(path, findings)
+    content = json.loads(path.read_text())
+    content["findings"][1]["depth"] = [1.0, 2.0]
+    path.write_text(json.dumps(content))
+    with pytest.raises(AnnotationFileError, match="all findings have a depth or none has"):
+        read_findings(path)
+
+
 def test_a_file_that_names_no_operating_point_has_none(tmp_path: Path, findings: Findings) -> None:
     path = tmp_path / "case.findings.json"
     write_findings(path, findings)
@@ -61,6 +149,8 @@ def test_a_scan_without_findings_comes_back(tmp_path: Path, findings: Findings) 
     [
         ("score", float("nan"), "finding 2, field score: found nan"),
         ("box", [3, 0, 1, 1], "finding 2, field box: found [3, 0, 1, 1]"),
+        ("depth", [2.0, 1.0], "finding 2, field depth: found [2.0, 1.0]"),
+        ("points", [[1.0, 2.0]], "finding 2, field points.0.2: found"),
         ("negative", 1, "finding 2, field negative: found 1"),
         ("slice_boxes", [], "finding 2, field slice_boxes: found []"),
         ("slice_boxes", [{"slice": 9, "box": [0, 0, 1, 1]}] * 2, "finding 2, field slice_boxes: found"),

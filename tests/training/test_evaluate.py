@@ -47,6 +47,20 @@ def test_findings_that_are_the_truth_reach_full_sensitivity(phantoms: Path, tmp_
     assert evaluation.to_dict()["scores"] == [0.5] * 4
 
 
+def test_sensitivity_is_read_and_averaged_at_the_rates_that_were_asked_for(phantoms: Path, tmp_path: Path) -> None:
+    key = true_slices(phantoms, "all")[0]
+    # A false positive before every lesion of the slice: nothing is found below one a slice.
+    boxes = np.concatenate([[[0.0, 0.0, 1.0, 1.0]], key.boxes])
+    findings = findings_on(f"{key.series}_{key.number:03d}-{key.number:03d}", boxes, [key.number] * len(boxes))
+    path = tmp_path / "x.findings.json"
+    write_findings(path, findings)
+    evaluation = finish(evaluate_subject(str(path), phantoms, "all", rates=(0.25, 1.0, 8.0)))
+    assert evaluation.curve.values.tolist() == [0, 1, 1]
+    assert evaluation.curve.average == pytest.approx(2 / 3)
+    assert len(evaluation.low) == len(evaluation.high) == 4
+    assert evaluation.to_dict()["fp_per_image"] == [0.25, 1, 8]
+
+
 def test_findings_of_a_part_of_a_series_are_scored_on_its_own_key_slices(phantoms: Path, tmp_path: Path) -> None:
     keys = true_slices(phantoms, "all")
     keys = [key for key in keys if key.series == keys[0].series]
@@ -77,9 +91,7 @@ def test_detections_of_the_false_positive_class_count_only_where_they_are_asked_
     keys = true_slices(phantoms, "val")
     number = iter(())
 
-    def forward(
-        self: TwoStageDetector, images: list[torch.Tensor], *, thickness: torch.Tensor
-    ) -> list[dict[str, torch.Tensor]]:
+    def forward(self: TwoStageDetector, images: list[torch.Tensor], **_: object) -> list[dict[str, torch.Tensor]]:
         key = keys[next(number)]
         boxes = torch.from_numpy(read_slab(phantoms, key, recipe.input).axes.to_network(key.boxes)).float()
         return [{"boxes": boxes, "scores": torch.ones(len(boxes)), "labels": torch.full((len(boxes),), 2)}]

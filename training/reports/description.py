@@ -35,5 +35,6 @@ def _describe_recipe(recipe: Recipe, *, small: bool) -> dict[str, Any]:
     model = build_detector(recipe)
     data = recipe.model_dump(mode="json")
     rows = [{"key": "parameters", "value": f"{parameter_count(model):,}"}]
-    rows += [{"key": f"{table}.{key}", "value": str(value)} for table in data for key, value in data[table].items()]
+    tables = {name: table for name, table in data.items() if table is not None}
+    rows += [{"key": f"{name}.{key}", "value": str(tables[name][key])} for name in tables for key in tables[name]]
     return {"title": recipe.method.title + (" [small]" if small else ""), "rows": rows, "recipe": data}

@@ -1,7 +1,6 @@
 """A whole system: what a network sees, what it is made of, and what it learns from. One table says what a family is."""
 
 from collections.abc import Callable
-from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, SerializeAsAny, model_validator
@@ -10,6 +9,7 @@ from napari_uld.detectors.specs.base import Spec
 from napari_uld.detectors.specs.family import DetectorSpec, SupervisionSpec
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.one_stage import RetinaNetSpec, RetinaNetSupervision
+from napari_uld.detectors.specs.rescorer import RescorerSpec
 from napari_uld.detectors.specs.two_stage import TwoStageSpec, TwoStageSupervision
 
 if TYPE_CHECKING:
@@ -27,26 +27,17 @@ class Family(NamedTuple):
     detector, supervision
         The schemas of its recipes' tables.
     build
-        Makes its network, randomly initialised.
+        Makes its network, randomly initialised; or its name, "module:function", since reading a recipe needs no torch.
     """
 
     detector: type[DetectorSpec]
     supervision: type[SupervisionSpec]
-    build: Builder
-
-
-def imported(name: str) -> Builder:
-    """Give a builder by its name, "module:function", that is imported when it is called: a recipe needs no torch."""
-
-    def build(detector: Any, supervision: Any, inputs: InputSpec) -> "Detector":
-        return resolve_name(name)(detector, supervision, inputs)
-
-    return build
+    build: Builder | str
 
 
 FAMILIES: dict[str, Family] = {
-    "two_stage": Family(TwoStageSpec, TwoStageSupervision, imported("napari_uld.detectors.build:build_two_stage")),
-    "retinanet": Family(RetinaNetSpec, RetinaNetSupervision, imported("napari_uld.detectors.build:build_retinanet")),
+    "two_stage": Family(TwoStageSpec, TwoStageSupervision, "napari_uld.detectors.build:build_two_stage"),
+    "retinanet": Family(RetinaNetSpec, RetinaNetSupervision, "napari_uld.detectors.build:build_retinanet"),
 }
 DEFAULT_FAMILY = "two_stage"
 
@@ -72,6 +63,8 @@ class System(Spec):
     input: InputSpec = InputSpec()
     detector: Annotated[SerializeAsAny[DetectorSpec], BeforeValidator(_detector)] = TwoStageSpec()
     supervision: Annotated[SerializeAsAny[SupervisionSpec], BeforeValidator(_supervision)] = TwoStageSupervision()
+    # Trained by a recipe of its own, from a checkpoint of the detector.
+    rescorer: RescorerSpec | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -93,10 +86,12 @@ class System(Spec):
     def _check_fit(self) -> "System":
         if self.supervision.family != self.detector.family:
             raise ValueError(f"the supervision is of the family {self.supervision.family}, not {self.detector.family}")
+        if self.rescorer is not None and self.input.volume:
+            raise ValueError("a rescorer looks at slabs: input.volume must be false")
         self.detector.check_fit(self.input, self.supervision)
         return self
 
 
 def system_of(recipe: dict[str, Any]) -> System:
     """The parts of a recipe, as a checkpoint keeps it, that make the network."""
-    return System(**{name: recipe[name] for name in System.model_fields})
+    return System(**{name: recipe[name] for name in System.model_fields if name in recipe})

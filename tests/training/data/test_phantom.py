@@ -11,8 +11,8 @@ import pytest
 
 from napari_uld.ct.deeplesion import read_slices
 from napari_uld.errors import DataError
+from napari_uld.evaluation.overlaps import iou
 from napari_uld.lesions.annotations import LesionType
-from napari_uld.lesions.boxes import iou
 from napari_uld.lesions.recist import Recist
 from napari_uld.lesions.rle import decode
 from napari_uld.progress import Progress, finish

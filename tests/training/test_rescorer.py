@@ -1,0 +1,84 @@
+"""A rescorer is trained by a recipe of its own and kept in the same checkpoint as its detector."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from napari_uld.detectors.build import build_detector
+from napari_uld.detectors.heads.rescorer import CropRescorer
+from napari_uld.detectors.specs.recipe import Recipe
+from napari_uld.detectors.specs.rescorer import RescorerSpec
+from napari_uld.detectors.specs.system import System
+from napari_uld.inference.checkpoint import load_checkpoint, save_checkpoint
+from napari_uld.progress import finish
+from napari_uld.training.loop import TrainingOptions, train
+
+SPEC = RescorerSpec(crop=8, channels=4, convolutions=2)
+
+
+def test_it_alone_is_trained_from_a_detectors_checkpoint(
+    phantoms: Path, tiny_recipe: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    host = tiny_recipe("faster_rcnn")
+    torch.manual_seed(0)
+    before = build_detector(host)
+    save_checkpoint(tmp_path / "host.safetensors", before, host.model_dump(mode="json"), {})
+    recipe = host.model_copy(update={"rescorer": SPEC})
+    options = TrainingOptions(phantoms, tmp_path / "run", init=tmp_path / "host.safetensors", device="cpu")
+    trained = load_checkpoint(finish(train(recipe, options)), "cpu").model
+    kept = load_checkpoint(tmp_path / "host.safetensors", "cpu").model.state_dict()
+    weights = trained.state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in kept.items())
+    assert {name.split(".")[0] for name in weights.keys() - kept.keys()} == {"rescorer"}
+
+
+def test_detections_keep_their_boxes_and_get_its_scores_best_first() -> None:
+    torch.manual_seed(0)
+    rescorer = CropRescorer(3, channels=4, convolutions=2, crop=8, context=2, iou=0.5, samples=8).eval()
+    images = torch.randn(1, 9, 64, 64)
+    boxes = torch.tensor([[4.0, 4, 20, 20], [30, 30, 60, 60], [10, 40, 20, 50]])
+    found = {"boxes": boxes, "scores": torch.tensor([0.9, 0.5, 0.1]), "labels": torch.tensor([1, 1, 1])}
+    (result,) = rescorer.rescore(images, [found])
+    expected = rescorer(rescorer.crops(images, [boxes])).sigmoid()
+    order = expected.argsort(descending=True)
+    assert torch.equal(result["boxes"], boxes[order])
+    assert torch.equal(result["scores"], expected[order])
+
+
+def test_a_crop_is_a_square_of_the_key_images_slices_about_the_detection() -> None:
+    images = torch.zeros(1, 9, 64, 64)
+    images[0, 4] = torch.arange(64.0)
+    images[0, :3] = images[0, 6:] = -1
+    rescorer = CropRescorer(3, channels=4, convolutions=1, crop=4, context=2, iou=0.5, samples=8)
+    (crop,) = rescorer.crops(images, [torch.tensor([[24.0, 30, 32, 34]])])
+    # 8 px wide and 4 high: a square of 16 about (28, 32), its cells 4 px wide; pixel i lies at i + .5.
+    assert crop[1, 0].tolist() == pytest.approx([21.5, 25.5, 29.5, 33.5])
+    assert crop[0].abs().max() == 0
+
+
+def test_a_detection_is_a_lesion_from_the_iou_on() -> None:
+    rescorer = CropRescorer(1, channels=4, convolutions=1, crop=4, context=1, iou=0.5, samples=8)
+    seen: list[torch.Tensor] = []
+    rescorer.crops = lambda images, boxes: torch.zeros(len(boxes[0]), 1, 4, 4)  # type: ignore[method-assign]
+    rescorer.forward = lambda crops: seen.append(crops) or torch.full((len(crops),), 50.0)  # type: ignore[method-assign]
+    lesion = torch.tensor([[0.0, 0, 10, 10]])
+    found = {"boxes": torch.tensor([[0.0, 0, 10, 20], [0, 0, 10, 21]])}
+    loss = rescorer.loss(torch.zeros(1, 1, 64, 64), [found], [{"boxes": lesion, "labels": torch.tensor([1])}])
+    # Of three boxes (IoU .5, .476 and the lesion's own) the second alone is none: 50 / 3.
+    assert loss.item() == pytest.approx(50 / 3)
+
+
+def test_without_a_detection_or_a_lesion_every_weight_has_a_gradient() -> None:
+    rescorer = CropRescorer(3, channels=4, convolutions=1, crop=4, context=1, iou=0.5, samples=8)
+    nothing = {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0)}
+    target = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
+    rescorer.loss(torch.zeros(1, 3, 64, 64), [nothing], [target]).backward()
+    assert all(weights.grad is not None for weights in rescorer.parameters())
+    assert rescorer.rescore(torch.zeros(1, 3, 64, 64), [nothing]) == [nothing]
+
+
+def test_a_rescorer_of_a_volume_is_refused() -> None:
+    with pytest.raises(ValueError, match="looks at slabs"):
+        System(input={"volume": True, "slices_per_image": 1}, rescorer={})
