@@ -14,7 +14,8 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from napari_uld.detectors import one_stage as retinanet
+from napari_uld.detectors.heads import segmentation
+from napari_uld.detectors.one_stage import SEGMENTATION
 from napari_uld.evaluation.froc import froc
 from napari_uld.evaluation.matching import Matches, match
 from napari_uld.evaluation.overlaps import iou
@@ -38,7 +39,7 @@ def main() -> None:
     detector = load_checkpoint(find_checkpoint(arguments.checkpoint), "cpu")
     data = SlabDataset(arguments.data, true_slices(arguments.data, "all"), detector.inputs)
     report("p(1 + IoU) / 2", finish(match_detector(detector, data)))
-    with patch.object(retinanet, "best_overlap", lambda boxes, _components: boxes.new_zeros(len(boxes))):
+    with patch.object(segmentation, "best_overlap", lambda boxes, _components: boxes.new_zeros(len(boxes))):
         report("p", finish(match_detector(detector, data)))
     alone = components(detector, data)
     false, hits = alone.false_positive.sum() / len(data), alone.hits.sum() / alone.lesions_per_image.sum()
@@ -59,8 +60,8 @@ def components(detector: LoadedDetector, data: SlabDataset) -> Matches:
     for index in range(len(data)):
         slab = data.slab(index)
         (seen,) = run_slabs([slab], detector)
-        pixels = torch.from_numpy(seen.slice_maps[retinanet.SEGMENTATION])
-        boxes = retinanet.component_boxes(pixels, detector.model.component_margin).numpy().astype(np.float64)
+        pixels = torch.from_numpy(seen.slice_maps[SEGMENTATION])
+        boxes = segmentation.component_boxes(pixels, detector.model.calibration.margin).numpy().astype(np.float64)
         overlaps.append(iou(slab.axes.to_native(boxes), data.slices[index].boxes))
     detector.model.predicts_maps = False
     return match(overlaps, [np.ones(len(overlap)) for overlap in overlaps], threshold=HIT_IOU)

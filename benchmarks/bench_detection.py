@@ -12,18 +12,21 @@ import argparse
 import copy
 import statistics
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
 from napari_uld.ct.deeplesion import read_slices, slices_on_disk
 from napari_uld.ct.volume import CTVolume
 from napari_uld.detectors.build import build_detector
 from napari_uld.detectors.specs.recipe import load_recipe
+from napari_uld.detectors.two_stage import TwoStageDetector
 from napari_uld.inference.catalogue import CheckpointInfo, find_checkpoint
 from napari_uld.inference.checkpoint import LoadedDetector, load_checkpoint
 from napari_uld.inference.detect import detect
@@ -92,21 +95,47 @@ def random_detector() -> LoadedDetector:
     return LoadedDetector(model, recipe.input, info, torch.device("cpu"))
 
 
+class Levels(torch.nn.Module):
+    """The key image's features as torchvision wants them: levels by name."""
+
+    def __init__(self, model: TwoStageDetector) -> None:
+        super().__init__()
+        self.encoder = model.encoder
+        self.out_channels = model.encoder.channels
+
+    def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
+        """(N, C, H, W) -> levels."""
+        fused = self.encoder.join([self.encoder.per_image(images)], torch.ones(len(images)))
+        return OrderedDict(fused.key)
+
+
+class Pool(torch.nn.Module):
+    """Our pooling as torchvision calls it: it guesses strides from the images' sizes, ours knows them."""
+
+    def __init__(self, pool: torch.nn.Module) -> None:
+        super().__init__()
+        self.pool = pool
+
+    def forward(self, features: dict[str, Tensor], boxes: list[Tensor], _sizes: list[tuple[int, int]]) -> Tensor:
+        """Pool all boxes of all images."""
+        return self.pool(features, boxes)
+
+
 def torchvision_peer(detector: LoadedDetector, proposals: int) -> FasterRCNN:
     """Compose torchvision's detector of the same layers, in its own memory format."""
-    own = copy.deepcopy(detector.model).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    ours = copy.deepcopy(detector.model).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     peer = FasterRCNN(
-        own.backbone,
+        Levels(ours),
         image_mean=[0.0],
         image_std=[1.0],
-        rpn_anchor_generator=own.proposals.anchor_generator,
-        rpn_head=own.proposals.head,
+        rpn_anchor_generator=ours.proposals.anchor_generator,
+        rpn_head=ours.proposals.head,
         rpn_post_nms_top_n_test=proposals,
         box_head=torch.nn.Identity(),
-        box_predictor=own.regions.box_predictor,
+        box_predictor=ours.regions.box_predictor,
     )
     # Its constructor takes RoIAlign alone.
-    peer.roi_heads.box_roi_pool = own.regions.box_roi_pool
+    peer.roi_heads.box_roi_pool = Pool(ours.regions.box_roi_pool)
     return peer.eval()
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from napari_uld.evaluation.overlaps import iou
 from napari_uld.lesions.findings_file import SUFFIX, read_findings
 from napari_uld.training.data.phantom.truth import read_truth
-from napari_uld.training.loop import MINED
+from napari_uld.training.miners.hard_negatives import MINED
 
 HIT = 0.5
 

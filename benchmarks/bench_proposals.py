@@ -41,11 +41,11 @@ def main() -> None:
         for index, key in enumerate(keys):
             slab = dataset.slab(index)
             batch = pad_images([torch.from_numpy(normalize(slab.hu, detector.inputs))], detector.model.size_divisible)
-            # Proposals come from the key image alone, the middle one of the slab.
-            first = detector.inputs.images // 2 * detector.inputs.slices_per_image
-            image = batch.tensors[:, first : first + detector.inputs.slices_per_image]
+            images = batch.tensors.split(detector.inputs.slices_per_image, dim=1)
             with torch.inference_mode():
-                (proposals,), _ = detector.model.proposals(batch, detector.model.backbone(image))
+                features = [detector.model.per_image(image) for image in images]
+                fused = detector.model.encoder.join(features, torch.tensor([slab.thickness]))
+                (proposals,), _ = detector.model.proposals(batch, fused.key)
             survived += len(proposals)
             overlap = iou(slab.axes.to_native(proposals.numpy().astype(np.float64)), key.boxes)
             for count in COUNTS:

@@ -26,7 +26,7 @@ from torchvision.models.detection import RetinaNet as TorchvisionRetinaNet
 from napari_uld.ct.deeplesion import read_slices, slices_on_disk
 from napari_uld.detectors.anchors import CentredAnchorGenerator
 from napari_uld.detectors.build import build_detector
-from napari_uld.detectors.one_stage import RetinaNet
+from napari_uld.detectors.one_stage import OneStageDetector
 from napari_uld.detectors.specs.recipe import load_recipe
 from napari_uld.inference.catalogue import CheckpointInfo
 from napari_uld.inference.checkpoint import LoadedDetector
@@ -46,15 +46,15 @@ SPREAD = 0.7
 class Features(nn.Module):
     """Backbone and pyramid as torchvision wants them: levels by name."""
 
-    def __init__(self, model: RetinaNet) -> None:
+    def __init__(self, model: OneStageDetector) -> None:
         super().__init__()
-        self.backbone, self.pyramid = model.backbone, model.pyramid
-        self.out_channels = model.pyramid.top.out_channels
+        self.encoder = model.encoder
+        self.out_channels = model.encoder.channels
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
         """(N, C, H, W) -> five levels."""
-        levels, _ = self.pyramid(self.backbone(images))
-        return OrderedDict((str(number), level) for number, level in enumerate(levels))
+        fused = self.encoder.join([self.encoder.per_image(images)], torch.ones(len(images)))
+        return OrderedDict(fused.key)
 
 
 def main() -> None:
@@ -120,7 +120,7 @@ def detector(name: str) -> LoadedDetector:
 @torch.no_grad()
 def spread_scores(chosen: LoadedDetector, slab: Slab) -> None:
     """Scale the last layer so that scores differ from anchor to anchor as a trained network's do."""
-    classify = chosen.model.anchor_head.classification[-1]
+    classify = chosen.model.head.classification[-1]
     logits: list[Tensor] = []
     hook = classify.register_forward_hook(lambda module, inputs, output: logits.append(output.flatten().float()))
     run_slabs([slab], replace(chosen, mixed=False))
@@ -130,27 +130,27 @@ def spread_scores(chosen: LoadedDetector, slab: Slab) -> None:
 
 def torchvision_peer(chosen: LoadedDetector) -> TorchvisionRetinaNet:
     """Compose torchvision's detector of the same layers, in its own memory format."""
-    own = copy.deepcopy(chosen.model).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    ours = copy.deepcopy(chosen.model).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     spec = load_recipe("retinanet").detector
     sizes = tuple(tuple(size * scale for scale in spec.anchor_scales) for size in spec.anchor_sizes)
     peer = TorchvisionRetinaNet(
-        Features(own),
+        Features(ours),
         num_classes=1,
         anchor_generator=CentredAnchorGenerator(sizes, (spec.anchor_ratios,) * len(sizes), rounded=False),
         min_size=512,
         max_size=512,
         image_mean=[0.0],
         image_std=[1.0],
-        score_thresh=own.score_threshold,
-        nms_thresh=own.nms,
-        detections_per_img=own.detections,
-        topk_candidates=own.candidates,
+        score_thresh=ours.head.score_threshold,
+        nms_thresh=ours.head.nms,
+        detections_per_img=ours.head.detections,
+        topk_candidates=ours.head.candidates,
     )
-    for name, tower in (("classification", own.anchor_head.classification), ("regression", own.anchor_head.regression)):
+    for name, tower in (("classification", ours.head.classification), ("regression", ours.head.regression)):
         head = getattr(peer.head, f"{name}_head")
         head.conv = tower[:-1]
         setattr(head, "cls_logits" if name == "classification" else "bbox_reg", tower[-1])
-    peer.transform.size_divisible = own.size_divisible
+    peer.transform.size_divisible = ours.size_divisible
     return peer.eval()
 
 

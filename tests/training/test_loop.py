@@ -297,7 +297,9 @@ def test_gradients_are_clipped_before_a_step_is_taken(
             before[:] = [weights.detach().clone() for weights in model.parameters()]
 
         def measure(*_: object) -> None:
-            steps = [(weights.detach() - old).flatten() for weights, old in zip(model.parameters(), before, strict=True)]
+            steps = [
+                (weights.detach() - old).flatten() for weights, old in zip(model.parameters(), before, strict=True)
+            ]
             moved.append(float(torch.cat(steps).double().norm()))
 
         optimizer.register_step_pre_hook(remember)
