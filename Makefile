@@ -40,7 +40,7 @@ bench: $(READY)
 experiments: $(READY)
 	$(BIN)/napari-uld phantom runs/phantoms/train --patients 500 --seed 11
 	$(BIN)/napari-uld phantom runs/phantoms/test --patients 120 --seed 12
-	mkdir -p runs/experiments && cp -Rn docs/experiments/. runs/experiments/
+	mkdir -p runs/experiments && cp -Rn benchmarks/results/. runs/experiments/
 	$(BIN)/napari-uld experiments
 	$(BIN)/napari-uld experiments --timing --tables docs/experiments.md
 	$(BIN)/python benchmarks/bench_own_key_slices.py runs/experiments runs/phantoms

@@ -61,7 +61,7 @@ def components(detector: LoadedDetector, data: SlabDataset) -> Matches:
         (seen,) = run_slabs([slab], detector)
         pixels = torch.from_numpy(seen.slice_maps[retinanet.SEGMENTATION])
         boxes = retinanet.component_boxes(pixels, detector.model.component_margin).numpy().astype(np.float64)
-        overlaps.append(iou(slab.to_native(boxes), data.slices[index].boxes))
+        overlaps.append(iou(slab.axes.to_native(boxes), data.slices[index].boxes))
     detector.model.predicts_maps = False
     return match(overlaps, [np.ones(len(overlap)) for overlap in overlaps], threshold=HIT_IOU)
 

@@ -3,7 +3,7 @@
 python benchmarks/bench_own_key_slices.py [RUNS] [PHANTOMS]
 
 Training sees a lesion on its key slice alone, where it is largest; where another lesion's key slice cuts it, it is
-listed nowhere. The tables count both. RUNS holds the experiments' results (docs/experiments), PHANTOMS the sets train
+listed nowhere. The tables count both. RUNS holds the experiments' results (benchmarks/results), PHANTOMS the sets train
 and test. Printed is the mean sensitivity at .5, 1, 2 and 4 false positives an image, the mean over seeds.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from napari_uld.training.data.phantom.truth import read_truth
 from napari_uld.training.reports.experiment_list import EXPERIMENTS
-from napari_uld.training.reports.experiments import Place
+from napari_uld.training.reports.planning import Place
 from napari_uld.training.reports.results import Result
 from napari_uld.training.reports.tables import collect
 
@@ -22,7 +22,7 @@ from napari_uld.training.reports.tables import collect
 def main() -> None:
     """Print a line for each row of each experiment."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=Path, nargs="?", default=Path("docs/experiments"))
+    parser.add_argument("runs", type=Path, nargs="?", default=Path("benchmarks/results"))
     parser.add_argument("phantoms", type=Path, nargs="?", default=Path("runs/phantoms"))
     arguments = parser.parse_args()
     own: np.ndarray | None = None

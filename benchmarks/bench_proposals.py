@@ -47,7 +47,7 @@ def main() -> None:
             with torch.inference_mode():
                 (proposals,), _ = detector.model.proposals(batch, detector.model.backbone(image))
             survived += len(proposals)
-            overlap = iou(slab.to_native(proposals.numpy().astype(np.float64)), key.boxes)
+            overlap = iou(slab.axes.to_native(proposals.numpy().astype(np.float64)), key.boxes)
             for count in COUNTS:
                 held[count] += int((overlap[:count].max(axis=0) >= OVERLAP).sum())
         shares = "  ".join(f"N = {count}: {hits / lesions:.3f}" for count, hits in held.items())

@@ -17,14 +17,15 @@ import napari
 from napari.qt import get_qapp
 
 from napari_uld.masks import MaskKind
-from napari_uld.viewer.layers.inside import InsidePart, inside_layer
-from napari_uld.viewer.layers.scan import Part
+from napari_uld.viewer.layers.inside import InsidePart
+from napari_uld.viewer.layers.parts import Part, find_layer
 from napari_uld.viewer.panels.inside import InsidePanel
 from napari_uld.viewer.panels.masks import MasksPanel
 from napari_uld.viewer.plugin.demo import run_demo, settle, show_best
 from napari_uld.viewer.plugin.samples import own_copy
-from napari_uld.viewer.session import Session, session_of
+from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.settings import PLUGIN
+from napari_uld.viewer.tools.workbench import workbench_of
 
 DOCS = Path(__file__).parent
 SIZE = (1500, 900)
@@ -42,7 +43,7 @@ def panel_on_study(name: str) -> Iterator[tuple[Session, Any]]:
         with TemporaryDirectory() as folder:
             viewer.window.resize(*SIZE)
             viewer.open(own_copy(Path(folder)), plugin="napari-uld")
-            session = session_of(viewer)
+            session = workbench_of(viewer).session
             # The review opens with the scan.
             viewer.window.add_plugin_dock_widget(PLUGIN, "Review")
             dock, panel = viewer.window.add_plugin_dock_widget(PLUGIN, name, tabify=True)
@@ -104,7 +105,7 @@ def one_stage() -> None:
         session.show_native(WITH_DETECTIONS)
         look_inside(session, panel, "retinanet_dense_ag")
         for part in (InsidePart.IOU, InsidePart.OBJECTNESS):
-            layer = inside_layer(session.viewer, session.case, part)
+            layer = find_layer(session.viewer, session.case, part)
             assert layer is not None
             layer.visible = False
         take(session, "retinanet.png", close=None)

@@ -263,7 +263,7 @@ def mean_best_ious(
     weights = (bins.counts / bins.counts.sum()).astype(np.float32)
     variables = np.asarray(candidates, dtype=np.float32)[:, :, None]
     scales, roots = variables[:SCALES], np.sqrt(variables[SCALES:])
-    own = short * long
+    box_area = short * long
     best = np.zeros((variables.shape[1], len(bins)), dtype=np.float32)
     shared, total = np.empty_like(best), np.empty_like(best)
     for size in sizes:
@@ -273,9 +273,9 @@ def mean_best_ious(
                 anchor_short, anchor_long = side / root + extra, side * root + extra
                 np.minimum(short, anchor_short, out=shared)
                 shared *= np.minimum(long, anchor_long, out=total)
-                np.add(own, anchor_short * anchor_long, out=total)
+                np.add(box_area, anchor_short * anchor_long, out=total)
                 np.maximum(best, np.divide(shared, total, out=shared), out=best)
-    # The IoU x / (1 - x) grows with x = shared / (own area + anchor's area): one subtraction at the end is enough.
+    # The IoU x / (1 - x) grows with x = shared / (box's area + anchor's area): one subtraction at the end is enough.
     best /= 1 - best
     return best @ weights
 

@@ -16,7 +16,8 @@ from napari_uld.evaluation.matching import Matches, match
 from napari_uld.evaluation.overlaps import iou
 from napari_uld.inference.catalogue import find_checkpoint
 from napari_uld.inference.checkpoint import LoadedDetector, load_checkpoint
-from napari_uld.inference.detect import LESION_LABEL, detect_in_volume, run_slabs
+from napari_uld.inference.detect import LESION_LABEL, run_slabs
+from napari_uld.inference.volumes import run_volume
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.findings_file import read_findings
 from napari_uld.progress import Progress, Work
@@ -118,10 +119,10 @@ def match_detector(detector: LoadedDetector, dataset: SlabDataset, *, count_nega
     for index in range(len(dataset)):
         left = (time.monotonic() - started) / max(index, 1) * (len(dataset) - index)
         yield Progress(index, len(dataset), f"Evaluating, {left:.0f} s left" if index else "Evaluating")
-        found = run_slabs([dataset.slab(index)], detector, count_negatives=count_negatives)[0]
-        overlaps.append(iou(found.boxes, dataset.slices[index].boxes))
+        (detections,) = run_slabs([dataset.slab(index)], detector, count_negatives=count_negatives)
+        overlaps.append(iou(detections.boxes, dataset.slices[index].boxes))
         # "More and more" of the false-positive class are added: each comes after every lesion.
-        scores.append(found.scores - (found.labels != LESION_LABEL))
+        scores.append(detections.scores - (detections.labels != LESION_LABEL))
     yield Progress(len(dataset), len(dataset), "Evaluated")
     return match(overlaps, scores, threshold=HIT_IOU)
 
@@ -131,7 +132,7 @@ def match_volumes(detector: LoadedDetector, volumes: Sequence[TrueVolume]) -> Wo
     overlaps, scores = [], []
     for number, each in enumerate(volumes):
         yield Progress(number, len(volumes), f"Evaluating {each.series}")
-        detections = yield from detect_in_volume(each.volume, detector)
+        detections = yield from run_volume(each.volume, detector)
         overlaps.append(iou(detections.boxes, each.boxes))
         scores.append(detections.scores)
     return match(overlaps, scores, threshold=VOLUME_IOU)

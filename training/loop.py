@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from napari_uld.detectors.build import build_detector, load_imagenet
 from napari_uld.detectors.specs.recipe import Recipe
 from napari_uld.errors import TrainingError
+from napari_uld.files import replace_file
 from napari_uld.inference.catalogue import CheckpointInfo
 from napari_uld.inference.checkpoint import LoadedDetector, initialise, save_checkpoint
 from napari_uld.inference.device import mixed_precision, pick_device, place
@@ -73,6 +74,7 @@ class Run:
     def __init__(self, recipe: Recipe, options: TrainingOptions) -> None:
         self.recipe = recipe
         self.options = options
+        self.out, self.seed = options.out, options.seed
         self.device = pick_device(options.device)
         # Data first: what is wrong with them is said before anything slow happens.
         self.train_set = training_set(options.data, recipe, options.seed)
@@ -110,14 +112,14 @@ class Run:
     @property
     def meaning(self) -> str:
         """What is trained, whatever it is called."""
-        return json.dumps(self.recipe.model_dump(mode="json", exclude={"method"}))
+        return json.dumps(self.recipe.meaning())
 
     def detector(self) -> LoadedDetector:
         """The network that is kept, as it is now, ready to detect; boxes are all that a validation asks for."""
         model = self.miner.kept
         model.eval()
         model.predicts_maps = False
-        info = CheckpointInfo(self.options.out / CHECKPOINT, "", self.recipe.model_dump(mode="json"), {})
+        info = CheckpointInfo(self.out / CHECKPOINT, "", self.recipe.model_dump(mode="json"), {})
         return LoadedDetector(model, self.recipe.input, info, self.device)
 
     def save_state(self) -> None:
@@ -133,13 +135,11 @@ class Run:
             "best": self.schedule.best,
             "best_epoch": self.schedule.best_epoch,
             "drops": self.schedule.drops,
-            "seed": self.options.seed,
+            "seed": self.seed,
             "images": len(self.train_set),
             "miner": self.miner.state(),
         }
-        partial = self.options.out / f"{STATE}.partial"
-        torch.save(state, partial)
-        os.replace(partial, self.options.out / STATE)
+        replace_file(self.out / STATE, lambda partial: torch.save(state, partial))
 
     def load_state(self) -> None:
         """Take up a stopped run.
@@ -149,7 +149,7 @@ class Run:
         TrainingError
             If there is none, or it trained another recipe or seed.
         """
-        path = self.options.out / STATE
+        path = self.out / STATE
         if not path.is_file():
             raise TrainingError(f"{path} is not there: nothing to resume; leave --resume out to begin")
         try:
@@ -158,7 +158,7 @@ class Run:
             raise TrainingError(f"{path} is damaged ({error}): begin again in another folder") from error
         if state.get("version") != STATE_VERSION:
             raise TrainingError(f"{path} was begun by an earlier version of napari-uld: begin again in another folder")
-        if state["recipe"] != self.meaning or state["seed"] != self.options.seed:
+        if state["recipe"] != self.meaning or state["seed"] != self.seed:
             raise TrainingError(f"{path} is of another recipe or seed: give the same ones, or another output folder")
         if state["images"] != len(self.train_set):
             raise TrainingError(
@@ -174,7 +174,7 @@ class Run:
 
     def log(self, **row: Any) -> None:
         """Append a row to the log."""
-        with (self.options.out / LOG).open("a", encoding="utf-8") as file:
+        with (self.out / LOG).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
 
@@ -227,7 +227,7 @@ def _epoch(run: Run) -> Work[None]:
     """One pass over the training images."""
     spec = run.recipe.training
     # Seeded by epoch: a resumed run draws what an uninterrupted one would.
-    torch.manual_seed(run.options.seed * 1_000_003 + run.epoch)
+    torch.manual_seed(run.seed * 1_000_003 + run.epoch)
     run.train_set.epoch = run.epoch
     run.model.train()
     total = spec.epochs * run.steps_per_epoch
@@ -287,7 +287,7 @@ def _validate(run: Run) -> Work[None]:
     name, value = monitored(evaluation, spec)
     if run.schedule.take(value, run.epoch, spec):
         kept = result | {"data": "validation split", "epoch": run.epoch, "monitored": name}
-        save_checkpoint(run.options.out / CHECKPOINT, run.miner.kept, run.recipe.model_dump(mode="json"), kept)
+        save_checkpoint(run.out / CHECKPOINT, run.miner.kept, run.recipe.model_dump(mode="json"), kept)
     watched = {"monitored": name, "value": round(value, 4), "drops": run.schedule.drops}
     run.log(event="validation", epoch=run.epoch, **result, **watched)
     message = f"Epoch {run.epoch}: {name} {value:.3f}"
@@ -298,7 +298,7 @@ def _validate(run: Run) -> Work[None]:
 
 def _loader(run: Run) -> Iterator[tuple[list[Tensor], list[dict[str, Tensor]]]]:
     """Batches in this epoch's order; loaders of their own only where a GPU would wait for them."""
-    order = torch.Generator().manual_seed(run.options.seed * 1_000_003 + run.epoch)
+    order = torch.Generator().manual_seed(run.seed * 1_000_003 + run.epoch)
     on_gpu = run.device.type == "cuda"
     return iter(
         DataLoader(

@@ -237,11 +237,11 @@ def _read_slice(file: Path) -> _Read:
 
 def _numbers(dataset: Dataset, tag: str, count: int, file: Path) -> np.ndarray:
     """Give the finite numbers of an element that must have `count` of them."""
-    found = dataset.get(tag)
-    values = np.zeros(0) if found is None else np.array(found, dtype=np.float64)
+    element = dataset.get(tag)
+    values = np.zeros(0) if element is None else np.array(element, dtype=np.float64)
     if values.shape != (count,) or not np.isfinite(values).all():
         raise GeometryError(
-            f"{file}: {tag} is {found}, {count} finite numbers required; export the series again with its geometry"
+            f"{file}: {tag} is {element}, {count} finite numbers required; export the series again with its geometry"
         )
     return values
 

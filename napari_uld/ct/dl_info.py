@@ -91,12 +91,6 @@ class DlInfoRow:
         return self.file_name.rpartition("_")[0]
 
     @property
-    def image_name(self) -> str:
-        """The key slice's image inside Images_png, "000001_01_01/109.png"."""
-        series, _, name = self.file_name.rpartition("_")
-        return f"{series}/{name}"
-
-    @property
     def key_slice(self) -> int:
         """Number of the key slice."""
         return int(self.numbers["Key_slice_index"][0])

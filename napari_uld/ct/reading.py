@@ -73,13 +73,13 @@ def read_scan(path: Path | str, name: str | None = None) -> CTVolume:
     ScanError
         If there is no such scan, or it is damaged, no CT, or no regular grid: see its subclasses.
     """
-    found = find_scans(path)
-    names = [entry.name for entry in found]
-    if name is None and len(found) > 1:
-        raise AmbiguousScanError(f"{path} holds {len(found)} scans: {_listed(names)}; choose one by its name")
+    scans = find_scans(path)
+    names = [entry.name for entry in scans]
+    if name is None and len(scans) > 1:
+        raise AmbiguousScanError(f"{path} holds {len(scans)} scans: {_listed(names)}; choose one by its name")
     if name is not None and name not in names:
         raise ScanError(f"{path} has no scan called {name!r}; it holds {_listed(names)}")
-    return read_entry(found[0] if name is None else found[names.index(name)])
+    return read_entry(scans[0] if name is None else scans[names.index(name)])
 
 
 def read_entry(entry: ScanEntry) -> CTVolume:

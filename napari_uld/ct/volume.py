@@ -82,9 +82,9 @@ class CTVolume:
         KeyError
             If the scan has no such slice.
         """
-        found = np.flatnonzero(self.slice_numbers == native)
-        if not found.size:
+        places = np.flatnonzero(self.slice_numbers == native)
+        if not places.size:
             raise KeyError(
                 f"{self.name} has no slice {native}: {self.slice_numbers.min()} to {self.slice_numbers.max()}"
             )
-        return int(found[0])
+        return int(places[0])

@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from pkgutil import resolve_name
 
 import torch
 from torch import nn
@@ -46,7 +47,10 @@ RETINANET_WEIGHTS = (5.0, 5.0, 5.0, 5.0)
 
 def build_detector(system: System) -> Detector:
     """Build the network that is described, randomly initialised."""
-    detector = FAMILIES[system.detector.family].build(system.detector, system.supervision, system.input)
+    build = FAMILIES[system.detector.family].build
+    if isinstance(build, str):
+        build = resolve_name(build)
+    detector: Detector = build(system.detector, system.supervision, system.input)
     if system.rescorer is not None:
         detector.attach(_rescorer(system.rescorer, system.input))
     return detector
@@ -54,77 +58,35 @@ def build_detector(system: System) -> Detector:
 
 def build_two_stage(detector: TwoStageSpec, supervision: TwoStageSupervision, inputs: InputSpec) -> TwoStageDetector:
     """Build a two-stage network on a VGG or a ResNet pyramid."""
-    backbone: Backbone
+    encoder: SlabEncoder
+    pool, pooled_channels = None, None
     if detector.backbone == "resnet_fpn":
-        backbone = ResNet(
+        resnet = ResNet(
             in_channels=inputs.slices_per_image,
             blocks=detector.blocks,
             width=detector.width,
             stem_pool=detector.stem_pool,
         )
-        pyramid = _mask_rcnn_pyramid(backbone.out_channels, detector.pyramid_channels)
-        return two_stage_on(PyramidEncoder(backbone, pyramid), detector, supervision, inputs)
-    backbone = Vgg(
-        in_channels=inputs.slices_per_image,
-        convolutions=detector.convolutions,
-        width=detector.width,
-        # There is none behind the last convolution.
-        without_pools=(*detector.without_pools, 5),
-        norm=detector.norm,
-    )
-    if detector.fusion == "key_image":
-        return two_stage_on(KeyImage(backbone), detector, supervision, inputs)
-    encoder = PositionSensitive(backbone, detector.fusion_channels, detector.roi_size)
-    pool = PositionSensitiveRoiPool(detector.roi_size, encoder.strides[0])
-    channels = detector.fusion_channels * inputs.images
-    return two_stage_on(encoder, detector, supervision, inputs, pool=pool, pooled_channels=channels)
-
-
-def two_stage_on(
-    encoder: SlabEncoder,
-    detector: StagesSpec,
-    supervision: TwoStageSupervision,
-    inputs: InputSpec,
-    *,
-    pool: nn.Module | None = None,
-    pooled_channels: int | None = None,
-    auxiliary: dict[str, nn.Module] | None = None,
-) -> TwoStageDetector:
-    """Put both stages on an encoder: what every two-stage host is built with.
-
-    Parameters
-    ----------
-    encoder
-        Makes feature levels of a slab.
-    pool, pooled_channels
-        Pools regions from each image of an encoder's context, and the channels of all of them; by default as the
-        description says, from the key slice's features.
-    auxiliary
-        See `TwoStageDetector`.
-    """
+        encoder = PyramidEncoder(resnet, _mask_rcnn_pyramid(resnet.out_channels, detector.pyramid_channels))
+    else:
+        vgg = Vgg(
+            in_channels=inputs.slices_per_image,
+            convolutions=detector.convolutions,
+            width=detector.width,
+            # There is none behind the last convolution.
+            without_pools=(*detector.without_pools, 5),
+            norm=detector.norm,
+        )
+        encoder = KeyImage(vgg)
+        if detector.fusion == "position_sensitive":
+            encoder = PositionSensitive(vgg, detector.fusion_channels, detector.roi_size)
+            pool = PositionSensitiveRoiPool(detector.roi_size, encoder.strides[0])
+            pooled_channels = detector.fusion_channels * inputs.images
     return TwoStageDetector(
         encoder=encoder,
-        proposals=_proposals(encoder, detector, supervision),
-        regions=RoiStage(
-            pool=pool or _pool(encoder, detector),
-            head=BoxHead(
-                (pooled_channels or encoder.channels) * detector.roi_size**2,
-                layers=detector.head_layers,
-                channels=detector.head_channels,
-                classes=len(detector.classes) + 1,
-                dropout=detector.head_dropout,
-            ),
-            branch=_branch(encoder, detector, supervision),
-            iou=supervision.roi_iou,
-            samples=supervision.roi_samples,
-            positive=supervision.roi_positive,
-            box_weight=supervision.box_weight,
-            score_threshold=detector.score_threshold,
-            nms=detector.nms,
-            detections=detector.detections,
-        ),
+        proposals=build_proposals(encoder, detector, supervision),
+        regions=build_regions(encoder, detector, supervision, pool=pool, pooled_channels=pooled_channels),
         slices_per_image=inputs.slices_per_image,
-        auxiliary=auxiliary,
     )
 
 
@@ -183,6 +145,8 @@ def build_retinanet(detector: RetinaNetSpec, supervision: RetinaNetSupervision, 
         slices_per_image=inputs.slices_per_image,
         segmentation=segmentation,
         calibration=Calibration(detector.component_margin) if segmentation is not None else None,
+        # Cells of P6 and P7 may reach beyond the image.
+        size_divisible=backbone.strides[-1],
     )
 
 
@@ -195,19 +159,32 @@ def _mask_rcnn_pyramid(channels: list[int], width: int) -> Pyramid:
     return pyramid
 
 
-def _proposals(encoder: SlabEncoder, detector: StagesSpec, supervision: TwoStageSupervision) -> ProposalNetwork:
+def build_proposals(encoder: SlabEncoder, detector: StagesSpec, supervision: TwoStageSupervision) -> ProposalNetwork:
+    """Build the first stage on an encoder: every two-stage host's."""
     levels = len(encoder.strides)
     sizes = tuple((size,) for size in detector.anchor_sizes) if levels > 1 else (detector.anchor_sizes,)
     anchors = CentredAnchorGenerator(sizes, (detector.anchor_ratios,) * levels)
-    objectness, regression = _sampling(supervision)
+    samples = supervision.rpn_samples
+    bmc = BmcRegression(
+        boundary=supervision.boundary,
+        small_area=supervision.small_area,
+        area_in_cells=supervision.area_unit == "cells",
+        anchor_iou=supervision.anchor_iou,
+    )
+    objectness: dict[str, Objectness] = {
+        "iou": IouObjectness(samples),
+        "bm": BmObjectness(samples),
+        "bmc": BmcObjectness(),
+    }
+    regression: dict[str, Regression] = {"iou": IouRegression(samples), "bmc": bmc}
     return ProposalNetwork(
         anchors,
         ProposalHead(encoder.channels, detector.rpn_channels, anchors.num_anchors_per_location()[0]),
         strides=encoder.strides,
         assigner=_assigner(*supervision.rpn_iou),
-        objectness=objectness,
-        regression=regression,
-        rules=_rules(supervision),
+        objectness=objectness[supervision.objectness],
+        regression=regression[supervision.regression],
+        rules=_rules(supervision.objectness, supervision.rpn_iou[0], bmc),
         before_nms=detector.proposals_before_nms,
         after_nms=detector.proposals_after_nms,
         nms=detector.rpn_nms,
@@ -215,56 +192,65 @@ def _proposals(encoder: SlabEncoder, detector: StagesSpec, supervision: TwoStage
     )
 
 
-def _sampling(supervision: TwoStageSupervision) -> tuple[Objectness, Regression]:
-    samples = supervision.rpn_samples
-    objectness: dict[str, Objectness] = {
-        "iou": IouObjectness(samples),
-        "bm": BmObjectness(samples),
-        "bmc": BmcObjectness(),
-    }
-    regression: dict[str, Regression] = {"iou": IouRegression(samples), "bmc": bmc_regression(supervision)}
-    return objectness[supervision.objectness], regression[supervision.regression]
-
-
 def _assigner(positive: float, negative: float) -> IouAssigner:
     return IouAssigner(positive=positive, negative=negative, forced=True)
 
 
-def _rules(supervision: TwoStageSupervision) -> Rules:
+def _rules(objectness: str, positive: float, bmc: BmcRegression) -> Rules:
     """The rules to look at: one that is not followed as published, at the supervision's other values."""
     published, negative = TwoStageSupervision().rpn_iou
-    positive = supervision.rpn_iou[0]
-    iou = positive if supervision.objectness == "iou" else published
-    bm = positive if supervision.objectness == "bm" else BM_POSITIVE_IOU
-    return Rules(_assigner(iou, min(negative, iou)), _assigner(bm, min(negative, bm)), bmc_regression(supervision))
+    iou = positive if objectness == "iou" else published
+    bm = positive if objectness == "bm" else BM_POSITIVE_IOU
+    return Rules(_assigner(iou, min(negative, iou)), _assigner(bm, min(negative, bm)), bmc)
 
 
-def bmc_regression(supervision: TwoStageSupervision) -> BmcRegression:
-    """Eq. 8's rule with the recipe's numbers."""
-    return BmcRegression(
-        boundary=supervision.boundary,
-        small_area=supervision.small_area,
-        area_in_cells=supervision.area_unit == "cells",
-        anchor_iou=supervision.anchor_iou,
+def build_regions(
+    encoder: SlabEncoder,
+    detector: StagesSpec,
+    supervision: TwoStageSupervision,
+    *,
+    pool: nn.Module | None = None,
+    pooled_channels: int | None = None,
+) -> RoiStage:
+    """Build the second stage on an encoder: every two-stage host's.
+
+    Parameters
+    ----------
+    pool, pooled_channels
+        Pools regions from each image of the encoder's context, and the channels of all of them; by default as the
+        description says, from the key slice's features.
+    """
+    size, pooled = detector.roi_size, encoder.strides[:POOLED_LEVELS]
+    if pool is None:
+        pool = SingleLevelRoiPool(size, pooled[0]) if detector.roi_pool == "max" else PyramidRoiAlign(size, pooled)
+    head = BoxHead(
+        (pooled_channels or encoder.channels) * size**2,
+        layers=detector.head_layers,
+        channels=detector.head_channels,
+        classes=len(detector.classes) + 1,
+        dropout=detector.head_dropout,
     )
-
-
-def _pool(encoder: SlabEncoder, detector: StagesSpec) -> nn.Module:
-    if detector.roi_pool == "max":
-        return SingleLevelRoiPool(detector.roi_size, encoder.strides[0])
-    return PyramidRoiAlign(detector.roi_size, encoder.strides[:POOLED_LEVELS])
-
-
-def _branch(encoder: SlabEncoder, detector: StagesSpec, supervision: TwoStageSupervision) -> SegmentationBranch | None:
-    if supervision.roi_branch == "none":
-        return None
-    matched = supervision.branch_map == "matched"
-    return SegmentationBranch(
-        encoder.channels,
-        detector.branch_channels,
-        classes=len(detector.classes),
-        pool=PyramidRoiAlign(BRANCH_SIZE, encoder.strides[:POOLED_LEVELS]),
-        loss=MaskLoss() if supervision.mask_kind else MapLoss(supervision.roi_branch, matched=matched),
+    branch = None
+    if supervision.roi_branch != "none":
+        matched = supervision.branch_map == "matched"
+        branch = SegmentationBranch(
+            encoder.channels,
+            detector.branch_channels,
+            classes=len(detector.classes),
+            pool=PyramidRoiAlign(BRANCH_SIZE, pooled),
+            loss=MaskLoss() if supervision.mask_kind else MapLoss(supervision.roi_branch, matched=matched),
+        )
+    return RoiStage(
+        pool=pool,
+        head=head,
+        branch=branch,
+        iou=supervision.roi_iou,
+        samples=supervision.roi_samples,
+        positive=supervision.roi_positive,
+        box_weight=supervision.box_weight,
+        score_threshold=detector.score_threshold,
+        nms=detector.nms,
+        detections=detector.detections,
     )
 
 

@@ -7,6 +7,8 @@ from torchvision.models.detection.image_list import ImageList
 
 from napari_uld.detectors.heads.segmentation import Calibration, SegmentationPath
 from napari_uld.detectors.parts import (
+    ATTENTION,
+    SEGMENTATION,
     Calibrate,
     DenseHead,
     Detections,
@@ -19,9 +21,6 @@ from napari_uld.detectors.parts import (
 )
 from napari_uld.detectors.slab_detector import SlabDetector
 
-# Names of the maps in its output: of lesions, and of attention by the features that it weighs.
-SEGMENTATION, ATTENTION = "segmentation", "attention "
-
 
 class OneStageDetector(SlabDetector):
     """Composes injected parts, on slabs or volumes.
@@ -31,7 +30,7 @@ class OneStageDetector(SlabDetector):
 
     Parameters
     ----------
-    encoder, slices_per_image
+    encoder, slices_per_image, size_divisible
         As in `SlabDetector`.
     head
         Finds lesions on the key slice's levels.
@@ -51,8 +50,9 @@ class OneStageDetector(SlabDetector):
         slices_per_image: int,
         segmentation: SegmentationPath | None = None,
         calibration: Calibration | None = None,
+        size_divisible: int | None = None,
     ) -> None:
-        super().__init__(encoder=encoder, slices_per_image=slices_per_image)
+        super().__init__(encoder=encoder, slices_per_image=slices_per_image, size_divisible=size_divisible)
         self.head = head
         self.segmentation = segmentation
         self.calibration = calibration

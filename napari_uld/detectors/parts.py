@@ -14,6 +14,8 @@ ImageSizes = list[tuple[int, ...]]
 # What is known of one image: ``boxes`` (n, 4) or (n, 6), edge-based, ``labels`` (n,), and what a supervision asks for.
 Target = dict[str, Tensor]
 Detections = list[dict[str, Tensor]]
+# Names of maps among the detections: of lesions, and of attention by the features that it weighs.
+SEGMENTATION, ATTENTION = "segmentation", "attention "
 
 
 class Fused(NamedTuple):
@@ -33,8 +35,8 @@ class Fused(NamedTuple):
 
     key: Features
     context: list[Features]
-    stem: Features = {}  # noqa: RUF012
-    maps: Features = {}  # noqa: RUF012
+    stem: Features = {}
+    maps: Features = {}
 
 
 class Backbone(Protocol):

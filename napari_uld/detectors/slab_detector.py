@@ -9,7 +9,7 @@ from torchvision.models.detection.image_list import ImageList
 from napari_uld.detectors.batch import pad_images, pad_maps
 from napari_uld.detectors.parts import Detections, Features, Rescorer, SlabEncoder, Target
 
-# Images of a batch are padded to one size, a multiple of this and of the coarsest stride.
+# By default images of a batch are padded to one size, a multiple of this and of the coarsest stride.
 SIZE_DIVISIBLE = 32
 
 
@@ -26,17 +26,19 @@ class SlabDetector(nn.Module):
         Makes feature levels of a slab.
     slices_per_image
         Slices that the encoder sees at once, as channels.
+    size_divisible
+        Images are padded to a multiple of it; by default no level has a cell that reaches beyond them.
     """
 
     encoder: SlabEncoder
 
-    def __init__(self, *, encoder: SlabEncoder, slices_per_image: int) -> None:
+    def __init__(self, *, encoder: SlabEncoder, slices_per_image: int, size_divisible: int | None = None) -> None:
         super().__init__()
         self.encoder = encoder
         self.slices_per_image = slices_per_image
         self.rescorer: Rescorer | None = None
         self.predicts_maps = True
-        self.size_divisible = max(SIZE_DIVISIBLE, *encoder.strides)
+        self.size_divisible = size_divisible or max(SIZE_DIVISIBLE, *encoder.strides)
 
     @property
     def strides(self) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ SUFFIX = ".safetensors"
 # False positives a key slice where a review of its findings begins: a person rejects them faster than they find what
 # is not shown, and with tables like DeepLesion's some of them are lesions that nobody listed.
 OPERATING_RATE = 2.0
+# In hexadecimal digits, of a checkpoint's hash.
+DIGEST_LENGTH = 16
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,8 @@ class CheckpointInfo:
     ----------
     path
         The file.
-    digest
-        Hash of its bytes.
+    known_digest
+        Hash of its bytes; None for one that is computed when somebody asks, which reads the whole file.
     recipe
         The full recipe it was trained with.
     evaluation
@@ -42,10 +45,27 @@ class CheckpointInfo:
     """
 
     path: Path
-    digest: str
+    known_digest: str | None
     recipe: dict[str, Any]
     evaluation: dict[str, Any]
     version: int = VERSION
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of the file's bytes.
+
+        Raises
+        ------
+        CheckpointError
+            If the file cannot be read any more.
+        """
+        if self.known_digest is not None:
+            return self.known_digest
+        try:
+            with self.path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()[:DIGEST_LENGTH]
+        except OSError as error:
+            raise CheckpointError(f"{self.path} cannot be read any more ({error}): put the file back") from error
 
     @property
     def name(self) -> str:
@@ -109,7 +129,6 @@ def read_info(path: Path) -> CheckpointInfo:
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} cannot be read as a checkpoint ({error}): is the file complete?") from error
     if FORMAT not in metadata:
@@ -117,7 +136,7 @@ def read_info(path: Path) -> CheckpointInfo:
     try:
         description = json.loads(metadata[FORMAT])
         version = int(description["version"])
-        info = CheckpointInfo(path, digest, description["recipe"], description["evaluation"], version)
+        info = CheckpointInfo(path, None, description["recipe"], description["evaluation"], version)
         _ = info.name, info.title, info.operating_point
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: its description is damaged ({error!r})") from error

@@ -1,7 +1,6 @@
 """Checkpoints: one safetensors file that describes itself, no pickle."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from napari_uld.detectors.parts import Detector
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.system import system_of
 from napari_uld.errors import CheckpointError
+from napari_uld.files import replace_file
 from napari_uld.inference.catalogue import FORMAT, RENAMED_IN, VERSION, CheckpointInfo, read_info
 from napari_uld.inference.device import pick_device, place
 
@@ -54,9 +54,7 @@ def save_checkpoint(path: Path, model: Detector, recipe: dict[str, Any], evaluat
     metadata = {FORMAT: json.dumps({"version": VERSION, "recipe": recipe, "evaluation": evaluation})}
     tensors = {name: _halve(tensor) for name, tensor in model.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    save_file(tensors, partial, metadata=metadata)
-    os.replace(partial, path)
+    replace_file(path, lambda partial: save_file(tensors, partial, metadata=metadata))
 
 
 def load_checkpoint(path: Path, device: str = "auto") -> LoadedDetector:
@@ -71,6 +69,8 @@ def load_checkpoint(path: Path, device: str = "auto") -> LoadedDetector:
     """
     where = pick_device(device)
     info = read_info(path)
+    # Of the weights that are read now: training may put others there before these have found anything.
+    _ = info.digest
     try:
         system = system_of(info.recipe)
     except ValidationError as error:

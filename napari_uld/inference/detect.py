@@ -68,16 +68,16 @@ def detect(volume: CTVolume, detector: LoadedDetector, *, score_floor: float | N
     if score_floor is None:
         score_floor = lowest_score(detector.info.operating_point)
     if detector.inputs.volume:
-        return bodies((yield from detect_in_volume(volume, detector)), volume, detector).above(score_floor)
+        return bodies((yield from run_volume(volume, detector)), volume, detector).above(score_floor)
     depth = volume.shape[0]
     yield Progress(0, depth, f"Detecting lesions on {volume.name}")
     rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     started = time.monotonic()
     for batch in (_over_grid if detector.inputs.images > 1 else _slice_by_slice)(volume, detector):
-        for found in batch:
-            kept = _one_each(found, score_floor)
+        for detections in batch:
+            kept = _one_each(detections, score_floor)
             native = volume.native_slice(len(rows))
-            rows.append((found.boxes[kept], found.scores[kept], np.full(len(kept), native)))
+            rows.append((detections.boxes[kept], detections.scores[kept], np.full(len(kept), native)))
         done = len(rows)
         left = (time.monotonic() - started) / done * (depth - done)
         yield Progress(done, depth, f"Slice {done} of {depth}, {left:.0f} s left")
@@ -94,17 +94,7 @@ def detect(volume: CTVolume, detector: LoadedDetector, *, score_floor: float | N
     return trace(per_slice, volume.slice_numbers).above(score_floor)
 
 
-def detect_in_volume(volume: CTVolume, detector: LoadedDetector) -> Work[VolumeDetections]:
-    """Run a volumetric detector on a whole scan (see `run_volume`)."""
-    yield Progress(0, 100, f"Detecting lesions on {volume.name}")
-    for step in run_volume(volume.hu, volume.spacing, detector):
-        if isinstance(step, VolumeDetections):
-            return step
-        yield Progress(round(100 * step), 100, f"Detecting lesions on {volume.name}")
-    raise AssertionError("a run ends with its detections")
-
-
-def bodies(found: VolumeDetections, volume: CTVolume, detector: LoadedDetector) -> Findings:
+def bodies(detections: VolumeDetections, volume: CTVolume, detector: LoadedDetector) -> Findings:
     """Findings of what a volumetric detector found: each with its depth, and its box on every slice it reaches."""
     native = volume.slice_numbers
     last = volume.shape[0] - 1
@@ -113,7 +103,7 @@ def bodies(found: VolumeDetections, volume: CTVolume, detector: LoadedDetector) 
         return np.interp(z, np.arange(last + 1), native)
 
     rows, depths, keys, on_slices = [], [], [], []
-    for box in found.boxes:
+    for box in detections.boxes:
         low, high = np.clip(box[[2, 5]], 0, last)
         depths.append(sorted(numbered(np.array([low, high]))))
         keys.append(native[round((low + high) / 2)])
@@ -126,11 +116,11 @@ def bodies(found: VolumeDetections, volume: CTVolume, detector: LoadedDetector) 
         method=detector.info.name,
         checkpoint=detector.info.digest,
         boxes=rows,
-        scores=found.scores,
+        scores=detections.scores,
         key_slices=keys,
         slice_boxes=tuple(on_slices),
         depths=depths,
-        points=None if found.points is None else [np.c_[p[:, :2], numbered(p[:, 2])] for p in found.points],
+        points=None if detections.points is None else [np.c_[p[:, :2], numbered(p[:, 2])] for p in detections.points],
         operating_point=detector.info.operating_point,
     )
 
@@ -140,13 +130,16 @@ def lowest_score(operating_point: float | None) -> float:
     return SCORE_FLOOR if operating_point is None else min(SCORE_FLOOR, operating_point / 2)
 
 
-def _one_each(found: SlabDetections, score_floor: float) -> np.ndarray:
+def _one_each(detections: SlabDetections, score_floor: float) -> np.ndarray:
     """Rows of a slice's detections to review: of those that overlap as one lesion's do along z, the surest alone.
 
     Detectors keep several boxes about one lesion, as evaluation wants them; each would become a row to decide on.
     """
-    sure = np.flatnonzero(found.scores >= score_floor)
-    boxes, scores = torch.from_numpy(found.boxes[sure]), torch.from_numpy(found.scores[sure].astype(np.float64))
+    sure = np.flatnonzero(detections.scores >= score_floor)
+    boxes, scores = (
+        torch.from_numpy(detections.boxes[sure]),
+        torch.from_numpy(detections.scores[sure].astype(np.float64)),
+    )
     return sure[nms(boxes, scores, MIN_IOU).numpy()]
 
 
@@ -170,14 +163,14 @@ def run_slabs(slabs: list[Slab], detector: LoadedDetector, *, count_negatives: b
 
 def slab_detections(slab: Slab, output: dict[str, Tensor], *, count_negatives: bool = False) -> SlabDetections:
     """Bring what a network gives for one slab into native pixels."""
-    found = {name: value.float().cpu().numpy() for name, value in output.items()}
-    kept = np.full(len(found["labels"]), True) if count_negatives else found["labels"] == LESION_LABEL
+    detections = {name: value.float().cpu().numpy() for name, value in output.items()}
+    kept = np.full(len(detections["labels"]), True) if count_negatives else detections["labels"] == LESION_LABEL
     return SlabDetections(
-        slab.axes.to_native(found["boxes"][kept].astype(np.float64)),
-        found["scores"][kept],
-        found["labels"][kept].astype(int),
-        found["masks"][kept][:, 0] if "masks" in found else None,
-        {name: values for name, values in found.items() if name not in ("boxes", "scores", "labels", "masks")},
+        slab.axes.to_native(detections["boxes"][kept].astype(np.float64)),
+        detections["scores"][kept],
+        detections["labels"][kept].astype(int),
+        detections["masks"][kept][:, 0] if "masks" in detections else None,
+        {name: values for name, values in detections.items() if name not in ("boxes", "scores", "labels", "masks")},
     )
 
 

@@ -16,11 +16,11 @@ def pick_device(device: str) -> torch.device:
     """
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
-        device = next(name for name, there in present.items() if there)
+        device = next(name for name, is_present in present.items() if is_present)
     if not present.get(device, False):
-        there = ", ".join(name for name, is_there in present.items() if is_there)
+        names = ", ".join(name for name, is_present in present.items() if is_present)
         raise DeviceError(
-            f"The device {device} is not there; this machine has: {there}. Choose auto to use the best one"
+            f"The device {device} is not there; this machine has: {names}. Choose auto to use the best one"
         )
     return torch.device(device)
 

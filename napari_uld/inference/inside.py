@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from napari_uld.ct.volume import CTVolume
 from napari_uld.detectors.batch import pad_images, pad_maps
 from napari_uld.detectors.build import build_detector
-from napari_uld.detectors.one_stage import ATTENTION, SEGMENTATION
-from napari_uld.detectors.parts import Detector
+from napari_uld.detectors.parts import ATTENTION, SEGMENTATION, Detector
 from napari_uld.detectors.specs.family import SupervisionSpec
 from napari_uld.detectors.specs.system import System, system_of
 from napari_uld.detectors.targets import cut_off, make_target
@@ -40,20 +39,20 @@ def look_inside(volume: CTVolume, z: int, boxes: np.ndarray, detector: LoadedDet
     """
     slab = extract_slab(volume.hu, volume.spacing, z, detector.inputs)
     system = system_of(detector.info.recipe)
-    objectness, found = _run(slab, detector)
+    objectness, detections = _run(slab, detector)
     shape = (volume.shape[1], volume.shape[2])
-    kept = found.scores >= lowest_score(detector.info.operating_point)
-    pasted = _slice_maps(found, slab, shape)
+    kept = detections.scores >= lowest_score(detector.info.operating_point)
+    pasted = _slice_maps(detections, slab, shape)
     branch = pasted.pop(SEGMENTATION, None)
-    if found.maps is not None:
-        branch = _branch_map(found.maps[kept], found.boxes[kept], shape)
+    if detections.maps is not None:
+        branch = _branch_map(detections.maps[kept], detections.boxes[kept], shape)
     return replace(
         _anchors_alone(detector.model, slab, z, boxes, system.supervision),
         objectness=_objectness_map(objectness, slab, shape, detector.model.strides),
         branch=branch,
         attention={name.removeprefix(ATTENTION): values for name, values in pasted.items()},
-        boxes=found.boxes[kept],
-        scores=found.scores[kept],
+        boxes=detections.boxes[kept],
+        scores=detections.scores[kept],
         detector=detector.info.detector,
         operating_point=detector.info.operating_point,
     )
@@ -130,11 +129,11 @@ def _run(slab: Slab, detector: LoadedDetector) -> tuple[list[Tensor], SlabDetect
     hook = detector.model.dense_head.register_forward_hook(keep)
     before, model.predicts_maps = model.predicts_maps, True
     try:
-        (found,) = run_slabs([slab], detector)
+        (detections,) = run_slabs([slab], detector)
     finally:
         hook.remove()
         model.predicts_maps = before
-    return logits, found
+    return logits, detections
 
 
 def _objectness_map(logits: Sequence[Tensor], slab: Slab, shape: tuple[int, int], strides: Sequence[int]) -> np.ndarray:
@@ -151,11 +150,11 @@ def _objectness_map(logits: Sequence[Tensor], slab: Slab, shape: tuple[int, int]
     return np.maximum.reduce(levels) * (paste_map(np.ones((1, 1)), seen, shape) > 0)
 
 
-def _slice_maps(found: SlabDetections, slab: Slab, shape: tuple[int, int]) -> dict[str, np.ndarray]:
+def _slice_maps(detections: SlabDetections, slab: Slab, shape: tuple[int, int]) -> dict[str, np.ndarray]:
     """A one-stage detector's maps at the slice's pixels, 0 beyond what the network saw."""
     height, width = slab.hu.shape[1:]
     (seen,) = slab.axes.to_native(np.array([[0, 0, width, height]], float))
-    return {name: paste_map(values, seen, shape) for name, values in found.slice_maps.items()}
+    return {name: paste_map(values, seen, shape) for name, values in detections.slice_maps.items()}
 
 
 def _branch_map(maps: np.ndarray, boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

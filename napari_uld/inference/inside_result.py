@@ -82,6 +82,6 @@ class Inside:
         """Whether the detector classifies its anchors at once: by IoU alone, no other rule is for it."""
         return set(self.anchors) == {Rule.IOU}
 
-    def per_lesion(self, rule: Rule) -> np.ndarray:
+    def per_lesion(self, rule: str) -> np.ndarray:
         """How many anchors a rule makes positive for each lesion, (n,)."""
         return np.bincount(self.anchors[rule].lesions, minlength=len(self.lesions))

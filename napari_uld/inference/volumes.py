@@ -1,17 +1,18 @@
 """A volumetric network over a whole scan: tiles along z, their boxes brought back and suppressed in 3D."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from napari_uld.ct.volume import CTVolume
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.evaluation.overlaps import iou
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.device import mixed_precision
 from napari_uld.inference.slabs import body_crop, normalize, sample
 from napari_uld.lesions.axis_map import AxisMap
+from napari_uld.progress import Progress, Work
 
 # Of boxes that overlap by more than this 3D IoU the surest stays.
 NMS_IOU = 0.3
@@ -79,30 +80,26 @@ def resample(hu: np.ndarray, spacing: tuple[float, float, float], spec: InputSpe
     return Crop(slices, axes, spacing[0])
 
 
-def run_volume(
-    hu: np.ndarray, spacing: tuple[float, float, float], detector: LoadedDetector
-) -> Iterator[VolumeDetections | float]:
-    """Detect in a whole scan (z, y, x).
+def run_volume(volume: CTVolume, detector: LoadedDetector) -> Work[VolumeDetections]:
+    """Detect in a whole scan.
 
     Tiles as deep as the network's crops overlap by half; of each the middle counts, so that no lesion is judged by
-    what its tile cuts off.
-
-    Yields
-    ------
-    The share of tiles that are done after each, and the detections of the whole scan last.
+    what its tile cuts off. Yields progress after every tile; closing the generator cancels.
     """
-    whole = resample(hu, spacing, detector.inputs)
+    whole = resample(volume.hu, volume.spacing, detector.inputs)
     depth, half = detector.inputs.slices, max(detector.inputs.slices // 2, 1)
-    starts = [*range(0, max(len(whole.hu) - depth, 0), half), max(len(whole.hu) - depth, 0)]
+    last = max(len(whole.hu) - depth, 0)
+    starts = [*range(0, last, half), last]
     parts = []
     for number, start in enumerate(starts):
-        found = run_crop(whole.along_z(start, depth), detector)
-        centres = whole.axes.to_network(found.boxes)[:, [2, 5]].mean(axis=1) - start
+        yield Progress(number, len(starts), f"Detecting lesions on {volume.name}")
+        detections = run_crop(whole.along_z(start, depth), detector)
+        centres = whole.axes.to_network(detections.boxes)[:, [2, 5]].mean(axis=1) - start
         low = 0 if number == 0 else (starts[number - 1] + depth - start) / 2
         high = depth if number == len(starts) - 1 else (depth + starts[number + 1] - start) / 2
-        parts.append(found.take(np.flatnonzero((centres >= low) & (centres < high))))
-        yield (number + 1) / len(starts)
-    yield suppress(_joined(parts))
+        parts.append(detections.take(np.flatnonzero((centres >= low) & (centres < high))))
+    yield Progress(len(starts), len(starts), f"Detected lesions on {volume.name}")
+    return suppress(_joined(parts))
 
 
 def run_crop(crop: Crop, detector: LoadedDetector) -> VolumeDetections:
@@ -116,15 +113,15 @@ def run_crop(crop: Crop, detector: LoadedDetector) -> VolumeDetections:
     return VolumeDetections(crop.axes.to_native(values["boxes"]), values["scores"], points)
 
 
-def suppress(found: VolumeDetections) -> VolumeDetections:
+def suppress(detections: VolumeDetections) -> VolumeDetections:
     """Best first, of boxes that overlap by more than `NMS_IOU` the surest alone."""
-    found = found.take(np.argsort(-found.scores, kind="stable"))
-    overlap = iou(found.boxes, found.boxes) > NMS_IOU
+    detections = detections.take(np.argsort(-detections.scores, kind="stable"))
+    overlap = iou(detections.boxes, detections.boxes) > NMS_IOU
     kept: list[int] = []
-    for row in range(len(found.boxes)):
+    for row in range(len(detections.boxes)):
         if not overlap[row, kept].any():
             kept.append(row)
-    return found.take(np.asarray(kept, int))
+    return detections.take(np.asarray(kept, int))
 
 
 def _joined(parts: list[VolumeDetections]) -> VolumeDetections:

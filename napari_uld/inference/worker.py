@@ -2,7 +2,10 @@
 
 import multiprocessing as mp
 import os
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from multiprocessing.shared_memory import SharedMemory
@@ -12,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from napari_uld import errors
 from napari_uld.ct.volume import CTVolume
 from napari_uld.errors import CancelledError, UldError, WorkerError
 from napari_uld.inference.inside_result import Inside
@@ -66,10 +68,23 @@ class Request:
 
 @dataclass(frozen=True)
 class Failure:
-    """An error of the other process: the name of its type, if it is one of ours, and its sentence."""
+    """An error on its way from the other process: whatever arguments its type is made with, it arrives as itself."""
 
-    kind: str
-    message: str
+    kind: type[UldError]
+    args: tuple[Any, ...]
+    attributes: dict[str, Any]
+
+    @classmethod
+    def of(cls, error: UldError) -> "Failure":
+        """Pack an error."""
+        return cls(type(error), error.args, vars(error))
+
+    def unpack(self) -> UldError:
+        """Give the error again."""
+        # Pickled as it is, an error is made anew from its message alone, which some types refuse.
+        error = self.kind.__new__(self.kind, *self.args)
+        vars(error).update(self.attributes)
+        return error
 
 
 class DetectionWorker:
@@ -79,8 +94,10 @@ class DetectionWorker:
         self._process: mp.process.BaseProcess | None = None
         self._connection: Connection | None = None
         self._cancel: Event | None = None
+        # From a run's first step to its end; a cancel belongs to the run in progress and to no other.
+        self._running = False
         self._cancelled_at: float | None = None
-        self._busy = False
+        self._lock = threading.Lock()
 
     def detect(self, volume: CTVolume, checkpoint: Path, device: str = "auto") -> Work[Findings]:
         """Detect lesions on a scan.
@@ -111,29 +128,26 @@ class DetectionWorker:
         return (yield from self._ask(volume, look, device))
 
     def _ask(self, volume: CTVolume, task: Detection | Look, device: str) -> Work[Any]:
-        if self._busy:
-            raise WorkerError("The detector is at work already: wait for it, or cancel it")
-        memory = _shared(volume.hu)
+        with self._lock:
+            if self._running:
+                raise WorkerError("The detector is at work already: wait for it, or cancel it")
+            self._running, self._cancelled_at = True, None
         try:
-            connection = self._start()
-            # The id may be a hash of the voxels: it has to be known before they are left out.
-            empty = replace(volume, hu=np.zeros((0, 0, 0), np.int16), series_uid=volume.scan_id)
-            connection.send(Request(memory.name, volume.shape, empty, task, device))
-            return (yield from self._follow(connection))
-        except (BrokenPipeError, EOFError, ConnectionResetError) as error:
-            raise WorkerError(self._post_mortem()) from error
+            with _shared(volume.hu) as memory:
+                # The id may be a hash of the voxels: it has to be known before they are left out.
+                empty = replace(volume, hu=np.zeros((0, 0, 0), np.int16), series_uid=volume.scan_id)
+                return (yield from self._follow(Request(memory.name, volume.shape, empty, task, device)))
         finally:
-            if self._busy:
-                self._end()
-            self._cancelled_at = None
-            memory.close()
-            memory.unlink()
+            with self._lock:
+                self._running = False
 
     def cancel(self) -> None:
-        """Ask the run in progress to stop; safe from any thread."""
-        self._cancelled_at = time.monotonic()
-        if self._cancel is not None:
-            self._cancel.set()
+        """Ask the run in progress to stop, where there is one; safe from any thread."""
+        with self._lock:
+            if self._running and self._cancelled_at is None:
+                self._cancelled_at = time.monotonic()
+                if self._cancel is not None:
+                    self._cancel.set()
 
     @property
     def pid(self) -> int | None:
@@ -159,28 +173,39 @@ class DetectionWorker:
             self._process = context.Process(target=serve, args=(theirs, self._cancel), daemon=True)
             self._process.start()
             theirs.close()
-        if self._cancel is not None:
-            self._cancel.clear()
-        self._busy = True
+        with self._lock:
+            # It may have come while the process was starting.
+            if self._cancel is not None and self._cancelled_at is not None:
+                self._cancel.set()
+            elif self._cancel is not None:
+                self._cancel.clear()
         return self._connection
 
-    def _follow(self, connection: Connection) -> Work[Any]:
-        step = Progress(0, 0, "Starting the detector")
-        while True:
-            yield step
-            if self._cancelled_at is not None and time.monotonic() - self._cancelled_at > CANCEL_SECONDS:
-                raise CancelledError("Cancelled")
-            if not connection.poll(POLL_SECONDS):
-                continue
-            answer = connection.recv()
-            if isinstance(answer, Progress):
-                step = answer
-                continue
-            self._busy = False
-            if not isinstance(answer, Failure):
-                return answer
-            kind = getattr(errors, answer.kind, WorkerError)
-            raise kind(answer.message)
+    def _follow(self, request: Request) -> Work[Any]:
+        """Hand a request to the process and follow it; a process that is left without an answer is ended."""
+        connection, answered = self._start(), False
+        try:
+            connection.send(request)
+            step = Progress(0, 0, "Starting the detector")
+            while True:
+                yield step
+                if self._cancelled_at is not None and time.monotonic() - self._cancelled_at > CANCEL_SECONDS:
+                    raise CancelledError("Cancelled")
+                if not connection.poll(POLL_SECONDS):
+                    continue
+                message = connection.recv()
+                if isinstance(message, Progress):
+                    step = message
+                    continue
+                answered = True
+                if isinstance(message, Failure):
+                    raise message.unpack()
+                return message
+        except (BrokenPipeError, EOFError, ConnectionResetError) as error:
+            raise WorkerError(self._post_mortem()) from error
+        finally:
+            if not answered:
+                self._end()
 
     def _post_mortem(self) -> str:
         code = None
@@ -199,11 +224,11 @@ class DetectionWorker:
         if self._connection is not None:
             self._connection.close()
         self._process = self._connection = self._cancel = None
-        self._busy = False
 
 
-def _shared(hu: np.ndarray) -> SharedMemory:
-    """Copy voxels into shared memory.
+@contextmanager
+def _shared(hu: np.ndarray) -> Iterator[SharedMemory]:
+    """Copy voxels into shared memory, which goes when they are no longer needed.
 
     Raises
     ------
@@ -228,8 +253,12 @@ def _shared(hu: np.ndarray) -> SharedMemory:
             f"The scan needs {hu.nbytes / 2**20:.0f} MiB of shared memory and cannot have it ({error}): "
             f"free memory, or give the machine (or container) a larger {SHARED_FOLDER}"
         ) from error
-    np.ndarray(hu.shape, np.int16, buffer=memory.buf)[:] = hu
-    return memory
+    try:
+        np.ndarray(hu.shape, np.int16, buffer=memory.buf)[:] = hu
+        yield memory
+    finally:
+        memory.close()
+        memory.unlink()
 
 
 def serve(connection: Connection, cancel: Event) -> None:
@@ -239,9 +268,9 @@ def serve(connection: Connection, cancel: Event) -> None:
             try:
                 connection.send(_answer(request, connection, cancel))
             except UldError as error:
-                connection.send(Failure(type(error).__name__, str(error)))
+                connection.send(Failure.of(error))
             except (RuntimeError, ValueError, MemoryError, OSError) as error:
-                connection.send(Failure("WorkerError", f"The detector failed: {error}"))
+                connection.send(Failure.of(WorkerError(f"The detector failed: {error}")))
     except (EOFError, BrokenPipeError, KeyboardInterrupt):
         return
 

@@ -73,19 +73,19 @@ def read_annotations(path: Path) -> AnnotationFile:
     """
     try:
         data = path.read_bytes()
-        found = storage.fingerprint_of(data)
-        return _parsed(path, path, data, found)
+        fingerprint = storage.fingerprint_of(data)
+        return _parsed(path, path, data, fingerprint)
     except json_models.NewerVersionError:
         raise
     except FileNotFoundError:
-        found, reason = storage.ABSENT, f"{path} is missing"
+        fingerprint, reason = storage.ABSENT, f"{path} is missing"
     except OSError as error:
         raise AnnotationFileError(f"Cannot read {path}: {error.strerror or error}") from error
     except AnnotationFileError as error:
         reason = str(error)
     backup = storage.backup_path(path)
     try:
-        return _parsed(path, backup, backup.read_bytes(), found, reason)
+        return _parsed(path, backup, backup.read_bytes(), fingerprint, reason)
     except (OSError, AnnotationFileError) as error:
         raise AnnotationFileError(f"{reason}; its backup {backup.name} cannot be read either: {error}") from error
 
@@ -180,7 +180,7 @@ def schema() -> dict[str, object]:
     }
 
 
-def _parsed(path: Path, origin: Path, data: bytes, found: str, reason: str = "") -> AnnotationFile:
+def _parsed(path: Path, origin: Path, data: bytes, fingerprint: str, reason: str = "") -> AnnotationFile:
     model = json_models.parse_file(LesionFileModel, data, origin, "lesion")
     try:
         annotations = Annotations(model.scan.id, (lesion_from_json(row, model.scan.id) for row in model.lesions))
@@ -188,7 +188,7 @@ def _parsed(path: Path, origin: Path, data: bytes, found: str, reason: str = "")
         raise AnnotationFileError(f"{origin}: {error}; each id is required to occur once") from error
     message = f"{reason}. The version before it was read from {origin.name}" if reason else ""
     return AnnotationFile(
-        path, annotations, model.scan.name, model.scan.source, found, origin if reason else None, message
+        path, annotations, model.scan.name, model.scan.source, fingerprint, origin if reason else None, message
     )
 
 

@@ -246,10 +246,10 @@ def _column(path: Path, row: DlInfoRow, column: str, required: str) -> Iterator[
     try:
         yield
     except (ValueError, BoxError, AnnotationError) as error:
-        found = row.fields[column]
-        found = repr(found) if len(found) <= FOUND_LENGTH else repr(found[:FOUND_LENGTH]) + "..."
+        text = row.fields[column]
+        quoted = repr(text) if len(text) <= FOUND_LENGTH else repr(text[:FOUND_LENGTH]) + "..."
         raise AnnotationFileError(
-            f"{path}, line {row.line_number}, column {column}: found {found}, required {required}"
+            f"{path}, line {row.line_number}, column {column}: found {quoted}, required {required}"
         ) from error
 
 

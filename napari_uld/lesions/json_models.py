@@ -199,17 +199,6 @@ class FindingFileModel(FileModel):
     findings: Annotated[tuple[FindingModel, ...], AfterValidator(_all_or_none_have_a_depth)]
 
 
-class ReviewModel(Model):
-    """One line of the review log."""
-
-    time: TimeField
-    reviewer: str
-    action: str
-    scan_id: str
-    before: LesionModel | None
-    after: LesionModel | None
-
-
 class _Head(pydantic.BaseModel):
     format: str = ""
     version: int = 0
@@ -263,10 +252,10 @@ def _sentence(error: pydantic.ValidationError, row_name: str) -> str:
         place, location = f", {row_name} {location[1] + 1}", location[2:]
     if location:
         place += f", field {'.'.join(map(str, location))}"
-    found = repr(errors[0]["input"])
-    found = found if len(found) <= FOUND_LENGTH else found[:FOUND_LENGTH] + "..."
+    quoted = repr(errors[0]["input"])
+    quoted = quoted if len(quoted) <= FOUND_LENGTH else quoted[:FOUND_LENGTH] + "..."
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return f"{place}: found {found}, required: {errors[0]['msg']}{more}"
+    return f"{place}: found {quoted}, required: {errors[0]['msg']}{more}"
 
 
 def dump(content: object, path: Path) -> bytes:
@@ -280,7 +269,7 @@ def dump(content: object, path: Path) -> bytes:
     try:
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
         # A line break right after a bracket never lies inside a JSON string: there it is escaped.
-        text = _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text)
+        text = _NUMBERS.sub(lambda numbers: f"[{' '.join(numbers[1].split())}]", text)
         return (text + "\n").encode()
     except ValueError as error:
         raise AnnotationFileError(f"Cannot write {path}: {error}; finite numbers and Unicode are required") from error

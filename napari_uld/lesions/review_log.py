@@ -3,32 +3,13 @@
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from napari_uld.errors import AnnotationFileError
-from napari_uld.lesions import json_models, storage
-from napari_uld.lesions.annotation_file import lesion_from_json, lesion_to_json
+from napari_uld.files import flush_folder
+from napari_uld.lesions import storage
+from napari_uld.lesions.annotation_file import lesion_to_json
 from napari_uld.lesions.annotations import Annotation, Edit, now
-
-
-@dataclass(frozen=True)
-class LogEntry:
-    """One line of the log.
-
-    Parameters
-    ----------
-    time
-        When it was logged, ISO 8601, UTC.
-    reviewer
-        Who did it.
-    edit
-        What was done, to which lesion, before and after.
-    """
-
-    time: str
-    reviewer: str
-    edit: Edit
 
 
 def log_path(annotation_file: Path) -> Path:
@@ -61,27 +42,9 @@ def append_log(path: Path, edits: Iterable[Edit], reviewer: str, *, timeout: flo
             finally:
                 os.close(descriptor)
             if is_new:
-                storage.sync_folder(path.parent)
+                flush_folder(path.parent)
         except OSError as error:
             raise AnnotationFileError(f"Cannot write the review log {path}: {error.strerror or error}") from error
-
-
-def read_log(path: Path) -> list[LogEntry]:
-    """Give the entries in the order they were made; none where there is no log.
-
-    Raises
-    ------
-    AnnotationFileError
-        If a line is damaged (a torn last line is passed over).
-    """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise AnnotationFileError(f"Cannot read the review log {path}: {error.strerror or error}") from error
-    lines = data[: _whole(data)].splitlines()
-    return [_entry(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1)]
 
 
 def _whole(data: bytes) -> int:
@@ -106,11 +69,3 @@ def _row(edit: Edit) -> Annotation:
     if row is None:
         raise AnnotationFileError("An edit needs a lesion before or after it")
     return row
-
-
-def _entry(line: bytes, where: str) -> LogEntry:
-    model = json_models.parse(json_models.ReviewModel, line, where, "lesion")
-    before, after = (
-        None if row is None else lesion_from_json(row, model.scan_id) for row in (model.before, model.after)
-    )
-    return LogEntry(model.time, model.reviewer, Edit(model.action, before, after))

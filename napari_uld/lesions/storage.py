@@ -14,6 +14,7 @@ from pathlib import Path
 import filelock
 
 from napari_uld.errors import AnnotationFileError, FileChangedError, FileLockedError
+from napari_uld.files import replace_file
 
 LOCK_TIMEOUT = 5.0  # seconds
 # The fingerprint of a file that is not there.
@@ -117,18 +118,15 @@ def save(
 
 
 def _replace(path: Path, data: bytes, readable: Callable[[bytes], bool]) -> None:
-    # The lock makes a fixed name safe; what a killed process left there is overwritten.
-    new = path.with_name(f".{path.name}.new")
-    try:
-        _write(new, data)
+    def write(partial: Path) -> None:
+        # It is on the disk before the version before it becomes the backup.
+        _write(partial, data)
         if path.exists():
-            shutil.copymode(path, new)
+            shutil.copymode(path, partial)
             _keep(path, backup_path(path) if readable(path.read_bytes()) else damaged_path(path))
-        os.replace(new, path)
-    except OSError:
-        new.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+
+    # The lock makes the partial file's fixed name safe; what a killed process left there is overwritten.
+    replace_file(path, write)
 
 
 def _keep(path: Path, kept: Path) -> None:
@@ -160,17 +158,6 @@ def write_all(descriptor: int, data: bytes) -> None:
     while rest:
         rest = rest[os.write(descriptor, rest) :]
     os.fsync(descriptor)
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush a folder's names to the disk, where the system lets a folder be opened."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _unwritable(path: Path, error: OSError) -> AnnotationFileError:

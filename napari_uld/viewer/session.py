@@ -1,11 +1,14 @@
-"""What ties a viewer to the scan open in it: layers follow the case, drawing becomes edits."""
+"""What ties a viewer to the scan open in it: layers follow the case, drawing becomes edits.
+
+No tool is known here: a session announces what happens, and tools listen.
+"""
 
 from collections.abc import Callable
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary, ref
+from weakref import ref
 
 import numpy as np
 from napari.components import ViewerModel
@@ -13,26 +16,22 @@ from napari.layers import Image, Layer, Shapes
 from napari.utils.notifications import show_error, show_info, show_warning
 from psygnal import Signal
 
-from napari_uld.ct.windows import WINDOWS, Window
+from napari_uld.ct.windows import Window
 from napari_uld.errors import AnnotationFileError, UldError
-from napari_uld.lesions.annotations import Edit, State
+from napari_uld.lesions.annotations import Edit
 from napari_uld.lesions.review_log import append_log, log_path
 from napari_uld.masks import MaskKind, MaskParameters
 from napari_uld.viewer.layers.canvas import fit_body, show_caption
-from napari_uld.viewer.layers.editing import take_in_hand, take_over
+from napari_uld.viewer.layers.editing import take_over
+from napari_uld.viewer.layers.marks import draw, drawn_of
 from napari_uld.viewer.layers.masks import MaskPainter
-from napari_uld.viewer.layers.scan import Part, case_layers, case_of, draw, drawn_of, part_of, series_window
+from napari_uld.viewer.layers.parts import MARKS, PART, Part, case_of, find_layer, part_of
+from napari_uld.viewer.layers.scan import case_layers, windows_of
 from napari_uld.viewer.state.case import Case
-from napari_uld.viewer.state.files import export_dl_info, save_case
+from napari_uld.viewer.state.files import save_case
 from napari_uld.viewer.state.links import Links
 from napari_uld.viewer.state.rows import Row
 from napari_uld.viewer.state.thresholds import Thresholds
-from napari_uld.viewer.tools.brush import MaskBrush
-from napari_uld.viewer.tools.keys import bind
-from napari_uld.viewer.tools.mask_comparison import MaskComparison
-
-# The window that a series brings along.
-SERIES = "series"
 
 
 class Answer(StrEnum):
@@ -44,7 +43,7 @@ class Answer(StrEnum):
 
 
 class Session:
-    """One viewer and the case open in it; `session_of` gives the one of a viewer.
+    """One viewer and the case open in it.
 
     Parameters
     ----------
@@ -54,6 +53,8 @@ class Session:
 
     case_changed = Signal()
     view_changed = Signal()
+    # A layer that belongs to a case is in the viewer now.
+    layer_added = Signal(Layer)
     # The viewer's window is gone.
     closed = Signal()
 
@@ -63,8 +64,6 @@ class Session:
         self.painter: MaskPainter | None = None
         self.mask_kind = MaskKind.BM
         self.mask_parameters = MaskParameters()
-        self.comparison = MaskComparison(self)
-        self.brush = MaskBrush(self)
         # Questions are asked in windows; where there are none, nothing unsaved is ever given up.
         self.ask_unsaved: Callable[[Case], Answer] = lambda case: Answer.KEEP_OPEN
         self.ask_path: Callable[[Case], Path | None] = lambda case: None
@@ -80,7 +79,6 @@ class Session:
         viewer.layers.events.inserted.connect(self._inserted)
         viewer.layers.events.removed.connect(self._removed)
         viewer.dims.events.point.connect(self._moved)
-        bind(viewer, self)
         for layer in list(viewer.layers):
             self._adopt(layer)
 
@@ -100,9 +98,7 @@ class Session:
 
     def layer(self, part: Part) -> Layer | None:
         """Give a layer of the open case, or None where somebody removed it."""
-        if self.case is None:
-            return None
-        return next((at for at in self.viewer.layers if case_of(at) is self.case and part_of(at) is part), None)
+        return None if self.case is None else find_layer(self.viewer, self.case, part)
 
     @property
     def z(self) -> int:
@@ -135,27 +131,6 @@ class Session:
         self.case.select(row.key)
         self.show_native(row.native)
 
-    def step(self, by: int, *, pending_only: bool = False) -> None:
-        """Go to the next lesion (`by` = 1) or the previous one (-1)."""
-        if self.case is not None:
-            self.jump(self.case.step(by, pending_only=pending_only))
-
-    def decide(self, state: State) -> None:
-        """Accept or reject the lesion at hand and go on to the next undecided one."""
-        if self.case is None or self.case.current is None:
-            show_info("Choose a lesion first.")
-            return
-        self.case.decide(self.case.current.key, state)
-        self.step(1, pending_only=True)
-
-    def undo(self) -> None:
-        """Take back the last edit and show where it was."""
-        self._show_edit("undo")
-
-    def redo(self) -> None:
-        """Do the last undone edit again and show where it was."""
-        self._show_edit("redo")
-
     @property
     def window(self) -> tuple[float, float] | None:
         """The window that the CT is shown with, (low, high) HU."""
@@ -168,7 +143,7 @@ class Session:
     @property
     def windows(self) -> dict[str, Window]:
         """The windows to choose from: the series' own and the presets, (low, high) HU."""
-        return {} if self.case is None else {SERIES: series_window(self.case), **WINDOWS}
+        return {} if self.case is None else windows_of(self.case)
 
     def set_window(self, name: str) -> None:
         """Show the CT through one of `windows`."""
@@ -188,18 +163,6 @@ class Session:
             elsewhere = self.ask_path(self.case) if path is None else None
             return elsewhere is not None and self.save(elsewhere)
         show_info(f"Saved {len(self.case.annotations)} lesions in {written}")
-        return True
-
-    def export(self, path: Path) -> bool:
-        """Write the lesions of the open DeepLesion series into a DL_info.csv; tell whether that was done."""
-        if self.case is None:
-            show_info("There is no scan to export the lesions of.")
-            return False
-        try:
-            show_info(export_dl_info(self.case, path))
-        except UldError as error:
-            show_error(str(error))
-            return False
         return True
 
     def arrange(self) -> None:
@@ -222,24 +185,6 @@ class Session:
         if self._fitted is not None and np.isclose(self.viewer.scene.camera.zoom, self._fitted):
             self.fit_body()
 
-    def edit_box(self) -> None:
-        """Make the box of the lesion at hand ready to be dragged."""
-        row = self.case.current if self.case is not None else None
-        if row is None:
-            show_info("Choose a lesion first.")
-            return
-        self.jump(row)
-        layer = self.layer(Part.DETECTIONS if row.annotation is None else Part.LESIONS)
-        if isinstance(layer, Shapes):
-            take_in_hand(self.viewer, layer, row.key, self.z, "select")
-
-    def draw_lesion(self) -> None:
-        """Make the next rectangle that is drawn a new lesion."""
-        layer = self.layer(Part.LESIONS)
-        if isinstance(layer, Shapes):
-            self.viewer.layers.selection.active = layer
-            layer.mode = "add_rectangle"
-
     def choose_mask(self, kind: MaskKind, parameters: MaskParameters) -> None:
         """Paint another kind of pseudo mask, in this scan and in the next."""
         self.mask_kind, self.mask_parameters = kind, parameters
@@ -256,17 +201,6 @@ class Session:
             return self.save()
         return answer is Answer.DISCARD
 
-    def _show_edit(self, what: str) -> None:
-        if self.case is None:
-            return
-        edit = self.case.annotations.undo() if what == "undo" else self.case.annotations.redo()
-        if edit is None:
-            show_info(f"Nothing to {what}.")
-            return
-        lesion = edit.after or edit.before
-        if lesion is not None:
-            self.jump(self.case.row(lesion.parent_id or "") or self.case.row(lesion.id))
-
     # -- layers that come and go --
 
     def _inserted(self, event: Any) -> None:
@@ -276,7 +210,7 @@ class Session:
         case, part = case_of(layer), part_of(layer)
         if case is None:
             return
-        bind(layer, self)
+        self.layer_added.emit(layer)
         if part is None:
             return
         if case is not self.case:
@@ -319,12 +253,12 @@ class Session:
         if ct not in self.viewer.layers:
             self.viewer.layers.insert(0, ct)
         for i, (data, look, kind) in enumerate(case_layers(self.case)):
-            if self.layer(look["metadata"]["part"]) is None:
+            if self.layer(look["metadata"][PART]) is None:
                 self.viewer.layers.insert(i, Layer.create(data, look, kind))
 
     def _leave(self, case: Case) -> None:
         self._links.release()
-        for layer in [at for at in self.viewer.layers if case_of(at) is case]:
+        for layer in [layer for layer in self.viewer.layers if case_of(layer) is case]:
             self.viewer.layers.remove(layer)
 
     def _log(self, edit: Edit) -> None:
@@ -353,7 +287,7 @@ class Session:
         if self.case is None or self._busy:
             return
         with self._while_busy():
-            for part in (Part.RECIST, Part.LESIONS, Part.DETECTIONS):
+            for part in MARKS:
                 layer = self.layer(part)
                 if isinstance(layer, Shapes):
                     draw(layer, drawn_of(self.case, part))
@@ -383,15 +317,3 @@ class Session:
             yield
         finally:
             self._busy = before
-
-
-_SESSIONS: WeakKeyDictionary[ViewerModel, Session] = WeakKeyDictionary()
-
-
-def session_of(viewer: ViewerModel) -> Session:
-    """Give the session of a viewer, made at the first call."""
-    # Plugins are handed proxies; the viewer itself is what lasts.
-    real = getattr(viewer, "__wrapped__", viewer)
-    if real not in _SESSIONS:
-        _SESSIONS[real] = Session(real)
-    return _SESSIONS[real]

@@ -8,12 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from napari_uld.cli.app import app
+from napari_uld.cli.common import positive_numbers
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.findings_file import write_findings
-from napari_uld.progress import finish
+from napari_uld.progress import Progress, Work, finish
 from napari_uld.training.data.key_slices import true_slices
 from napari_uld.training.data.phantom import generate_phantoms
+from napari_uld.training.reports import experiments
+from napari_uld.training.reports.experiments import Outcome
+from napari_uld.training.reports.planning import State
 
 from .running import run
 
@@ -61,17 +68,32 @@ def test_a_demo_without_a_display_says_so() -> None:
     assert "no display" in done.stderr
 
 
+@pytest.mark.parametrize("renew", [False, True])
+def test_experiments_of_another_recipe_are_told_and_renewed_only_where_asked(
+    monkeypatch: pytest.MonkeyPatch, renew: bool
+) -> None:
+    def run_all(*_: object, renew: bool) -> Work[list[Outcome]]:
+        yield Progress(0, 1)
+        state = State.FINISHED if renew else State.STALE
+        return [Outcome("two_stage", "3dce", 0, state, "" if renew else "recipe.training.lr is 0.1, was 0.2")]
+
+    monkeypatch.setattr(experiments, "run_all", run_all)
+    done = CliRunner().invoke(app, ["experiments", *(["--renew"] if renew else [])])
+    assert done.exit_code == (0 if renew else 1)
+    assert ("was 0.2" in done.output) is not renew
+
+
 def test_wrong_usage_is_status_2() -> None:
     assert run("train").returncode == 2
     assert run("no-such-command").returncode == 2
     assert run("recipes", "--json", "/no/such/folder/x.json").returncode == 2
+    assert run("evaluate", "x.findings.json", "--data", "/no/such/folder", "--rates", "0").returncode == 2
 
 
 @pytest.mark.parametrize("rates", ["", "1,,2", "0,1", "-1", "one", "inf", "nan"])
-def test_rates_that_are_no_positive_numbers_are_wrong_usage(rates: str) -> None:
-    done = run("evaluate", "x.findings.json", "--data", "/no/such/folder", "--rates", rates)
-    assert done.returncode == 2
-    assert "--rates" in done.stderr
+def test_rates_that_are_no_positive_numbers_are_refused(rates: str) -> None:
+    with pytest.raises(typer.BadParameter, match="positive numbers"):
+        positive_numbers(rates, "--rates")
 
 
 def test_findings_are_scored_at_the_rates_asked_for(tmp_path: Path) -> None:

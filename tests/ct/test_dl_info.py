@@ -25,7 +25,6 @@ def test_a_row_offers_its_fields_with_their_types(tmp_path: Path) -> None:
     (row,) = read_dl_info(write(tmp_path, HEADER, ROW)).rows
     assert row.file_name == "000001_03_01_088.png"
     assert row.series == "000001_03_01"
-    assert row.image_name == "000001_03_01/088.png"
     assert (row.key_slice, row.slice_range, row.image_size, row.split) == (88, (58, 118), (512, 256), 3)
     assert row.spacing == (5.0, 0.5, 0.75)
     assert row.window == (-175.0, 275.0)

@@ -8,10 +8,13 @@ from torch import nn
 from torchvision.models import vgg16
 
 from napari_uld.detectors.backbones.vgg import Vgg
-from napari_uld.detectors.build import build_two_stage, load_imagenet, parameter_count
-from napari_uld.detectors.encoders.fusion import PositionSensitive, PositionSensitiveRoiPool
-from napari_uld.detectors.heads.roi_branch import MapLesson, MaskLesson
+from napari_uld.detectors.build import build_proposals, build_regions, build_two_stage, load_imagenet, parameter_count
+from napari_uld.detectors.encoders.key_image import KeyImage
+from napari_uld.detectors.encoders.position_sensitive import PositionSensitive
+from napari_uld.detectors.heads.roi import RoiStage
+from napari_uld.detectors.heads.roi_pools import PositionSensitiveRoiPool
 from napari_uld.detectors.losses.bounding_map import BmcObjectness, BmcRegression, BmObjectness
+from napari_uld.detectors.losses.branch import MapLoss, MaskLoss
 from napari_uld.detectors.losses.iou import IouObjectness, IouRegression
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.recipe import load_recipe
@@ -26,19 +29,20 @@ def published(name: str) -> TwoStageDetector:
         return build_two_stage(recipe.detector, recipe.supervision, recipe.input)  # type: ignore[arg-type]
 
 
-def linear(model: TwoStageDetector) -> list[tuple[int, int]]:
+def linear(regions: RoiStage) -> list[tuple[int, int]]:
     """(inputs, outputs) of the box head's hidden layers."""
-    layers = model.regions.box_predictor.layers
+    layers = regions.box_predictor.layers
     return [(layer.in_features, layer.out_features) for layer in layers if isinstance(layer, nn.Linear)]
 
 
 def test_faster_rcnn_has_vgg_16_at_stride_8_fifteen_anchors_and_two_layers_of_2048() -> None:
     model = published("faster_rcnn")
-    assert isinstance(model.backbone, Vgg)
-    assert (model.backbone.strides, model.backbone.out_channels) == ((8,), 512)
+    assert isinstance(model.encoder, KeyImage)
+    assert isinstance(model.encoder.backbone, Vgg)
+    assert (model.strides, model.encoder.channels) == ((8,), 512)
     assert model.proposals.head.conv.weight.shape == (256, 512, 3, 3)
     assert model.proposals.head.objectness.out_channels == 15
-    assert linear(model) == [(512 * 49, 2048), (2048, 2048)]
+    assert linear(model.regions) == [(512 * 49, 2048), (2048, 2048)]
     assert model.regions.branch is None
     # VGG-16's convolutions; 3x3x256, 15 and 60 outputs; two layers; two classes and their boxes.
     rpn = 512 * 256 * 9 + 256 + (256 + 1) * 75
@@ -49,22 +53,22 @@ def test_faster_rcnn_has_vgg_16_at_stride_8_fifteen_anchors_and_two_layers_of_20
 @pytest.mark.parametrize(("name", "images"), [("3dce", 3), ("3dce_27", 9), ("3dce_bm", 3), ("3dce_bmc", 3)])
 def test_3dce_has_490_maps_an_image_and_one_layer_of_2048_over_all_images(name: str, images: int) -> None:
     model = published(name)
-    assert isinstance(model.fusion, PositionSensitive)
-    assert model.fusion.conv.weight.shape == (490, 512, 1, 1)
+    assert isinstance(model.encoder, PositionSensitive)
+    assert model.encoder.conv.weight.shape == (490, 512, 1, 1)
     assert isinstance(model.regions.box_roi_pool, PositionSensitiveRoiPool)
     assert (model.regions.box_roi_pool.size, model.regions.box_roi_pool.scale) == (7, 1 / 8)
-    assert linear(model) == [(images * 490, 2048)]
+    assert linear(model.regions) == [(images * 490, 2048)]
     assert model.proposals.head.conv.in_channels == 512
 
 
 @pytest.mark.parametrize(("name", "classes"), [("mask_rcnn_no_mask", 1), ("mask_rcnn", 1), ("uldor", 2)])
 def test_mask_rcnn_has_resnet_101_a_pyramid_and_three_anchors_on_each_cell(name: str, classes: int) -> None:
     model = published(name)
-    assert [len(getattr(model.backbone.body, f"layer{stage}")) for stage in (1, 2, 3, 4)] == [3, 4, 23, 3]
-    assert model.backbone.strides == (4, 8, 16, 32, 64)
+    assert [len(getattr(model.encoder.backbone, f"layer{stage}")) for stage in (1, 2, 3, 4)] == [3, 4, 23, 3]
+    assert model.strides == (4, 8, 16, 32, 64)
     assert model.proposals.head.objectness.out_channels == 3
     assert model.proposals.anchor_generator.sizes == ((16,), (32,), (64,), (128,), (256,))
-    assert linear(model) == [(256 * 49, 1024), (1024, 1024)]
+    assert linear(model.regions) == [(256 * 49, 1024), (1024, 1024)]
     assert model.regions.box_predictor.logits.out_features == classes + 1
     if name == "mask_rcnn_no_mask":
         assert model.regions.branch is None
@@ -91,28 +95,62 @@ def test_every_part_of_the_supervision_has_its_own_switch() -> None:
 
 @pytest.mark.parametrize("branch", ["bm", "abm", "ellipse", "grabcut"])
 def test_the_branch_is_taught_maps_or_masks(branch: str) -> None:
-    lesson = supervised(roi_branch=branch).regions.branch.lesson
+    learnt = supervised(roi_branch=branch).regions.branch.learnt
     if branch in ("bm", "abm"):
-        assert isinstance(lesson, MapLesson)
-        assert lesson.name == branch
+        assert isinstance(learnt, MapLoss)
+        assert (learnt.name, learnt.matched) == (branch, False)
+        matched = supervised(roi_branch=branch, branch_map="matched").regions.branch.learnt
+        assert (matched.name, matched.matched) == (branch, True)
     else:
-        assert isinstance(lesson, MaskLesson)
+        assert isinstance(learnt, MaskLoss)
 
 
 def test_imagenet_weights_are_taken_from_torchvisions_cache_where_they_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    backbone = Vgg(in_channels=3, convolutions=(2, 2, 3, 3, 3), width=1.0, without_pools=(4,), norm="none")
+    backbone = Vgg(in_channels=3, convolutions=(2, 2, 3, 3, 3), width=1.0, without_pools=(4, 5), norm="none")
     assert not load_imagenet(backbone), "without the file we go on"
-    assert Vgg.imagenet_files[0] in caplog.text
+    assert backbone.imagenet_files[0] in caplog.text
     source = vgg16(weights=None).features
     (tmp_path / "checkpoints").mkdir()
     state = {f"features.{name}": value for name, value in source.state_dict().items()}
-    torch.save(state, tmp_path / "checkpoints" / Vgg.imagenet_files[0])
+    torch.save(state, tmp_path / "checkpoints" / backbone.imagenet_files[0])
     assert load_imagenet(backbone)
-    own, theirs = ([m for m in part if isinstance(m, nn.Conv2d)] for part in (backbone.features, source))
-    assert all(torch.equal(a.weight, b.weight) for a, b in zip(own, theirs, strict=True))
-    small = Vgg(in_channels=3, convolutions=(1, 1, 2, 2, 2), width=0.2, without_pools=(3, 4), norm="none")
+    ours, theirs = ([m for m in part.modules() if isinstance(m, nn.Conv2d)] for part in (backbone, source))
+    assert all(torch.equal(a.weight, b.weight) for a, b in zip(ours, theirs, strict=True))
+    small = Vgg(in_channels=3, convolutions=(2, 2, 3, 3, 3), width=0.2, without_pools=(3, 4, 5), norm="none")
     assert not load_imagenet(small)
     assert "differs" in caplog.text
+    unknown = Vgg(in_channels=3, convolutions=(1, 1, 2, 2, 2), width=0.2, without_pools=(), norm="none")
+    assert not load_imagenet(unknown)
+    assert "of this backbone" in caplog.text
+
+
+def test_a_rule_that_is_followed_is_shown_with_its_numbers_and_the_others_as_published() -> None:
+    def thresholds(**parts: object) -> list[float]:
+        rules = supervised(**parts).proposals.rules  # type: ignore[arg-type]
+        return [rules.iou.matcher.high_threshold, rules.bm.matcher.high_threshold, rules.bmc.boundary]
+
+    assert thresholds() == [0.7, 0.5, 0.25]
+    assert thresholds(rpn_iou=(0.6, 0.2)) == [0.6, 0.5, 0.25]
+    assert thresholds(objectness="bm", rpn_iou=(0.45, 0.2)) == [0.7, 0.45, 0.25]
+    assert thresholds(objectness="bmc", rpn_iou=(0.45, 0.2), boundary=0.4) == [0.7, 0.5, 0.4]
+
+
+def test_any_encoder_can_carry_both_stages_and_be_pooled_from_its_own_way() -> None:
+    class OneLevel(nn.Module):
+        """Two channels at stride 16, from which its own pool makes three."""
+
+        channels, strides, backbone = 2, (16,), None
+
+    class OwnPool(nn.Module):
+        """Not asked for anything here."""
+
+    encoder, detector, supervision = OneLevel(), TwoStageSpec(head_channels=8, head_layers=1), TwoStageSupervision()
+    proposals = build_proposals(encoder, detector, supervision)  # type: ignore[arg-type]
+    assert proposals.head.conv.in_channels == 2
+    assert proposals.strides == (16,)
+    regions = build_regions(encoder, detector, supervision, pool=OwnPool(), pooled_channels=3)  # type: ignore[arg-type]
+    assert isinstance(regions.box_roi_pool, OwnPool)
+    assert linear(regions) == [(3 * 49, 8)]

@@ -1,4 +1,4 @@
-"""RetinaNet: what its anchors learn, how its scores are calibrated, and its contract."""
+"""One-stage detectors as a whole: when scores are calibrated, and their contract, on a RetinaNet."""
 
 import math
 
@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from napari_uld.detectors.anchors import Grid
 from napari_uld.detectors.build import build_retinanet
-from napari_uld.detectors.one_stage import AnchorLesson, RetinaNet, best_overlap, component_boxes
+from napari_uld.detectors.one_stage import OneStageDetector
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.one_stage import RetinaNetSpec, RetinaNetSupervision
 
@@ -28,10 +27,9 @@ TINY = RetinaNetSpec(
     attention_gates=True,
 )
 DENSE = RetinaNetSupervision(family="retinanet", segmentation="grabcut")
-LESSON = AnchorLesson(positive=0.5, negative=0.4, alpha=0.25, gamma=2.0)
 
 
-def tiny(supervision: RetinaNetSupervision = DENSE, **changes: object) -> RetinaNet:
+def tiny(supervision: RetinaNetSupervision = DENSE, **changes: object) -> OneStageDetector:
     torch.manual_seed(0)
     return build_retinanet(TINY.model_copy(update=changes), supervision, InputSpec(long_side=64))
 
@@ -48,92 +46,30 @@ def batch() -> tuple[list[Tensor], list[dict[str, Tensor]]]:
     return [torch.randn(3, 48, 64), torch.randn(3, 64, 40)], targets
 
 
-def row_of(*widths: float) -> Grid:
-    """Anchors one row high and so wide, in one place on one level: their IoU with a box is a ratio of widths."""
-    anchors = torch.tensor([[0.0, 0.0, width, 10.0] for width in widths])
-    return Grid(anchors, ((1, len(widths)),), 1, (1.0,))
-
-
-def test_anchors_are_positive_from_one_iou_on_and_negative_below_another_and_none_is_forced() -> None:
-    box = {"boxes": torch.tensor([[0.0, 0.0, 100.0, 10.0]])}
-    matched = LESSON.match(row_of(51, 50, 49, 41, 39, 5), box)
-    assert matched.tolist() == [0, 0, -2, -2, -1, -1]
-    assert LESSON.match(row_of(45, 30), box).tolist() == [-2, -1], "the best anchor below .5 teaches nothing"
-
-
-def test_the_focal_loss_is_summed_over_taught_anchors_and_divided_by_the_positive_ones() -> None:
-    grid = row_of(100, 80, 45, 10)
-    target = {"boxes": torch.tensor([[0.0, 0.0, 100.0, 10.0]])}
-    p = torch.tensor([0.9, 0.3, 0.6, 0.2])
-    losses, per_level = LESSON.losses(grid, torch.logit(p)[None], torch.zeros(1, 4, 4), [target])
-    # Two positive anchors, the third is doubtful, the fourth negative.
-    by_hand = [-0.25 * 0.1**2 * math.log(0.9), -0.25 * 0.7**2 * math.log(0.3), -0.75 * 0.2**2 * math.log(0.8)]
-    assert losses["classification"].item() == pytest.approx(sum(by_hand) / 2, rel=1e-5)
-    assert per_level.tolist() == [[2]]
-
-
-def test_boxes_are_learnt_in_units_of_a_fifth_by_smooth_l1_of_sigma_three() -> None:
-    grid = row_of(100)
-    # The box's centre lies 2 px to the right and it is 4 px wider: dx = .02, dw = log 1.04, both times five.
-    target = {"boxes": torch.tensor([[0.0, 0.0, 104.0, 10.0]])}
-    losses, _ = LESSON.losses(grid, torch.zeros(1, 1), torch.zeros(1, 1, 4), [target])
-    dx, dw = 5 * 0.02, 5 * math.log(1.04)
-    # Quadratic below 1/9: .5 * 9 d^2; beyond it |d| - .5 / 9.
-    assert dx < 1 / 9 < dw
-    assert losses["boxes"].item() == pytest.approx(4.5 * dx**2 + dw - 1 / 18, rel=1e-4)
-
-
-def test_an_image_without_lesions_teaches_background_alone() -> None:
-    losses, per_level = LESSON.losses(
-        row_of(10, 20), torch.zeros(1, 2), torch.zeros(1, 2, 4), [{"boxes": torch.zeros(0, 4)}]
-    )
-    assert losses["boxes"].item() == 0
-    assert losses["classification"].item() == pytest.approx(2 * 0.75 * 0.25 * math.log(2), rel=1e-5)
-    assert per_level.sum() == 0
-
-
-def test_pixels_learn_by_focal_loss_divided_by_the_lesions_pixels() -> None:
-    p = torch.tensor([[[0.8, 0.3], [0.1, 0.5]]])
-    masks = torch.tensor([[[1.0, 1.0], [0.0, 0.0]]])
-    by_hand = [
-        -0.25 * 0.2**2 * math.log(0.8),
-        -0.25 * 0.7**2 * math.log(0.3),
-        -0.75 * 0.1**2 * math.log(0.9),
-        -0.75 * 0.5**2 * math.log(0.5),
-    ]
-    assert LESSON.segmentation_loss(torch.logit(p), masks).item() == pytest.approx(sum(by_hand) / 2, rel=1e-4)
-
-
-def test_components_have_the_boxes_of_their_pixels_wider_by_the_margin_within_the_image() -> None:
-    mask = torch.zeros(20, 30)
-    mask[5:9, 10:16] = 0.7
-    mask[18:20, 0:2] = 0.5
-    mask[12, 25] = 0.49
-    boxes = component_boxes(mask, 2.0)
-    assert sorted(boxes.tolist()) == [[0.0, 16.0, 4.0, 20.0], [8.0, 3.0, 18.0, 11.0]]
-    assert component_boxes(torch.zeros(4, 4), 5.0).shape == (0, 4)
-
-
-def test_a_box_is_compared_with_the_component_that_it_fits_best() -> None:
-    components = torch.tensor([[0.0, 0, 10, 10], [0.0, 0, 4, 10]])
-    assert best_overlap(torch.tensor([[0.0, 0, 5, 10], [20.0, 20, 30, 30]]), components).tolist() == pytest.approx(
-        [0.8, 0]
-    )
-    assert best_overlap(torch.ones(2, 4), torch.zeros(0, 4)).tolist() == [0, 0]
-
-
-class FixedHead(torch.nn.Module):
-    """Says fixed probabilities of the first two cells' anchors of the finest level, and moves no box."""
+class FixedScores(torch.nn.Module):
+    """Says fixed probabilities of the first and the fifth cell's anchors of the finest level."""
 
     def __init__(self, first: float, second: float) -> None:
         super().__init__()
         self.probabilities = (first, second)
 
-    def forward(self, levels: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        logits = [torch.full((len(x), 1, *x.shape[-2:]), -20.0) for x in levels]
-        for column, p in enumerate(self.probabilities):
-            logits[0][:, 0, 0, 4 * column] = math.log(p / (1 - p))
-        return logits, [torch.zeros(len(x), 4, *x.shape[-2:]) for x in levels]
+    def forward(self, level: Tensor) -> Tensor:
+        logits = torch.full((len(level), 1, *level.shape[-2:]), -20.0)
+        if level.shape[-1] == 16:
+            for column, p in enumerate(self.probabilities):
+                logits[:, 0, 0, 4 * column] = math.log(p / (1 - p))
+        return logits
+
+
+class NoMove(torch.nn.Module):
+    """Leaves every anchor where it is."""
+
+    def forward(self, level: Tensor) -> Tensor:
+        return torch.zeros(len(level), 4, *level.shape[-2:])
+
+
+def says(model: OneStageDetector, first: float, second: float) -> None:
+    model.head.classification, model.head.regression = FixedScores(first, second), NoMove()  # type: ignore[attr-defined]
 
 
 class FixedPath(torch.nn.Module):
@@ -147,7 +83,8 @@ class FixedPath(torch.nn.Module):
 
 def test_scores_are_calibrated_before_suppression_and_ranked_by_what_comes_out() -> None:
     model = tiny(anchor_scales=(1.0,), anchor_ratios=(1.0,), component_margin=0.0, score_threshold=0.05).eval()
-    model.anchor_head, model.segmentation = FixedHead(0.6, 0.5), FixedPath()
+    model.segmentation = FixedPath()  # type: ignore[assignment]
+    says(model, 0.6, 0.5)
     with torch.inference_mode():
         (found,) = model([torch.zeros(3, 64, 64)])
     # P2's cells are 4 px wide: anchors of 8 px about (2, 2) and (18, 2), cut off above at the border.
@@ -157,7 +94,8 @@ def test_scores_are_calibrated_before_suppression_and_ranked_by_what_comes_out()
 
 def test_below_the_threshold_p_alone_counts() -> None:
     model = tiny(anchor_scales=(1.0,), anchor_ratios=(1.0,), component_margin=0.0, score_threshold=0.55).eval()
-    model.anchor_head, model.segmentation = FixedHead(0.6, 0.5), FixedPath()
+    model.segmentation = FixedPath()  # type: ignore[assignment]
+    says(model, 0.6, 0.5)
     with torch.inference_mode():
         (found,) = model([torch.zeros(3, 64, 64)])
     assert found["scores"].tolist() == pytest.approx([0.3], rel=1e-5)
@@ -165,7 +103,7 @@ def test_below_the_threshold_p_alone_counts() -> None:
 
 def test_without_a_path_the_score_is_the_probability_and_there_is_no_map_of_lesions() -> None:
     model = tiny(RetinaNetSupervision(family="retinanet"), anchor_scales=(1.0,), anchor_ratios=(1.0,)).eval()
-    model.anchor_head = FixedHead(0.6, 0.5)
+    says(model, 0.6, 0.5)
     with torch.inference_mode():
         (found,) = model([torch.zeros(3, 64, 64)])
     assert found["scores"][:2].tolist() == pytest.approx([0.6, 0.5], rel=1e-5)
@@ -177,7 +115,7 @@ def test_images_of_different_sizes_keep_the_contract() -> None:
     model = tiny()
     losses = model.train()(images, targets)
     assert set(losses) == {"classification", "boxes", "segmentation"}
-    assert model.positives["anchors"].shape == (5,)
+    assert {name: len(levels) for name, levels in model.diagnostics().items()} == {"anchors": 5}
     with torch.inference_mode():
         found = model.eval()(images)
     for image, result in zip(images, found, strict=True):

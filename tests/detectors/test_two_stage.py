@@ -1,11 +1,14 @@
-"""Two-stage detectors as a whole: their contract, and a slab's images one by one."""
+"""Two-stage detectors as a whole: their contract, a slab's images one by one, and what each rule teaches."""
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 from napari_uld.detectors.batch import pad_images, pad_maps
 from napari_uld.detectors.build import build_two_stage
+from napari_uld.detectors.parts import Fused, Target
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.two_stage import TwoStageSpec, TwoStageSupervision
 from napari_uld.detectors.two_stage import TwoStageDetector
@@ -80,22 +83,6 @@ def test_an_image_alone_and_in_a_padded_batch_get_the_same_detections() -> None:
     assert torch.allclose(alone["boxes"], together["boxes"], atol=1e-3)
 
 
-def test_images_are_padded_to_a_multiple_of_32_with_zeros_below_and_to_the_right() -> None:
-    padded = pad_images([torch.ones(3, 33, 20), torch.ones(3, 10, 50)], 32)
-    assert padded.tensors.shape == (2, 3, 64, 64)
-    assert padded.tensors[0].sum() == 3 * 33 * 20
-    assert padded.image_sizes == [(33, 20), (10, 50)]
-
-
-def test_a_targets_maps_are_padded_like_its_image_and_its_boxes_are_left_alone() -> None:
-    target = {"boxes": torch.ones(1, 4), "bm": torch.ones(3, 5), "masks": torch.ones(2, 3, 5)}
-    padded = pad_maps(target, torch.Size([4, 8]))
-    assert padded["bm"].shape == (4, 8)
-    assert padded["masks"].shape == (2, 4, 8)
-    assert padded["bm"][:3, :5].sum() == padded["bm"].sum() == 15
-    assert torch.equal(padded["boxes"], target["boxes"])
-
-
 @pytest.mark.parametrize("fusion", ["key_image", "position_sensitive"])
 def test_a_slab_of_nine_slices_is_its_three_images_one_by_one(fusion: str) -> None:
     torch.manual_seed(0)
@@ -104,10 +91,10 @@ def test_a_slab_of_nine_slices_is_its_three_images_one_by_one(fusion: str) -> No
     slabs = [torch.randn(9, 48, 64), torch.randn(9, 64, 40)]
     with torch.inference_mode():
         whole = model(slabs)
-        batch = pad_images(slabs, 32)
+        batch, thickness = pad_images(slabs, 32), torch.ones(2)
         images = [model.per_image(batch.tensors[:, 3 * k : 3 * k + 3]) for k in range(3)]
-        one_by_one = model.from_features(images, batch)
-        swapped = model.from_features([images[2], images[1], images[0]], batch)
+        one_by_one = model.from_features(images, batch, thickness)
+        swapped = model.from_features([images[2], images[1], images[0]], batch, thickness)
     for found, expected, other in zip(one_by_one, whole, swapped, strict=True):
         assert len(expected["boxes"]) > 0
         for name, values in expected.items():
@@ -122,3 +109,45 @@ def test_the_branch_can_be_switched_off() -> None:
     model.predicts_maps = False
     with torch.inference_mode():
         assert set(model(batch()[0])[0]) == {"boxes", "scores", "labels"}
+
+
+def test_after_a_step_it_tells_the_positive_anchors_of_each_level() -> None:
+    model = tiny(BMC).train()
+    model(*batch())
+    counts = model.diagnostics()
+    assert {name: len(levels) for name, levels in counts.items()} == {"objectness": 1, "regression": 1}
+    assert all(isinstance(count, float) for levels in counts.values() for count in levels)
+    # One image of two has a lesion: halves are possible, and some anchor learns it.
+    assert sum(counts["regression"]) > 0
+
+
+def test_an_auxiliary_head_adds_its_losses_in_training_alone() -> None:
+    class Presence(nn.Module):
+        """Learns whether an image holds a lesion."""
+
+        def forward(self, fused: Fused, targets: list[Target]) -> dict[str, torch.Tensor]:
+            wanted = torch.tensor([float(len(target["boxes"]) > 0) for target in targets])
+            (level,) = fused.key.values()
+            return {"presence": F.binary_cross_entropy_with_logits(level.mean(dim=(1, 2, 3)), wanted)}
+
+    model = tiny(TwoStageSupervision())
+    model.auxiliary["presence"] = Presence()
+    losses = model.train()(*batch())
+    assert {"presence", "objectness"} < set(losses)
+    assert losses["presence"].requires_grad
+    with torch.inference_mode():
+        assert set(model.eval()(batch()[0])[0]) == {"boxes", "scores", "labels"}
+
+
+def test_what_it_is_taught_is_what_its_training_learns_boxes_on() -> None:
+    model = tiny(BMC)
+    _, (target, _) = batch()
+    grid = model.proposals.grid((64, 64))
+    padded = pad_maps(target, (64, 64))
+    learnt = model.proposals.regression(grid, padded, model.proposals.assigner.match(grid, padded))
+    taught = model.taught(padded, (64, 64))
+    assert set(taught) == {"iou", "bm", "bmc"}
+    assert len(learnt.anchors) > 0
+    assert torch.equal(taught["bmc"].boxes, grid.anchors[learnt.anchors])
+    assert torch.equal(taught["bmc"].lesions, learnt.lesions)
+    assert model.grain((64, 64)) == (8 * 8, 6)

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from napari_uld.errors import CheckpointError
-from napari_uld.inference.catalogue import find_checkpoint, read_info
+from napari_uld.inference.catalogue import VERSION, find_checkpoint, read_info
 from napari_uld.inference.checkpoint import initialise, load_checkpoint, save_checkpoint
 
 
@@ -111,8 +111,9 @@ def test_another_version_is_refused_and_says_what_to_do(
 ) -> None:
     path = tmp_path / "other.safetensors"
     data = checkpoint.read_bytes()
-    assert data.count(b'\\"version\\": 2') == 1
-    path.write_bytes(data.replace(b'\\"version\\": 2', b'\\"version\\": %d' % version))
+    written = b'\\"version\\": %d' % VERSION
+    assert data.count(written) == 1
+    path.write_bytes(data.replace(written, b'\\"version\\": %d' % version))
     with pytest.raises(CheckpointError, match=f"version {version}.*{what_to_do}"):
         read_info(path)
 
@@ -146,6 +147,20 @@ def test_init_takes_over_what_fits_and_lists_what_does_not(checkpoint: Path) -> 
     assert torch.equal(
         model.state_dict()["regions.box_predictor.logits.bias"], offered["regions.box_predictor.logits.bias"].float()
     )
+
+
+@pytest.mark.parametrize("name", ["faster_rcnn", "3dce_bmc", "mask_rcnn", "retinanet_dense_ag"])
+def test_init_takes_over_all_of_a_checkpoint_that_was_written_before_modules_had_todays_names(name: str) -> None:
+    from napari_uld.detectors.build import build_detector
+    from napari_uld.detectors.specs.system import system_of
+
+    path = find_checkpoint(name)
+    info = read_info(path)
+    assert info.version == 2
+    model = build_detector(system_of(info.recipe))
+    assert initialise(model, path) == []
+    stored = sorted(tuple(weights.shape) for weights in load_file(path).values())
+    assert sorted(tuple(weights.shape) for weights in model.state_dict().values()) == stored
 
 
 def test_the_same_weights_and_recipe_give_the_same_file(checkpoint: Path, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """What teaches a detector on a slice, and what it sees there."""
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,33 +12,40 @@ from numpy.testing import assert_allclose
 from torch import Tensor, nn
 
 from napari_uld.ct.volume import CTVolume
-from napari_uld.detectors.anchors import CentredAnchorGenerator, Grid
+from napari_uld.detectors.anchors import CentredAnchorGenerator
 from napari_uld.detectors.batch import pad_maps
-from napari_uld.detectors.build import build_detector
+from napari_uld.detectors.build import build_detector, build_two_stage
+from napari_uld.detectors.parts import Detector
+from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.one_stage import RetinaNetSpec, RetinaNetSupervision
 from napari_uld.detectors.specs.recipe import load_recipe
 from napari_uld.detectors.specs.system import System
-from napari_uld.detectors.specs.two_stage import TwoStageSupervision
+from napari_uld.detectors.specs.two_stage import TwoStageSpec, TwoStageSupervision
+from napari_uld.detectors.targets import make_target
 from napari_uld.inference.catalogue import CheckpointInfo
 from napari_uld.inference.checkpoint import LoadedDetector, load_checkpoint
 from napari_uld.inference.detect import SCORE_FLOOR, run_slabs
-from napari_uld.inference.inside import anchor_grid, look_inside, look_inside_recipe, padded_size, positive_anchors
-from napari_uld.inference.inside_result import Inside, Rule
+from napari_uld.inference.inside import look_inside, look_inside_recipe, padded_size, positive_anchors
+from napari_uld.inference.inside_result import Inside, PositiveAnchors, Rule
 from napari_uld.inference.slabs import Slab, extract_slab
-from napari_uld.training.data.targets import make_target
+from napari_uld.lesions.axis_map import AxisMap
 
 # A crop that begins at native pixel (10, 20), at half the resolution.
-SLAB = Slab(np.zeros((3, 64, 64), np.float32), (10, 20), (0.5, 0.5))
+SLAB = Slab(np.zeros((3, 64, 64), np.float32), AxisMap((10, 20), (0.5, 0.5)), 5.0)
 NONE = np.zeros((0, 4))
 
 
-@pytest.fixture
-def grid() -> Grid:
-    """Cells of 4 px with one anchor of 16 px on each."""
-    centre = (torch.arange(16) + 0.5) * 4
-    y, x = torch.meshgrid(centre, centre, indexing="ij")
-    anchors = torch.stack([x - 8, y - 8, x + 8, y + 8], dim=-1).reshape(-1, 4)
-    return Grid(anchors, ((16, 16),), 1, (4.0,))
+def cells_of_4_px(supervision: TwoStageSupervision) -> Detector:
+    """One anchor of 16 px on each cell; no value is asked of any weight."""
+    detector = TwoStageSpec(width=0.125, without_pools=(3, 4), anchor_sizes=(16,), anchor_ratios=(1,))
+    with torch.device("meta"):
+        return build_two_stage(detector, supervision, InputSpec())
+
+
+def positives_of(lesions: np.ndarray, supervision: TwoStageSupervision | None = None) -> dict[str, PositiveAnchors]:
+    """The anchors of `SLAB` that each rule makes positive."""
+    supervision = supervision or TwoStageSupervision()
+    return positive_anchors(cells_of_4_px(supervision), SLAB, lesions, supervision)
 
 
 @pytest.fixture
@@ -53,13 +62,13 @@ def detector(checkpoint: Path) -> LoadedDetector:
 
 
 def native(*boxes: list[float]) -> np.ndarray:
-    return SLAB.to_native(np.array(boxes, dtype=np.float64))
+    return SLAB.axes.to_native(np.array(boxes, dtype=np.float64))
 
 
-def test_an_anchor_that_fits_is_positive_by_iou_and_its_four_neighbours_by_the_lower_threshold_too(grid: Grid) -> None:
+def test_an_anchor_that_fits_is_positive_by_iou_and_its_four_neighbours_by_the_lower_threshold_too() -> None:
     # The anchor on cell (4, 4). Moved by one cell it shares 12 * 16 px: 192 / 320 = .6; by one each way .39.
     lesion = native([10, 10, 26, 26])
-    found = positive_anchors(grid, SLAB, lesion, TwoStageSupervision())
+    found = positives_of(lesion)
     assert_allclose(found[Rule.IOU].boxes, lesion)
     assert found[Rule.IOU].labels.tolist() == [1]
     expected = native([10, 6, 26, 22], [6, 10, 22, 26], [10, 10, 26, 26], [14, 10, 30, 26], [10, 14, 26, 30])
@@ -70,31 +79,31 @@ def test_an_anchor_that_fits_is_positive_by_iou_and_its_four_neighbours_by_the_l
     assert_allclose(found[Rule.BM].labels, expected, atol=1e-6)
 
 
-def test_by_bmc_every_cell_within_the_map_is_positive_and_none_that_only_touches_it(grid: Grid) -> None:
-    found = positive_anchors(grid, SLAB, native([12, 12, 28, 28]), TwoStageSupervision())[Rule.BMC]
+def test_by_bmc_every_cell_within_the_map_is_positive_and_none_that_only_touches_it() -> None:
+    found = positives_of(native([12, 12, 28, 28]))[Rule.BMC]
     # The box covers the 4 x 4 cells from 12 to 28; at 16 cells of area a value of .25 is enough.
     centres = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
     inner = {(c, r) for c in (14, 18, 22, 26) for r in (14, 18, 22, 26)}
-    expected = SLAB.to_native(np.array([[x, y, x, y] for x, y in sorted(inner)], dtype=float))[:, :2]
+    expected = SLAB.axes.to_native(np.array([[x, y, x, y] for x, y in sorted(inner)], dtype=float))[:, :2]
     assert {tuple(c) for c in centres} >= {tuple(c) for c in expected}
-    low, high = SLAB.to_native(np.array([[8.0, 8, 32, 32]]))[0].reshape(2, 2)
+    low, high = SLAB.axes.to_native(np.array([[8.0, 8, 32, 32]]))[0].reshape(2, 2)
     assert ((centres > low) & (centres < high)).all()
     assert found.labels.min() >= 0.25 - 1e-6
     assert found.labels.max() < 1
 
 
-def test_below_the_threshold_the_best_anchor_is_positive_all_the_same(grid: Grid) -> None:
+def test_below_the_threshold_the_best_anchor_is_positive_all_the_same() -> None:
     # 10 px in the middle of the anchor on cell (4, 4): IoU 100 / 256 = .39; the next one leaves a pixel out.
-    found = positive_anchors(grid, SLAB, native([13, 13, 23, 23]), TwoStageSupervision())
+    found = positives_of(native([13, 13, 23, 23]))
     for rule in (Rule.IOU, Rule.BM):
         assert_allclose(found[rule].boxes, native([10, 10, 26, 26]))
 
 
-def test_a_rule_that_the_supervision_follows_has_its_threshold_and_the_others_the_published_one(grid: Grid) -> None:
+def test_a_rule_that_the_supervision_follows_has_its_threshold_and_the_others_the_published_one() -> None:
     lesion = native([10, 10, 26, 26])
 
     def counts(supervision: TwoStageSupervision) -> list[int]:
-        found = positive_anchors(grid, SLAB, lesion, supervision)
+        found = positives_of(lesion, supervision)
         return [len(found[rule].boxes) for rule in (Rule.IOU, Rule.BM)]
 
     assert counts(TwoStageSupervision(rpn_iou=(0.35, 0.3))) == [9, 5]
@@ -102,17 +111,17 @@ def test_a_rule_that_the_supervision_follows_has_its_threshold_and_the_others_th
     assert counts(TwoStageSupervision(objectness="bmc", rpn_iou=(0.35, 0.3))) == [1, 5]
 
 
-def test_every_anchor_knows_its_lesion_and_one_beyond_the_crop_has_none(grid: Grid) -> None:
+def test_every_anchor_knows_its_lesion_and_one_beyond_the_crop_has_none() -> None:
     lesions = native([34, 34, 50, 50], [-40, 0, -20, 20], [10, 10, 26, 26])
-    for found in positive_anchors(grid, SLAB, lesions, TwoStageSupervision()).values():
+    for found in positives_of(lesions).values():
         assert set(found.lesions.tolist()) == {0, 2}
-        own = lesions[found.lesions]
+        of_anchor = lesions[found.lesions]
         centres = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
-        assert (np.abs(centres - (own[:, :2] + own[:, 2:]) / 2) < 24).all()
+        assert (np.abs(centres - (of_anchor[:, :2] + of_anchor[:, 2:]) / 2) < 24).all()
 
 
-def test_without_a_lesion_no_anchor_is_positive(grid: Grid) -> None:
-    found = positive_anchors(grid, SLAB, NONE, TwoStageSupervision())
+def test_without_a_lesion_no_anchor_is_positive() -> None:
+    found = positives_of(NONE)
     assert [anchors.boxes.shape for anchors in found.values()] == [(0, 4)] * 3
 
 
@@ -122,25 +131,29 @@ def test_anchors_are_where_the_network_has_them(detector: LoadedDetector, volume
     generator = detector.model.proposals.anchor_generator
     generator.register_forward_hook(lambda _m, _i, output: made.append(output))
     run_slabs([slab], detector)
-    grid = anchor_grid(detector.model, slab)
+    grid = detector.model.proposals.grid(padded_size(detector.model, slab))
     assert torch.equal(made[0][0], grid.anchors)
+    assert detector.model.grain(padded_size(detector.model, slab)) == grid.grain
     assert sum(h * w for h, w in grid.levels) * grid.per_cell == len(grid.anchors)
 
 
 def test_bmcs_anchors_are_those_that_training_learns_boxes_on(detector: LoadedDetector, body: CTVolume) -> None:
     lesions = np.array([[40.0, 40, 55, 55], [60, 30, 66, 38]])
     slab = extract_slab(body.hu, body.spacing, 3, detector.inputs)
-    edges, size = slab.to_network(lesions), (slab.hu.shape[1], slab.hu.shape[2])
+    edges, size = slab.axes.to_network(lesions), (slab.hu.shape[1], slab.hu.shape[2])
     supervision = TwoStageSupervision(**detector.info.recipe["supervision"])
-    target = make_target(edges, np.ones(2), None, size, detector.inputs, supervision)
-    grid = anchor_grid(detector.model, slab)
-    learnt = detector.model.proposals.regression(grid, pad_maps(target, padded_size(grid)))
+    target = make_target(
+        edges, np.ones(2), None, size, maps=supervision.maps, scale_to_512=detector.inputs.scale_to_512
+    )
+    padded, proposals = padded_size(detector.model, slab), detector.model.proposals
+    grid, target = proposals.grid(padded), pad_maps(target, padded)
+    learnt = proposals.regression(grid, target, proposals.assigner.match(grid, target))
     found = look_inside(body, 3, lesions, detector)
     assert len(learnt.anchors) > 0
-    assert_allclose(found.anchors[Rule.BMC].boxes, slab.to_native(grid.anchors[learnt.anchors].numpy().astype(float)))
-    assert found.per_lesion(Rule.BMC).tolist() == [
-        int((learnt.boxes == row).all(dim=1).sum()) for row in target["boxes"]
-    ]
+    assert_allclose(
+        found.anchors[Rule.BMC].boxes, slab.axes.to_native(grid.anchors[learnt.anchors].numpy().astype(float))
+    )
+    assert found.per_lesion(Rule.BMC).tolist() == [int((learnt.lesions == lesion).sum()) for lesion in (0, 1)]
 
 
 @pytest.mark.parametrize(("name", "levels"), [("faster_rcnn", 1), ("mask_rcnn", 5)])
@@ -177,14 +190,13 @@ class OneCell(nn.Module):
 
 def test_objectness_lies_on_the_slice_where_the_networks_cell_does(body: CTVolume, detector: LoadedDetector) -> None:
     slab = extract_slab(body.hu, body.spacing, 3, detector.inputs)
-    assert slab.offset[0] > 0
-    grid = anchor_grid(detector.model, slab)
-    detector.model.proposals.head = OneCell(2, 3, grid.per_cell)  # type: ignore[assignment]
+    assert slab.axes.offset[0] > 0
+    detector.model.proposals.head = OneCell(2, 3, detector.model.grain((64, 64)).per_cell)  # type: ignore[assignment]
     found = look_inside(body, 3, NONE, detector)
     assert found.objectness is not None
     assert found.objectness.shape == (96, 96)
-    stride = grid.strides[0]
-    x1, y1, x2, y2 = slab.to_native(np.array([[3, 2, 4, 3]], dtype=float) * stride)[0]
+    (stride,) = detector.model.strides
+    x1, y1, x2, y2 = slab.axes.to_native(np.array([[3, 2, 4, 3]], dtype=float) * stride)[0]
     row, column = np.unravel_index(found.objectness.argmax(), found.objectness.shape)
     assert x1 <= column <= x2
     assert y1 <= row <= y2
@@ -196,7 +208,7 @@ def test_objectness_lies_on_the_slice_where_the_networks_cell_does(body: CTVolum
 
 def test_objectness_is_0_beyond_the_crop_and_a_share_within_it(body: CTVolume, detector: LoadedDetector) -> None:
     found = look_inside(body, 3, NONE, detector)
-    left, top = extract_slab(body.hu, body.spacing, 3, detector.inputs).offset
+    left, top = extract_slab(body.hu, body.spacing, 3, detector.inputs).axes.offset
     assert found.objectness is not None
     assert not found.objectness[:top].any()
     assert not found.objectness[:, :left].any()
@@ -271,31 +283,39 @@ def test_a_one_stage_detector_has_one_rule_and_no_anchor_is_forced(body: CTVolum
     assert found.per_lesion(Rule.IOU)[1] == 0, "32 px is the smallest size: nothing overlaps 3 px enough"
 
 
-class EveryCell(nn.Module):
-    """Is sure of one cell of one level and of no other."""
+class SaidOfLevels(nn.Module):
+    """Says the same of each level whatever it holds, one after the other."""
 
-    def __init__(self, levels: list[tuple[int, int]], level: int, row: int, column: int) -> None:
+    def __init__(self, levels: list[Tensor]) -> None:
         super().__init__()
-        self.logits = [torch.full((1, 1, *size), -20.0) for size in levels]
-        self.logits[level][..., row, column] = 20.0
+        self.levels = itertools.cycle(levels)
 
-    def forward(self, features: list[torch.Tensor]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        return self.logits, [torch.zeros(1, 4, *level.shape[-2:]) for level in self.logits]
+    def forward(self, level: Tensor) -> Tensor:
+        return next(self.levels)
+
+
+def sure_of_one_cell(detector: LoadedDetector, levels: Sequence[tuple[int, int]], level: int, column: int) -> None:
+    """Make a one-stage detector sure of a cell in one level's first row, and of no other."""
+    logits = [torch.full((1, 1, *size), -20.0) for size in levels]
+    logits[level][..., 0, column] = 20.0
+    head = detector.model.head
+    head.anchor_generator = CentredAnchorGenerator(((8.0,),) * 5, ((1.0,),) * 5, rounded=False)
+    head.classification = SaidOfLevels(logits)
+    head.regression = SaidOfLevels([torch.zeros(1, 4, *size) for size in levels])
 
 
 def test_a_level_whose_cells_reach_beyond_the_input_is_drawn_where_its_cells_are(
     body: CTVolume, one_stage: LoadedDetector
 ) -> None:
     slab = extract_slab(body.hu, body.spacing, 3, one_stage.inputs)
-    grid = anchor_grid(one_stage.model, slab)
+    padded = padded_size(one_stage.model, slab)
+    grid = one_stage.model.head.grid(padded)
     # 96 px after padding are one cell and a half of P6, whose cells are 64 px: its second one begins at 64.
-    assert grid.strides[-1] * grid.levels[-1][1] > padded_size(grid)[1]
-    small = CentredAnchorGenerator(((8.0,),) * 5, ((1.0,),) * 5, rounded=False)
-    one_stage.model.anchor_generator = small
-    one_stage.model.anchor_head = EveryCell(list(grid.levels), 4, 0, 1)  # type: ignore[assignment]
+    assert grid.strides[-1] * grid.levels[-1][1] > padded[1]
+    sure_of_one_cell(one_stage, grid.levels, 4, 1)
     found = look_inside(body, 3, NONE, one_stage)
     assert found.objectness is not None
     # Half-way between the two cells' centres, at 32 and 96, the map is at a half.
-    ((_, _, x, _),) = slab.to_native(np.array([[0.0, 0.0, 64.0, 1.0]]))
+    ((_, _, x, _),) = slab.axes.to_native(np.array([[0.0, 0.0, 64.0, 1.0]]))
     row = found.objectness.max(axis=0)
     assert np.interp(x, np.arange(len(row)), row) == pytest.approx(0.5, abs=0.02)

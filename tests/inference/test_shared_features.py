@@ -1,6 +1,7 @@
 """Over a whole scan every image goes through the backbone once, and nothing else changes."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from napari_uld.ct.volume import CTVolume
-from napari_uld.detectors.build import build_detector
+from napari_uld.detectors.build import build_detector, build_proposals, build_regions
+from napari_uld.detectors.parts import Fused
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.recipe import load_recipe
 from napari_uld.detectors.specs.system import System
+from napari_uld.detectors.two_stage import TwoStageDetector
 from napari_uld.inference.catalogue import CheckpointInfo
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.detect import detect, run_slabs, slab_detections
@@ -59,14 +62,14 @@ class Calls(nn.Module):
         self.backbone = backbone
         self.images = 0
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
+    def forward(self, images: Tensor) -> list[Tensor]:
         self.images += len(images)
         return self.backbone(images)
 
 
 def counted(detector: LoadedDetector) -> Calls:
-    calls = Calls(detector.model.backbone)
-    detector.model.backbone = calls  # type: ignore[assignment]
+    calls = Calls(detector.model.encoder.backbone)
+    detector.model.encoder.backbone = calls  # type: ignore[assignment]
     return calls
 
 
@@ -151,3 +154,75 @@ def test_images_wholly_beyond_an_end_share_one_centre() -> None:
     spec = InputSpec(slices=9)
     grid = ScanGrid(np.zeros((5, 8, 8), np.int16), (2.0, 1.0, 1.0), spec)
     assert grid.image_centres(np.array([0, 2, 4])).tolist() == [[-1, 0, 3], [-1, 2, 5], [1, 4, 5]]
+
+
+class WindowsAndThickness(nn.Module):
+    """An encoder of slabs seen in several windows: each image has weights of its own by its place, and a scan's
+    thickness a weight too, so that an image in the wrong place or another scan's thickness gives other levels.
+    """
+
+    channels = 8
+    strides = (8,)
+
+    def __init__(self, images: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 8, stride=8)
+        self.places = nn.Conv2d(8 * images, 8, 1)
+        self.backbone = None
+
+    def per_image(self, images: Tensor) -> dict[str, Tensor]:
+        return {"0": self.conv(images)}
+
+    def join(self, slab: list[dict[str, Tensor]], thickness: Tensor) -> Fused:
+        joined = self.places(torch.cat([image["0"] for image in slab], dim=1)) * thickness[:, None, None, None]
+        return Fused({"0": joined}, [{"0": joined}])
+
+
+def windowed(windows: tuple[tuple[float, float], ...]) -> LoadedDetector:
+    """Both stages on `WindowsAndThickness`, on slabs of nine slices."""
+    recipe = load_recipe("faster_rcnn", small=True)
+    changes = {"slices": 9, "spacing_mm": 1.0, "long_side": 64, "more_windows": windows}
+    inputs = recipe.input.model_copy(update=changes)
+    torch.manual_seed(0)
+    encoder = WindowsAndThickness(inputs.images)
+    parts = encoder, recipe.detector, recipe.supervision
+    model = TwoStageDetector(
+        encoder=encoder,
+        proposals=build_proposals(*parts),  # type: ignore[arg-type]
+        regions=build_regions(*parts),  # type: ignore[arg-type]
+        slices_per_image=3,
+    ).eval()
+    with torch.no_grad():
+        model.regions.box_predictor.logits.weight.mul_(10)
+        model.regions.box_predictor.deltas.weight.mul_(50)
+    info = CheckpointInfo(Path("tiny"), "0", recipe.model_dump(mode="json"), {})
+    return LoadedDetector(model, inputs, info, torch.device("cpu"), mixed=False)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_of_several_windows_too_shared_features_give_the_detections_of_each_slab_alone(batch: int) -> None:
+    detector = windowed(((-1350.0, 150.0), (-500.0, 1300.0)))
+    volume = scan(8, 5.0)
+    grid = ScanGrid(volume.hu, volume.spacing, detector.inputs)
+    keys = np.unique(grid.nearest)
+    shared = [slab_detections(*found) for found in run_grid(grid, keys, detector, batch=batch)]
+    assert len(shared) == len(keys)
+    for key, found in zip(keys, shared, strict=True):
+        (expected,) = run_slabs([grid.window(int(key), 9)], detector)
+        assert len(expected.scores) > 5
+        assert expected.scores.std() > 0.01
+        assert found.scores == pytest.approx(expected.scores, abs=1e-4)
+        assert found.boxes == pytest.approx(expected.boxes, abs=1e-3)
+
+
+def test_windows_and_thickness_change_what_such_a_detector_finds() -> None:
+    detector = windowed(((-1350.0, 150.0), (-500.0, 1300.0)))
+    swapped = replace(
+        detector, inputs=detector.inputs.model_copy(update={"more_windows": detector.inputs.more_windows[::-1]})
+    )
+    volume = scan(8, 5.0)
+    slab = ScanGrid(volume.hu, volume.spacing, detector.inputs).window(4, 9)
+    (found,) = run_slabs([slab], detector)
+    for other in (run_slabs([slab], swapped), run_slabs([replace(slab, thickness=1.0)], detector)):
+        count = min(len(found.scores), len(other[0].scores))
+        assert not np.allclose(found.scores[:count], other[0].scores[:count], atol=1e-4)

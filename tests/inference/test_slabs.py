@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_uld.detectors.specs.inputs import InputSpec
-from napari_uld.inference.slabs import ScanGrid, Slab, body_box, extract_slab, normalize
+from napari_uld.inference.slabs import ScanGrid, body_box, extract_slab, normalize
 
 WHOLE = InputSpec(crop_to_body=False, spacing_mm=1.0)
 
@@ -46,7 +46,7 @@ def test_the_image_is_resampled_to_the_spacing_asked_for() -> None:
     hu = np.zeros((1, 100, 200), np.int16)
     slab = extract_slab(hu, (5.0, 0.5, 0.5), 0, InputSpec(crop_to_body=False, spacing_mm=0.8))
     assert slab.hu.shape == (3, 62, 125)
-    assert slab.scale == pytest.approx((125 / 200, 62 / 100))
+    assert slab.axes.scale == pytest.approx((125 / 200, 62 / 100))
 
 
 def test_a_long_side_beyond_the_limit_shrinks_both_axes_alike() -> None:
@@ -55,25 +55,44 @@ def test_a_long_side_beyond_the_limit_shrinks_both_axes_alike() -> None:
     assert slab.hu.shape[1:] == (128, 256)
 
 
-@given(
-    box=st.tuples(*[st.floats(0, 400)] * 2, *[st.floats(1, 100)] * 2),
-    offset=st.tuples(st.integers(0, 100), st.integers(0, 100)),
-    scale=st.tuples(st.floats(0.2, 3), st.floats(0.2, 3)),
+def test_a_slab_tells_how_far_its_scans_own_slices_lie_apart() -> None:
+    for dz in (1.0, 5.0):
+        assert extract_slab(ramp(3), (dz, 1.0, 1.0), 1, WHOLE).thickness == dz
+        assert ScanGrid(ramp(3), (dz, 1.0, 1.0), WHOLE).window(0, 3).thickness == dz
+
+
+AS_THEY_ARE = WHOLE.model_copy(update={"interpolate_thick": False})
+
+
+@pytest.mark.parametrize(
+    ("dz", "expected"),
+    [
+        (5.0, [400, 500, 600]),  # its own slices
+        (2.0, [400, 500, 600]),
+        (1.0, [300, 500, 700]),  # thin ones are sampled at 2 mm all the same
+        (0.8, [250, 500, 750]),
+    ],
 )
-def test_boxes_go_to_the_network_and_back_unchanged(
-    box: tuple[float, ...], offset: tuple[int, int], scale: tuple[float, float]
+def test_thick_slices_that_are_not_interpolated_have_the_scans_own_ones_for_neighbours(
+    dz: float, expected: list[float]
 ) -> None:
-    x, y, w, h = box
-    native = np.array([[x, y, x + w, y + h]])
-    slab = Slab(np.zeros((1, 1, 1), np.float32), offset, scale)
-    assert slab.to_native(slab.to_network(native)) == pytest.approx(native, abs=1e-6)
+    assert extract_slab(ramp(11), (dz, 1.0, 1.0), 5, AS_THEY_ARE).hu[:, 0, 0] == pytest.approx(expected)
+
+
+def test_a_grid_of_thick_slices_that_are_not_interpolated_is_the_scan_itself() -> None:
+    grid = ScanGrid(ramp(4), (5.0, 1.0, 1.0), AS_THEY_ARE)
+    assert grid.nearest.tolist() == [0, 1, 2, 3]
+    assert grid.window(1, 3).hu[:, 0, 0].tolist() == [0, 100, 200]
+    assert grid.window(0, 3).hu[:, 0, 0].tolist() == [0, 0, 100]
+    thin = ScanGrid(ramp(6), (1.5, 1.0, 1.0), AS_THEY_ARE)
+    assert thin.nearest.tolist() == [0, 1, 2, 2, 3, 4]
 
 
 def test_a_bright_square_lies_inside_its_box_after_resizing() -> None:
     hu = np.full((1, 120, 120), -1000, np.int16)
     hu[0, 40:60, 70:90] = 1000
     slab = extract_slab(hu, (5.0, 0.8, 0.8), 0, InputSpec(crop_to_body=False, spacing_mm=1.6))
-    ((x1, y1, x2, y2),) = slab.to_network(np.array([[69.5, 39.5, 89.5, 59.5]]))
+    ((x1, y1, x2, y2),) = slab.axes.to_network(np.array([[69.5, 39.5, 89.5, 59.5]]))
     assert (x1, y1, x2, y2) == pytest.approx((35, 20, 45, 30))
     assert (slab.hu[1, 20:30, 35:45] == 1000).all()
     assert (slab.hu[1] == 1000).sum() == 100
@@ -98,6 +117,16 @@ def test_air_alone_is_not_cropped() -> None:
 def test_normalising_clips_to_the_window_and_subtracts_the_mean() -> None:
     values = normalize(np.array([-3024.0, -1024, 3071, 9000], np.float32), InputSpec())
     assert values == pytest.approx([-50, -50, 205, 205])
+
+
+def test_several_windows_follow_one_another_each_with_all_slices() -> None:
+    spec = InputSpec(window=(0, 100), more_windows=((100, 300), (-50, 50)), value_range=10, mean=1)
+    hu = np.array([-50.0, 50, 200], np.float32).reshape(3, 1, 1)
+    values = normalize(hu, spec)
+    assert values.dtype == np.float32
+    assert values.shape == (9, 1, 1)
+    soft, high, low = [-1, 4, 9], [-1, -1, 4], [-1, 9, 9]
+    assert values.flatten().tolist() == pytest.approx([*soft, *high, *low])
 
 
 def test_both_legs_are_kept() -> None:
@@ -137,4 +166,4 @@ def test_a_grids_crop_holds_the_body_of_every_slice_and_slices_of_air_do_not_cou
     assert grid.crop == (alone[0][0], alone[1][1], alone[0][2], alone[1][3])
     assert grid.crop == pytest.approx((30 - 8, 80 + 8, 40 - 8, 150 + 8), abs=4)
     slabs = [grid.window(position, 3) for position in range(3)]
-    assert {slab.offset for slab in slabs} == {(grid.crop[2], grid.crop[0])}
+    assert {slab.axes.offset for slab in slabs} == {(grid.crop[2], grid.crop[0])}

@@ -1,6 +1,8 @@
 """Detection in a process of its own: results, errors, cancel, crash."""
 
+import multiprocessing as mp
 import os
+import pickle
 import signal
 import time
 from collections.abc import Iterator
@@ -10,12 +12,14 @@ import numpy as np
 import pytest
 
 from napari_uld.ct.volume import CTVolume
-from napari_uld.errors import CancelledError, CheckpointError, RecipeError, WorkerError
+from napari_uld.errors import CancelledError, CheckpointError, NoMaskError, RecipeError, UldError, WorkerError
+from napari_uld.inference import worker as worker_module
 from napari_uld.inference.checkpoint import load_checkpoint
 from napari_uld.inference.detect import detect
 from napari_uld.inference.inside import look_inside
 from napari_uld.inference.inside_result import Rule
-from napari_uld.inference.worker import DetectionWorker, Look
+from napari_uld.inference.worker import DetectionWorker, Failure, Look, serve
+from napari_uld.lesions.json_models import NewerVersionError
 from napari_uld.progress import finish
 
 
@@ -59,6 +63,38 @@ def test_cancel_ends_a_run_within_a_second_and_the_next_run_works(
         finish(run)
     assert time.monotonic() - started < 1.5
     assert finish(worker.detect(volume, checkpoint, "cpu")).scan_id == volume.scan_id
+
+
+def test_a_cancel_between_two_runs_is_nobody_s(
+    worker: DetectionWorker, checkpoint: Path, volume: CTVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish(worker.detect(volume, checkpoint, "cpu"))
+    worker.cancel()
+    # Long ago: a run that took it for its own would be ended at once.
+    monkeypatch.setattr(worker_module, "CANCEL_SECONDS", 0.0)
+    assert finish(worker.detect(volume, checkpoint, "cpu")).scan_id == volume.scan_id
+
+
+def test_a_cancel_while_the_process_starts_is_heard(checkpoint: Path, volume: CTVolume) -> None:
+    starting = DetectionWorker()
+    run = starting.detect(volume, checkpoint, "cpu")
+    assert next(run).message == "Starting the detector"
+    starting.cancel()
+    with pytest.raises(CancelledError):
+        finish(run)
+    assert starting.pid is None
+
+
+def test_a_second_cancel_does_not_put_off_the_end(checkpoint: Path, volume: CTVolume) -> None:
+    deaf = DetectionWorker()
+    run = deaf.detect(volume, checkpoint, "cpu")
+    next(run)
+    assert deaf.pid is not None
+    os.kill(deaf.pid, signal.SIGSTOP)
+    deaf.cancel()
+    ended = time.monotonic() + 5
+    with pytest.raises(CancelledError):
+        finish(run, lambda _: deaf.cancel() if time.monotonic() < ended else pytest.fail("it still runs"))
 
 
 def test_a_killed_process_is_a_message_and_the_next_run_works(
@@ -121,3 +157,54 @@ def test_a_look_at_a_recipe_needs_no_weights_and_an_unknown_one_is_the_same_type
     assert len(found.anchors[Rule.BMC].boxes) > 0
     with pytest.raises(RecipeError, match="no recipe nowhere"):
         finish(worker.look_inside(volume, Look(3, LESION, "nowhere"), "cpu"))
+
+
+# -- errors on their way from the process --
+
+
+class FileFoundError(UldError):
+    """Its message is no argument of its own."""
+
+    def __init__(self, path: Path, *, version: int) -> None:
+        super().__init__(f"{path} has version {version}")
+        self.path, self.version = path, version
+
+
+def every_error(kind: type[UldError] = UldError) -> list[type[UldError]]:
+    ours = [kind] if kind.__module__.startswith("napari_uld.") else []
+    return ours + [error for below in kind.__subclasses__() for error in every_error(below)]
+
+
+def arrived(error: UldError) -> UldError:
+    """What an error is on the other side of a pipe."""
+    return pickle.loads(pickle.dumps(Failure.of(error))).unpack()
+
+
+def test_every_error_of_ours_arrives_as_itself() -> None:
+    assert {NewerVersionError, NoMaskError, CheckpointError} <= set(every_error())
+    for kind in every_error():
+        error = arrived(kind("ct.json has version 9"))
+        assert (type(error), str(error)) == (kind, "ct.json has version 9")
+
+
+def test_an_error_arrives_with_all_that_it_carries() -> None:
+    error = arrived(FileFoundError(Path("ct.json"), version=9))
+    assert isinstance(error, FileFoundError)
+    assert (str(error), error.path, error.version) == ("ct.json has version 9", Path("ct.json"), 9)
+    reason = arrived(NoMaskError("No mask at x 3", "parallel diameters"))
+    assert isinstance(reason, NoMaskError)
+    assert reason.reason == "parallel diameters"
+
+
+def test_a_file_of_a_newer_version_is_told_of_as_such_by_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise NewerVersionError("found version 9")
+
+    monkeypatch.setattr(worker_module, "_answer", refuse)
+    here, there = mp.Pipe()
+    here.send("a request")
+    here.send(None)
+    serve(there, mp.Event())
+    failure = here.recv()
+    with pytest.raises(NewerVersionError, match="found version 9"):
+        raise failure.unpack()

@@ -1,13 +1,24 @@
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from napari_uld.errors import AnnotationFileError, FileLockedError
+from napari_uld.errors import FileLockedError
 from napari_uld.lesions import storage
+from napari_uld.lesions.annotation_file import lesion_to_json
 from napari_uld.lesions.annotations import Annotation, Annotations, Edit, State
-from napari_uld.lesions.review_log import append_log, log_path, read_log
+from napari_uld.lesions.review_log import append_log, log_path
 
 LESION = Annotation("lesion:1", "scan", 3, (1.0, 2.0, 3.0, 4.0))
+
+
+def entries_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def as_json(lesion: Annotation) -> dict[str, Any]:
+    return json.loads(json.dumps(lesion_to_json(lesion)))
 
 
 @pytest.fixture
@@ -26,36 +37,24 @@ def test_every_edit_undo_and_redo_is_logged_in_order(path: Path) -> None:
     rejected = table.set_state(LESION.id, State.REJECTED)
     table.undo()
     table.remove(LESION.id)
-    entries = read_log(path)
-    assert [(e.edit.action, e.edit.before, e.edit.after) for e in entries] == [
-        ("add", None, LESION),
-        ("reject", LESION, rejected),
-        ("undo reject", rejected, LESION),
-        ("remove", LESION, None),
+    entries = entries_of(path)
+    assert [(e["action"], e["before"], e["after"]) for e in entries] == [
+        ("add", None, as_json(LESION)),
+        ("reject", as_json(LESION), as_json(rejected)),
+        ("undo reject", as_json(rejected), as_json(LESION)),
+        ("remove", as_json(LESION), None),
     ]
-    assert {e.reviewer for e in entries} == {"Ann"}
-    assert all(e.time.endswith("+00:00") for e in entries)
-
-
-def test_no_log_has_no_entries(path: Path) -> None:
-    assert read_log(path) == []
+    assert {e["scan_id"] for e in entries} == {"scan"}
+    assert {e["reviewer"] for e in entries} == {"Ann"}
+    assert all(e["time"].endswith("+00:00") for e in entries)
 
 
 @pytest.mark.parametrize("cut", [1, 10, 100])
-def test_a_torn_last_line_is_passed_over_and_mended(path: Path, cut: int) -> None:
+def test_a_torn_last_line_is_mended(path: Path, cut: int) -> None:
     append_log(path, [Edit("add", None, LESION), Edit("remove", LESION, None)], "Ann")
     path.write_bytes(path.read_bytes()[:-cut])
-    assert [e.edit.action for e in read_log(path)] == ["add"]
     append_log(path, [Edit("undo add", LESION, None)], "Ann")
-    assert [e.edit.action for e in read_log(path)] == ["add", "undo add"]
-
-
-def test_a_damaged_line_in_the_middle_is_told_by_number(path: Path) -> None:
-    append_log(path, [Edit("add", None, LESION)] * 3, "Ann")
-    lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(lines[0] + b'{"time": 1}\n' + lines[2])
-    with pytest.raises(AnnotationFileError, match=r"log\.jsonl, line 2, field time: found 1"):
-        read_log(path)
+    assert [e["action"] for e in entries_of(path)] == ["add", "undo add"]
 
 
 def test_what_was_logged_is_never_rewritten(path: Path) -> None:

@@ -91,9 +91,9 @@ def test_detections_of_the_false_positive_class_count_only_where_they_are_asked_
     keys = true_slices(phantoms, "val")
     number = iter(())
 
-    def forward(self: TwoStageDetector, images: list[torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+    def forward(self: TwoStageDetector, images: list[torch.Tensor], **_: object) -> list[dict[str, torch.Tensor]]:
         key = keys[next(number)]
-        boxes = torch.from_numpy(read_slab(phantoms, key, recipe.input).to_network(key.boxes)).float()
+        boxes = torch.from_numpy(read_slab(phantoms, key, recipe.input).axes.to_network(key.boxes)).float()
         return [{"boxes": boxes, "scores": torch.ones(len(boxes)), "labels": torch.full((len(boxes),), 2)}]
 
     monkeypatch.setattr(TwoStageDetector, "forward", forward)

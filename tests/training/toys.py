@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_uld.detectors.backbones.vgg import Vgg
-from napari_uld.detectors.build import two_stage_on
+from napari_uld.detectors.build import build_proposals, build_regions
 from napari_uld.detectors.one_stage import OneStageDetector
 from napari_uld.detectors.parts import Detections, Detector, Features, Fused, Grained, ImageSizes, Target, Taught
 from napari_uld.detectors.specs.family import DetectorSpec, SupervisionSpec
@@ -15,6 +15,7 @@ from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.mining import MiningSpec
 from napari_uld.detectors.specs.system import Family
 from napari_uld.detectors.specs.two_stage import StagesSpec, TwoStageSupervision
+from napari_uld.detectors.two_stage import TwoStageDetector
 from napari_uld.training.miners import Miner
 
 # -- a slab encoder: three images, the outer ones weighed by how thin the scan's slices are --
@@ -44,7 +45,13 @@ def build_thin(detector: ThinSpec, supervision: TwoStageSupervision, inputs: Inp
     backbone = Vgg(
         in_channels=3, convolutions=(1, 1, 1, 1, 1), width=detector.width, without_pools=(3, 4, 5), norm="batch"
     )
-    return two_stage_on(ThinEncoder(backbone), detector, supervision, inputs)
+    encoder = ThinEncoder(backbone)
+    return TwoStageDetector(
+        encoder=encoder,
+        proposals=build_proposals(encoder, detector, supervision),
+        regions=build_regions(encoder, detector, supervision),
+        slices_per_image=inputs.slices_per_image,
+    )
 
 
 # -- a one-stage head in 2D or 3D: each cell says whether a lesion's centre is in it, and how large that is --

@@ -22,8 +22,9 @@ from napari_uld.lesions.recist import Recist
 from napari_uld.progress import Progress
 from napari_uld.viewer.layers.scan import case_layers
 from napari_uld.viewer.panels import checkpoints as checkpoints_module
-from napari_uld.viewer.session import Session, session_of
+from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
+from napari_uld.viewer.tools.workbench import workbench_of
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 RECIST = Recist(((20.0, 30.0), (40.0, 30.0)), ((30.0, 24.0), (30.0, 36.0)))
@@ -100,7 +101,7 @@ def case(volume: CTVolume, expert: Annotation, tmp_path: Path) -> Case:
 
 def show(viewer: ViewerModel, case: Case) -> Session:
     """Add a case's layers to a viewer as napari does with what a reader gives."""
-    session = session_of(viewer)
+    session = workbench_of(viewer).session
     for data, look, kind in case_layers(case):
         getattr(viewer, f"add_{kind}")(data, **look)
     return session
@@ -138,6 +139,8 @@ class FakeDetector:
 
     def detect(self, volume: CTVolume, checkpoint: Path, device: str = "auto") -> Generator[Progress, None, Findings]:
         self.calls.append((volume.name, checkpoint, device))
+        # Like the process, it knows nothing of a cancel from before the run.
+        self.cancelled = False
         yield Progress(1, 2, "Looking")
         while self.waits:
             time.sleep(0.02)  # a detector's slices come slower than Qt can handle them

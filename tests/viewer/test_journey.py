@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 from napari import Viewer
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import QEvent
 from qtpy.QtGui import QCloseEvent
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_uld.inference.worker import DetectionWorker
 from napari_uld.lesions.annotations import Source, State
 from napari_uld.masks import MaskKind, MaskParameters
-from napari_uld.viewer.layers.scan import Part
+from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.panels.detect import DetectPanel
-from napari_uld.viewer.session import Answer, Session, session_of
+from napari_uld.viewer.session import Answer, Session
+from napari_uld.viewer.tools import review
+from napari_uld.viewer.tools.workbench import workbench_of
 
 MakeViewer = Callable[..., Viewer]
 
@@ -24,7 +25,13 @@ MakeViewer = Callable[..., Viewer]
 def open_series(viewer: Viewer, root: Path, qtbot: QtBot) -> Session:
     viewer.open(root / "Images_png" / "000001_03_01", plugin="napari-uld")
     qtbot.wait(10)  # the reader arranges the view once napari has added the layers
-    return session_of(viewer)
+    return workbench_of(viewer).session
+
+
+def panel_window(viewer: Viewer, name: str) -> QWidget:
+    """The window that a panel is docked in."""
+    (panel,) = [panel for title, panel in viewer.window.dock_widgets.items() if title.startswith(name)]
+    return panel.window()
 
 
 @pytest.fixture
@@ -71,7 +78,7 @@ def test_a_finding_on_the_real_series_is_accepted_saved_and_there_again(
     assert session.case.findings is not None, panel.status.text()
     surest = max((row for row in session.case.rows if row.score), key=lambda row: row.score)
     session.jump(session.case.row(surest.key))
-    session.decide(State.ACCEPTED)
+    review.decide(session, State.ACCEPTED)
     assert session.save()
 
     # Opened again, it is there, with where it came from.
@@ -83,21 +90,12 @@ def test_a_finding_on_the_real_series_is_accepted_saved_and_there_again(
     assert mined.annotation.state is State.ACCEPTED
     assert len(session.case.rows) == 2
 
-
-def test_closing_the_window_asks_about_unsaved_edits(
-    deeplesion: Path, make_napari_viewer: MakeViewer, qtbot: QtBot
-) -> None:
-    viewer = make_napari_viewer(show=True)
-    session = open_series(viewer, deeplesion, qtbot)
-    qtbot.wait(50)
+    # The window of a scan that napari opened asks before unsaved edits are lost.
     session.case.add(3, (10.0, 10.0, 40.0, 40.0))
     asked = []
     session.ask_unsaved = lambda case: asked.append(case) or Answer.KEEP_OPEN
-    (review,) = [dock for name, dock in viewer.window.dock_widgets.items() if name.startswith("Review")]
     event = QCloseEvent()
-    assert event.type() == QEvent.Type.Close
-    QApplication.sendEvent(review.window(), event)
+    QApplication.sendEvent(panel_window(viewer, "Review"), event)
     assert asked == [session.case]
     assert not event.isAccepted()
-    assert review.window().isVisible()
     session.case.annotations.undo()

@@ -13,6 +13,7 @@ from napari_uld.inference.worker import DetectionWorker
 from napari_uld.lesions.annotations import State
 from napari_uld.viewer.panels.detect import DetectPanel
 from napari_uld.viewer.session import Session
+from napari_uld.viewer.tools import review
 
 # In a process of its own: torch beside an OpenGL driver that brings its own LLVM crashes on import.
 MAKE = """
@@ -56,7 +57,7 @@ def test_a_finding_of_the_process_is_accepted_and_a_killed_process_leaves_it_alo
     qtbot.waitUntil(lambda: not panel.running, timeout=90_000)
     assert session.case.findings is not None
     assert len(session.case.findings) > 0
-    session.decide(State.ACCEPTED)
+    review.decide(session, State.ACCEPTED)
     accepted = list(session.case.annotations)
     assert len(accepted) == 2
 

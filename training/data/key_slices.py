@@ -78,15 +78,15 @@ def annotated_slices(root: Path, split: Split) -> list[KeySlice]:
         If none is there, or a corrected mask is not of its image's size.
     """
     info = _table(root, split)
-    found = []
+    slices = []
     for series, rows in sorted(info.by_series.items()):
         if split != "all" and rows[0].split != SPLITS[split]:
             continue
-        there = set(slices_on_disk(root, series)) if (root / "Images_png" / series).is_dir() else set()
+        on_disk = set(slices_on_disk(root, series)) if (root / "Images_png" / series).is_dir() else set()
         lesions = [
             lesion
             for lesion in annotations_from_dl_info(info, series, series)
-            if lesion.key_slice in there and not lesion.noisy and lesion.state is State.ACCEPTED
+            if lesion.key_slice in on_disk and not lesion.noisy and lesion.state is State.ACCEPTED
         ]
         for number in sorted({lesion.key_slice for lesion in lesions}):
             on_slice = [lesion for lesion in lesions if lesion.key_slice == number]
@@ -94,10 +94,10 @@ def annotated_slices(root: Path, split: Split) -> list[KeySlice]:
             recists = tuple(lesion.recist for lesion in on_slice)
             window = next(row.window for row in rows if row.key_slice == number)
             corrected = _corrected(root, series, number, on_slice)
-            found.append(KeySlice(series, number, rows[0].spacing, boxes, recists, window, corrected))
-    if not found:
+            slices.append(KeySlice(series, number, rows[0].spacing, boxes, recists, window, corrected))
+    if not slices:
         raise DataError(f"{root} holds no key slice of the split {split!r} with its image on disk")
-    return found
+    return slices
 
 
 def _corrected(root: Path, series: str, number: int, lesions: Sequence[Annotation]) -> dict[int, Rle]:
@@ -123,7 +123,7 @@ def true_slices(root: Path, split: Split) -> list[KeySlice]:
         If `root` holds no phantoms.
     """
     info = _table(root, split)
-    found = []
+    slices = []
     for series in truth_series(root):
         rows = info.by_series.get(series, ())
         if split != "all" and (not rows or rows[0].split != SPLITS[split]):
@@ -135,10 +135,10 @@ def true_slices(root: Path, split: Split) -> list[KeySlice]:
             cut = [lesion for lesion in lesions if number in lesion.boxes]
             recists = tuple(from_mask(decode(lesion.masks[number])) for lesion in cut)
             boxes = np.asarray([lesion.boxes[number] for lesion in cut])
-            found.append(KeySlice(series, number, spacing, boxes, recists, window))
-    if not found:
+            slices.append(KeySlice(series, number, spacing, boxes, recists, window))
+    if not slices:
         raise DataError(f"{root} holds no phantom of the split {split!r}")
-    return found
+    return slices
 
 
 def split_of(root: Path) -> dict[str, int]:
@@ -168,12 +168,12 @@ def read_slab(root: Path, key: KeySlice, inputs: InputSpec) -> Slab:
     ScanError
         If the key slice is unreadable.
     """
-    reach = int(np.ceil(inputs.slices // 2 * inputs.interval_mm / key.spacing[0]))
-    there = set(slices_on_disk(root, key.series))
+    reach = int(np.ceil(inputs.slices // 2 * inputs.step_mm(key.spacing[0]) / key.spacing[0]))
+    on_disk = set(slices_on_disk(root, key.series))
     low = high = key.number
-    while low - 1 in there and key.number - low < reach:
+    while low - 1 in on_disk and key.number - low < reach:
         low -= 1
-    while high + 1 in there and high - key.number < reach:
+    while high + 1 in on_disk and high - key.number < reach:
         high += 1
     volume = read_slices(root, key.series, range(low, high + 1))
     return extract_slab(volume.hu, key.spacing, volume.z_of(key.number), inputs)

@@ -37,10 +37,10 @@ def lesion_masks(root: Path, key: KeySlice, store: MaskStore) -> tuple[Rle, ...]
         If what is stored does not fit the lesions.
     """
     hu = read_slices(root, key.series, [key.number]).hu[0]
-    found = None
+    stored = None
     if store.slices:
-        found = store.find(fingerprint(hu, key, store.kind), len(key.boxes), (hu.shape[0], hu.shape[1]))
-    generated = make_masks(hu, key, store.kind) if found is None else found
+        stored = store.find(fingerprint(hu, key, store.kind), len(key.boxes), (hu.shape[0], hu.shape[1]))
+    generated = make_masks(hu, key, store.kind) if stored is None else stored
     return tuple(key.corrected.get(index, lesion.mask) for index, lesion in enumerate(generated))
 
 

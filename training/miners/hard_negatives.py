@@ -11,7 +11,7 @@ is the one compared with.
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -29,10 +29,7 @@ from napari_uld.progress import Progress, Work
 
 from ..data.key_slices import KeySlice
 from ..data.slab_dataset import HARD_NEGATIVE, HardNegatives, SlabDataset
-from .miner import Miner
-
-if TYPE_CHECKING:
-    from ..loop import Run
+from .miner import Miner, Training
 
 MINED = "mined"
 
@@ -42,7 +39,7 @@ class HardNegativeMiner(Miner):
 
     spec: HardNegativesSpec
 
-    def __init__(self, spec: MiningSpec, run: "Run") -> None:
+    def __init__(self, spec: MiningSpec, run: Training) -> None:
         super().__init__(spec, run)
         if not isinstance(run.train_set, SlabDataset):
             raise TrainingError("Hard negatives are mined on key slices: input.volume must be false")
@@ -51,14 +48,14 @@ class HardNegativeMiner(Miner):
     @property
     def folder(self) -> Path:
         """Where the hard negatives go that the last finished epoch mined."""
-        return self.run.options.out / MINED / f"epoch_{self.run.epoch}"
+        return self.run.out / MINED / f"epoch_{self.run.epoch}"
 
     def after_epoch(self) -> Work[None]:
         """Mine for the next epoch."""
         run = self.run
         if run.epoch == run.recipe.training.epochs:
             return
-        seed = run.options.seed * 1_000_003 + run.epoch
+        seed = run.seed * 1_000_003 + run.epoch
         mined = yield from mine(run.detector(), self.train_set, self.spec, seed)
         write_mined(self.folder, self.train_set.slices, mined, run.recipe.method.name)
         self.train_set.negatives = mined
@@ -109,9 +106,9 @@ def mine(
     try:
         for index in range(len(dataset)):
             yield Progress(index, len(dataset), f"Mining hard negatives, {len(mined)} images have some")
-            found = run_slabs([dataset.slab(index)], detector)[0]
+            detections = run_slabs([dataset.slab(index)], detector)[0]
             lesions = [decode(mask) for mask in dataset.masks(index)]
-            negatives = _mine_image(found, dataset.slices[index], lesions, spec, rng)
+            negatives = _mine_image(detections, dataset.slices[index], lesions, spec, rng)
             if len(negatives.boxes):
                 mined[index] = negatives
     finally:
@@ -172,19 +169,19 @@ def read_mined(folder: Path, slices: Sequence[KeySlice]) -> dict[int, HardNegati
 
 
 def _mine_image(
-    found: SlabDetections,
+    detections: SlabDetections,
     key: KeySlice,
     lesions: Sequence[np.ndarray],
     spec: HardNegativesSpec,
     rng: np.random.Generator,
 ) -> HardNegatives:
     shape = lesions[0].shape
-    near = intersection(found.boxes, key.boxes).max(axis=1) > 0
-    maps = found.maps if found.maps is not None else np.zeros((0, 1, 1), np.float32)
-    order = np.argsort(-found.scores, kind="stable")
+    near = intersection(detections.boxes, key.boxes).max(axis=1) > 0
+    maps = detections.maps if detections.maps is not None else np.zeros((0, 1, 1), np.float32)
+    order = np.argsort(-detections.scores, kind="stable")
 
     def mask(row: int) -> np.ndarray:
-        return paste_map(maps[order[row]], found.boxes[order[row]], shape) >= INSIDE
+        return paste_map(maps[order[row]], detections.boxes[order[row]], shape) >= INSIDE
 
     def overlap(row: int) -> float:
         if not near[order[row]]:
@@ -192,6 +189,8 @@ def _mine_image(
         predicted = mask(row)
         return max((predicted & true).sum() / max((predicted | true).sum(), 1) for true in lesions)
 
-    pool = candidates(found.scores[order], overlap, spec)
+    pool = candidates(detections.scores[order], overlap, spec)
     drawn = np.sort(rng.permutation(pool)[: spec.per_image])
-    return HardNegatives(found.boxes[order[drawn]], found.scores[order[drawn]], tuple(encode(mask(r)) for r in drawn))
+    return HardNegatives(
+        detections.boxes[order[drawn]], detections.scores[order[drawn]], tuple(encode(mask(r)) for r in drawn)
+    )

@@ -1,15 +1,47 @@
 """What a miner may do while a recipe trains; this one does nothing."""
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from torch import Tensor
 
 from napari_uld.detectors.parts import Detector, Target
 from napari_uld.detectors.specs.mining import MiningSpec
+from napari_uld.detectors.specs.recipe import Recipe
+from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.progress import Work
 
-if TYPE_CHECKING:
-    from ..loop import Run
+from ..data.slab_dataset import SlabDataset
+from ..data.volume_dataset import VolumeDataset
+
+
+class Training(Protocol):
+    """What a miner may ask of the run that it serves.
+
+    Attributes
+    ----------
+    recipe, model, train_set
+        What is trained, and on what.
+    out
+        The run's folder.
+    seed
+        Of all that is drawn.
+    epoch
+        Epochs that are finished.
+    """
+
+    recipe: Recipe
+    model: Detector
+    train_set: SlabDataset | VolumeDataset
+    out: Path
+    seed: int
+    epoch: int
+
+    def detector(self) -> LoadedDetector:
+        """The network that is kept, as it is now, ready to detect."""
+
+    def log(self, **row: Any) -> None:
+        """Append a row to the log."""
 
 
 class Miner:
@@ -23,7 +55,7 @@ class Miner:
         The training that it serves.
     """
 
-    def __init__(self, spec: MiningSpec, run: "Run") -> None:
+    def __init__(self, spec: MiningSpec, run: Training) -> None:
         self.spec = spec
         self.run = run
 

@@ -118,7 +118,10 @@ def report_anchors(sizes: np.ndarray, found: Found, *, plus_one: bool = False) -
         "published, as h/w": PUBLISHED,
         "published, as (h/w)^2": PUBLISHED_SQUARED,
     }
-    fits = (AnchorFit(name, own, best_ious(sizes, own.shapes(), plus_one=plus_one)) for name, own in sets.items())
+    fits = (
+        AnchorFit(name, anchors, best_ious(sizes, anchors.shapes(), plus_one=plus_one))
+        for name, anchors in sets.items()
+    )
     return AnchorReport(sizes, found, tuple(fits))
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from napari_uld.errors import RecipeError
 
-from .experiments import Experiment, Row
+from .planning import Experiment, Row
 
 TWO_STAGE = Experiment(
     "two_stage",

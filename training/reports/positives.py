@@ -205,7 +205,7 @@ def count_positives(images: Sequence[CocoImage]) -> Work[Positives]:
 
 def _rule_count(rule: str, stride: int, images: list[tuple[np.ndarray, int]]) -> RuleCount:
     """Join what was counted image by image."""
-    per_box = [own for own, _ in images]
+    per_box = [positives for positives, _ in images]
     return RuleCount(
         rule=rule,
         stride=stride,

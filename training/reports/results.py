@@ -1,18 +1,17 @@
 """What an experiment's run left: its matches, lesion by lesion, and what it reached."""
 
 import json
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from napari_uld.evaluation.by_size import froc_by_size
 from napari_uld.evaluation.froc import Froc, bootstrap_froc, froc
 from napari_uld.evaluation.matching import Matches
+from napari_uld.files import replace_file
 
 from ..data.key_slices import KeySlice
 
@@ -85,10 +84,10 @@ class Result:
 
     def save(self, arrays: Path, facts: Path) -> None:
         """Write both files; that of the facts last: where it is, the result is complete."""
-        own = {name: getattr(self.matches, name) for name in COLUMNS}
-        own |= {"lesion_scores": _joined(self.matches.lesion_scores), "diameters": _joined(self.diameters)}
-        own |= {"series": self.series, "numbers": self.numbers, "patients": self.patients}
-        replace_file(arrays, lambda file: np.savez_compressed(file, **own))
+        columns = {name: getattr(self.matches, name) for name in COLUMNS}
+        columns |= {"lesion_scores": _joined(self.matches.lesion_scores), "diameters": _joined(self.diameters)}
+        columns |= {"series": self.series, "numbers": self.numbers, "patients": self.patients}
+        replace_file(arrays, lambda partial: _write_arrays(partial, columns))
         write_json(facts, self.facts)
 
 
@@ -111,15 +110,12 @@ def load_result(arrays: Path, facts: Path) -> Result:
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file whole or not at all."""
-    replace_file(path, lambda file: file.write((json.dumps(content, indent=1) + "\n").encode()))
+    replace_file(path, lambda partial: partial.write_bytes((json.dumps(content, indent=1) + "\n").encode()))
 
 
-def replace_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("wb") as file:
-        write(file)
-    os.replace(partial, path)
+def _write_arrays(path: Path, columns: dict[str, np.ndarray]) -> None:
+    with path.open("wb") as file:  # given a path, numpy would add a suffix of its own
+        np.savez_compressed(file, **columns)  # type: ignore[arg-type]
 
 
 def _joined(arrays: tuple[np.ndarray, ...]) -> np.ndarray:

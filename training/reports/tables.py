@@ -11,7 +11,8 @@ from napari_uld.evaluation.by_size import BINS, size_bins
 from napari_uld.evaluation.comparison import fp_at, paired_difference
 from napari_uld.evaluation.froc import FP_RATES, froc
 
-from .experiments import TIMING, Experiment, Place, Row, State, plan
+from .experiments import TIMING
+from .planning import Experiment, Place, Row, State, plan
 from .results import Result
 
 # The false positives per image at which the host's sensitivity is the one that both must reach.
@@ -48,13 +49,13 @@ def collect(experiment: Experiment, place: Place) -> tuple[Results, Timings]:
     for row in experiment.rows:
         for seed in experiment.seeds:
             try:
-                run = plan(row, seed, experiment.budget, place)
+                run = plan(experiment, row, seed, place)
             except UldError:
                 continue
             if run.state is not State.FINISHED:
                 continue
             results[row.label][seed] = run.result()
-            branch = getattr(run.recipe.supervision, "roi_branch", "none")
+            branch = getattr(run.spec.recipe.supervision, "roi_branch", "none")
             if branch != "none" and (run.folder / TIMING).is_file():
                 seconds = json.loads((run.folder / TIMING).read_text(encoding="utf-8"))
                 timings[row.label].append(seconds["with maps"] / seconds["without maps"])
@@ -86,9 +87,8 @@ def _about(experiment: Experiment, results: Results) -> str:
         "(lowest-highest). Differences are of averages, to the host's row with the same seeds, with the 95% interval "
         "of a paired bootstrap over the test patients. The second table has the average by long diameter (number of "
         "lesions), the sensitivity of all detections together, false positives at the sensitivity that the host has "
-        f"at {HOST_RATE:g} per image, the time of all training steps and that of a slice ({facts['device']}, "
-        f"{facts['threads']} threads, measured as it was scored), and how much longer inference takes when the "
-        f"branch's maps are predicted.\n\n```\n{command}\n{command} --timing --tables tables.md\n```"
+        f"at {HOST_RATE:g} per image, and how much longer inference takes when the branch's maps are predicted."
+        f"\n\n```\n{command}\n{command} --timing --tables tables.md\n```"
     )
 
 
@@ -119,19 +119,17 @@ def _difference(ours: dict[int, Result], hosts: dict[int, Result]) -> str:
 
 
 def _detail(row: Row, results: Results, timings: Timings) -> dict[str, str]:
-    """A row of the second table: sizes, ceiling, false positives at equal sensitivity, times."""
+    """A row of the second table: sizes, ceiling, false positives at equal sensitivity, what maps cost."""
     by_seed = results[row.label]
-    own = list(by_seed.values())
-    by_size = np.asarray([[curve.average for curve in result.by_size.values()] for result in own])
-    counts = [sum(int(each.sum()) for each in chosen) for chosen in size_bins(own[0].diameters).values()]
+    of_row = list(by_seed.values())
+    by_size = np.asarray([[curve.average for curve in result.by_size.values()] for result in of_row])
+    counts = [sum(int(each.sum()) for each in chosen) for chosen in size_bins(of_row[0].diameters).values()]
     ratios = timings[row.label]
     return {
         "system": row.label,
         **{f"{bin_} ({n:,})": _spread(by_size[:, i]) for i, (bin_, n) in enumerate(zip(BINS, counts, strict=True))},
-        "ceiling": _spread(np.asarray([result.curve.sensitivity[-1] for result in own])),
+        "ceiling": _spread(np.asarray([result.curve.sensitivity[-1] for result in of_row])),
         "FP per image : host's": _equal(by_seed, results.get(row.host or "", {})),
-        "training": f"{np.mean([result.facts['seconds_trained'] for result in own]):.0f} s",
-        "a slice": f"{1000 * np.mean([result.facts['seconds_a_slice'] for result in own]):.0f} ms",
         "with maps": f"{np.mean(ratios):.2f}x" if ratios else "",
     }
 
@@ -142,8 +140,8 @@ def _equal(ours: dict[int, Result], hosts: dict[int, Result]) -> str:
     if not seeds:
         return ""
     targets = {seed: float(froc(hosts[seed].matches, [HOST_RATE]).values[0]) for seed in seeds}
-    own, theirs = (np.mean([fp_at(each[s].curve, targets[s]) for s in seeds]) for each in (ours, hosts))
-    return f"{own:.2f} : {theirs:.2f}" if np.isfinite(own) else f"not reached : {theirs:.2f}"
+    our_fp, host_fp = (np.mean([fp_at(each[s].curve, targets[s]) for s in seeds]) for each in (ours, hosts))
+    return f"{our_fp:.2f} : {host_fp:.2f}" if np.isfinite(our_fp) else f"not reached : {host_fp:.2f}"
 
 
 def markdown(rows: list[dict[str, str]]) -> str:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from napari_uld.detectors.parts import Backbone, Features, Fused
+from napari_uld.detectors.parts import ATTENTION, Backbone, Features, Fused
 
-# Names of what is no level of the pyramid.
-STEM, ATTENTION = "stem ", "attention "
+# What begins the names of stages below the pyramid.
+STEM = "stem "
 # Attention maps (N, 1, h, w) by the name of the level that they gate.
 Attention = dict[str, Tensor]
 

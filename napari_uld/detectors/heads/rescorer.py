@@ -71,9 +71,9 @@ class CropRescorer(nn.Module):
     def loss(self, images: Tensor, detections: Detections, targets: list[Target]) -> Tensor:
         """Mean binary cross entropy of the surest detections and of the lesions' own boxes."""
         boxes, labels = [], []
-        for found, target in zip(detections, targets, strict=True):
+        for detected, target in zip(detections, targets, strict=True):
             lesions = target["boxes"][target["labels"] == 1]
-            seen = torch.cat([found["boxes"][: self.samples], lesions])
+            seen = torch.cat([detected["boxes"][: self.samples], lesions])
             hits = box_iou(seen, lesions) >= self.iou
             boxes.append(seen)
             labels.append(hits.any(dim=1).to(seen))
@@ -83,14 +83,14 @@ class CropRescorer(nn.Module):
 
     def rescore(self, images: Tensor, detections: Detections) -> Detections:
         """The same detections with its own scores, best first."""
-        if not sum(len(found["scores"]) for found in detections):
+        if not sum(len(detected["scores"]) for detected in detections):
             return detections
-        logits = self(self.crops(images, [found["boxes"] for found in detections]))
-        scores = logits.sigmoid().split([len(found["scores"]) for found in detections])
-        return [_ordered(found | {"scores": second}) for found, second in zip(detections, scores, strict=True)]
+        logits = self(self.crops(images, [detected["boxes"] for detected in detections]))
+        scores = logits.sigmoid().split([len(detected["scores"]) for detected in detections])
+        return [_ordered(detected | {"scores": second}) for detected, second in zip(detections, scores, strict=True)]
 
 
-def _ordered(found: dict[str, Tensor]) -> dict[str, Tensor]:
-    order = found["scores"].argsort(descending=True, stable=True)
+def _ordered(detected: dict[str, Tensor]) -> dict[str, Tensor]:
+    order = detected["scores"].argsort(descending=True, stable=True)
     of_detections = ("boxes", "scores", "labels", "masks", "points")
-    return {name: value[order] if name in of_detections else value for name, value in found.items()}
+    return {name: value[order] if name in of_detections else value for name, value in detected.items()}

@@ -112,13 +112,13 @@ class RoiStage(RoIHeads):
         if targets is None:
             logits, deltas = self.classify(features, proposals)
             boxes, scores, labels = self.postprocess_detections(logits, deltas, proposals, image_shapes)
-            kept = [self.best_of_each_class(own) for own in labels]
+            kept = [self.best_of_each_class(of_image) for of_image in labels]
             boxes, scores, labels = ([v[k] for v, k in zip(of, kept, strict=True)] for of in (boxes, scores, labels))
             results = [{"boxes": b, "scores": s, "labels": c} for b, s, c in zip(boxes, scores, labels, strict=True)]
             if self.branch is not None and maps:
                 predicted = self.branch.predict(features.key, boxes, labels)
-                for result, own in zip(results, predicted, strict=True):
-                    result["masks"] = own
+                for result, masks in zip(results, predicted, strict=True):
+                    result["masks"] = masks
             return results, {}
         proposals, matched, labels, regression = self.select_training_samples(proposals, targets)
         logits, deltas = self.classify(features, proposals)
@@ -132,8 +132,8 @@ class RoiStage(RoIHeads):
 
     def best_of_each_class(self, labels: Tensor) -> Tensor:
         """Which detections (n,), best first, are among the best of their class."""
-        own = F.one_hot(labels)
-        return (own.cumsum(dim=0) * own).sum(dim=1) <= self.detections
+        of_class = F.one_hot(labels)
+        return (of_class.cumsum(dim=0) * of_class).sum(dim=1) <= self.detections
 
     def classify(self, features: Fused, proposals: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Class logits and box deltas of all proposals."""
@@ -147,8 +147,8 @@ class RoiStage(RoIHeads):
         classes = torch.cat(labels)
         wanted = torch.cat(regression)
         positive = torch.nonzero(classes > 0)[:, 0]
-        own = deltas.view(len(deltas), -1, 4)[positive, classes[positive]]
-        summed = F.smooth_l1_loss(own, wanted[positive], beta=1.0, reduction="sum")
+        of_own_class = deltas.view(len(deltas), -1, 4)[positive, classes[positive]]
+        summed = F.smooth_l1_loss(of_own_class, wanted[positive], beta=1.0, reduction="sum")
         return {
             "classification": F.cross_entropy(logits, classes),
             "boxes": self.box_weight * summed / max(len(classes), 1),

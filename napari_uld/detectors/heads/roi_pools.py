@@ -72,9 +72,9 @@ class PyramidRoiAlign(nn.Module):
         chosen = self.level_of(regions[:, 1:])
         pooled = levels[0].new_zeros((len(regions), levels[0].shape[1], self.size, self.size))
         for number, (level, stride) in enumerate(zip(levels, self.strides, strict=True)):
-            own = torch.nonzero(chosen == number)[:, 0]
+            at_level = torch.nonzero(chosen == number)[:, 0]
             pooled = pooled.index_copy(
-                0, own, roi_align(level, regions[own], self.size, 1 / stride, SAMPLES, aligned=True)
+                0, at_level, roi_align(level, regions[at_level], self.size, 1 / stride, SAMPLES, aligned=True)
             )
         return pooled
 

@@ -55,3 +55,15 @@ class DetectorSpec(Spec):
         ValueError
             If it cannot: one sentence that says what was required.
         """
+
+
+def check_one_window(inputs: InputSpec) -> None:
+    """Check that an input is slices in one window, which is all that a family's encoders join.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    if inputs.volume or inputs.more_windows:
+        raise ValueError("this family sees one window of slices: more_windows and volume are for others")

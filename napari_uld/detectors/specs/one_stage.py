@@ -12,7 +12,7 @@ from napari_uld.detectors.specs.base import (
     MaskName,
     Pooling,
 )
-from napari_uld.detectors.specs.family import DetectorSpec, SupervisionSpec
+from napari_uld.detectors.specs.family import DetectorSpec, SupervisionSpec, check_one_window
 from napari_uld.detectors.specs.inputs import InputSpec
 
 
@@ -53,6 +53,7 @@ class RetinaNetSpec(DetectorSpec):
 
     def check_fit(self, inputs: InputSpec, supervision: SupervisionSpec) -> None:
         """Check that it sees one image, and that a segmentation path has a P2 to begin at."""
+        check_one_window(inputs)
         if inputs.images > 1:
             raise ValueError("a RetinaNet sees one image: slices_per_image must be as large as slices")
         if supervision.mask_kind and self.finest_level != 2:

@@ -13,6 +13,8 @@ from napari_uld.detectors.specs.mining import Mining, MiningSpec
 from napari_uld.detectors.specs.system import System
 from napari_uld.errors import RecipeError
 
+# The keys of [method] that only describe; whatever else stands there changes what is computed.
+DESCRIPTIVE = {"name", "title", "paper", "published"}
 # How deep a recipe may build on others.
 MOST_HOSTS = 5
 
@@ -63,6 +65,10 @@ class Recipe(System):
     method: MethodSpec
     training: TrainingSpec = TrainingSpec()
     mining: Mining = MiningSpec()
+
+    def meaning(self) -> dict[str, Any]:
+        """Everything in it that changes what is computed, every default spelled out, as JSON has it."""
+        return self.model_dump(mode="json", exclude={"method": DESCRIPTIVE})
 
     @model_validator(mode="after")
     def _check_mining(self) -> "Recipe":

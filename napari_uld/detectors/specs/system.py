@@ -1,7 +1,6 @@
 """A whole system: what a network sees, what it is made of, and what it learns from. One table says what a family is."""
 
 from collections.abc import Callable
-from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, SerializeAsAny, model_validator
@@ -28,26 +27,17 @@ class Family(NamedTuple):
     detector, supervision
         The schemas of its recipes' tables.
     build
-        Makes its network, randomly initialised.
+        Makes its network, randomly initialised; or its name, "module:function", since reading a recipe needs no torch.
     """
 
     detector: type[DetectorSpec]
     supervision: type[SupervisionSpec]
-    build: Builder
-
-
-def imported(name: str) -> Builder:
-    """Give a builder by its name, "module:function", that is imported when it is called: a recipe needs no torch."""
-
-    def build(detector: Any, supervision: Any, inputs: InputSpec) -> "Detector":
-        return resolve_name(name)(detector, supervision, inputs)
-
-    return build
+    build: Builder | str
 
 
 FAMILIES: dict[str, Family] = {
-    "two_stage": Family(TwoStageSpec, TwoStageSupervision, imported("napari_uld.detectors.build:build_two_stage")),
-    "retinanet": Family(RetinaNetSpec, RetinaNetSupervision, imported("napari_uld.detectors.build:build_retinanet")),
+    "two_stage": Family(TwoStageSpec, TwoStageSupervision, "napari_uld.detectors.build:build_two_stage"),
+    "retinanet": Family(RetinaNetSpec, RetinaNetSupervision, "napari_uld.detectors.build:build_retinanet"),
 }
 DEFAULT_FAMILY = "two_stage"
 

@@ -15,7 +15,7 @@ from napari_uld.detectors.specs.base import (
     MaskName,
     Pooling,
 )
-from napari_uld.detectors.specs.family import DetectorSpec, SupervisionSpec, TargetMaps
+from napari_uld.detectors.specs.family import DetectorSpec, SupervisionSpec, TargetMaps, check_one_window
 from napari_uld.detectors.specs.inputs import InputSpec
 
 
@@ -76,6 +76,7 @@ class TwoStageSpec(StagesSpec):
 
     def check_fit(self, inputs: InputSpec, supervision: SupervisionSpec) -> None:
         """Check that there is an encoder for so many images."""
+        check_one_window(inputs)
         if inputs.images > 1 and self.fusion == "key_image":
             raise ValueError("an input of several images needs a fusion part: fusion must be position_sensitive")
 

@@ -4,13 +4,12 @@ from enum import IntEnum, StrEnum
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Labels, Layer, Shapes
+from napari.layers import Labels, Shapes
 from napari.utils.colormaps import DirectLabelColormap
 
-from napari_uld.viewer.layers.scan import METADATA, case_of, geometry, insert_layer, on_slice, outlines
+from napari_uld.viewer.layers.marks import outlines
+from napari_uld.viewer.layers.parts import find_layer, geometry, insert_layer, metadata, on_slice
 from napari_uld.viewer.state.case import Case
-
-KEY = "comparison"
 
 
 class ComparisonPart(StrEnum):
@@ -21,7 +20,7 @@ class ComparisonPart(StrEnum):
     ELLIPSE = "Compare: ellipse"
 
 
-class Shown(IntEnum):
+class TrimapLabel(IntEnum):
     """The trimap layer's labels; 0 is what GrabCut does not look at."""
 
     BACKGROUND = 1
@@ -30,9 +29,9 @@ class Shown(IntEnum):
 
 
 # Hue and lightness both differ, for readers with any colour vision.
-TRIMAP_COLOURS = {Shown.BACKGROUND: "#0072B2", Shown.UNKNOWN: "#D55E00", Shown.FOREGROUND: "#F0E442"}
+TRIMAP_COLOURS = {TrimapLabel.BACKGROUND: "#0072B2", TrimapLabel.UNKNOWN: "#D55E00", TrimapLabel.FOREGROUND: "#F0E442"}
 # Most of it is background, and the scan is to be seen through it.
-TRIMAP_ALPHA = {Shown.BACKGROUND: "38", Shown.UNKNOWN: "60", Shown.FOREGROUND: "88"}
+TRIMAP_ALPHA = {TrimapLabel.BACKGROUND: "38", TrimapLabel.UNKNOWN: "60", TrimapLabel.FOREGROUND: "88"}
 COLOURS = {ComparisonPart.GRABCUT: "#FFFFFF", ComparisonPart.ELLIPSE: "#E6009E"}
 # The upper line is the thinner one: where the two run together, both are seen.
 WIDTHS = {ComparisonPart.GRABCUT: 0.7, ComparisonPart.ELLIPSE: 0.4}
@@ -50,18 +49,13 @@ def show_comparison(
 def remove_comparison(viewer: ViewerModel, case: Case) -> None:
     """Take a case's comparison away."""
     for part in ComparisonPart:
-        layer = comparison_layer(viewer, case, part)
+        layer = find_layer(viewer, case, part)
         if layer is not None:
             viewer.layers.remove(layer)
 
 
-def comparison_layer(viewer: ViewerModel, case: Case, part: ComparisonPart) -> Layer | None:
-    """Give a layer of a case, or None where there is none."""
-    return next((at for at in viewer.layers if case_of(at) is case and at.metadata.get(KEY) is part), None)
-
-
 def _show_trimap(viewer: ViewerModel, case: Case, z: int, trimap: np.ndarray) -> None:
-    layer = comparison_layer(viewer, case, ComparisonPart.TRIMAP)
+    layer = find_layer(viewer, case, ComparisonPart.TRIMAP)
     place = on_slice(case, z)
     if isinstance(layer, Labels):
         layer.data[0] = trimap
@@ -74,7 +68,7 @@ def _show_trimap(viewer: ViewerModel, case: Case, z: int, trimap: np.ndarray) ->
         trimap[None].copy(),
         **place,
         name=ComparisonPart.TRIMAP.value,
-        metadata={METADATA: case, KEY: ComparisonPart.TRIMAP},
+        metadata=metadata(case, ComparisonPart.TRIMAP),
         colormap=_trimap_colormap(),
         opacity=1.0,
         blending="translucent_no_depth",
@@ -85,14 +79,14 @@ def _show_trimap(viewer: ViewerModel, case: Case, z: int, trimap: np.ndarray) ->
 
 def _trimap_colormap() -> DirectLabelColormap:
     colours: dict[int | None, str] = {None: "transparent", 0: "transparent"}
-    colours.update({label: TRIMAP_COLOURS[label] + TRIMAP_ALPHA[label] for label in Shown})
+    colours.update({label: TRIMAP_COLOURS[label] + TRIMAP_ALPHA[label] for label in TrimapLabel})
     return DirectLabelColormap(color_dict=colours)
 
 
 def _show_outline(viewer: ViewerModel, case: Case, part: ComparisonPart, z: int, mask: np.ndarray) -> None:
     # Closed paths, not polygons: a polygon's face takes longer to make than all the rest.
     lines = [(line, "path") for line in outlines(mask, z)]
-    layer = comparison_layer(viewer, case, part)
+    layer = find_layer(viewer, case, part)
     before = 0
     if isinstance(layer, Shapes):
         before = layer.nshapes
@@ -103,7 +97,7 @@ def _show_outline(viewer: ViewerModel, case: Case, part: ComparisonPart, z: int,
             **geometry(case),
             ndim=3,
             name=part.value,
-            metadata={METADATA: case, KEY: part},
+            metadata=metadata(case, part),
             face_color="transparent",
             opacity=1.0,
         )

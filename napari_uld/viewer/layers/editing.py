@@ -8,7 +8,8 @@ from napari.layers import Shapes
 from napari.utils.notifications import show_info
 
 from napari_uld.lesions.recist import Recist
-from napari_uld.viewer.layers.scan import Part, box_of, drawn_of
+from napari_uld.viewer.layers.marks import box_of, drawn_of
+from napari_uld.viewer.layers.parts import PART, Part
 from napari_uld.viewer.state.case import Case
 
 
@@ -31,7 +32,7 @@ def take_over(case: Case, layer: Shapes, action: str, indices: Sequence[int]) ->
     AnnotationError, BoxError, RecistError
         If the edit is impossible.
     """
-    part = layer.metadata["part"]
+    part = layer.metadata[PART]
     keys = list(layer.features["key"])
     known = [drawn.key for drawn in drawn_of(case, part)]
     if action == "removed" and part is not Part.RECIST:
@@ -46,7 +47,7 @@ def take_over(case: Case, layer: Shapes, action: str, indices: Sequence[int]) ->
         show_info("Draw a new lesion as a rectangle in the Lesions layer.")
     elif action == "changed" and part is Part.RECIST:
         for key in dict.fromkeys(keys[i] for i in indices if keys[i]):
-            _measured(case, key, [layer.data[i] for i, at in enumerate(keys) if at == key])
+            _measured(case, key, [layer.data[i] for i, other in enumerate(keys) if other == key])
     elif action == "changed":
         for i in indices:
             _moved_box(case, keys[i], layer.data[i])
@@ -58,8 +59,8 @@ def take_in_hand(viewer: ViewerModel, layer: Shapes, key: str, z: int, mode: str
     layer.mode = mode
     layer.selected_data = {
         i
-        for i, (at, corners) in enumerate(zip(layer.features["key"], layer.data, strict=True))
-        if at == key and _z(corners) == z
+        for i, (other, corners) in enumerate(zip(layer.features["key"], layer.data, strict=True))
+        if other == key and _z(corners) == z
     }
 
 

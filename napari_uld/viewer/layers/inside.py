@@ -6,26 +6,25 @@ from enum import StrEnum
 import numpy as np
 import pandas as pd
 from napari.components import ViewerModel
-from napari.layers import Image, Layer, Shapes
+from napari.layers import Image, Shapes
 from napari.utils.colormaps import Colormap
 
 from napari_uld.inference.inside_result import Inside, PositiveAnchors, Rule
 from napari_uld.lesions.boxes import area
 from napari_uld.lesions.findings import as_box
-from napari_uld.viewer.layers.scan import (
-    METADATA,
-    TEXT_SIZE,
+from napari_uld.viewer.layers.marks import labels_in, rectangle
+from napari_uld.viewer.layers.parts import (
+    MARKS,
     Part,
-    case_of,
+    find_layer,
     geometry,
-    mask_layer,
+    insert_layer,
+    metadata,
     on_slice,
-    part_of,
-    rectangle,
+    selection_kept,
 )
 from napari_uld.viewer.state.case import Case
 
-KEY = "inside"
 # Each rectangle costs napari time; a lesion that has more of them fills its slice anyway.
 MOST_DRAWN = 300
 
@@ -40,6 +39,7 @@ class InsidePart(StrEnum):
     AT_INPUT = "Inside: attention input"
     OBJECTNESS = "Inside: objectness"
     SEGMENTATION = "Inside: segmentation"
+    POSITIVE = "Inside: positive places"
     BMC = "Inside: anchors BMC"
     BM = "Inside: anchors BM"
     IOU = "Inside: anchors IoU"
@@ -64,8 +64,16 @@ ATTENTION = {
 }
 # The layers of anchors by the rule that makes them positive.
 RULES: dict[str, InsidePart] = {Rule.BMC: InsidePart.BMC, Rule.BM: InsidePart.BM, Rule.IOU: InsidePart.IOU}
+
+
+def part_of_rule(rule: str) -> InsidePart:
+    """The layer of what a rule makes positive: anchors by one of three, else whatever places a detector's head has."""
+    return RULES.get(rule, InsidePart.POSITIVE)
+
+
 # Hues and lightness both differ, for readers with any colour vision.
 STYLES = {
+    InsidePart.POSITIVE: Style("#FFB000", 0.9),
     InsidePart.BMC: Style("#7B8CFF", 0.7),
     InsidePart.BM: Style("#EE3377", 0.8),
     InsidePart.IOU: Style("#FFFFFF", 1.0),
@@ -99,25 +107,18 @@ def show_inside(viewer: ViewerModel, case: Case, inside: Inside) -> dict[InsideP
         How many boxes each layer of boxes draws. BMC takes all anchors of a cell, of every size and shape: drawn is
         the one of each cell that fits its lesion best. Of the detections those are drawn that a review would show.
     """
-    chosen, active = set(viewer.layers.selection), viewer.layers.selection.active
     maps, boxes = _maps(inside), _boxes(case, inside)
-    for part in InsidePart:
-        if part in maps:
-            _show_map(viewer, case, part, maps[part], inside.z)
-        elif part in boxes:
-            _show_boxes(viewer, case, part, boxes[part], inside.z)
-        elif (layer := inside_layer(viewer, case, part)) is not None:
-            viewer.layers.remove(layer)
-    _write_scores(viewer, case, inside.scores)
-    # napari takes in hand what was added last; nobody edits these.
-    viewer.layers.selection = chosen & set(viewer.layers)
-    viewer.layers.selection.active = active if active in viewer.layers else None
+    # Nobody edits these layers.
+    with selection_kept(viewer):
+        for part in InsidePart:
+            if part in maps:
+                _show_map(viewer, case, part, maps[part], inside.z)
+            elif part in boxes:
+                _show_boxes(viewer, case, part, boxes[part], inside.z)
+            elif (layer := find_layer(viewer, case, part)) is not None:
+                viewer.layers.remove(layer)
+        _write_scores(viewer, case, inside.scores)
     return {part: len(drawn) for part, drawn in boxes.items()}
-
-
-def inside_layer(viewer: ViewerModel, case: Case, part: InsidePart) -> Layer | None:
-    """Give a layer of a case, or None where there is none."""
-    return next((at for at in viewer.layers if case_of(at) is case and at.metadata.get(KEY) is part), None)
 
 
 def _maps(inside: Inside) -> dict[InsidePart, np.ndarray]:
@@ -130,7 +131,7 @@ def _maps(inside: Inside) -> dict[InsidePart, np.ndarray]:
 def _boxes(case: Case, inside: Inside) -> dict[InsidePart, np.ndarray]:
     """The boxes (k, 4) to draw, by their layers; a recipe, which has no objectness either, has no detections."""
     boxes = {
-        RULES[rule]: _to_draw(anchors, inside.lesions, every_one=rule is not Rule.BMC)
+        part_of_rule(rule): _to_draw(anchors, inside.lesions, every_one=rule is not Rule.BMC)
         for rule, anchors in inside.anchors.items()
     }
     if inside.objectness is not None:
@@ -140,7 +141,7 @@ def _boxes(case: Case, inside: Inside) -> dict[InsidePart, np.ndarray]:
 
 
 def _show_map(viewer: ViewerModel, case: Case, part: InsidePart, values: np.ndarray, z: int) -> None:
-    layer = inside_layer(viewer, case, part)
+    layer = find_layer(viewer, case, part)
     place = on_slice(case, z)
     if isinstance(layer, Image):
         layer.data = values[None]
@@ -151,7 +152,7 @@ def _show_map(viewer: ViewerModel, case: Case, part: InsidePart, values: np.ndar
         values[None],
         **place,
         name=part.value,
-        metadata={METADATA: case, KEY: part},
+        metadata=metadata(case, part),
         colormap=ATTENTION_COLORMAP if of_gate else COLORMAPS[part],
         contrast_limits=(0.0, 1.0),
         opacity=ATTENTION_OPACITY if of_gate else 1.0,
@@ -159,29 +160,25 @@ def _show_map(viewer: ViewerModel, case: Case, part: InsidePart, values: np.ndar
         visible=not of_gate,
         blending="translucent_no_depth",
     )
-    viewer.layers.insert(_place(viewer, case, part), layer)
-    mask = mask_layer(viewer.layers)
+    insert_layer(viewer, case, layer, under=_above(part))
+    mask = find_layer(viewer, case, Part.MASK)
     if part is InsidePart.SEGMENTATION and mask is not None:
         # In its colours people's lesions would look like something that the detector sees.
         mask.visible = False
 
 
-def _place(viewer: ViewerModel, case: Case, part: InsidePart) -> int:
-    """Where in the list of layers a part belongs: over the scan, under what people marked."""
+def _above(part: InsidePart) -> list[StrEnum]:
+    """What a part belongs under: the parts after it, and what people marked."""
     parts = list(InsidePart)
-    over = {*parts[parts.index(part) + 1 :], Part.RECIST, Part.LESIONS, Part.DETECTIONS}
-    above = (
-        i for i, at in enumerate(viewer.layers) if case_of(at) is case and {part_of(at), at.metadata.get(KEY)} & over
-    )
-    return next(above, len(viewer.layers))
+    return [*parts[parts.index(part) + 1 :], *MARKS]
 
 
 def _to_draw(anchors: PositiveAnchors, lesions: np.ndarray, *, every_one: bool) -> np.ndarray:
     """Choose boxes (k, 4) that a person can tell apart: every one, or each cell's best; those that fit best first."""
-    own = lesions[anchors.lesions]
-    size = np.minimum(anchors.boxes[:, 2:], own[:, 2:]) - np.maximum(anchors.boxes[:, :2], own[:, :2])
-    shared = np.clip(size, 0, None).prod(axis=1)
-    best = np.argsort(-shared / (area(anchors.boxes) + area(own) - shared), kind="stable")
+    taught = lesions[anchors.lesions]
+    size = np.minimum(anchors.boxes[:, 2:], taught[:, 2:]) - np.maximum(anchors.boxes[:, :2], taught[:, :2])
+    overlap = np.clip(size, 0, None).prod(axis=1)
+    best = np.argsort(-overlap / (area(anchors.boxes) + area(taught) - overlap), kind="stable")
     if not every_one:
         # Anchors of one cell have one centre.
         centres = np.column_stack([anchors.levels, (anchors.boxes[:, :2] + anchors.boxes[:, 2:]).round(3)])
@@ -191,34 +188,33 @@ def _to_draw(anchors: PositiveAnchors, lesions: np.ndarray, *, every_one: bool) 
 
 
 def _show_boxes(viewer: ViewerModel, case: Case, part: InsidePart, boxes: np.ndarray, z: int) -> None:
-    corners = [rectangle(z, as_box(box)) for box in boxes]
+    rectangles = [rectangle(z, as_box(box)) for box in boxes]
     style = STYLES[part]
-    layer = inside_layer(viewer, case, part)
+    layer = find_layer(viewer, case, part)
     if isinstance(layer, Shapes):
-        layer.data = [(at, "rectangle") for at in corners]
+        layer.data = [(corners, "rectangle") for corners in rectangles]
     else:
         layer = Shapes(
-            corners,
+            rectangles,
             **geometry(case),
             ndim=3,
             shape_type="rectangle",
             name=part.value,
-            metadata={METADATA: case, KEY: part},
+            metadata=metadata(case, part),
             face_color="transparent",
             opacity=style.opacity,
         )
         layer.editable = False
-        viewer.layers.insert(_place(viewer, case, part), layer)
-    if corners:
+        insert_layer(viewer, case, layer, under=_above(part))
+    if rectangles:
         layer.edge_color = style.colour
-        layer.edge_width = THICK if len(corners) <= FEW else THIN
+        layer.edge_width = THICK if len(rectangles) <= FEW else THIN
 
 
 def _write_scores(viewer: ViewerModel, case: Case, scores: np.ndarray) -> None:
     """Write the best scores on the detections, as many as are drawn."""
-    layer = inside_layer(viewer, case, InsidePart.DETECTIONS)
+    layer = find_layer(viewer, case, InsidePart.DETECTIONS)
     if isinstance(layer, Shapes) and layer.nshapes:
         labels = [f"{score:.2f}" for score in scores[: layer.nshapes]]
         layer.features = pd.DataFrame({"label": labels}, dtype=object)
-        colour = STYLES[InsidePart.DETECTIONS].colour
-        layer.text = {"string": "{label}", "size": TEXT_SIZE, "anchor": "upper_left", "color": colour}
+        layer.text = labels_in(STYLES[InsidePart.DETECTIONS].colour)

@@ -39,7 +39,8 @@ class MaskPainter:
         self.parameters = MaskParameters()
         self.problem = ""
         self._left_out: str | None = None
-        self._painted: set[int] = set()
+        # Slices that were painted, and whether there is a mask on them.
+        self._painted: dict[int, bool] = {}
 
     def choose(self, kind: MaskKind, parameters: MaskParameters, z: int) -> None:
         """Paint another kind of mask from now on, and at once on slice `z`."""
@@ -54,19 +55,25 @@ class MaskPainter:
 
     def repaint(self, z: int) -> None:
         """Forget every slice and paint slice `z` again: the lesions changed."""
-        for old in self._painted - {z}:
-            self.layer.data[old] = 0
+        for painted, masked in self._painted.items():
+            if masked:
+                self.layer.data[painted] = 0
+        was_masked = self._painted.get(z, False)
         self._painted.clear()
         self.paint(z)
+        if was_masked and not self._painted[z]:
+            self.layer.refresh()
 
     def paint(self, z: int) -> None:
         """Paint slice `z` unless that was done already."""
         if z in self._painted or not 0 <= z < len(self.layer.data):
             return
         mask, self.problem = self._mask(z)
-        self.layer.data[z] = np.rint(mask * 255).astype(np.uint8)
-        self._painted.add(z)
-        self.layer.refresh()
+        self._painted[z] = bool(mask.any())
+        # Zeros are there already, and writing them would take memory for every slice that is scrolled over.
+        if self._painted[z]:
+            self.layer.data[z] = np.rint(mask * 255).astype(np.uint8)
+            self.layer.refresh()
 
     def _mask(self, z: int) -> tuple[np.ndarray, str]:
         """Give the mask of slice `z`, and what went wrong."""
@@ -104,12 +111,12 @@ def generated_mask(
     measured = [row for row in rows if row.recist is not None]
     for row in measured:
         try:
-            own = pseudo_mask(kind, hu, [row.box], [row.recist], window, parameters)
+            lesion = pseudo_mask(kind, hu, [row.box], [row.recist], window, parameters)
         except NoMaskError as error:
             x1, y1, x2, y2 = row.box
             refused.append(f"x {(x1 + x2) / 2:.0f}, y {(y1 + y2) / 2:.0f} ({error.reason})")
         else:
-            mask = np.maximum(mask, own)
+            mask = np.maximum(mask, lesion)
     problems = []
     if len(measured) < len(rows):
         problems.append(f"{len(rows) - len(measured)} on this slice without RECIST: {kind.value} needs one")

@@ -5,8 +5,10 @@ import pandas as pd
 
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.rle import decode
-from napari_uld.viewer.layers.scan import METADATA, TEXT_SIZE, THIN, LayerTuple, geometry, outlines, rectangle
+from napari_uld.viewer.layers.marks import THIN, labels_in, outlines, rectangle
+from napari_uld.viewer.layers.parts import LayerTuple, geometry, metadata
 from napari_uld.viewer.state.case import Case
+from napari_uld.viewer.state.rows import slice_positions
 
 # Okabe and Ito's vermillion: no lesion has it.
 COLOUR = "#D55E00"
@@ -23,7 +25,7 @@ def negatives_layer(case: Case, negatives: Findings) -> LayerTuple:
     negatives
         All of them are drawn; what lies on slices that are not on disk is left out.
     """
-    position = {int(native): z for z, native in enumerate(case.volume.slice_numbers)}
+    position = slice_positions(case.volume)
     shapes: list[np.ndarray] = []
     kinds: list[str] = []
     labels: list[str] = []
@@ -43,11 +45,11 @@ def negatives_layer(case: Case, negatives: Findings) -> LayerTuple:
     look = {
         **geometry(case),
         "name": f"Hard negatives, {negatives.detector}",
-        "metadata": {METADATA: case},
+        "metadata": metadata(case),
         "ndim": 3,
         "shape_type": kinds,
         "features": pd.DataFrame({"label": labels}, dtype=object),
-        "text": {"string": "{label}", "size": TEXT_SIZE, "anchor": "upper_left", "color": COLOUR},
+        "text": labels_in(COLOUR),
         "edge_color": COLOUR,
         "face_color": [FACE if kind == "polygon" else "transparent" for kind in kinds] or "transparent",
         "edge_width": THIN,

@@ -16,11 +16,10 @@ from napari_uld.errors import CheckpointError
 from napari_uld.inference.worker import DetectionWorker
 from napari_uld.lesions.findings import Findings
 from napari_uld.progress import Work
-from napari_uld.viewer.layers.scan import Part
+from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.panels.detector_panel import DetectorPanel
 from napari_uld.viewer.panels.detector_run import Process
 from napari_uld.viewer.state.case import Case
-from napari_uld.viewer.state.links import Links
 from napari_uld.viewer.state.rows import Mark
 from napari_uld.viewer.state.thresholds import ANY
 
@@ -55,10 +54,7 @@ class DetectPanel(DetectorPanel):
         self._lay_out([self.checkpoints.names, self.checkpoints.open_file, self.device, self.threshold])
         self.threshold.changed.connect(self._filter)
         self.checkpoints.names.changed.connect(self._describe)
-        self._case_links = Links()
-        self._links.connect(self.session.case_changed, self._open)
         self._describe()
-        self._open()
 
     def _describe(self) -> None:
         try:
@@ -83,14 +79,12 @@ class DetectPanel(DetectorPanel):
         if pending:
             self.session.jump(max(pending, key=lambda row: row.score or 0.0))
 
-    def _open(self) -> None:
-        self._case_links.release()
-        case = self.session.case
+    def _open(self, case: Case | None) -> None:
         if case is not None:
-            self._case_links.connect(case.threshold_changed, self._follow)
-            self._case_links.connect(case.findings_changed, self._recount)
+            self._following.case_links.connect(case.threshold_changed, self._follow)
+            self._following.case_links.connect(case.findings_changed, self._recount)
             self._follow(case.threshold)
-        self._enable()
+        super()._open(case)
 
     def _follow(self, value: float) -> None:
         """Stand where the case's threshold is; a detector's operating point moves it."""
@@ -114,7 +108,3 @@ class DetectPanel(DetectorPanel):
             shown = int((scores >= case.threshold).sum())
             made = case.findings.method
             self._say(f"{shown} of {len(scores)} detections of {made} score at least {case.threshold:.3f}")
-
-    def _leave(self) -> None:
-        super()._leave()
-        self._case_links.release()

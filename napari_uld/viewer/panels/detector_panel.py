@@ -18,9 +18,9 @@ from napari_uld.errors import CheckpointError
 from napari_uld.progress import Work
 from napari_uld.viewer.panels.checkpoints import CheckpointChoice
 from napari_uld.viewer.panels.detector_run import DetectorRun, Outcome, Process
-from napari_uld.viewer.panels.window import session_in_window
+from napari_uld.viewer.panels.following import Following
+from napari_uld.viewer.panels.window import workbench_in_window
 from napari_uld.viewer.state.case import Case
-from napari_uld.viewer.state.links import Links
 from napari_uld.viewer.state.settings import DEVICES, settings
 
 # Room for about ten lines of a report, in pixels.
@@ -54,7 +54,7 @@ class DetectorPanel(QWidget):
     ) -> None:
         super().__init__()
         self._make_task, self._take_result = task, take
-        self.session = session_in_window(viewer)
+        self.session = workbench_in_window(viewer).session
         chosen = settings()
         self.checkpoints = CheckpointChoice(self, chosen.checkpoint)
         self.device = ComboBox(choices=DEVICES, value=chosen.device, label="Device")
@@ -69,12 +69,10 @@ class DetectorPanel(QWidget):
         self.run_button.changed.connect(self.run)
         self.cancel_button.changed.connect(self.cancel)
         self.checkpoints.names.changed.connect(self._enable)
-        self._links = Links()
-        self._links.connect(self.session.case_changed, self._enable)
-        self._links.connect(self.session.closed, self._leave)
+        self._following = Following(self.session, self._open)
 
     def _lay_out(self, fields: Sequence[Widget]) -> None:
-        """Stand the fields above the buttons and the status."""
+        """Stand the fields above the buttons and the status, and follow the open case from now on."""
         form = Container(widgets=fields)
         buttons = QHBoxLayout()
         buttons.addWidget(self.run_button.native)
@@ -92,6 +90,7 @@ class DetectorPanel(QWidget):
         scrolled.setMinimumHeight(LEAST_HEIGHT)
         scrolled.setWidget(self.status)
         layout.addWidget(scrolled, stretch=1)
+        self._following.begin()
 
     @property
     def running(self) -> bool:
@@ -144,12 +143,11 @@ class DetectorPanel(QWidget):
         """Whether there is a detector to run."""
         return self.checkpoints.names.value is not None
 
+    def _open(self, _case: Case | None) -> None:
+        self._enable()
+
     def _enable(self) -> None:
         self.run_button.enabled = self.session.case is not None and self._ready and not self.running
         self.cancel_button.enabled = self.running
         self.device.enabled = not self.running
         self.checkpoints.enable(not self.running)
-
-    def _leave(self) -> None:
-        """Stop listening to a window that is gone."""
-        self._links.release()

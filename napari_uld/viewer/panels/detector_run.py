@@ -1,7 +1,9 @@
 """A panel's work in a detector's process: followed from a thread, shown, cancelled, ended with the window."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
+from threading import Event
 from typing import Any, Protocol
 
 from napari.qt.threading import GeneratorWorker, create_worker
@@ -55,6 +57,7 @@ class DetectorRun(QObject):
         self._process = process
         self._worker: GeneratorWorker | None = None
         self._bar: Any = None
+        self._cancelled = Event()
         self._ended = False
         session.closed.connect(self._end)
 
@@ -66,9 +69,12 @@ class DetectorRun(QObject):
     def start(self, description: str, work: Callable[[], Work[Any]]) -> None:
         """Run `work`, which asks the process, in a thread."""
         self._bar = progress(total=0, desc=description)
+        self._cancelled.clear()
         self._worker = create_worker(
             _followed,
             work,
+            self._cancelled,
+            self._process.cancel,
             _connect={"yielded": self._progressed, "returned": self.returned.emit, "finished": self._finished},
         )
 
@@ -76,7 +82,7 @@ class DetectorRun(QObject):
         """Stop the run in progress."""
         if self.running:
             self.said.emit("Cancelling")
-            self._process.cancel()
+            self._stop()
 
     def _progressed(self, step: Progress) -> None:
         message = step.message or "Working"
@@ -102,15 +108,19 @@ class DetectorRun(QObject):
         """End the process with the window; nothing less than that cancels a run."""
         self._ended = True
         if self.running:
-            self._process.cancel()
+            self._stop()
         else:
             self._process.close()
 
+    def _stop(self) -> None:
+        self._cancelled.set()
+        self._process.cancel()
 
-def _followed(work: Callable[[], Work[Any]]) -> Work[Outcome]:
+
+def _followed(work: Callable[[], Work[Any]], cancelled: Event, cancel: Callable[[], None]) -> Work[Outcome]:
     """Follow work from a thread; errors that a person can understand come back as a result."""
     try:
-        result = yield from work()
+        result = yield from _heeding(work(), cancelled, cancel)
     except CancelledError:
         return Outcome()
     except UldError as error:
@@ -119,3 +129,16 @@ def _followed(work: Callable[[], Work[Any]]) -> Work[Outcome]:
         # Qt's thread would take a RuntimeError for its own end and tell nobody.
         return Outcome(error=WorkerError(f"The detector failed: {error}"))
     return Outcome(result)
+
+
+def _heeding(work: Work[Any], cancelled: Event, cancel: Callable[[], None]) -> Work[Any]:
+    """Pass work on; a cancel from before the process knew of the run is told to it again."""
+    with closing(work):
+        while True:
+            try:
+                step = next(work)
+            except StopIteration as stop:
+                return stop.value
+            if cancelled.is_set():
+                cancel()
+            yield step

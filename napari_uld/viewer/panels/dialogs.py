@@ -12,12 +12,12 @@ from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.files import annotation_file_name, dl_info_table
 
 
-def choose_scan(path: Path, found: FoundScans) -> str | None:
+def choose_scan(path: Path, scans: FoundScans) -> str | None:
     """Ask which of several scans to open; give its name, or None where nobody wants one."""
     dialog = QDialog()
     dialog.setWindowTitle("Choose a scan")
     names = QListWidget()
-    for entry in found:
+    for entry in scans:
         names.addItem(f"{entry.name}   {entry.slices} slices   {entry.note}")
     names.setCurrentRow(0)
     names.itemDoubleClicked.connect(dialog.accept)
@@ -25,11 +25,11 @@ def choose_scan(path: Path, found: FoundScans) -> str | None:
     buttons.accepted.connect(dialog.accept)
     buttons.rejected.connect(dialog.reject)
     layout = QVBoxLayout(dialog)
-    layout.addWidget(QLabel(f"{path.name} holds {len(found)} scans. One is open at a time."))
+    layout.addWidget(QLabel(f"{path.name} holds {len(scans)} scans. One is open at a time."))
     layout.addWidget(names)
     layout.addWidget(buttons)
     dialog.resize(520, 320)
-    return found[names.currentRow()].name if dialog.exec() else None
+    return scans[names.currentRow()].name if dialog.exec() else None
 
 
 def ask_unsaved(case: Case) -> Answer:

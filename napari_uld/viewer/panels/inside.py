@@ -16,7 +16,14 @@ from napari_uld.inference.inside_result import Inside, Rule
 from napari_uld.inference.worker import DetectionWorker, Look
 from napari_uld.lesions.findings import Box
 from napari_uld.progress import Work
-from napari_uld.viewer.layers.inside import ATTENTION_COLOURS, MAP_COLOURS, RULES, STYLES, InsidePart, show_inside
+from napari_uld.viewer.layers.inside import (
+    ATTENTION_COLOURS,
+    MAP_COLOURS,
+    STYLES,
+    InsidePart,
+    part_of_rule,
+    show_inside,
+)
 from napari_uld.viewer.panels.detector_panel import DetectorPanel
 from napari_uld.viewer.panels.detector_run import Process
 from napari_uld.viewer.panels.legend import swatch
@@ -34,7 +41,7 @@ CALIBRATED = (
 )
 # Where a skip connection brings features to: levels of the pyramid, then of the segmentation path.
 JOINED = {"C4": "P4", "C3": "P3", "C2": "P2", "C1": "P1", "input": "P0"}
-TITLES = {Rule.IOU: "IoU", Rule.BM: "BM", Rule.BMC: "BMC"}
+TITLES: dict[str, str] = {Rule.IOU: "IoU", Rule.BM: "BM", Rule.BMC: "BMC"}
 
 
 class Looker(Process, Protocol):
@@ -62,7 +69,6 @@ class InsidePanel(DetectorPanel):
         self._lay_out([self.checkpoints.names, self.checkpoints.open_file, self.recipe, self.device])
         self.recipe.changed.connect(self._enable)
         self._say(EXPLANATION)
-        self._enable()
 
     def _task(self, case: Case) -> tuple[str, Callable[[], Work[Inside]]]:
         detector = self.recipe.value if self._of_recipe else self.checkpoints.path
@@ -125,10 +131,9 @@ def report(case: Case, inside: Inside, drawn: dict[InsidePart, int]) -> str:
 def _table(inside: Inside, drawn: dict[InsidePart, int]) -> str:
     """Positive anchors by rule: all of them, for each lesion, and how many are drawn."""
     rows = ["<tr><td></td><td>positive&nbsp;</td><td>per lesion&nbsp;</td><td>drawn</td></tr>"]
-    for rule, title in TITLES.items():
-        if rule not in inside.anchors:
-            continue
-        counts, part = inside.per_lesion(rule), RULES[rule]
+    for rule in [*(rule for rule in TITLES if rule in inside.anchors), *(r for r in inside.anchors if r not in TITLES)]:
+        title, part = TITLES.get(rule, rule), part_of_rule(rule)
+        counts = inside.per_lesion(rule)
         each = ", ".join(f"{n:,}" for n in counts)
         name = f"{swatch(STYLES[part].colour)} {title}&nbsp;"
         rows.append(f"<tr><td>{name}</td><td>{counts.sum():,}</td><td>{each}&nbsp;</td><td>{drawn[part]}</td></tr>")

@@ -6,7 +6,7 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
 from qtpy.QtGui import QColor
 
 from napari_uld.lesions.annotations import LesionType
-from napari_uld.viewer.layers.scan import COLOURS
+from napari_uld.viewer.layers.marks import COLOURS
 from napari_uld.viewer.state.rows import Mark, Row
 
 HEADERS = ("Slice", "State", "Score", "Type", "mm", "Source")
@@ -32,11 +32,11 @@ class LesionTable(QAbstractTableModel):
 
     def show(self, rows: tuple[Row, ...]) -> None:
         """Show these rows; the table keeps its selection where the lesions are the same."""
-        same = [row.key for row in rows] == [row.key for row in self.rows]
-        if not same:
+        same_lesions = [row.key for row in rows] == [row.key for row in self.rows]
+        if not same_lesions:
             self.beginResetModel()
         self.rows = rows
-        if not same:
+        if not same_lesions:
             self.endResetModel()
         elif rows:
             self.dataChanged.emit(self.index(0, 0), self.index(len(rows) - 1, len(HEADERS) - 1))

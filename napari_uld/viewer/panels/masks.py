@@ -10,12 +10,12 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_uld.masks import MaskKind, MaskParameters
-from napari_uld.viewer.layers.comparison import COLOURS, TRIMAP_COLOURS, ComparisonPart, Shown
-from napari_uld.viewer.layers.scan import Part
+from napari_uld.viewer.layers.comparison import COLOURS, TRIMAP_COLOURS, ComparisonPart, TrimapLabel
+from napari_uld.viewer.layers.parts import Part
+from napari_uld.viewer.panels.following import Following
 from napari_uld.viewer.panels.legend import swatch
-from napari_uld.viewer.session import session_of
+from napari_uld.viewer.panels.window import workbench_in_window
 from napari_uld.viewer.state.case import Case
-from napari_uld.viewer.state.links import Links
 from napari_uld.viewer.tools.brush import mask_note
 from napari_uld.viewer.tools.keys import key_of
 from napari_uld.viewer.tools.mask_comparison import Comparison
@@ -57,9 +57,10 @@ class MasksPanel(QWidget):
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
-        self.session = session_of(viewer)
+        self.workbench = workbench_in_window(viewer)
+        self.session = self.workbench.session
         self._case: Case | None = None
-        self._links, self._case_links = Links(), Links()
+        self._following = Following(self.session, self._open)
         choices = [(title, kind) for kind, (title, _, _) in KINDS.items()]
         self.kind = ComboBox(choices=choices, value=self.session.mask_kind, label="Mask")
         self.fields: dict[str, Any] = {
@@ -82,7 +83,7 @@ class MasksPanel(QWidget):
         self.generated.setToolTip("Take the correction of the lesion at hand away; undo brings it back")
         self._build()
         self._connect()
-        self._open()
+        self._following.begin()
 
     def _build(self) -> None:
         layout = QVBoxLayout(self)
@@ -101,14 +102,13 @@ class MasksPanel(QWidget):
         layout.addStretch(1)
 
     def _connect(self) -> None:
-        session, links = self.session, self._links
+        links = self._following.links
+        brush, comparison = self.workbench.brush, self.workbench.comparison
         self.form.changed.connect(self._choose)
         self.compare.clicked.connect(self._compare)
         self.brush.clicked.connect(self._brush)
-        self.generated.clicked.connect(lambda: session.brush.use_generated())
-        links.connect(session.case_changed, self._open)
-        links.connect(session.closed, self._leave)
-        links.connect((session.view_changed, session.comparison.changed, session.brush.changed), self._show)
+        self.generated.clicked.connect(self.workbench.brush.use_generated)
+        links.connect((self.session.view_changed, comparison.changed, brush.changed), self._show)
 
     # -- what the person does --
 
@@ -122,77 +122,71 @@ class MasksPanel(QWidget):
 
     def _compare(self, on: bool) -> None:
         if on:
-            self.session.comparison.start()
+            self.workbench.comparison.start()
         else:
-            self.session.comparison.stop()
+            self.workbench.comparison.stop()
         self._show()
 
     def _brush(self, on: bool) -> None:
         if on:
-            self.session.brush.start()
+            self.workbench.brush.start()
         else:
-            self.session.brush.stop()
+            self.workbench.brush.stop()
         self._show()
 
     # -- following the case --
 
-    def _leave(self) -> None:
-        """Follow nothing any more: Qt deletes the panel with its window."""
-        self._links.release()
-        self._case_links.release()
-
-    def _open(self) -> None:
-        self._case_links.release()
-        self._case = self.session.case
-        if self._case is not None:
-            self._case_links.connect((self._case.rows_changed, self._case.current_changed), self._show)
+    def _open(self, case: Case | None) -> None:
+        self._case = case
+        if case is not None:
+            self._following.case_links.connect((case.rows_changed, case.current_changed), self._show)
         self._show()
 
     def _show(self) -> None:
-        _, explanation, own = KINDS[self.kind.value]
+        _, explanation, parameters = KINDS[self.kind.value]
         session, case = self.session, self._case
-        used = {*own, *KINDS[MaskKind.GRABCUT][2]} if session.comparison.on else own
+        brush, comparison = self.workbench.brush, self.workbench.comparison
+        used = {*parameters, *KINDS[MaskKind.GRABCUT][2]} if comparison.on else parameters
         for name, widget in self.fields.items():
             widget.visible = name in used
         self.explanation.setText(
             f"{explanation[0].upper()}{explanation[1:]}. Painted on accepted lesions and on the one at hand, "
             "on their key slices; drag the box or the diameters to see it follow."
         )
-        problem = session.comparison.problem or ("" if session.painter is None else session.painter.problem)
+        problem = comparison.problem or ("" if session.painter is None else session.painter.problem)
         self.problem.setText(problem)
         row = None if case is None else case.current
         self.compare.setEnabled(case is not None)
-        self.compare.setChecked(session.comparison.on)
-        found = session.comparison.comparison
-        self.comparison.setText("" if found is None else report(found))
+        self.compare.setChecked(comparison.on)
+        self.comparison.setText("" if comparison.result is None else report(comparison.result))
         self.brush.setEnabled(row is not None)
-        self.brush.setChecked(session.brush.on)
-        self.generated.setEnabled(session.brush.on or (row is not None and row.corrected_mask is not None))
+        self.brush.setChecked(brush.on)
+        self.generated.setEnabled(brush.on or (row is not None and row.corrected_mask is not None))
         notes = [] if case is None else [mask_note(case)]
-        if session.brush.on:
+        if brush.on:
             tools = f"Paint, erase or fill with the layer's tools; {key_of('undo')} takes a stroke back."
-            notes = [tools, session.brush.note, *notes]
+            notes = [tools, brush.note, *notes]
         self.note.setText(" ".join(notes))
 
 
-def report(found: Comparison) -> str:
+def report(comparison: Comparison) -> str:
     """Say in HTML what a comparison shows, the layers' colours beside their names."""
     rows = []
     for name, part, mask in (
-        ("GrabCut", ComparisonPart.GRABCUT, found.grabcut),
-        ("Quarter ellipses", ComparisonPart.ELLIPSE, found.ellipse),
+        ("GrabCut", ComparisonPart.GRABCUT, comparison.grabcut),
+        ("Quarter ellipses", ComparisonPart.ELLIPSE, comparison.ellipse),
     ):
         pixels = int(mask.sum())
-        area = f"{pixels * found.pixel_area:,.1f} mm²"
+        area = f"{pixels * comparison.pixel_area:,.1f} mm²"
         rows.append(f"<tr><td>{swatch(COLOURS[part])} {name}&nbsp;&nbsp;</td>")
         rows.append(f"<td align='right'>{area}&nbsp;&nbsp;</td><td align='right'>{pixels:,} px</td></tr>")
     trimap = ", ".join(
         f"{swatch(TRIMAP_COLOURS[label])} {label.name.lower()}"
-        for label in (Shown.BACKGROUND, Shown.UNKNOWN, Shown.FOREGROUND)
+        for label in (TrimapLabel.BACKGROUND, TrimapLabel.UNKNOWN, TrimapLabel.FOREGROUND)
     )
-    stand_in = f"The ellipse stands in for GrabCut: {found.stand_in}.<br>" if found.stand_in else ""
+    stand_in = f"The ellipse stands in for GrabCut: {comparison.stand_in}.<br>" if comparison.stand_in else ""
     return (
-        f"<table>{''.join(rows)}</table><b>Dice {found.dice:.3f}</b><br>{stand_in}"
-        f"GrabCut's trimap: {trimap}; foreground is {found.foreground_share:.0%} of the box.<br>"
+        f"<table>{''.join(rows)}</table><b>Dice {comparison.dice:.3f}</b><br>{stand_in}"
+        f"GrabCut's trimap: {trimap}; foreground is {comparison.foreground_share:.0%} of the box.<br>"
         "Drag an end of a diameter to see it all follow."
     )

@@ -6,6 +6,7 @@
 from collections.abc import Callable
 from functools import partial
 
+from napari.utils.notifications import show_error, show_info
 from napari.viewer import Viewer
 from qtpy.QtCore import QModelIndex, QSortFilterProxyModel, Qt
 from qtpy.QtGui import QKeySequence
@@ -25,14 +26,16 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 from napari_uld.ct.windows import WINDOWS
+from napari_uld.errors import UldError
 from napari_uld.lesions.annotations import State
+from napari_uld.viewer.layers.scan import SERIES
 from napari_uld.viewer.panels.dialogs import ask_export_path, ask_save_path
+from napari_uld.viewer.panels.following import Following
 from napari_uld.viewer.panels.lesion_table import HEADERS, LesionTable
-from napari_uld.viewer.panels.window import session_in_window
-from napari_uld.viewer.session import SERIES
+from napari_uld.viewer.panels.window import workbench_in_window
 from napari_uld.viewer.state.case import Case
-from napari_uld.viewer.state.files import export_refusal
-from napari_uld.viewer.state.links import Links
+from napari_uld.viewer.state.files import export_dl_info, export_refusal
+from napari_uld.viewer.tools import review
 from napari_uld.viewer.tools.keys import KEYS, key_of
 
 EXPORT_TIP = "Export to DL_info.csv: the table that detectors are trained from gets this series' lesions"
@@ -49,15 +52,13 @@ class ReviewPanel(QWidget):
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
-        self.session = session_in_window(viewer)
+        self.session = workbench_in_window(viewer).session
         self._case: Case | None = None
-        self._links, self._case_links = Links(), Links()
         self._marking = False
         self._build()
-        self._links.connect(self.session.case_changed, self._open)
-        self._links.connect(self.session.view_changed, self._show_window)
-        self._links.connect(self.session.closed, self._leave)
-        self._open()
+        self._following = Following(self.session, self._open)
+        self._following.links.connect(self.session.view_changed, self._show_window)
+        self._following.begin()
 
     # -- building --
 
@@ -100,17 +101,21 @@ class ReviewPanel(QWidget):
 
     def _build_buttons(self) -> QGridLayout:
         session = self.session
-        self.previous = _button("Previous", "previous lesion", lambda: session.step(-1))
-        self.next = _button("Next", "next lesion", lambda: session.step(1))
-        self.accept = _button("Accept", "accept", lambda: session.decide(State.ACCEPTED))
-        self.reject = _button("Reject", "reject", lambda: session.decide(State.REJECTED))
-        self.undo = _button("Undo", "undo", session.undo)
-        self.redo = _button("Redo", "redo", session.redo)
+        self.previous = _button("Previous", "previous lesion", lambda: review.step(session, -1))
+        self.next = _button("Next", "next lesion", lambda: review.step(session, 1))
+        self.accept = _button("Accept", "accept", lambda: review.decide(session, State.ACCEPTED))
+        self.reject = _button("Reject", "reject", lambda: review.decide(session, State.REJECTED))
+        self.undo = _button("Undo", "undo", lambda: review.undo(session))
+        self.redo = _button("Redo", "redo", lambda: review.redo(session))
         self.save = _button("Save", "save", session.save)
         self.save_as = _plain("Save as…", "Save the lesions in another file", self._save_as)
         self.export = _plain("Export…", EXPORT_TIP, self._export)
-        self.edit_box = _plain("Edit box", "Drag the box of the lesion at hand on its key slice", session.edit_box)
-        self.draw = _plain("Draw lesion", "Draw a rectangle about a lesion that is missing", session.draw_lesion)
+        self.edit_box = _plain(
+            "Edit box", "Drag the box of the lesion at hand on its key slice", lambda: review.edit_box(session)
+        )
+        self.draw = _plain(
+            "Draw lesion", "Draw a rectangle about a lesion that is missing", lambda: review.draw_lesion(session)
+        )
         grid = QGridLayout()
         rows = (
             (self.accept, self.reject, self.previous, self.next),
@@ -141,17 +146,11 @@ class ReviewPanel(QWidget):
 
     # -- following the case --
 
-    def _leave(self) -> None:
-        """Follow nothing any more: Qt deletes the panel with its window."""
-        self._links.release()
-        self._case_links.release()
-
-    def _open(self) -> None:
-        self._case_links.release()
-        self._case = self.session.case
-        if self._case is not None:
-            self._case_links.connect((self._case.rows_changed, self._case.saved), self._show)
-            self._case_links.connect(self._case.current_changed, self._mark_current)
+    def _open(self, case: Case | None) -> None:
+        self._case = case
+        if case is not None:
+            self._following.case_links.connect((case.rows_changed, case.saved), self._show)
+            self._following.case_links.connect(case.current_changed, self._mark_current)
         self._show()
         self._show_window()
 
@@ -221,10 +220,13 @@ class ReviewPanel(QWidget):
                 self.session.save(path)
 
     def _export(self) -> None:
-        if self._case is not None:
-            path = ask_export_path(self._case)
-            if path is not None:
-                self.session.export(path)
+        path = None if self._case is None else ask_export_path(self._case)
+        if self._case is None or path is None:
+            return
+        try:
+            show_info(export_dl_info(self._case, path))
+        except UldError as error:
+            show_error(str(error))
 
 
 def _button(text: str, title: str, act: Callable[[], object], *, show_key: bool = True) -> QPushButton:

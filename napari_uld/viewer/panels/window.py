@@ -12,7 +12,8 @@ from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QWidget
 
 from napari_uld.viewer.panels.dialogs import ask_save_path, ask_unsaved
-from napari_uld.viewer.session import Session, session_of
+from napari_uld.viewer.session import Session
+from napari_uld.viewer.tools.workbench import Workbench, workbench_of
 
 
 class WindowGuard(QObject):
@@ -49,9 +50,10 @@ class WindowGuard(QObject):
         return super().eventFilter(watched, event)
 
 
-def session_in_window(viewer: ViewerModel) -> Session:
-    """Give the session of a viewer that asks its questions in windows, guarded where the viewer has one."""
-    session = session_of(viewer)
+def workbench_in_window(viewer: ViewerModel) -> Workbench:
+    """Give the workbench of a viewer; its session asks its questions in windows, guarded where the viewer has one."""
+    workbench = workbench_of(viewer)
+    session = workbench.session
     real: Any = session.viewer
     window = real.window._qt_window if isinstance(real, Viewer) else None
     if window is None or window.findChild(WindowGuard) is None:
@@ -60,4 +62,4 @@ def session_in_window(viewer: ViewerModel) -> Session:
         session.later = partial(QTimer.singleShot, 0)
     if window is not None and window.findChild(WindowGuard) is None:
         WindowGuard(window, session)
-    return session
+    return workbench

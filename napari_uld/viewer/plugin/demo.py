@@ -8,14 +8,15 @@ import napari
 from napari.qt import get_qapp
 
 from napari_uld.errors import WorkerError
-from napari_uld.viewer.layers.scan import Part
+from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.panels.detect import DetectPanel
 from napari_uld.viewer.panels.lesion_table import HEADERS, cells
 from napari_uld.viewer.plugin.samples import data_folder, own_copy
-from napari_uld.viewer.session import Session, session_of
+from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.rows import Mark, Row
 from napari_uld.viewer.state.settings import PLUGIN
+from napari_uld.viewer.tools.workbench import workbench_of
 
 SIZE = (1600, 1000)
 # A detector that takes longer than this on one small study will not come back.
@@ -57,7 +58,7 @@ def _run(screenshot: Path | None, study: Path) -> list[dict[str, str]]:
     try:
         viewer.window.resize(*SIZE)
         viewer.open(study, plugin="napari-uld")
-        session = session_of(viewer)
+        session = workbench_of(viewer).session
         detect = _panels(viewer)
         case = _detected(session, detect)
         show_best(session, case)

@@ -12,9 +12,10 @@ from napari_uld.lesions.annotation_file import SUFFIX
 from napari_uld.lesions.findings_file import SUFFIX as FINDINGS_SUFFIX
 from napari_uld.lesions.findings_file import read_findings
 from napari_uld.viewer.layers.negatives import negatives_layer
-from napari_uld.viewer.layers.scan import LayerTuple, case_layers
+from napari_uld.viewer.layers.parts import LayerTuple
+from napari_uld.viewer.layers.scan import case_layers
 from napari_uld.viewer.panels.dialogs import choose_scan
-from napari_uld.viewer.panels.window import session_in_window
+from napari_uld.viewer.panels.window import workbench_in_window
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.files import open_annotations, open_case
@@ -55,13 +56,13 @@ def read_volume(path: Paths) -> list[LayerTuple]:
     if session is None:
         case, notes = open_case(read_scan(chosen))
     else:
-        found = find_scans(chosen)
-        name = found[0].name if len(found) == 1 else choose_scan(chosen, found)
+        scans = find_scans(chosen)
+        name = scans[0].name if len(scans) == 1 else choose_scan(chosen, scans)
         if name is None or not session.may_close():
             return NOTHING
-        for left_out in found.left_out:
+        for left_out in scans.left_out:
             show_info(f"Left out {left_out}")
-        entry = next(entry for entry in found if entry.name == name)
+        entry = next(entry for entry in scans if entry.name == name)
         case, notes = open_case(read_entry(entry))
         case.files = frozenset(file.resolve() for file in entry.files)
     for note in notes:
@@ -141,9 +142,7 @@ def _first(path: Paths) -> Path:
 
 def _session() -> Session | None:
     viewer = current_viewer()
-    if viewer is None:
-        return None
-    return session_in_window(viewer)
+    return None if viewer is None else workbench_in_window(viewer).session
 
 
 def _is_open(path: Path, case: Case | None) -> bool:

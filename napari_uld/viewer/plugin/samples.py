@@ -10,7 +10,7 @@ from platformdirs import user_data_path
 
 from napari_uld.ct.deeplesion import CSV_NAME
 from napari_uld.errors import DataError
-from napari_uld.viewer.layers.scan import LayerTuple
+from napari_uld.viewer.layers.parts import LayerTuple
 from napari_uld.viewer.plugin.reader import read_volume
 
 

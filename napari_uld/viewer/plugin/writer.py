@@ -3,7 +3,7 @@
 from typing import Any
 
 from napari_uld.errors import AnnotationFileError
-from napari_uld.viewer.layers.scan import METADATA
+from napari_uld.viewer.layers.parts import METADATA, PART, Part
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.files import annotation_file_name, save_case
 
@@ -19,7 +19,7 @@ def write_lesions(path: str, _data: Any, attributes: dict[str, Any]) -> list[str
     """
     metadata = attributes.get("metadata", {})
     case = metadata.get(METADATA)
-    if not isinstance(case, Case) or "part" not in metadata:
+    if not isinstance(case, Case) or not isinstance(metadata.get(PART), Part):
         raise AnnotationFileError(
             f"{path}: the layer {attributes.get('name', '')} holds no lesions of an open CT scan; "
             "required is one of a scan's own layers (RECIST, Lesions or Detections)"

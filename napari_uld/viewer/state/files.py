@@ -100,35 +100,36 @@ def _saved(volume: CTVolume) -> tuple[Path, AnnotationFile | None, list[str]]:
     """
     first = annotation_path(volume.source)
     stem = first.name.removesuffix(SUFFIX)
-    own = first.with_name(f"{stem}.{hashlib.sha256(volume.scan_id.encode()).hexdigest()[:8]}{SUFFIX}")
+    with_scan_id = first.with_name(f"{stem}.{hashlib.sha256(volume.scan_id.encode()).hexdigest()[:8]}{SUFFIX}")
     beside = sorted(
         path
         for path in first.parent.iterdir()
-        if path.name.startswith(f"{stem}.") and path.name.endswith(SUFFIX) and path not in (first, own)
+        if path.name.startswith(f"{stem}.") and path.name.endswith(SUFFIX) and path not in (first, with_scan_id)
     )
-    found: AnnotationFile | None = None
+    saved: AnnotationFile | None = None
     others: list[AnnotationFile] = []
     notes: list[str] = []
-    for path in (first, own, *beside):
+    for path in (first, with_scan_id, *beside):
         if not has_annotations(path):
             continue
         try:
             file = read_annotations(path)
         except AnnotationFileError as error:
-            if path in (first, own):
+            if path in (first, with_scan_id):
                 raise
             notes.append(f"{error}. It was passed over; what it holds is not shown")
             continue
         if file.annotations.scan_id != volume.scan_id:
             others.append(file)
-        elif found is None:
-            found = file
+        elif saved is None:
+            saved = file
         else:
             notes.append(
-                f"{path.name} holds lesions of this scan too; those of {found.path.name} are shown. "
+                f"{path.name} holds lesions of this scan too; those of {saved.path.name} are shown. "
                 f"Drop {path.name} on the window to see the others"
             )
-    target = found.path if found is not None else own if has_annotations(first) else first
+    free = with_scan_id if has_annotations(first) else first
+    target = free if saved is None else saved.path
     # A file of another name's scan ("ct.2" beside "ct") is no surprise; one of this name may be.
     notes += [
         f"{file.path.name} holds the lesions of another scan, {file.scan_name} ({file.annotations.scan_id}), and is "
@@ -136,7 +137,7 @@ def _saved(volume: CTVolume) -> tuple[Path, AnnotationFile | None, list[str]]:
         for file in others
         if file.path == first or file.scan_source == volume.source.name
     ]
-    return target, found, notes
+    return target, saved, notes
 
 
 def export_refusal(volume: CTVolume) -> str:

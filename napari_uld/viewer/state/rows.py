@@ -91,9 +91,14 @@ def rows_of(volume: CTVolume, annotations: Annotations, findings: Findings | Non
         for finding_id, i in ids.items():
             if findings.scores[i] >= threshold and not findings.negative[i]:
                 rows[finding_id] = _finding_row(volume, findings, i)
-    position = {int(n): z for z, n in enumerate(volume.slice_numbers)}
+    position = slice_positions(volume)
     # From the head to the feet, as a reader scrolls; slices that are not there come last.
     return tuple(sorted(rows.values(), key=lambda row: (-position.get(row.native, -1), -(row.score or 2.0), row.key)))
+
+
+def slice_positions(volume: CTVolume) -> dict[int, int]:
+    """Index of every slice that is on disk by its number in the scan's files."""
+    return {int(native): z for z, native in enumerate(volume.slice_numbers)}
 
 
 def _annotation_row(volume: CTVolume, annotation: Annotation, findings: Findings | None, finding: int | None) -> Row:

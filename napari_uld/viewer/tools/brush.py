@@ -1,6 +1,6 @@
 """Correcting a mask by brush: a layer to paint on, each stroke an edit of the lesion at hand."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from napari.layers import Labels
@@ -12,14 +12,13 @@ from napari_uld.errors import AnnotationError
 from napari_uld.lesions.findings import Box
 from napari_uld.lesions.rle import decode, encode
 from napari_uld.viewer.layers.masks import mask_to_correct, painted_mask
-from napari_uld.viewer.layers.scan import METADATA, Part, insert_layer, on_slice
+from napari_uld.viewer.layers.parts import Part, insert_layer, metadata, on_slice
+from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.links import Links
 from napari_uld.viewer.state.rows import Mark, Row
+from napari_uld.viewer.tools import review
 from napari_uld.viewer.tools.keys import key_of
-
-if TYPE_CHECKING:
-    from napari_uld.viewer.session import Session
 
 NAME = "Corrected mask"
 COLOUR = "#FF6A1A"
@@ -38,9 +37,11 @@ class MaskBrush:
         The session whose lesion is painted on.
     """
 
+    # It is about to be taken in hand; with the tool itself.
+    taken = Signal(object)
     changed = Signal()
 
-    def __init__(self, session: "Session") -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
         self._case: Case | None = None
         self._links = Links()
@@ -79,7 +80,7 @@ class MaskBrush:
         if case is None or row is None:
             show_info("Choose a lesion first.")
             return
-        session.comparison.stop()
+        self.taken.emit(self)
         session.jump(row)
         if self.on or case.volume.native_slice(session.z) != row.native:
             return
@@ -134,7 +135,7 @@ class MaskBrush:
             np.zeros((1, *case.volume.hu.shape[1:]), np.uint8),
             **on_slice(case, self._z),
             name=NAME,
-            metadata={METADATA: case},
+            metadata=metadata(case),
             colormap=DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", LESION: COLOUR}),
             opacity=0.4,
             blending="translucent_no_depth",
@@ -143,8 +144,8 @@ class MaskBrush:
         x1, y1, x2, y2 = row.box
         layer.brush_size = min(max(round(min(x2 - x1, y2 - y1) / BRUSH_SHARE), 1), MOST_BRUSH)
         # napari's own undo would change the picture and not the lesion.
-        layer.bind_key("Control-Z", lambda _: session.undo(), overwrite=True)
-        layer.bind_key("Control-Shift-Z", lambda _: session.redo(), overwrite=True)
+        layer.bind_key("Control-Z", lambda _: review.undo(session), overwrite=True)
+        layer.bind_key("Control-Shift-Z", lambda _: review.redo(session), overwrite=True)
         return layer
 
     # -- the layer follows the lesion --

@@ -1,19 +1,17 @@
 """The review's keys: one table that feeds both the bindings and the help.
 
-All of them are free in napari's own map. A layer's keys shadow the viewer's, so both are bound.
+All of them are free in napari's own map.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from napari.components import ViewerModel
 from napari.layers import Layer
 
 from napari_uld.lesions.annotations import State
-
-if TYPE_CHECKING:
-    from napari_uld.viewer.session import Session
+from napari_uld.viewer.session import Session
+from napari_uld.viewer.tools import review
 
 
 @dataclass(frozen=True)
@@ -22,19 +20,19 @@ class Key:
 
     key: str
     title: str
-    act: Callable[["Session"], object]
+    act: Callable[[Session], object]
 
 
 KEYS = (
-    Key("Down", "next lesion", lambda session: session.step(1)),
-    Key("Up", "previous lesion", lambda session: session.step(-1)),
-    Key("J", "next undecided", lambda session: session.step(1, pending_only=True)),
-    Key("K", "previous undecided", lambda session: session.step(-1, pending_only=True)),
-    Key("G", "accept (good)", lambda session: session.decide(State.ACCEPTED)),
-    Key("N", "reject (no)", lambda session: session.decide(State.REJECTED)),
-    Key("U", "undo", lambda session: session.undo()),
-    Key("H", "redo", lambda session: session.redo()),
-    Key("W", "save (write)", lambda session: session.save()),
+    Key("Down", "next lesion", lambda session: review.step(session, 1)),
+    Key("Up", "previous lesion", lambda session: review.step(session, -1)),
+    Key("J", "next undecided", lambda session: review.step(session, 1, pending_only=True)),
+    Key("K", "previous undecided", lambda session: review.step(session, -1, pending_only=True)),
+    Key("G", "accept (good)", lambda session: review.decide(session, State.ACCEPTED)),
+    Key("N", "reject (no)", lambda session: review.decide(session, State.REJECTED)),
+    Key("U", "undo", review.undo),
+    Key("H", "redo", review.redo),
+    Key("W", "save (write)", Session.save),
     Key("8", "lung window", lambda session: session.set_window("lung")),
     Key("9", "mediastinum window", lambda session: session.set_window("mediastinum")),
     Key("0", "liver window", lambda session: session.set_window("liver")),
@@ -42,7 +40,7 @@ KEYS = (
 )
 
 
-def bind(target: ViewerModel | Layer, session: "Session") -> None:
+def bind(target: ViewerModel | Layer, session: Session) -> None:
     """Bind all keys on a viewer or a layer to its session."""
     for key in KEYS:
         target.bind_key(key.key, _action(key, session), overwrite=True)
@@ -53,7 +51,7 @@ def key_of(title: str) -> str:
     return next(key.key for key in KEYS if key.title.startswith(title))
 
 
-def _action(key: Key, session: "Session") -> Callable[[object], None]:
+def _action(key: Key, session: Session) -> Callable[[object], None]:
     def act(_target: object) -> None:
         key.act(session)
 

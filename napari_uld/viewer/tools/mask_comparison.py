@@ -1,7 +1,6 @@
 """GrabCut beside the quarter ellipses: what each makes of a lesion's RECIST, live while its end points are dragged."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -16,14 +15,13 @@ from napari_uld.masks import MaskParameters
 from napari_uld.masks.ellipse import quarter_ellipse_mask
 from napari_uld.masks.ellipse import window as pixel_window
 from napari_uld.masks.grabcut import grabcut_or_ellipse, trimap
-from napari_uld.viewer.layers.comparison import Shown, remove_comparison, show_comparison
+from napari_uld.viewer.layers.comparison import TrimapLabel, remove_comparison, show_comparison
 from napari_uld.viewer.layers.editing import take_in_hand
-from napari_uld.viewer.layers.scan import Part, series_window
+from napari_uld.viewer.layers.parts import Part
+from napari_uld.viewer.layers.scan import series_window
+from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.links import Links
-
-if TYPE_CHECKING:
-    from napari_uld.viewer.session import Session
 
 # Shapes keep their corners in single precision.
 SLACK = 1e-3
@@ -36,7 +34,7 @@ class Comparison:
     Parameters
     ----------
     trimap
-        What GrabCut starts from, uint8 (height, width): `Shown`'s values about the box, 0 where GrabCut does not look.
+        What GrabCut starts from, uint8 (height, width): `TrimapLabel`s about the box, 0 where GrabCut does not look.
     grabcut, ellipse
         The masks, bool (height, width).
     pixel_area
@@ -59,8 +57,8 @@ class Comparison:
     @property
     def foreground_share(self) -> float:
         """Share of the box that the trimap calls foreground; the rest of it is unknown."""
-        foreground = float((self.trimap == Shown.FOREGROUND).sum())
-        return foreground / (foreground + float((self.trimap == Shown.UNKNOWN).sum()))
+        foreground = float((self.trimap == TrimapLabel.FOREGROUND).sum())
+        return foreground / (foreground + float((self.trimap == TrimapLabel.UNKNOWN).sum()))
 
 
 def compare(
@@ -91,9 +89,9 @@ def compare(
     x1, y1, x2, y2 = box
     seen = pixel_window(np.array([x1, y1]) - parameters.margin, np.array([x2, y2]) + parameters.margin, shape)
     shown = np.zeros(shape, np.uint8)
-    shown[seen] = Shown.BACKGROUND
-    shown[labels == cv2.GC_PR_FGD] = Shown.UNKNOWN
-    shown[labels == cv2.GC_FGD] = Shown.FOREGROUND
+    shown[seen] = TrimapLabel.BACKGROUND
+    shown[labels == cv2.GC_PR_FGD] = TrimapLabel.UNKNOWN
+    shown[labels == cv2.GC_FGD] = TrimapLabel.FOREGROUND
     grabcut, stand_in = grabcut_or_ellipse(
         hu, recist, box, window, iterations=parameters.iterations, margin=parameters.margin
     )
@@ -120,15 +118,17 @@ class MaskComparison:
         The session whose viewer shows the comparison.
     """
 
+    # It is about to be taken in hand; with the tool itself.
+    taken = Signal(object)
     changed = Signal()
 
-    def __init__(self, session: "Session") -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
         self._case: Case | None = None
         self._links = Links()
         self._lines: Shapes | None = None
         self._asked: _Asked | None = None
-        self.comparison: Comparison | None = None
+        self.result: Comparison | None = None
         # Why there is nothing to compare, one sentence.
         self.problem = ""
 
@@ -142,7 +142,7 @@ class MaskComparison:
         session, case = self._session, self._session.case
         if self.on or case is None:
             return
-        session.brush.stop()
+        self.taken.emit(self)
         self._case = case
         self._links.connect(session.case_changed, self.stop)
         self._links.connect((session.view_changed, case.rows_changed, case.current_changed), self.update)
@@ -159,7 +159,7 @@ class MaskComparison:
         self._case = None
         self._links.release()
         self._listen(None)
-        self._asked = self.comparison = None
+        self._asked = self.result = None
         self.problem = ""
         remove_comparison(session.viewer, case)
         if session.painter is not None:
@@ -176,15 +176,15 @@ class MaskComparison:
         asked, problem = self._ask(case)
         if asked is None or asked != self._asked:
             self._asked = asked
-            self.comparison, self.problem = (None, problem) if asked is None else _answer(case, asked)
-            if self.comparison is None or asked is None:
+            self.result, self.problem = (None, problem) if asked is None else _answer(case, asked)
+            if self.result is None or asked is None:
                 remove_comparison(session.viewer, case)
             else:
-                masks = (self.comparison.trimap, self.comparison.grabcut, self.comparison.ellipse)
+                masks = (self.result.trimap, self.result.grabcut, self.result.ellipse)
                 show_comparison(session.viewer, case, asked.z, *masks)
             self.changed.emit()
         if session.painter is not None:
-            session.painter.leave_out(asked.key if asked is not None and self.comparison else None, session.z)
+            session.painter.leave_out(asked.key if asked is not None and self.result else None, session.z)
 
     def _listen(self, lines: Shapes | None) -> None:
         """Follow the layer of the diameters: during a drag it tells of nothing but new data to draw."""
@@ -218,8 +218,8 @@ def _dragged(lines: Shapes | None, key: str) -> Recist | None:
     """Give a lesion's diameters as they are drawn, or None where they are not."""
     if lines is None:
         return None
-    own = [line for at, line in zip(lines.features["key"], lines.data, strict=True) if at == key]
-    return Recist.from_points([line[:, :0:-1] for line in own]) if len(own) == 2 else None
+    diameters = [line for drawn, line in zip(lines.features["key"], lines.data, strict=True) if drawn == key]
+    return Recist.from_points([line[:, :0:-1] for line in diameters]) if len(diameters) == 2 else None
 
 
 def _answer(case: Case, asked: _Asked) -> tuple[Comparison | None, str]:

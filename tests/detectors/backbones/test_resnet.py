@@ -1,4 +1,4 @@
-"""ResNet with a feature pyramid."""
+"""ResNet by stages."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from torch import Tensor
 from torchvision.models import resnet101
 from torchvision.models.resnet import Bottleneck
 
-from napari_uld.detectors.backbones.resnet import ResNet, ResNetFpn
+from napari_uld.detectors.backbones.resnet import ResNet
 
 
 def test_resnet_101_has_torchvisions_layers_and_names() -> None:
@@ -20,19 +20,20 @@ def test_resnet_101_has_torchvisions_layers_and_names() -> None:
     assert own.out_channels == [256, 512, 1024, 2048]
 
 
-def small(**changes: object) -> ResNetFpn:
+def small(**changes: object) -> ResNet:
     torch.manual_seed(0)
-    parts = {"blocks": (1, 2, 1, 1), "width": 0.125, "stem_pool": True, "channels": 16} | changes
-    return ResNetFpn(in_channels=3, **parts)  # type: ignore[arg-type]
+    parts = {"blocks": (1, 2, 1, 1), "width": 0.125, "stem_pool": True} | changes
+    return ResNet(in_channels=3, **parts)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("stem_pool", "finest"), [(True, 4), (False, 2)])
-def test_the_pyramid_has_five_levels_at_the_strides_it_names_finest_first(stem_pool: bool, finest: int) -> None:
+def test_the_stages_lie_at_the_strides_it_names_finest_first(stem_pool: bool, finest: int) -> None:
     backbone = small(stem_pool=stem_pool).eval()
-    levels = backbone(torch.zeros(1, 3, 128, 64))
-    assert list(levels) == ["0", "1", "2", "3", "pool"]
-    assert backbone.strides == tuple(finest * 2**level for level in range(5))
-    assert [level.shape for level in levels.values()] == [(1, 16, 128 // s, 64 // s) for s in backbone.strides]
+    stages = backbone(torch.zeros(1, 3, 128, 64))
+    assert backbone.strides == tuple(finest * 2**stage for stage in range(4))
+    assert backbone.out_channels == [32, 64, 128, 256]
+    shapes = [(1, c, 128 // s, 64 // s) for c, s in zip(backbone.out_channels, backbone.strides, strict=True)]
+    assert [tuple(stage.shape) for stage in stages] == shapes
 
 
 def test_the_same_weights_give_torchvisions_features() -> None:
@@ -43,27 +44,25 @@ def test_the_same_weights_give_torchvisions_features() -> None:
     image = torch.randn(1, 3, 32, 32)
     with torch.inference_mode():
         x = theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(image))))
-        for number, level in enumerate(body(image).values(), start=1):
+        for number, level in enumerate(body(image), start=1):
             x = getattr(theirs, f"layer{number}")(x)
             assert torch.equal(level, x)
 
 
-def imagenet_state(backbone: ResNetFpn) -> dict[str, Tensor]:
+def imagenet_state(backbone: ResNet) -> dict[str, Tensor]:
     """What torchvision's file holds for a network of these shapes: every weight 1, and the classifier."""
-    state = {name: torch.ones_like(value) for name, value in backbone.body.state_dict().items()}
+    state = {name: torch.ones_like(value) for name, value in backbone.state_dict().items()}
     return state | {"fc.weight": torch.zeros(1000, 7), "fc.bias": torch.zeros(1000)}
 
 
 @pytest.mark.parametrize("counters", [True, False])
 def test_imagenets_weights_are_taken_and_its_classifier_is_not(counters: bool) -> None:
     backbone = small()
-    pyramid = {name: value.clone() for name, value in backbone.fpn.state_dict().items()}
     state = imagenet_state(backbone)
     if not counters:
         state = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
     assert backbone.take_imagenet(state)
-    assert all((p == 1).all() for p in backbone.body.parameters())
-    assert all(torch.equal(pyramid[name], value) for name, value in backbone.fpn.state_dict().items())
+    assert all((p == 1).all() for p in backbone.parameters())
 
 
 def test_weights_of_another_shape_or_with_layers_too_many_or_too_few_are_left_alone() -> None:
@@ -78,7 +77,7 @@ def test_weights_of_another_shape_or_with_layers_too_many_or_too_few_are_left_al
 
 
 def test_only_the_first_block_of_a_stage_shrinks_and_changes_channels() -> None:
-    stage = small().body.layer2
+    stage = small().layer2
     assert [isinstance(block, Bottleneck) for block in stage] == [True, True]
     assert [block.stride for block in stage] == [2, 1]
     assert [block.downsample is not None for block in stage] == [True, False]

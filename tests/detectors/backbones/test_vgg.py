@@ -1,4 +1,4 @@
-"""VGG without its last poolings."""
+"""VGG by stages, some of its poolings left out."""
 
 import torch
 from torch import Tensor, nn
@@ -6,29 +6,49 @@ from torch import Tensor, nn
 from napari_uld.detectors.backbones.vgg import Vgg
 
 
-def convolutions(backbone: Vgg) -> list[nn.Conv2d]:
-    return [layer for layer in backbone.features if isinstance(layer, nn.Conv2d)]
+def convolutions(backbone: nn.Module) -> list[nn.Conv2d]:
+    return [layer for layer in backbone.modules() if isinstance(layer, nn.Conv2d)]
 
 
 def vgg16(**changes: object) -> Vgg:
-    parts = {"convolutions": (2, 2, 3, 3, 3), "width": 1.0, "without_pools": (4,), "norm": "none"} | changes
+    parts = {"convolutions": (2, 2, 3, 3, 3), "width": 1.0, "without_pools": (4, 5), "norm": "none"} | changes
     return Vgg(in_channels=3, **parts)  # type: ignore[arg-type]
 
 
 def test_vgg_16_without_its_fourth_pooling_has_stride_8_and_512_channels() -> None:
     with torch.device("meta"):
         published = vgg16()
-    assert (published.strides, published.out_channels) == ((8,), 512)
+    assert published.strides == (2, 4, 8, 8, 8)
+    assert published.out_channels == [64, 128, 256, 512, 512]
     assert [conv.out_channels for conv in convolutions(published)] == [64] * 2 + [128] * 2 + [256] * 3 + [512] * 6
     # VGG-16's convolutions without their fully connected layers.
     assert sum(p.numel() for p in published.parameters()) == 14_714_688
 
 
 def test_each_pooling_left_out_halves_the_stride_and_the_width_scales_the_channels() -> None:
-    small = vgg16(width=0.25, without_pools=(3, 4), norm="batch")
-    assert (small.strides, small.out_channels) == ((4,), 128)
-    assert small(torch.zeros(1, 3, 32, 32))["0"].shape == (1, 128, 8, 8)
-    assert sum(isinstance(layer, nn.BatchNorm2d) for layer in small.features) == 13
+    small = vgg16(width=0.25, without_pools=(3, 4, 5), norm="batch")
+    assert (small.strides, small.out_channels) == ((2, 4, 4, 4, 4), [16, 32, 64, 128, 128])
+    shapes = [tuple(stage.shape) for stage in small(torch.zeros(1, 3, 32, 32))]
+    assert shapes == [(1, 16, 16, 16), (1, 32, 8, 8), (1, 64, 8, 8), (1, 128, 8, 8), (1, 128, 8, 8)]
+    assert sum(isinstance(layer, nn.BatchNorm2d) for layer in small.modules()) == 13
+
+
+def test_vgg_19_pools_behind_each_of_its_five_groups() -> None:
+    with torch.device("meta"):
+        published = vgg16(convolutions=(2, 2, 4, 4, 4), without_pools=())
+    assert published.strides == (2, 4, 8, 16, 32)
+    assert [len(convolutions(stage)) for stage in published.stages] == [2, 2, 4, 4, 4]
+    # VGG-19's convolutions without their fully connected layers.
+    assert sum(p.numel() for p in published.parameters()) == 20_024_384
+
+
+def test_each_stage_sees_what_the_one_before_it_gives_out() -> None:
+    small = vgg16(width=0.125).eval()
+    image = torch.randn(1, 3, 32, 32)
+    with torch.inference_mode():
+        for stage, given in zip(small.stages, small(image), strict=True):
+            image = stage(image)
+            assert torch.equal(image, given)
 
 
 def imagenet_state(widths: list[int]) -> dict[str, Tensor]:

@@ -8,11 +8,18 @@ from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 
 from napari_uld.detectors.anchors import CentredAnchorGenerator, Grid
-from napari_uld.detectors.heads.proposals import FIRST_PART, ProposalHead, ProposalNetwork, survivors
+from napari_uld.detectors.heads.proposals import FIRST_PART, ProposalHead, ProposalNetwork, Rules, survivors
+from napari_uld.detectors.losses.bounding_map import BmcRegression
+from napari_uld.detectors.losses.iou import IouAssigner
 from napari_uld.detectors.losses.samples import ObjectnessSample, RegressionSample
 from napari_uld.detectors.parts import Target
 
 NONE = torch.zeros(0, dtype=torch.int64)
+
+
+NO_LESION = {"boxes": torch.zeros(0, 4)}
+BMC = {"boundary": 0.25, "small_area": 16.0, "area_in_cells": True, "anchor_iou": 0.0}
+ASSIGNER = IouAssigner(positive=0.7, negative=0.3, forced=True)
 
 
 class Picked:
@@ -21,7 +28,7 @@ class Picked:
     def __init__(self, sample: ObjectnessSample | RegressionSample) -> None:
         self.sample = sample
 
-    def __call__(self, grid: Grid, target: Target) -> ObjectnessSample | RegressionSample:
+    def __call__(self, grid: Grid, target: Target, matched: Tensor) -> ObjectnessSample | RegressionSample:
         return self.sample
 
 
@@ -35,6 +42,9 @@ def network(objectness: Picked = NOTHING, regression: Picked = NOTHING, **change
     return ProposalNetwork(
         CentredAnchorGenerator(((8,), (16,)), ((1.0,), (1.0,))),
         ProposalHead(4, 4, 1),
+        strides=(8, 16),
+        assigner=ASSIGNER,
+        rules=Rules(ASSIGNER, ASSIGNER, BmcRegression(**BMC)),  # type: ignore[arg-type]
         objectness=objectness,  # type: ignore[arg-type]
         regression=regression,  # type: ignore[arg-type]
         **settings,  # type: ignore[arg-type]
@@ -49,10 +59,10 @@ def two_levels() -> Grid:
 
 def test_equation_7_is_the_cross_entropy_with_the_maps_values() -> None:
     picked = Picked(ObjectnessSample(torch.tensor([0, 3]), torch.tensor([0.8, 0.0]), NONE))
-    regression = Picked(RegressionSample(torch.zeros(0, dtype=torch.int64), torch.zeros(0, 4), 1.0))
+    regression = Picked(RegressionSample(NONE, NONE, 1.0))
     # Logits whose sigmoids are .6 and .25; the others would make the loss infinite if they counted.
     logits = torch.tensor([[math.log(0.6 / 0.4), 1e9, 1e9, math.log(0.25 / 0.75), 1e9]])
-    losses = network(picked, regression).losses([two_levels()], logits, torch.zeros(1, 5, 4), [{}])
+    losses = network(picked, regression).losses([two_levels()], logits, torch.zeros(1, 5, 4), [NO_LESION])
     expected = -(0.8 * math.log(0.6) + 0.2 * math.log(0.4) + math.log(0.75)) / 2
     assert losses["objectness"].item() == pytest.approx(expected, rel=1e-5)
     assert losses["proposal_boxes"].item() == 0
@@ -61,13 +71,13 @@ def test_equation_7_is_the_cross_entropy_with_the_maps_values() -> None:
 def test_equation_9_is_smooth_l1_on_the_positive_anchors_over_their_number() -> None:
     # Anchor 0 is moved by half its width: dx = .5, which is wanted of a network that says 0; anchor 3 by nothing, and
     # the network says dy = .06, below 1 / 9, where smooth L1 with sigma 3 is 9 d^2 / 2.
-    boxes = torch.tensor([[4.0, 0, 12, 8], [8.0, 8, 16, 16]])
-    regression = Picked(RegressionSample(torch.tensor([0, 3]), boxes, 2.0))
+    lesions = {"boxes": torch.tensor([[8.0, 8, 16, 16], [4.0, 0, 12, 8]])}
+    regression = Picked(RegressionSample(torch.tensor([0, 3]), torch.tensor([1, 0]), 2.0))
     objectness = Picked(ObjectnessSample(torch.tensor([1]), torch.tensor([0.0]), NONE))
     deltas = torch.full((1, 5, 4), 1e3)
     deltas[0, 0] = 0
     deltas[0, 3] = torch.tensor([0, 0.06, 0, 0])
-    losses = network(objectness, regression).losses([two_levels()], torch.zeros(1, 5), deltas, [{}])
+    losses = network(objectness, regression).losses([two_levels()], torch.zeros(1, 5), deltas, [lesions])
     expected = ((0.5 - 1 / 18) + 9 * 0.06**2 / 2) / 2
     assert losses["proposal_boxes"].item() == pytest.approx(expected, rel=1e-5)
 
@@ -77,7 +87,7 @@ def test_each_image_counts_alike_and_positives_are_logged_by_level() -> None:
         def __init__(self, *samples: object) -> None:
             self.samples = iter(samples)
 
-        def __call__(self, grid: Grid, target: Target) -> object:
+        def __call__(self, grid: Grid, target: Target, matched: Tensor) -> object:
             return next(self.samples)
 
     objectness = ByImage(
@@ -85,18 +95,18 @@ def test_each_image_counts_alike_and_positives_are_logged_by_level() -> None:
         ObjectnessSample(torch.tensor([4]), torch.tensor([0.9]), torch.tensor([4])),
     )
     regression = ByImage(
-        RegressionSample(torch.tensor([0, 3]), two_levels().anchors[[0, 3]], 1.0),
-        RegressionSample(torch.tensor([2, 3, 4]), two_levels().anchors[[2, 3, 4]], 1.0),
+        RegressionSample(torch.tensor([0, 3]), torch.tensor([0, 1]), 1.0),
+        RegressionSample(torch.tensor([2, 3, 4]), torch.tensor([0, 1, 1]), 1.0),
     )
     model = network(objectness, regression)  # type: ignore[arg-type]
     logits = torch.zeros(2, 5)
     logits[1, 4] = math.log(9)
-    losses = model.losses([two_levels()] * 2, logits, torch.zeros(2, 5, 4), [{}, {}])
+    lesions = {"boxes": two_levels().anchors[[0, 3]]}
+    losses = model.losses([two_levels()] * 2, logits, torch.zeros(2, 5, 4), [lesions, lesions])
     # log 2 for each of the first image's, whatever the label; for the second one the entropy of .9.
     second = -(0.9 * math.log(0.9) + 0.1 * math.log(0.1))
     assert losses["objectness"].item() == pytest.approx((math.log(2) + second) / 2, rel=1e-5)
-    counts = {name: count.tolist() for name, count in model.positives.items()}
-    assert counts == {"objectness": [1.0, 0.5], "regression": [2.0, 0.5]}
+    assert model.positives == {"objectness": [1.0, 0.5], "regression": [2.0, 0.5]}
 
 
 def features() -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""The second stage: pooling, its losses, what it keeps."""
+"""The second stage: what its head sees, its losses, what it keeps."""
 
 import math
 
@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from napari_uld.detectors.encoders.fusion import POSITION_SENSITIVE, PositionSensitiveRoiPool
-from napari_uld.detectors.heads.roi import BoxHead, PyramidRoiAlign, RoiStage, SingleLevelRoiPool
+from napari_uld.detectors.encoders.position_sensitive import POSITION_SENSITIVE
+from napari_uld.detectors.heads.roi import BoxHead, RoiStage
+from napari_uld.detectors.heads.roi_pools import PositionSensitiveRoiPool
 from napari_uld.detectors.parts import Fused
 
-SIZES = [(32, 32), (32, 32)]
+SIZE = (32, 32)
 
 
 class Recorder(nn.Module):
@@ -32,13 +33,6 @@ def stage(head: nn.Module, pool: nn.Module, **changes: float) -> RoiStage:
     return RoiStage(pool=pool, head=head, branch=None, **(kept | settings))  # type: ignore[arg-type]
 
 
-def test_a_region_is_pooled_by_its_largest_values() -> None:
-    level = torch.arange(64.0).reshape(1, 1, 8, 8)
-    # At stride 4 the box covers cells 2 to 4 each way, both ends included: their last ones hold the largest values.
-    pooled = SingleLevelRoiPool(1, 4)({"0": level}, [torch.tensor([[8.0, 8, 16, 16]])], SIZES[:1])
-    assert pooled.flatten().tolist() == [4 * 8 + 4]
-
-
 def test_the_images_of_a_slab_are_joined_as_channels_in_their_order() -> None:
     # Image i of slab s holds 10 s + i, and the region 2 of slab 1 comes last.
     context = [
@@ -47,7 +41,7 @@ def test_the_images_of_a_slab_are_joined_as_channels_in_their_order() -> None:
     ]
     boxes = [torch.tensor([[4.0, 4, 20, 20]]), torch.tensor([[4.0, 4, 20, 20], [0.0, 0, 32, 32]])]
     head = Recorder([0.0, 0.0])
-    logits, deltas = stage(head, PositionSensitiveRoiPool(2, 4)).classify(Fused({}, context), boxes, SIZES)
+    logits, deltas = stage(head, PositionSensitiveRoiPool(2, 4)).classify(Fused({}, context), boxes)
     assert head.pooled.shape == (3, 3 * 2, 2, 2)
     means = head.pooled.mean(dim=(2, 3)).tolist()
     assert means == [[0, 0, 1, 1, 2, 2], [10, 10, 11, 11, 12, 12], [10, 10, 11, 11, 12, 12]]
@@ -79,7 +73,7 @@ def test_detections_above_the_threshold_survive_within_their_class_and_no_score_
     head = Recorder([0.0, math.log(2.0), math.log(5.0)])
     boxes = torch.tensor([[0.0, 0, 10, 10], [0.0, 0, 10, 9], [20.0, 20, 30, 30]])
     fused = Fused({}, [{POSITION_SENSITIVE: torch.zeros(1, 4, 8, 8)}])
-    (found,), losses = stage(head, PositionSensitiveRoiPool(2, 4)).eval()(fused, [boxes], SIZES[:1])
+    (found,), losses = stage(head, PositionSensitiveRoiPool(2, 4)).eval()(fused, [boxes], [SIZE])
     assert losses == {}
     assert set(found) == {"boxes", "scores", "labels"}
     # The second box overlaps the first by .9; each class keeps two.
@@ -92,27 +86,8 @@ def test_each_class_keeps_its_best_however_sure_the_other_is() -> None:
     head = Recorder([0.0, math.log(2.0), math.log(5.0)])
     boxes = torch.tensor([[0.0, 0, 10, 10], [20.0, 20, 30, 30], [0.0, 20, 10, 30]])
     fused = Fused({}, [{POSITION_SENSITIVE: torch.zeros(1, 4, 8, 8)}])
-    (found,), _ = stage(head, PositionSensitiveRoiPool(2, 4), detections=2).eval()(fused, [boxes], SIZES[:1])
+    (found,), _ = stage(head, PositionSensitiveRoiPool(2, 4), detections=2).eval()(fused, [boxes], [SIZE])
     assert found["labels"].tolist() == [2, 2, 1, 1]
-
-
-def test_a_regions_level_is_the_one_whose_stride_fits_its_size() -> None:
-    sides = torch.tensor([5.0, 27.9, 28.1, 56.1, 112.1, 500.0])
-    boxes = torch.stack([torch.zeros(6), torch.zeros(6), sides, sides], dim=1)
-    # 112 px belong to stride 16; half the size, half the stride; what is smaller or larger than all fits the last.
-    assert PyramidRoiAlign(7, (4, 8, 16)).level_of(boxes).tolist() == [0, 0, 0, 1, 2, 2]
-    assert PyramidRoiAlign(7, (2, 4, 8, 16)).level_of(boxes).tolist() == [0, 0, 1, 2, 3, 3]
-
-
-def test_a_region_reads_its_level_at_the_cells_centres() -> None:
-    # Each cell of both levels holds the x of its centre, in input pixels; the coarser level's is told apart by 1000.
-    fine = (torch.arange(64.0) * 4 + 2).expand(1, 1, 64, 64)
-    coarse = (torch.arange(32.0) * 8 + 4 + 1000).expand(1, 1, 32, 32)
-    boxes = [torch.zeros(0, 4), torch.tensor([[100.0, 40, 160, 100], [40.0, 40, 60, 60]])]
-    features = {"0": fine.repeat(2, 1, 1, 1), "1": coarse.repeat(2, 1, 1, 1), "pool": torch.zeros(2, 1, 16, 16)}
-    pooled = PyramidRoiAlign(2, (4, 8))(features, boxes, [(33, 200), (256, 256)])
-    assert pooled[0].flatten().tolist() == pytest.approx([1115, 1145] * 2)
-    assert pooled[1].flatten().tolist() == pytest.approx([45, 55] * 2)
 
 
 def test_the_head_refines_the_box_once_for_each_class() -> None:

@@ -1,4 +1,4 @@
-"""Which anchors teach the proposal network, on grids small enough to check by hand."""
+"""Anchors conditioned on bounding maps, on grids small enough to check by hand."""
 
 import numpy as np
 import pytest
@@ -12,8 +12,11 @@ from napari_uld.detectors.losses.bounding_map import (
     cell_values,
     values_at_centres,
 )
-from napari_uld.detectors.losses.iou import IouMatching, IouObjectness, IouRegression, paired_iou
+from napari_uld.detectors.losses.iou import IouAssigner
 from napari_uld.masks.bounding_map import bounding_map, lesion_maps
+
+# What the IoU assigner would say: parts that go by the bounding map do not ask.
+UNASKED = torch.zeros(0, dtype=torch.int64)
 
 
 def grid_of(side: int, stride: int, anchors_per_cell: int = 1) -> Grid:
@@ -45,41 +48,13 @@ def test_a_cell_takes_the_mean_of_its_pixels_not_one_of_them() -> None:
     assert 0 < values[0, 1] < 0.3
 
 
-def test_iou_takes_positives_and_fills_up_with_background() -> None:
-    grid = grid_of(8, 8)
-    part = IouObjectness(IouMatching(positive=0.7, negative=0.3, samples=16))
-    picked = part(grid, target_of([[16, 16, 32, 32]], 64))
-    positive = picked.anchors[picked.labels == 1]
-    # The box is 16 px wide and centred on a corner of cells: its four neighbours share (12/16)^2 of it.
-    iou = 144 / (2 * 256 - 144)
-    assert iou < 0.7
-    assert positive.numel() == 4, "below the threshold, the best anchors (a tie of four) are forced"
-    assert len(picked.anchors) == 16
-
-
-def test_iou_without_a_lesion_gives_background_alone() -> None:
-    part = IouObjectness(IouMatching(positive=0.7, negative=0.3, samples=16))
-    picked = part(grid_of(8, 8), target_of([], 64))
-    assert picked.labels.sum() == 0
-    assert len(picked.anchors) == 16
-
-
-def test_iou_regression_matches_each_positive_to_its_own_box() -> None:
-    boxes = [[8, 8, 24, 24], [40, 40, 56, 56]]
-    picked = IouRegression(IouMatching(positive=0.5, negative=0.3, samples=16))(grid_of(8, 8), target_of(boxes, 64))
-    anchors = grid_of(8, 8).anchors[picked.anchors]
-    nearer = ((anchors - picked.boxes).abs().sum(1) < 40).all()
-    assert nearer
-    assert picked.normalizer == 16
-
-
 def test_bmc_objectness_learns_the_map_and_at_most_twice_as_much_background() -> None:
     grid = grid_of(16, 4, anchors_per_cell=3)
     target = target_of([[16, 16, 40, 40]], 64)
     values = cell_values(target["bm"][None], (16, 16))[0]
     foreground = int((values >= 0.5 - 1e-6).sum())
     assert foreground > 0
-    picked = BmcObjectness()(grid, target)
+    picked = BmcObjectness()(grid, target, UNASKED)
     assert len(picked.anchors) == 3 * 3 * foreground
     cells = picked.anchors // 3
     assert torch.allclose(picked.labels, values[cells])
@@ -87,7 +62,7 @@ def test_bmc_objectness_learns_the_map_and_at_most_twice_as_much_background() ->
 
 
 def test_bmc_objectness_without_a_lesion_learns_64_background_cells() -> None:
-    picked = BmcObjectness()(grid_of(16, 4), target_of([], 64))
+    picked = BmcObjectness()(grid_of(16, 4), target_of([], 64), UNASKED)
     assert len(picked.anchors) == 64
     assert picked.labels.max() == 0
 
@@ -101,7 +76,7 @@ def test_a_large_lesion_takes_cells_from_the_boundary_value_on() -> None:
     grid = grid_of(16, 4)
     target = target_of([[16, 16, 40, 40]], 64)
     values = cell_values(target["lesion_bms"], (16, 16))[0]
-    picked = regression()(grid, target)
+    picked = regression()(grid, target, UNASKED)
     assert picked.anchors.tolist() == torch.nonzero(values >= 0.25 - 1e-6)[:, 0].tolist()
     assert picked.normalizer == len(picked.anchors)
 
@@ -114,13 +89,13 @@ def test_a_small_lesion_needs_a_value_of_a_half() -> None:
     strict = torch.nonzero(values >= 0.5 - 1e-6)[:, 0].tolist()
     lax = torch.nonzero(values >= 0.25 - 1e-6)[:, 0].tolist()
     assert len(strict) < len(lax)
-    assert regression()(grid, target).anchors.tolist() == strict
-    assert regression(area_in_cells=False)(grid, target).anchors.tolist() == lax, "144 px is no small area"
+    assert regression()(grid, target, UNASKED).anchors.tolist() == strict
+    assert regression(area_in_cells=False)(grid, target, UNASKED).anchors.tolist() == lax, "144 px is no small area"
 
 
 def test_a_lesion_smaller_than_a_cell_gets_the_cell_of_its_centre() -> None:
     target = target_of([[9, 17, 11, 19]], 64)
-    picked = regression()(grid_of(8, 8), target)
+    picked = regression()(grid_of(8, 8), target, UNASKED)
     assert picked.anchors.tolist() == [2 * 8 + 1]
 
 
@@ -145,10 +120,10 @@ def test_every_level_of_a_pyramid_is_taught_by_its_own_cells() -> None:
     fine, coarse = grid_of(4, 4), grid_of(2, 8)
     grid = Grid(torch.cat([fine.anchors, coarse.anchors]), ((4, 4), (2, 2)), 1, (4.0, 8.0))
     target = target_of([[8, 0, 12, 4]], 16)
-    picked = regression()(grid, target)
+    picked = regression()(grid, target, UNASKED)
     # Row 0: column 2 of the finer level, column 1 of the coarser one behind the finer one's 16 cells.
     assert picked.anchors.tolist() == [2, 16 + 1]
-    assert picked.boxes.tolist() == [[8, 0, 12, 4]] * 2
+    assert picked.lesions.tolist() == [0, 0]
     assert picked.normalizer == 2
 
 
@@ -168,12 +143,13 @@ def hand_target(bm: list[list[float]], lesion_bms: list, boxes: list[list[float]
 
 def test_equation_6_parts_foreground_from_background_at_a_half_and_keeps_the_maps_values_as_labels() -> None:
     target = hand_target([[0.9, 0.5, 0.0], [0.5 - 1e-7, 0.49, 0.0], [0.0, 0.0, 0.2]], [], [])
-    picked = BmcObjectness()(grid_of(3, 1), target)
+    picked = BmcObjectness()(grid_of(3, 1), target, UNASKED)
     # Foreground: cells 0, 1 and, .5 up to rounding, 3; of the six others twice as many are drawn, which are all.
     assert picked.anchors[:3].tolist() == [0, 1, 3]
     assert sorted(picked.anchors[3:].tolist()) == [2, 4, 5, 6, 7, 8]
     assert torch.equal(picked.labels, target["bm"].flatten()[picked.anchors])
-    lonely = BmcObjectness()(grid_of(3, 1), hand_target([[0.9, 0.4, 0.4]] + [[0.4] * 3] * 2, [], []))
+    one_foreground = hand_target([[0.9, 0.4, 0.4]] + [[0.4] * 3] * 2, [], [])
+    lonely = BmcObjectness()(grid_of(3, 1), one_foreground, UNASKED)
     assert lonely.labels.tolist() == pytest.approx([0.9, 0.4, 0.4])
 
 
@@ -200,18 +176,12 @@ def test_all_anchors_of_a_cell_are_positive_unless_they_must_overlap_their_lesio
     anchors = torch.tensor([[0.0, 0, 16, 16], [4.0, 4, 12, 12]])
     grid = Grid(anchors, ((1, 1),), 2, (16.0,))
     target = hand_target([[0.0]], [[[0.6]]], [[4.0, 4, 12, 12]])
-    assert regression()(grid, target).anchors.tolist() == [0, 1]
-    assert regression(anchor_iou=0.25)(grid, target).anchors.tolist() == [0, 1]
-    picked = regression(anchor_iou=0.26)(grid, target)
+    assert regression()(grid, target, UNASKED).anchors.tolist() == [0, 1]
+    assert regression(anchor_iou=0.25)(grid, target, UNASKED).anchors.tolist() == [0, 1]
+    picked = regression(anchor_iou=0.26)(grid, target, UNASKED)
     assert picked.anchors.tolist() == [1]
-    assert picked.boxes.tolist() == [[4, 4, 12, 12]]
+    assert picked.lesions.tolist() == [0]
     assert picked.normalizer == 1
-
-
-def test_paired_iou_compares_row_with_row() -> None:
-    first = torch.tensor([[0.0, 0, 4, 4], [0.0, 0, 2, 2]])
-    second = torch.tensor([[2.0, 0, 6, 4], [4.0, 4, 6, 6]])
-    assert paired_iou(first, second).tolist() == pytest.approx([8 / 24, 0])
 
 
 def test_bm_labels_a_positive_anchor_with_the_map_at_its_centre_and_background_with_0() -> None:
@@ -226,13 +196,15 @@ def test_bm_labels_a_positive_anchor_with_the_map_at_its_centre_and_background_w
     bm = torch.full((24, 24), 0.3)
     bm[12, 12] = 0.8
     target = {"bm": bm, "boxes": torch.tensor([[8.0, 8, 16, 16]])}
-    picked = BmObjectness(IouMatching(positive=0.5, negative=0.3, samples=12))(grid, target)
+    strict = IouAssigner(positive=0.5, negative=0.3, forced=True)
+    picked = BmObjectness(12)(grid, target, strict.match(grid, target))
     # The large anchor on the middle cell is the lesion; the small one has an IoU of .25: background.
     assert picked.anchors[0] == 4 * 2
     assert picked.labels[0] == pytest.approx(0.8)
     assert len(picked.anchors) == 12
     assert (picked.labels[1:] == 0).all(), "the map is higher than 0 everywhere"
-    lower = BmObjectness(IouMatching(positive=0.2, negative=0.1, samples=12))(grid, target)
+    lenient = IouAssigner(positive=0.2, negative=0.1, forced=True)
+    lower = BmObjectness(12)(grid, target, lenient.match(grid, target))
     assert lower.anchors[:2].sort().values.tolist() == [8, 9]
     assert lower.labels[:2].tolist() == pytest.approx([0.8, 0.8])
 
@@ -241,9 +213,3 @@ def test_a_maps_value_at_a_box_is_its_centre_pixels_within_the_map() -> None:
     values = torch.arange(12.0).reshape(3, 4)
     boxes = torch.tensor([[0.0, 0, 3, 3], [2.0, 1, 4, 2], [3.0, 2, 9, 9], [-8.0, -8, 2, 2]])
     assert values_at_centres(values, boxes).tolist() == [5, 7, 11, 0]
-
-
-def test_a_box_that_no_anchor_overlaps_makes_no_anchor_positive() -> None:
-    part = IouObjectness(IouMatching(positive=0.7, negative=0.3, samples=16))
-    picked = part(grid_of(8, 8), target_of([[400, 400, 420, 420]], 64))
-    assert picked.labels.sum() == 0

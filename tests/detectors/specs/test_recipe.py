@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from napari_uld.detectors.specs.recipe import load_recipe, recipe_names
+from napari_uld.detectors.specs.mining import HardNegativesSpec
+from napari_uld.detectors.specs.recipe import Recipe, load_recipe, recipe_names
 from napari_uld.errors import RecipeError
 
-TWO_CLASSES = "[detector]\nclasses = ['lesion', 'false_positive']\n[mining]\nhard_negatives = true\n"
+TWO_CLASSES = "[detector]\nclasses = ['lesion', 'false_positive']\n[mining]\nminer = 'hard_negatives'\n"
 METHOD = '[method]\nname = "x"\ntitle = "X"\npaper = "P"\n'
 
 
@@ -23,35 +24,34 @@ def test_the_published_rows_are_the_papers() -> None:
 
 
 def test_a_recipe_builds_on_its_host_and_shares_its_small_version() -> None:
-    host, own = load_recipe("faster_rcnn", small=True), load_recipe("faster_rcnn_bmc", small=True)
-    assert own.detector == host.detector
-    assert own.training == host.training
-    assert (own.supervision.objectness, own.supervision.regression, own.supervision.roi_branch) == ("bmc", "bmc", "abm")
+    host, recipe = load_recipe("faster_rcnn", small=True), load_recipe("faster_rcnn_bmc", small=True)
+    assert recipe.detector == host.detector
+    assert recipe.training == host.training
+    assert (recipe.supervision.objectness, recipe.supervision.regression, recipe.supervision.roi_branch) == (
+        "bmc",
+        "bmc",
+        "abm",
+    )
     assert host.supervision.objectness == "iou"
 
 
 def test_a_host_may_have_a_host() -> None:
-    host, own = load_recipe("mask_rcnn_no_mask"), load_recipe("uldor")
+    host, recipe = load_recipe("mask_rcnn_no_mask"), load_recipe("uldor")
     changed = {"classes": ("lesion", "false_positive")}
-    assert own.detector == host.detector.model_copy(update=changed)
-    assert own.supervision == host.supervision.model_copy(update={"roi_branch": "ellipse"})
-    assert (own.mining.hard_negatives, own.mining.overlap, own.mining.score, own.mining.per_image) == (
-        True,
-        0.3,
-        0.7,
-        3,
-    )
-    assert (own.training, own.input) == (host.training, host.input)
+    assert recipe.detector == host.detector.model_copy(update=changed)
+    assert recipe.supervision == host.supervision.model_copy(update={"roi_branch": "ellipse"})
+    assert recipe.mining == HardNegativesSpec(overlap=0.3, score=0.7, per_image=3)
+    assert (recipe.training, recipe.input) == (host.training, host.input)
 
 
 def test_bm_and_bmc_of_a_host_differ_in_their_supervision_alone() -> None:
     for host in ("faster_rcnn", "3dce"):
         plain = load_recipe(host)
         for added in ("bm", "bmc"):
-            own = load_recipe(f"{host}_{added}")
-            assert own.supervision != plain.supervision
-            changed = {"method": own.method, "supervision": own.supervision}
-            assert plain.model_copy(update=changed) == own
+            recipe = load_recipe(f"{host}_{added}")
+            assert recipe.supervision != plain.supervision
+            changed = {"method": recipe.method, "supervision": recipe.supervision}
+            assert plain.model_copy(update=changed) == recipe
 
 
 def test_small_must_be_a_table(tmp_path: Path) -> None:
@@ -80,7 +80,11 @@ def test_an_unknown_key_is_named(tmp_path: Path) -> None:
         ("[supervision]\nobjectness = 'magic'\n", "supervision.objectness"),
         ("[small.detector]\nwidth = 0\n", "detector.width"),
         ("[mining]\nhard_negatives = true\n", "need the class 'false_positive'"),
-        ("[detector]\nclasses = ['lesion', 'false_positive']\n", "the class needs hard negatives"),
+        ("[mining]\nminer = 'hard_negatives'\n", "need the class 'false_positive'"),
+        ("[mining]\nminer = 'gold'\n", "give one of none, hard_negatives"),
+        ("[detector]\nfamily = 'yolo'\n", "give one of two_stage, retinanet"),
+        ("[detector]\nwidht = 1\n", r"\[detector\.widht\] Extra"),
+        ("[detector]\nclasses = ['lesion', 'false_positive']\n", "which this recipe does not mine"),
         (TWO_CLASSES + "[supervision]\nroi_branch = 'abm'\n", "roi_branch must be ellipse or grabcut"),
         (TWO_CLASSES + "per_image = 0\n", "mining.per_image"),
         ("[input]\nslices = 9\n", "fusion must be position_sensitive"),
@@ -104,3 +108,19 @@ def test_no_toml_a_missing_file_and_an_unknown_host_are_refused(tmp_path: Path) 
     path.write_text(METHOD + 'host = "../../etc/passwd"\n')
     with pytest.raises(RecipeError, match="host"):
         load_recipe(path)
+
+
+def test_a_recipe_of_before_mines_as_it_did(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    older = TWO_CLASSES.replace("miner = 'hard_negatives'", "hard_negatives = true\nper_image = 2")
+    assert older != TWO_CLASSES
+    path.write_text(METHOD + older + "[supervision]\nroi_branch = 'ellipse'\n")
+    assert load_recipe(path).mining == HardNegativesSpec(per_image=2)
+
+
+def test_a_recipe_writes_out_every_key_and_comes_back_from_it() -> None:
+    recipe = load_recipe("uldor", small=True)
+    dumped = recipe.model_dump(mode="json")
+    assert dumped["mining"] == {"miner": "hard_negatives", "overlap": 0.3, "score": 0.7, "per_image": 3}
+    assert dumped["detector"]["family"] == dumped["supervision"]["family"] == "two_stage"
+    assert Recipe(**dumped) == recipe

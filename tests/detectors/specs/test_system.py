@@ -1,91 +1,69 @@
-"""What a detector may be made of, and what is refused."""
+"""What a whole system may be: parts of one family that fit together."""
 
-from typing import Any
+import subprocess
+import sys
+from typing import Any, Literal
 
 import pytest
-from pydantic import ValidationError
+from pydantic import PositiveInt, ValidationError
+from torch import nn
 
-from napari_uld.detectors.specs.base import Spec
+from napari_uld.detectors.build import build_detector
+from napari_uld.detectors.specs.family import DetectorSpec, SupervisionSpec
 from napari_uld.detectors.specs.inputs import InputSpec
-from napari_uld.detectors.specs.one_stage import RetinaNetSpec, RetinaNetSupervision
-from napari_uld.detectors.specs.system import System, system_of
+from napari_uld.detectors.specs.one_stage import RetinaNetSupervision
+from napari_uld.detectors.specs.system import FAMILIES, Family, System, system_of
 from napari_uld.detectors.specs.two_stage import TwoStageSpec, TwoStageSupervision
-
-PYRAMID: dict[str, Any] = {"backbone": "resnet_fpn", "anchor_sizes": (16, 32, 64, 128, 256), "roi_pool": "align"}
-
-
-def test_the_published_scale_is_the_defaults() -> None:
-    spec = TwoStageSpec()
-    assert spec.anchor_sizes == (16, 24, 32, 48, 96)
-    assert (spec.rpn_channels, spec.head_channels, spec.head_dropout, spec.nms) == (256, 2048, 0.5, 0.3)
-    assert spec.proposals_before_nms == (12000, 6000)
-    assert spec.proposals_after_nms == (2000, 300)
 
 
 @pytest.mark.parametrize(
-    ("schema", "values", "sentence"),
+    ("values", "sentence"),
     [
-        (InputSpec, {"slices": 4}, "odd"),
-        (InputSpec, {"slices": 9, "slices_per_image": 5}, "multiple of slices_per_image"),
-        (InputSpec, {"window": (100, 100)}, "low < high"),
-        (TwoStageSpec, PYRAMID | {"anchor_sizes": (16, 32, 64, 128)}, "5 levels"),
-        (TwoStageSpec, PYRAMID | {"roi_pool": "max"}, "not on a pyramid"),
-        (TwoStageSpec, PYRAMID | {"fusion": "position_sensitive"}, "not on a pyramid"),
-        (TwoStageSpec, {"classes": ()}, "classes are 'lesion'"),
-        (TwoStageSpec, {"classes": ("false_positive", "lesion")}, "classes are 'lesion'"),
-        (TwoStageSpec, {"classes": ("lesion", "cyst")}, "'false_positive' where hard negatives are mined"),
-        (TwoStageSpec, {"nms": 1.5}, "less than or equal to 1"),
-        (TwoStageSpec, {"colour": "red"}, "Extra inputs"),
-        (TwoStageSupervision, {"objectness": "abm"}, "'iou', 'bm' or 'bmc'"),
-        (TwoStageSupervision, {"regression": "bm"}, "'iou' or 'bmc'"),
-        (TwoStageSupervision, {"anchor_iou": -0.1}, "greater than or equal to 0"),
-        (RetinaNetSpec, {"family": "retinanet", "anchor_sizes": (32,)}, "5 levels"),
-        (RetinaNetSpec, {"family": "retinanet", "finest_level": 4}, "2 or 3"),
-        (RetinaNetSpec, {"family": "retinanet", "classes": ("lesion", "false_positive")}, "at most 1 item"),
-        (System, {"detector": {"family": "yolo"}}, "'two_stage', 'retinanet'"),
+        ({"detector": {"family": "yolo"}}, "there is no family 'yolo': give one of two_stage, retinanet"),
+        ({"supervision": {"family": "yolo"}}, "there is no family 'yolo': give one of two_stage, retinanet"),
+        ({"detector": {"family": "retinanet"}, "supervision": {"objectness": "bmc"}}, "objectness\n  Extra inputs"),
+        ({"detector": {"family": "retinanet"}, "supervision": {"segmentation": "ellipse"}}, "must be 2"),
+        ({"detector": {"family": "retinanet"}, "input": {"slices": 9}}, "as large as slices"),
+        ({"detector": "vgg"}, "detector"),
+        ({"detector": None}, "detector"),
+        ({"input": {"slices": 9}}, "needs a fusion part"),
         (
-            System,
-            {"detector": {"family": "retinanet"}, "supervision": {"objectness": "bmc"}},
-            "objectness\n  Extra inputs",
-        ),
-        (System, {"detector": {"family": "retinanet"}, "supervision": {"segmentation": "ellipse"}}, "must be 2"),
-        (System, {"detector": {"family": "retinanet"}, "input": {"slices": 9}}, "as large as slices"),
-        (System, {"detector": "vgg"}, "detector"),
-        (System, {"detector": None}, "detector"),
-        (RetinaNetSupervision, {"family": "retinanet", "anchor_iou": (0.3, 0.5)}, "at least that of negative"),
-        (TwoStageSupervision, {"rpn_iou": (0.3, 0.7)}, "at least that of negative"),
-        (RetinaNetSpec, {"family": "retinanet", "anchor_scales": ()}, "at least 1 item"),
-        (RetinaNetSpec, {"family": "retinanet", "without_pools": (9,)}, "less than or equal to 5"),
-        (System, {"input": {"slices": 9}}, "needs a fusion part"),
-        (
-            System,
             {"detector": TwoStageSpec(), "supervision": RetinaNetSupervision(family="retinanet")},
             "of the family retinanet, not two_stage",
         ),
     ],
 )
-def test_what_cannot_be_is_refused_with_what_it_should_be(
-    schema: type[Spec], values: dict[str, Any], sentence: str
-) -> None:
+def test_what_cannot_be_is_refused_with_what_it_should_be(values: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValidationError, match=sentence):
-        schema(**values)
+        System(**values)
 
 
-def test_a_pyramid_and_hard_negatives_can_be_described() -> None:
-    assert TwoStageSpec(**PYRAMID, classes=("lesion", "false_positive")).classes[1] == "false_positive"
-
-
-def test_slices_are_shared_out_among_images_and_areas_are_brought_to_512_px() -> None:
-    spec = InputSpec(slices=27, long_side=256)
-    assert spec.images == 9
-    assert spec.scale_to_512 == 2
+@pytest.mark.parametrize("family", ["two_stage", "retinanet"])
+@pytest.mark.parametrize(
+    "inputs",
+    [{"more_windows": [(-1350.0, 150.0)]}, {"volume": True, "slices_per_image": 1}],
+    ids=["two windows", "a volume"],
+)
+def test_neither_family_takes_several_windows_or_a_volume(family: str, inputs: dict[str, Any]) -> None:
+    detector = {"family": family} | ({"fusion": "position_sensitive"} if family == "two_stage" else {})
+    with pytest.raises(ValidationError, match="one window of slices"):
+        System(detector=detector, input=inputs)
 
 
 @pytest.mark.parametrize(
-    ("branch", "mask"), [("none", None), ("bm", None), ("abm", None), ("ellipse", "ellipse"), ("grabcut", "grabcut")]
+    ("values", "place"),
+    [
+        ({"detector": {"width": 0}}, ("detector", "width")),
+        ({"detector": {"colour": "red"}}, ("detector", "colour")),
+        ({"detector": {"family": "retinanet", "colour": "red"}}, ("detector", "colour")),
+        ({"supervision": {"rpn_samples": -1}}, ("supervision", "rpn_samples")),
+        ({"input": {"window": ("a", 3)}}, ("input", "window", 0)),
+    ],
 )
-def test_only_masks_are_learned_lesion_by_lesion(branch: Any, mask: str | None) -> None:
-    assert TwoStageSupervision(roi_branch=branch).mask_kind == mask
+def test_the_place_of_what_is_wrong_is_named(values: dict[str, Any], place: tuple[str | int, ...]) -> None:
+    with pytest.raises(ValidationError) as refused:
+        System(**values)
+    assert [error["loc"] for error in refused.value.errors()] == [place]
 
 
 def test_the_family_is_written_once_and_not_at_all_for_two_stages() -> None:
@@ -103,3 +81,63 @@ def test_a_system_comes_back_from_a_checkpoints_recipe_and_one_without_families_
     older = System().model_dump(mode="json")
     del older["supervision"]["family"]
     assert system_of(older) == System()
+
+
+class StarSpec(DetectorSpec):
+    """A family that nobody knows yet."""
+
+    family: Literal["star"] = "star"
+    points: PositiveInt = 5
+
+    def check_fit(self, inputs: InputSpec, supervision: SupervisionSpec) -> None:
+        if inputs.slices < self.points:
+            raise ValueError("a star needs a slice for each of its points")
+
+
+class StarSupervision(SupervisionSpec):
+    family: Literal["star"] = "star"
+    brightness: float = 1.0
+
+
+class Star(nn.Module):
+    def __init__(self, detector: StarSpec, supervision: StarSupervision, inputs: InputSpec) -> None:
+        super().__init__()
+        self.said = (detector.points, supervision.brightness, inputs.slices)
+
+
+@pytest.fixture
+def _star(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FAMILIES, "star", Family(StarSpec, StarSupervision, Star))
+
+
+@pytest.mark.usefixtures("_star")
+def test_a_family_is_one_entry_in_the_table_and_then_is_read_written_and_built_like_any_other() -> None:
+    system = System(detector={"family": "star", "points": 7}, supervision={"brightness": 3}, input={"slices": 9})
+    assert isinstance(system.detector, StarSpec)
+    assert isinstance(system.supervision, StarSupervision)
+    dumped = system.model_dump(mode="json")
+    assert dumped["detector"]["points"] == 7
+    assert dumped["supervision"] == {"family": "star", "brightness": 3}
+    assert system_of(dumped) == system
+    built = build_detector(system)
+    assert isinstance(built, Star)
+    assert built.said == (7, 3, 9)
+
+
+@pytest.mark.usefixtures("_star")
+def test_a_new_familys_keys_and_its_fit_are_checked_and_it_is_among_those_there_are() -> None:
+    for values, sentence in (
+        ({"detector": {"family": "star", "width": 1.0}, "input": {"slices": 9}}, "detector.width\n  Extra"),
+        ({"detector": {"family": "star"}}, "a slice for each of its points"),
+        ({"detector": {"family": "yolo"}}, "give one of two_stage, retinanet, star"),
+    ):
+        with pytest.raises(ValidationError, match=sentence):
+            System(**values)
+
+
+def test_a_recipe_is_read_without_torch() -> None:
+    code = (
+        "import sys; from napari_uld.detectors.specs.recipe import load_recipe;"
+        "load_recipe('retinanet_dense_ag'); print('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

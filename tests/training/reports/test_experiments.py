@@ -13,20 +13,9 @@ from napari_uld.progress import finish
 from napari_uld.training.data.key_slices import true_slices
 from napari_uld.training.reports import experiments
 from napari_uld.training.reports.experiment_list import EXPERIMENTS, select
-from napari_uld.training.reports.experiments import (
-    Budget,
-    Experiment,
-    Place,
-    Row,
-    State,
-    in_order,
-    plan,
-    row_recipe,
-    run,
-    run_all,
-    survey,
-    time_all,
-)
+from napari_uld.training.reports.experiments import in_order, run, run_all, survey, time_all
+from napari_uld.training.reports.planning import Budget, Experiment, Place, Row, Run, State, plan, row_recipe
+from napari_uld.training.reports.run_spec import slug
 from napari_uld.training.reports.tables import write_tables
 
 from ..conftest import PATIENTS, SEED
@@ -61,8 +50,33 @@ def experiment(*rows: Row, seeds: tuple[int, ...] = (0,)) -> Experiment:
     return Experiment("tiny", "Tiny", rows, seeds, BUDGET)
 
 
+def planned(row: Row, place: Place, *, seed: int = 0, budget: Budget = BUDGET) -> Run:
+    return plan(replace(experiment(row), budget=budget), row, seed, place)
+
+
+def rewrite(folder: Path, *path: str, value: object) -> None:
+    """Store a run as one that was made with another value under a key path."""
+    content = json.loads((folder / "run.json").read_text())
+    table = content
+    for key in path[:-1]:
+        table = table[key]
+    table[path[-1]] = value
+    (folder / "run.json").write_text(json.dumps(content))
+
+
+@pytest.fixture
+def finished(place: Place) -> Run:
+    """A run of the base row, as if it were trained and scored."""
+    it = planned(BASE, place)
+    it.folder.mkdir(parents=True)
+    it.spec.write(it.folder)
+    it.files[1].write_text("{}")
+    assert planned(BASE, place).state is State.FINISHED
+    return it
+
+
 def test_a_run_leaves_every_lesions_score_and_what_it_reached(place: Place, phantoms: Path) -> None:
-    it = plan(BASE, 0, BUDGET, place)
+    it = planned(BASE, place)
     assert finish(run(it)) is State.FINISHED
     result, slices = it.result(), true_slices(phantoms, "all")
     assert result.series.tolist() == [key.series for key in slices]
@@ -76,7 +90,6 @@ def test_a_run_leaves_every_lesions_score_and_what_it_reached(place: Place, phan
     assert facts["seed"] == 0
     assert facts["data"]["train"]["seed"] == SEED
     assert facts["seconds_trained"] > 0
-    assert facts["seconds_a_slice"] > 0
     assert facts["recipe"]["training"]["epochs"] == 1
 
 
@@ -89,7 +102,7 @@ def test_what_is_finished_is_kept(place: Place, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_stopped_training_is_resumed_even_by_a_row_of_another_name(place: Place) -> None:
-    it = plan(BMC, 0, BUDGET, place)
+    it = planned(BMC, place)
     work = run(it)
     for _ in range(4):
         next(work)
@@ -97,15 +110,15 @@ def test_a_stopped_training_is_resumed_even_by_a_row_of_another_name(place: Plac
     assert survey([experiment(BMC)], place)[0].state is State.STOPPED
     supervision = {"objectness": "bmc", "regression": "bmc", "roi_branch": "abm"}
     same = Row("the same", "faster_rcnn", TINY | {"supervision": supervision})
-    assert plan(same, 0, BUDGET, place).folder == it.folder
-    assert finish(run(plan(same, 0, BUDGET, place))) is State.FINISHED
+    assert planned(same, place).folder == it.folder
+    assert finish(run(planned(same, place))) is State.FINISHED
     starts = [json.loads(line) for line in (it.folder / "log.jsonl").read_text().splitlines()]
     assert [row["recipe"] for row in starts if row["event"] == "start"] == ["faster_rcnn_bmc"] * 2
 
 
 @pytest.mark.usefixtures("no_training")
 def test_what_another_process_holds_is_left_to_it(place: Place) -> None:
-    it = plan(BASE, 0, BUDGET, place)
+    it = planned(BASE, place)
     it.folder.mkdir(parents=True)
     with filelock.FileLock(it.folder / "lock"):
         assert finish(run(it)) is State.LOCKED
@@ -114,45 +127,114 @@ def test_what_another_process_holds_is_left_to_it(place: Place) -> None:
 
 
 def test_a_stopped_run_gives_its_lock_back(place: Place) -> None:
-    work = run(plan(BASE, 0, BUDGET, place))
+    work = run(planned(BASE, place))
     next(work)
     with pytest.raises(filelock.Timeout):
-        filelock.FileLock(plan(BASE, 0, BUDGET, place).folder / "lock", timeout=0).acquire()
+        filelock.FileLock(planned(BASE, place).folder / "lock", timeout=0).acquire()
     work.close()
-    filelock.FileLock(plan(BASE, 0, BUDGET, place).folder / "lock", timeout=0).acquire().lock.release()
+    filelock.FileLock(planned(BASE, place).folder / "lock", timeout=0).acquire().lock.release()
 
 
 def test_negatives_are_counted_from_the_same_training(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    finish(run(plan(BASE, 0, BUDGET, place)))
+    finish(run(planned(BASE, place)))
     monkeypatch.setattr(experiments, "train", None)
-    it = plan(replace(BASE, label="+FP", count_negatives=True), 0, BUDGET, place)
+    it = planned(replace(BASE, label="+FP", count_negatives=True), place)
     assert it.state is not State.FINISHED
     assert finish(run(it)) is State.FINISHED
     assert {path.name for path in it.folder.glob("result*")} == {"result.json", "result_with_negatives.json"}
 
 
-def test_the_key_tells_apart_recipes_seeds_budgets_and_data(place: Place, phantoms: Path) -> None:
-    folders = {
-        plan(BASE, 0, BUDGET, place).folder,
-        plan(BASE, 1, BUDGET, place).folder,
-        plan(BMC, 0, BUDGET, place).folder,
-        plan(BASE, 0, replace(BUDGET, batch=4), place).folder,
+def test_a_run_is_kept_under_a_name_that_can_be_read(place: Place) -> None:
+    row = replace(BASE, label="BMC objectness, + FP")
+    assert planned(row, place, seed=1).folder == place.root / "tiny" / "bmc_objectness_+_fp-seed1"
+
+
+def test_the_key_tells_apart_recipes_seeds_budgets_data_and_what_is_started_from(place: Place, phantoms: Path) -> None:
+    keys = {
+        planned(BASE, place).spec.key,
+        planned(BASE, place, seed=1).spec.key,
+        planned(BMC, place).spec.key,
+        planned(BASE, place, budget=replace(BUDGET, batch=4)).spec.key,
+        planned(replace(BASE, init=BASE), place).spec.key,
+        planned(replace(BASE, init=BMC), place).spec.key,
     }
-    assert len(folders) == 4
+    assert len(keys) == 6
     (place.phantoms / "test").unlink()
     other = place.phantoms / "test"
     other.mkdir()
     for name in ("phantom.json", "DL_info.csv"):
         (other / name).write_bytes((phantoms / name).read_bytes())
-    assert plan(BASE, 0, BUDGET, place).folder in folders
+    assert planned(BASE, place).spec.key in keys
     (other / "DL_info.csv").write_text((phantoms / "DL_info.csv").read_text() + "\n")
-    assert plan(BASE, 0, BUDGET, place).folder not in folders
+    assert planned(BASE, place).spec.key not in keys
 
 
-def test_results_of_another_version_are_not_found(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = plan(BASE, 0, BUDGET, place).folder
-    monkeypatch.setattr(experiments, "RESULTS_VERSION", 0)
-    assert plan(BASE, 0, BUDGET, place).folder != before
+def test_a_key_holds_every_default_and_nothing_that_only_describes(place: Place) -> None:
+    meaning = planned(BASE, place).spec.meaning()
+    assert meaning["recipe"]["supervision"]["rpn_iou"] == [0.7, 0.3]
+    assert meaning["recipe"]["training"]["clip_norm"] == 5
+    assert meaning["recipe"]["method"].keys().isdisjoint({"name", "title", "paper", "host", "published"})
+
+
+@pytest.mark.usefixtures("no_training")
+def test_a_result_of_a_default_that_changed_since_is_neither_shown_nor_overwritten(
+    place: Place, finished: Run, tmp_path: Path
+) -> None:
+    rewrite(finished.folder, "recipe", "training", "clip_norm", value=1.5)
+    for (outcome,) in (survey([experiment(BASE)], place), finish(run_all([experiment(BASE)], place))):
+        assert outcome.state is State.STALE
+        assert outcome.note == "recipe.training.clip_norm is 5.0, was 1.5"
+    assert finished.files[1].is_file()
+    with pytest.raises(DataError, match="no finished run"):
+        write_tables(tmp_path / "tables.md", [experiment(BASE)], place)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        (("results",), 0, "results is 1, was 0"),
+        (("data", "test", "generator_version"), 0, "data.test.generator_version is 1, was 0"),
+    ],
+)
+def test_results_of_another_version_or_of_other_data_are_told(
+    place: Place, finished: Run, path: tuple[str, ...], value: object, told: str
+) -> None:
+    rewrite(finished.folder, *path, value=value)
+    assert planned(BASE, place).state is State.STALE
+    assert planned(BASE, place).differs == told
+
+
+def test_a_result_without_a_readable_word_on_its_recipe_is_stale(place: Place, finished: Run) -> None:
+    rewrite(finished.folder, "recipe", "training", "no_such_key", value=1)
+    assert planned(BASE, place).state is State.STALE
+    (finished.folder / "run.json").unlink()
+    assert planned(BASE, place).state is State.STALE
+    assert "run.json" in planned(BASE, place).differs
+
+
+def test_a_stale_result_is_renewed_where_that_is_asked_for(place: Place, finished: Run) -> None:
+    rewrite(finished.folder, "recipe", "training", "clip_norm", value=1.5)
+    (finished.folder / "checkpoint.safetensors").write_text("of another recipe")
+    assert finish(run(planned(BASE, place), renew=True)) is State.FINISHED
+    assert planned(BASE, place).result().facts["average"] >= 0
+    assert json.loads((finished.folder / "run.json").read_text())["recipe"]["training"]["clip_norm"] == 5
+
+
+def test_a_key_that_the_schema_gained_since_means_what_its_default_says(place: Place, finished: Run) -> None:
+    content = json.loads((finished.folder / "run.json").read_text())
+    del content["recipe"]["training"]["monitor"]
+    (finished.folder / "run.json").write_text(json.dumps(content))
+    assert planned(BASE, place).state is State.FINISHED
+
+
+@pytest.mark.usefixtures("finished", "no_training")
+def test_rows_of_any_experiment_that_mean_the_same_share_a_run(place: Place) -> None:
+    same = replace(BASE, label="host", recipe="faster_rcnn")
+    other = replace(experiment(same), name="other")
+    it = plan(other, same, 0, place)
+    assert it.folder == planned(BASE, place).folder
+    assert it.state is State.FINISHED
+    assert plan(other, same, 1, place).folder == place.root / "other" / "host-seed1"
 
 
 def test_a_row_that_fails_does_not_stop_the_others(place: Place) -> None:
@@ -165,16 +247,16 @@ def test_a_row_that_fails_does_not_stop_the_others(place: Place) -> None:
 
 def test_phantoms_of_another_seed_are_refused(place: Place) -> None:
     with pytest.raises(DataError, match="--seed 99"):
-        plan(BASE, 0, replace(BUDGET, train=(PATIENTS, 99)), place)
+        planned(BASE, place, budget=replace(BUDGET, train=(PATIENTS, 99)))
 
 
 def test_timing_measures_what_is_finished_with_and_without_maps(place: Place) -> None:
-    finish(run(plan(BMC, 0, BUDGET, place)))
+    finish(run(planned(BMC, place)))
     finish(time_all([experiment(BASE, BMC)], place))
-    timing = json.loads((plan(BMC, 0, BUDGET, place).folder / "timing.json").read_text())
+    timing = json.loads((planned(BMC, place).folder / "timing.json").read_text())
     assert timing["with maps"] > 0
     assert timing["without maps"] > 0
-    assert not plan(BASE, 0, BUDGET, place).folder.exists()
+    assert not planned(BASE, place).folder.exists()
 
 
 def test_the_tables_hold_what_is_finished(place: Place, tmp_path: Path) -> None:
@@ -183,7 +265,7 @@ def test_the_tables_hold_what_is_finished(place: Place, tmp_path: Path) -> None:
     finish(time_all([chosen], place))
     write_tables(tmp_path / "tables.md", [chosen], place)
     text = (tmp_path / "tables.md").read_text()
-    average = plan(BMC, 0, BUDGET, place).result().curve.average
+    average = planned(BMC, place).result().curve.average
     reached, detail = (line.split(" | ") for line in text.splitlines() if line.startswith("| bmc"))
     assert reached[5] == f"{average:.3f}".replace("0.", ".", 1)
     assert detail[-1].endswith("x |")
@@ -215,7 +297,7 @@ def test_every_row_can_be_trained_and_its_host_stands_in_the_table(chosen: Exper
     for row in chosen.rows:
         row_recipe(row, chosen.budget)
         assert row.host is None or chosen.row(row.host).host != row.label
-    assert len({row.label for row in chosen.rows}) == len(chosen.rows)
+    assert len({slug(row.label) for row in chosen.rows}) == len(chosen.rows)
 
 
 def test_rows_and_seeds_are_selected() -> None:
@@ -230,7 +312,7 @@ def test_rows_and_seeds_are_selected() -> None:
 
 def test_a_row_that_starts_from_another_waits_for_it_and_takes_its_weights(place: Place) -> None:
     longer = Row("longer", "faster_rcnn", TINY, init=BASE)
-    from_host, from_nothing = plan(longer, 0, BUDGET, place), plan(BASE, 0, BUDGET, place)
+    from_host, from_nothing = planned(longer, place), planned(BASE, place)
     assert from_host.folder != from_nothing.folder
     with pytest.raises(DataError, match="starts from base"):
         finish(run(from_host))

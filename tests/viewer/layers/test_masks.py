@@ -1,11 +1,14 @@
 """The mask layer: lesions that no mask can be made of, corrected masks, and the words for the mask to correct."""
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from napari.components import ViewerModel
 
+from napari_uld.ct.volume import CTVolume
 from napari_uld.lesions.annotation_file import read_annotations
 from napari_uld.lesions.annotations import Annotation, Annotations, State
 from napari_uld.lesions.findings import Findings
@@ -15,14 +18,16 @@ from napari_uld.masks import MaskKind, MaskParameters
 from napari_uld.masks.ellipse import ellipse_in_box, quarter_ellipse_mask
 from napari_uld.masks.lesion_mask import lesion_mask
 from napari_uld.viewer.layers.masks import mask_to_correct
-from napari_uld.viewer.layers.scan import Part
+from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.files import open_annotations
+from napari_uld.viewer.tools import review
 
 from ..conftest import RECIST, show
 
 SHAPE = (96, 96)
+STATUS = Path("/proc/self/statm")
 # Boxes about (60, 61) and (70, 20).
 PARALLEL = Recist.from_points([50, 60, 70, 60, 50, 62, 70, 62])
 NO_LENGTH = Recist.from_points([70, 20, 70, 20, 70, 12, 70, 28])
@@ -95,6 +100,41 @@ def test_the_mask_to_correct_heeds_what_is_set_about_grabcut(case: Case, expert:
     assert (default != other).any()
 
 
+# -- memory --
+
+
+def resident() -> int:
+    """Bytes of memory that this process has in use."""
+    return int(STATUS.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not STATUS.exists(), reason="only Linux tells what memory is in use")
+def test_scrolling_over_slices_without_lesions_takes_no_memory(viewer: ViewerModel) -> None:
+    hu = np.zeros((400, 512, 512), np.int16)
+    volume = CTVolume(hu, (1.0, 1.0, 1.0), Path("long"), "long", np.arange(400), series_uid="1")
+    session = show(viewer, Case(volume, Annotations("1"), Path("long.lesions.json")))
+    mask, before = session.layer(Part.MASK).data, resident()
+    for z in range(len(hu)):
+        session.painter.paint(z)
+    # Written, they would take 100 MiB.
+    assert resident() - before < 30 * 2**20
+    assert not mask[::40].any()
+
+
+def test_a_mask_that_goes_is_taken_off_the_picture_and_slices_without_one_are_not_drawn_again(
+    session: Session, expert: Annotation
+) -> None:
+    session.jump(session.case.row(expert.id))
+    mask, drawn = session.layer(Part.MASK), []
+    mask.events.set_data.connect(lambda _: drawn.append(mask.data[4].any()))
+    session.case.decide(expert.id, State.REJECTED)
+    session.case.select(None)
+    assert drawn[-1] is np.False_
+    drawn.clear()
+    session.painter.paint(2)
+    assert drawn == []
+
+
 # -- a mask that a person painted --
 
 
@@ -106,7 +146,7 @@ def test_the_mask_layer_shows_the_corrected_mask_whatever_the_kind(session: Sess
     for kind in MaskKind:
         session.choose_mask(kind, MaskParameters())
         np.testing.assert_array_equal(mask.data[4], SQUARE * 255)
-    session.undo()
+    review.undo(session)
     assert not (mask.data[4] == SQUARE * 255).all()
 
 

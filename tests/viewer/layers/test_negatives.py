@@ -5,8 +5,8 @@ from napari.components import ViewerModel
 
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.rle import encode
+from napari_uld.viewer.layers.marks import COLOURS
 from napari_uld.viewer.layers.negatives import COLOUR, negatives_layer
-from napari_uld.viewer.layers.scan import COLOURS
 from napari_uld.viewer.state.case import Case
 
 

@@ -11,7 +11,8 @@ from napari_uld.errors import CancelledError
 from napari_uld.inference.inside_result import Inside, PositiveAnchors, Rule
 from napari_uld.inference.worker import Look
 from napari_uld.progress import Progress
-from napari_uld.viewer.layers.inside import ATTENTION, InsidePart, inside_layer
+from napari_uld.viewer.layers.inside import ATTENTION, InsidePart
+from napari_uld.viewer.layers.parts import find_layer
 from napari_uld.viewer.panels.inside import InsidePanel
 from napari_uld.viewer.session import Session
 
@@ -104,6 +105,6 @@ def look(panel: InsidePanel, qtbot: QtBot) -> None:
 
 
 def layer_of(session: Session, part: InsidePart) -> Layer:
-    layer = inside_layer(session.viewer, session.case, part)
+    layer = find_layer(session.viewer, session.case, part)
     assert layer is not None
     return layer

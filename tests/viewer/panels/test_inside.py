@@ -10,8 +10,8 @@ from pytestqt.qtbot import QtBot
 from napari_uld.errors import WorkerError
 from napari_uld.inference.inside_result import Rule
 from napari_uld.lesions.annotations import State
-from napari_uld.viewer.layers.inside import ATTENTION, MOST_DRAWN, InsidePart, inside_layer, show_inside
-from napari_uld.viewer.layers.scan import Part
+from napari_uld.viewer.layers.inside import ATTENTION, MOST_DRAWN, InsidePart, show_inside
+from napari_uld.viewer.layers.parts import Part, find_layer
 from napari_uld.viewer.session import Session
 
 from .looks import LESION, NOWHERE, FakeLooker, anchors, inside, layer_of, look, names, one_stage, panel_of
@@ -67,7 +67,7 @@ def test_a_recipe_is_asked_by_its_name_and_the_checkpoint_cannot_be_chosen_meanw
 def test_each_layer_lies_on_its_slice_of_the_scan(session: Session, qtbot: QtBot) -> None:
     look(panel_of(session, qtbot, FakeLooker(inside())), qtbot)
     ct = session.layer(Part.CT)
-    for part in set(InsidePart) - set(ATTENTION.values()):
+    for part in set(InsidePart) - {*ATTENTION.values(), InsidePart.POSITIVE}:
         layer = layer_of(session, part)
         assert layer.axis_labels == ct.axis_labels
         assert layer.units == ct.units
@@ -115,8 +115,8 @@ def test_maps_of_a_checkpoint_are_gone_when_a_recipe_is_looked_at(session: Sessi
     session.viewer.layers.selection.active = layer_of(session, InsidePart.SEGMENTATION)
     looker.found = inside(objectness=None, branch=None)
     look(panel, qtbot)
-    assert inside_layer(session.viewer, session.case, InsidePart.OBJECTNESS) is None
-    assert inside_layer(session.viewer, session.case, InsidePart.SEGMENTATION) is None
+    assert find_layer(session.viewer, session.case, InsidePart.OBJECTNESS) is None
+    assert find_layer(session.viewer, session.case, InsidePart.SEGMENTATION) is None
     # With another checkpoint they are back where they were, under the anchors.
     looker.found = inside()
     look(panel, qtbot)
@@ -231,4 +231,4 @@ def test_a_detector_without_a_branch_is_said_to_have_none(session: Session, qtbo
     panel = panel_of(session, qtbot, FakeLooker(inside(branch=None)))
     look(panel, qtbot)
     assert "Segmentation: this detector has none" in panel.status.text()
-    assert inside_layer(session.viewer, session.case, InsidePart.SEGMENTATION) is None
+    assert find_layer(session.viewer, session.case, InsidePart.SEGMENTATION) is None

@@ -5,11 +5,11 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from napari_uld.inference.inside_result import Inside
-from napari_uld.viewer.layers.inside import ATTENTION, InsidePart, inside_layer, show_inside
-from napari_uld.viewer.layers.scan import Part
+from napari_uld.viewer.layers.inside import ATTENTION, InsidePart, show_inside
+from napari_uld.viewer.layers.parts import Part, find_layer
 from napari_uld.viewer.session import Session
 
-from .looks import LESION, FakeLooker, inside, layer_of, look, names, one_stage, panel_of
+from .looks import LESION, FakeLooker, anchors, inside, layer_of, look, names, one_stage, panel_of
 
 pytestmark = pytest.mark.usefixtures("tiny_checkpoint")
 
@@ -60,12 +60,19 @@ def test_of_a_one_stage_detector_there_is_one_rule_and_the_others_layers_go(sess
     assert "BMC" in panel.status.text()
     looker.found = one_stage()
     look(panel, qtbot)
-    assert inside_layer(session.viewer, session.case, InsidePart.BM) is None
-    assert inside_layer(session.viewer, session.case, InsidePart.BMC) is None
+    assert find_layer(session.viewer, session.case, InsidePart.BM) is None
+    assert find_layer(session.viewer, session.case, InsidePart.BMC) is None
     assert len(layer_of(session, InsidePart.IOU).data) == 1
     text = panel.status.text()
     assert "IoU&nbsp;</td><td>1</td><td>1&nbsp;</td><td>1</td>" in text
     assert "BM" not in text
+
+
+def test_what_a_rule_of_another_heads_makes_positive_has_a_layer_and_a_row_too(session: Session, qtbot: QtBot) -> None:
+    panel = panel_of(session, qtbot, FakeLooker(one_stage(anchors={"centre": anchors([20.0, 20, 24, 24])})))
+    look(panel, qtbot)
+    assert InsidePart.POSITIVE in names(session)
+    assert "centre" in panel.status.text()
 
 
 def test_attention_maps_lie_under_the_other_maps_hidden_and_go_with_their_detector(

@@ -1,6 +1,7 @@
 import os
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import pytest
 from napari.components import ViewerModel
@@ -12,10 +13,12 @@ from qtpy.QtWidgets import QLabel, QShortcut
 from napari_uld.ct import read_scan
 from napari_uld.ct.dl_info import read_dl_info
 from napari_uld.errors import UldError, WorkerError
+from napari_uld.inference.catalogue import CheckpointInfo, bundled_checkpoints
 from napari_uld.lesions.annotations import State
 from napari_uld.lesions.findings import Findings
 from napari_uld.masks import MaskKind
-from napari_uld.viewer.layers.scan import Part
+from napari_uld.progress import Work
+from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.panels import review as review_module
 from napari_uld.viewer.panels.detect import DetectPanel
 from napari_uld.viewer.panels.lesion_table import HEADERS
@@ -305,6 +308,38 @@ def test_what_is_found_in_a_scan_that_was_closed_meanwhile_is_not_shown_on_anoth
     qtbot.waitUntil(lambda: not panel.running, timeout=5000)
     assert case.findings is None
     assert not panel.run_button.enabled
+
+
+@pytest.mark.usefixtures("tiny_checkpoint")
+def test_a_cancel_from_before_the_process_knows_of_the_run_is_not_lost(
+    session: Session, findings: Findings, qtbot: QtBot
+) -> None:
+    cancelled = Event()
+
+    class Slow(FakeDetector):
+        def detect(self, *asked: object) -> Work[Findings]:
+            assert cancelled.wait(5)
+            return (yield from super().detect(*asked))
+
+    panel = panel_of(session, qtbot, Slow(findings, waits=True))
+    panel.run()
+    panel.cancel()
+    cancelled.set()
+    qtbot.waitUntil(lambda: not panel.running, timeout=5000)
+    assert panel.status.text() == "Cancelled; nothing changed."
+
+
+def test_choosing_a_checkpoint_reads_its_description_alone(
+    session: Session, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: CheckpointInfo) -> None:
+        pytest.fail("the whole file is read for its hash")
+
+    monkeypatch.setattr(CheckpointInfo, "digest", property(refuse))
+    panel = panel_of(session, qtbot, FakeDetector())
+    panel.checkpoints.add(bundled_checkpoints()["uldor"])
+    assert panel.checkpoints.info.name == "uldor"
+    assert panel.status.text().startswith("ULDor")
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(session: Session, qtbot: QtBot, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from napari_uld.errors import WorkerError
 from napari_uld.lesions.findings import Findings
 from napari_uld.progress import finish
 from napari_uld.training.data.phantom import generate_phantoms
-from napari_uld.viewer.layers.scan import COLOURS
+from napari_uld.viewer.layers.marks import COLOURS
 from napari_uld.viewer.panels import checkpoints as checkpoints_module
 from napari_uld.viewer.panels import detect as detect_module
 from napari_uld.viewer.plugin.demo import run_demo

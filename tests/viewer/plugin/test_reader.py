@@ -13,7 +13,7 @@ from napari_uld.lesions.annotations import Annotations, State
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.findings_file import write_findings
 from napari_uld.viewer.layers.negatives import negatives_layer
-from napari_uld.viewer.layers.scan import Part, case_of
+from napari_uld.viewer.layers.parts import Part, case_of
 from napari_uld.viewer.plugin import reader
 from napari_uld.viewer.plugin.reader import NOTHING, get_reader
 from napari_uld.viewer.plugin.writer import write_lesions

@@ -9,6 +9,7 @@ from napari_uld.viewer.panels.masks import MasksPanel
 from napari_uld.viewer.panels.review import ReviewPanel
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.links import Links
+from napari_uld.viewer.tools.workbench import workbench_of
 
 
 class Door:
@@ -43,7 +44,7 @@ def test_links_that_were_let_go_of_can_be_made_again() -> None:
 def test_a_panel_follows_nothing_any_more_once_its_window_is_gone(
     make: type[QWidget], session: Session, qtbot: QtBot
 ) -> None:
-    case, brush, comparison = session.case, session.brush, session.comparison
+    case, brush, comparison = session.case, workbench_of(session.viewer).brush, workbench_of(session.viewer).comparison
     signals = [session.case_changed, session.view_changed, brush.changed, comparison.changed]
     signals += [case.rows_changed, case.current_changed, case.threshold_changed, case.saved]
     before = [len(signal) for signal in signals]

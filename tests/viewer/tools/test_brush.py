@@ -1,27 +1,29 @@
 """Correcting a mask by brush: every stroke an edit, the layer and the lesion true to each other."""
 
+import json
+
 import numpy as np
 import pytest
-from napari import Viewer
 from napari.layers import Labels
 from napari.utils.notifications import Notification
 from pytestqt.qtbot import QtBot
 
 from napari_uld.lesions.annotations import Annotation, Source, State
 from napari_uld.lesions.findings import Findings
-from napari_uld.lesions.review_log import log_path, read_log
+from napari_uld.lesions.review_log import log_path
 from napari_uld.lesions.rle import decode, encode
 from napari_uld.masks import MaskKind, MaskParameters, pseudo_mask
 from napari_uld.masks.ellipse import ellipse_in_box
-from napari_uld.viewer.layers.scan import Part
+from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.panels.masks import MasksPanel
-from napari_uld.viewer.session import Session, session_of
-from napari_uld.viewer.state.case import Case
+from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.rows import Mark
-from napari_uld.viewer.tools.brush import NAME
+from napari_uld.viewer.tools import review
+from napari_uld.viewer.tools.brush import NAME, MaskBrush
 from napari_uld.viewer.tools.keys import KEYS
+from napari_uld.viewer.tools.workbench import workbench_of
 
-from ..conftest import RECIST, show
+from ..conftest import RECIST
 
 SQUARE = np.zeros((96, 96), bool)
 SQUARE[26:30, 27:33] = True
@@ -32,13 +34,17 @@ def brushed(session: Session, expert: Annotation) -> Session:
     """The expert's lesion in hand, its ellipse to paint on."""
     session.choose_mask(MaskKind.ELLIPSE, MaskParameters())
     session.case.select(expert.id)
-    session.brush.start()
+    brush_of(session).start()
     return session
 
 
+def brush_of(session: Session) -> MaskBrush:
+    return workbench_of(session.viewer).brush
+
+
 def canvas(session: Session) -> Labels:
-    assert session.brush.layer is not None
-    return session.brush.layer
+    assert brush_of(session).layer is not None
+    return brush_of(session).layer
 
 
 def mask_of(session: Session, lesion_id: str) -> np.ndarray:
@@ -67,7 +73,7 @@ def test_there_is_no_layer_until_it_is_asked_for_and_it_lies_on_the_key_slice_al
     assert brushed.viewer.layers.selection.active is layer
     # A sixth of the box's 22 pixels.
     assert (layer.mode, layer.selected_label, layer.brush_size) == ("paint", 1, 4)
-    brushed.brush.stop()
+    brush_of(brushed).stop()
     assert NAME not in brushed.viewer.layers
     assert brushed.viewer.layers.selection.active is brushed.layer(Part.CT)
 
@@ -87,25 +93,25 @@ def test_it_begins_with_the_mask_that_is_chosen_and_with_grabcut_s_where_that_is
 ) -> None:
     session.choose_mask(kind, MaskParameters())
     session.case.select(expert.id)
-    session.brush.start()
+    brush_of(session).start()
     mask = pseudo_mask(shape, session.case.volume.hu[4], [expert.box], [RECIST], (-100.0, 200.0))
     np.testing.assert_array_equal(canvas(session).data[0], mask)
     assert canvas(session).data.any()
-    assert session.brush.note == f"The brush began with {said}."
+    assert brush_of(session).note == f"The brush began with {said}."
 
 
 def test_without_a_recist_it_begins_with_the_ellipse_in_the_box(session: Session, findings: Findings) -> None:
     session.case.select(findings.finding_id(0))
-    session.brush.start()
+    brush_of(session).start()
     row = session.case.row(findings.finding_id(0))
     np.testing.assert_array_equal(canvas(session).data[0], ellipse_in_box(row.box, (96, 96)))
-    assert session.brush.note.startswith("The brush began with the ellipse in the box (no measurement).")
+    assert brush_of(session).note.startswith("The brush began with the ellipse in the box (no measurement).")
 
 
 def test_it_begins_with_a_mask_that_was_corrected_before(session: Session, expert: Annotation) -> None:
     session.case.paint_mask(expert.id, encode(SQUARE))
     session.case.select(expert.id)
-    session.brush.start()
+    brush_of(session).start()
     np.testing.assert_array_equal(canvas(session).data[0], SQUARE)
 
 
@@ -121,12 +127,12 @@ def test_a_stroke_is_one_edit_that_undo_and_redo_take_back_and_do_again(brushed:
     np.testing.assert_array_equal(mask_of(brushed, expert.id), painted)
     stroke(brushed, (30, 30), label=0)
     assert not mask_of(brushed, expert.id)[30, 30]
-    brushed.undo()
+    review.undo(brushed)
     np.testing.assert_array_equal(layer.data[0], painted)
-    brushed.undo()
+    review.undo(brushed)
     np.testing.assert_array_equal(layer.data[0], generated)
     assert brushed.case.annotations[expert.id] == expert
-    brushed.redo()
+    review.redo(brushed)
     np.testing.assert_array_equal(layer.data[0], painted)
     assert canvas(brushed) is layer
 
@@ -137,8 +143,8 @@ def test_filling_and_polygons_are_edits_too(brushed: Session, expert: Annotation
     assert mask_of(brushed, expert.id).all()
     canvas(brushed).paint_polygon([[0, 40, 40], [0, 40, 60], [0, 60, 60], [0, 60, 40]], 0)
     assert not mask_of(brushed, expert.id)[41:60, 41:60].any()
-    brushed.undo()
-    brushed.undo()
+    review.undo(brushed)
+    review.undo(brushed)
     np.testing.assert_array_equal(canvas(brushed).data[0], inside)
 
 
@@ -152,7 +158,7 @@ def test_one_click_of_the_fill_tool_beside_the_mask_is_warned_of_and_one_undo_ta
     assert mask_of(brushed, expert.id).all()
     assert [(str(told.severity), told.message) for told in shown] == [("warning", FAR)]
     assert next(key.title for key in KEYS if key.key == "U") == "undo"
-    brushed.undo()
+    review.undo(brushed)
     assert brushed.case.annotations[expert.id] == expert
 
 
@@ -166,8 +172,8 @@ def test_a_mask_that_reaches_far_is_warned_of_when_it_begins_to_and_not_at_every
     stroke(brushed, (64, 30))
     stroke(brushed, (90, 30))
     assert [told.message for told in shown] == [FAR]
-    brushed.undo()
-    brushed.undo()
+    review.undo(brushed)
+    review.undo(brushed)
     stroke(brushed, (30, 76))
     assert [told.message for told in shown] == [FAR, FAR]
 
@@ -182,35 +188,35 @@ def test_painting_leaves_the_box_the_recist_and_an_experts_mark_alone(brushed: S
 def test_painting_on_a_finding_accepts_it_as_an_edited_lesion_in_one_edit(session: Session, findings: Findings) -> None:
     key = findings.finding_id(0)
     session.case.select(key)
-    session.brush.start()
+    brush_of(session).start()
     layer, before = canvas(session), canvas(session).data[0].copy()
     stroke(session, (30, 30), label=0)
     painted = layer.data[0].copy()
     assert session.case.row(key).mark is Mark.ACCEPTED
-    session.undo()
+    review.undo(session)
     row = session.case.row(key)
     assert (row.mark, row.source, row.corrected_mask) == (Mark.PENDING, "detector", None)
     assert canvas(session) is layer
     np.testing.assert_array_equal(layer.data[0], before)
-    session.redo()
+    review.redo(session)
     row = session.case.row(key)
     assert (row.mark, row.source) == (Mark.ACCEPTED, "edited")
     np.testing.assert_array_equal(layer.data[0], painted)
-    edits = [entry.edit for entry in read_log(log_path(session.case.path))]
-    assert [edit.action for edit in edits] == ["paint mask", "undo paint mask", "redo paint mask"]
-    assert (edits[0].before, edits[0].after) == (None, row.annotation)
+    edits = [json.loads(line) for line in log_path(session.case.path).read_text().splitlines()]
+    assert [edit["action"] for edit in edits] == ["paint mask", "undo paint mask", "redo paint mask"]
+    assert (edits[0]["before"], edits[0]["after"]["id"]) == (None, row.annotation.id)
 
 
 def test_painting_on_a_rejected_finding_accepts_it_and_the_panel_says_so(session: Session, findings: Findings) -> None:
     key = findings.finding_id(0)
     session.case.select(key)
     session.case.decide(key, State.REJECTED)
-    session.brush.start()
-    assert "is rejected: painting on it accepts it" in session.brush.note
+    brush_of(session).start()
+    assert "is rejected: painting on it accepts it" in brush_of(session).note
     stroke(session, (50, 50))
     assert (session.case.row(key).mark, session.case.row(key).source) == (Mark.ACCEPTED, "edited")
-    assert "rejected" not in session.brush.note
-    session.undo()
+    assert "rejected" not in brush_of(session).note
+    review.undo(session)
     assert session.case.row(key).mark is Mark.REJECTED
     assert session.case.row(key).corrected_mask is None
 
@@ -226,7 +232,7 @@ def test_erasing_a_corrected_mask_takes_the_correction_away_says_so_and_begins_a
     assert brushed.case.annotations[expert.id].mask is None
     assert shown[-1].message == "Nothing was left of the mask. The brush begins again with the quarter ellipses."
     np.testing.assert_array_equal(canvas(brushed).data[0], generated)
-    brushed.undo()
+    review.undo(brushed)
     np.testing.assert_array_equal(canvas(brushed).data[0], painted)
 
 
@@ -250,10 +256,10 @@ def test_the_generated_mask_comes_back_when_asked_for_and_the_painted_one_by_und
     generated = canvas(brushed).data[0].copy()
     stroke(brushed, (50, 50))
     painted = canvas(brushed).data[0].copy()
-    brushed.brush.use_generated()
+    brush_of(brushed).use_generated()
     assert brushed.case.annotations[expert.id].mask is None
     np.testing.assert_array_equal(canvas(brushed).data[0], generated)
-    brushed.undo()
+    review.undo(brushed)
     np.testing.assert_array_equal(canvas(brushed).data[0], painted)
 
 
@@ -281,10 +287,10 @@ def test_the_layer_goes_with_its_slice_and_with_its_lesion_and_nothing_is_lost(
     stroke(brushed, (50, 50))
     brushed.show_slice(3)
     assert NAME not in brushed.viewer.layers
-    brushed.brush.start()
+    brush_of(brushed).start()
     assert brushed.z == 4
     brushed.case.select(findings.finding_id(0))
-    assert not brushed.brush.on
+    assert not brush_of(brushed).on
     assert mask_of(brushed, expert.id)[50, 50]
 
 
@@ -296,16 +302,16 @@ def test_a_stroke_that_the_next_slice_cuts_short_is_saved(brushed: Session, expe
 
 def test_the_layer_goes_with_a_lesion_that_is_taken_off_the_table(brushed: Session, expert: Annotation) -> None:
     brushed.case.remove(expert.id)
-    assert not brushed.brush.on
+    assert not brush_of(brushed).on
     assert len(brushed.case.annotations) == 0
 
 
 def test_the_layer_goes_with_its_scan_and_may_be_thrown_away(brushed: Session) -> None:
     brushed.viewer.layers.remove(canvas(brushed))
-    assert not brushed.brush.on
-    brushed.brush.start()
+    assert not brush_of(brushed).on
+    brush_of(brushed).start()
     brushed.viewer.layers.remove(brushed.layer(Part.CT))
-    assert not brushed.brush.on
+    assert not brush_of(brushed).on
     assert len(brushed.viewer.layers) == 0
 
 
@@ -320,16 +326,9 @@ def test_the_reviews_keys_and_napari_s_own_undo_work_on_the_layer(brushed: Sessi
     assert layer.data[0, 50, 50] == 0
 
 
-def test_comparing_and_painting_take_turns(brushed: Session) -> None:
-    brushed.comparison.start()
-    assert not brushed.brush.on
-    brushed.brush.start()
-    assert not brushed.comparison.on
-
-
 def test_without_a_lesion_at_hand_it_asks_for_one(session: Session, shown: list[Notification]) -> None:
-    session.brush.start()
-    assert not session.brush.on
+    brush_of(session).start()
+    assert not brush_of(session).on
     assert shown[-1].message == "Choose a lesion first."
 
 
@@ -340,7 +339,7 @@ def test_a_lesion_that_is_painted_on_is_left_to_the_brushs_layer(brushed: Sessio
     mask = brushed.layer(Part.MASK)
     stroke(brushed, (50, 50))
     assert not mask.data[4].any()
-    brushed.brush.stop()
+    brush_of(brushed).stop()
     assert mask.data[4, 50, 50] == 255
 
 
@@ -353,48 +352,14 @@ def test_the_panel_says_that_a_mask_is_corrected_and_where_it_leaves_the_box(
     session.jump(session.case.row(expert.id))
     assert (panel.note.text(), panel.generated.isEnabled()) == ("", False)
     panel.brush.click()
-    assert session.brush.on
+    assert brush_of(session).on
     stroke(session, (30, 30), label=0)
     assert panel.note.text().endswith("Mask corrected by hand.")
     stroke(session, (80, 80))
     assert "reaches beyond the lesion's box" in panel.note.text()
     panel.generated.click()
     assert "corrected" not in panel.note.text()
-    session.undo()
-    session.step(1)
+    review.undo(session)
+    review.step(session, 1)
     assert not panel.brush.isChecked()
     assert panel.note.text() == ""
-
-
-# -- in a window --
-
-
-def test_a_stroke_of_the_mouse_in_a_window_is_saved_when_it_ends(
-    make_napari_viewer: type[Viewer], case: Case, expert: Annotation, qtbot: QtBot
-) -> None:
-    viewer = make_napari_viewer(show=True)
-    session = session_of(viewer)
-    show(viewer, case)
-    case.select(expert.id)
-    session.brush.start()
-    qtbot.wait(200)  # the canvas is laid out
-    session.fit_body()
-    qtbot.wait(200)
-    layer, events = canvas(session), viewer.window._qt_viewer.canvas._scene_canvas.events
-
-    def at(y: float, x: float) -> tuple[int, int]:
-        size = viewer.window._qt_viewer.canvas._scene_canvas.size
-        shift = np.subtract(layer.data_to_world((0, y, x))[1:], viewer.scene.camera.center[-2:])
-        down, right = np.rint(np.array(size[::-1]) / 2 + shift * viewer.scene.camera.zoom).astype(int)
-        return int(right), int(down)
-
-    press = events.mouse_press(pos=at(60, 60), button=1, buttons=[1], modifiers=())
-    for x in (64, 68):
-        events.mouse_move(pos=at(60, x), button=1, buttons=[1], modifiers=(), press_event=press)
-        qtbot.wait(20)  # napari skips moves that follow each other too closely
-    assert case.annotations[expert.id].mask is None
-    events.mouse_release(pos=at(60, 68), button=1, buttons=[], modifiers=(), press_event=press)
-    assert mask_of(session, expert.id)[60, 60:69].all()
-    session.undo()
-    assert case.annotations[expert.id].mask is None
-    assert not layer.data[0, 60, 60:69].any()

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from napari import Viewer
 from napari.layers import Labels, Shapes
 from pytestqt.qtbot import QtBot
 
@@ -13,12 +12,14 @@ from napari_uld.lesions.annotations import Annotation
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.recist import Recist
 from napari_uld.masks import MaskKind, MaskParameters
-from napari_uld.viewer.layers.comparison import ComparisonPart, Shown, comparison_layer
-from napari_uld.viewer.layers.scan import Part
+from napari_uld.viewer.layers.comparison import ComparisonPart, TrimapLabel
+from napari_uld.viewer.layers.parts import Part, find_layer
 from napari_uld.viewer.panels.masks import MasksPanel, report
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
-from napari_uld.viewer.tools.mask_comparison import Comparison, compare
+from napari_uld.viewer.tools import review
+from napari_uld.viewer.tools.mask_comparison import Comparison, MaskComparison, compare
+from napari_uld.viewer.tools.workbench import workbench_of
 
 from ..conftest import RECIST, show
 
@@ -29,8 +30,12 @@ NAMES = [part.value for part in ComparisonPart]
 def compared(session: Session, expert: Annotation) -> Session:
     """The expert's lesion in hand, its masks compared."""
     session.case.select(expert.id)
-    session.comparison.start()
+    comparison_of(session).start()
     return session
+
+
+def comparison_of(session: Session) -> MaskComparison:
+    return workbench_of(session.viewer).comparison
 
 
 def names(session: Session) -> list[str]:
@@ -38,7 +43,7 @@ def names(session: Session) -> list[str]:
 
 
 def layer(session: Session, part: ComparisonPart) -> Labels | Shapes:
-    found = comparison_layer(session.viewer, session.case, part)
+    found = find_layer(session.viewer, session.case, part)
     assert isinstance(found, Labels | Shapes)
     return found
 
@@ -70,9 +75,9 @@ def test_the_trimap_is_shown_where_grabcut_looks_and_foreground_is_a_share_of_th
     # A square on its tip: |x - 20| + |y - 20| <= 3 has 25 pixel centres; the box has 9 x 9.
     recist = Recist(((17.0, 20.0), (23.0, 20.0)), ((20.0, 17.0), (20.0, 23.0)))
     found = compare(hu, recist, (16.0, 16.0, 24.0, 24.0), (-100.0, 200.0), MaskParameters(margin=5), 0.5)
-    assert [(found.trimap == label).sum() for label in Shown] == [19 * 19 - 81, 81 - 25, 25]
+    assert [(found.trimap == label).sum() for label in TrimapLabel] == [19 * 19 - 81, 81 - 25, 25]
     assert found.foreground_share == 25 / 81
-    assert found.trimap[11, 11] == Shown.BACKGROUND
+    assert found.trimap[11, 11] == TrimapLabel.BACKGROUND
     assert found.trimap[10, 11] == 0
 
 
@@ -97,10 +102,10 @@ def test_where_the_ellipse_stands_in_for_grabcut_the_panels_text_says_why() -> N
 def test_it_is_off_until_it_is_started_and_its_layers_go_when_it_is_stopped(session: Session) -> None:
     session.case.select(next(iter(session.case.annotations)).id)
     before = list(session.viewer.layers)
-    assert not session.comparison.on
-    session.comparison.start()
+    assert not comparison_of(session).on
+    comparison_of(session).start()
     assert names(session) == NAMES
-    session.comparison.stop()
+    comparison_of(session).stop()
     assert list(session.viewer.layers) == before
 
 
@@ -118,7 +123,7 @@ def test_its_layers_lie_where_the_scan_does_the_trimap_on_the_key_slice_alone(co
 
 
 def test_the_outlines_are_those_of_the_two_masks(compared: Session) -> None:
-    found = compared.comparison.comparison
+    found = comparison_of(compared).result
     for part, mask in ((ComparisonPart.GRABCUT, found.grabcut), (ComparisonPart.ELLIPSE, found.ellipse)):
         ys, xs = np.nonzero(mask)
         corners = np.concatenate(layer(compared, part).data)[:, 1:]
@@ -128,12 +133,12 @@ def test_the_outlines_are_those_of_the_two_masks(compared: Session) -> None:
 
 def test_masks_and_numbers_follow_an_end_point_before_it_is_let_go_and_nothing_is_edited(compared: Session) -> None:
     compared.choose_mask(MaskKind.GRABCUT, MaskParameters())
-    before = compared.comparison.comparison
+    before = comparison_of(compared).result
     pull(compared, (30.0, 26.0))
-    after = compared.comparison.comparison
+    after = comparison_of(compared).result
     assert after.ellipse.sum() < before.ellipse.sum()
     # The box that the lesion will have: from 26 - 5.
-    assert np.nonzero(after.trimap >= Shown.UNKNOWN)[1].min() == 21
+    assert np.nonzero(after.trimap >= TrimapLabel.UNKNOWN)[1].min() == 21
     np.testing.assert_array_equal(layer(compared, ComparisonPart.TRIMAP).data[0], after.trimap)
     assert not compared.case.annotations.unsaved
     assert compared.case.current.recist == RECIST
@@ -142,22 +147,22 @@ def test_masks_and_numbers_follow_an_end_point_before_it_is_let_go_and_nothing_i
 def test_an_end_point_that_leaves_no_area_says_so_and_dragging_it_back_brings_the_picture_back(
     compared: Session,
 ) -> None:
-    before = compared.comparison.comparison
+    before = comparison_of(compared).result
     pull(compared, (30.0, 40.0))
-    assert "a diameter without length" in compared.comparison.problem
+    assert "a diameter without length" in comparison_of(compared).problem
     assert names(compared) == []
     pull(compared, (30.0, 20.0))
-    assert compared.comparison.problem == ""
+    assert comparison_of(compared).problem == ""
     assert names(compared) == NAMES
-    np.testing.assert_array_equal(compared.comparison.comparison.grabcut, before.grabcut)
+    np.testing.assert_array_equal(comparison_of(compared).result.grabcut, before.grabcut)
 
 
 def test_undo_of_a_measurement_brings_the_first_comparison_back(compared: Session, expert: Annotation) -> None:
-    before = compared.comparison.comparison
+    before = comparison_of(compared).result
     compared.case.measure(expert.id, Recist(((10.0, 30.0), (40.0, 30.0)), ((30.0, 24.0), (30.0, 36.0))))
-    assert compared.comparison.comparison.ellipse.sum() > before.ellipse.sum()
-    compared.undo()
-    np.testing.assert_array_equal(compared.comparison.comparison.ellipse, before.ellipse)
+    assert comparison_of(compared).result.ellipse.sum() > before.ellipse.sum()
+    review.undo(compared)
+    np.testing.assert_array_equal(comparison_of(compared).result.ellipse, before.ellipse)
 
 
 def test_grabcuts_parameters_count_at_once(compared: Session) -> None:
@@ -169,7 +174,7 @@ def test_grabcuts_parameters_count_at_once(compared: Session) -> None:
 def test_the_lesions_mask_is_left_to_the_comparison_while_it_is_on(compared: Session) -> None:
     mask = compared.layer(Part.MASK)
     assert not mask.data[4].any()
-    compared.comparison.stop()
+    comparison_of(compared).stop()
     assert mask.data[4].any()
 
 
@@ -177,7 +182,7 @@ def test_a_lesion_without_recist_is_told_of_and_one_with_a_recist_compared_again
     compared: Session, findings: Findings, expert: Annotation
 ) -> None:
     compared.case.select(findings.finding_id(0))
-    assert compared.comparison.problem == "Both masks grow from a RECIST; the lesion at hand has none."
+    assert comparison_of(compared).problem == "Both masks grow from a RECIST; the lesion at hand has none."
     assert names(compared) == []
     compared.case.select(expert.id)
     assert names(compared) == NAMES
@@ -185,7 +190,7 @@ def test_a_lesion_without_recist_is_told_of_and_one_with_a_recist_compared_again
 
 def test_it_is_over_when_the_scan_goes(compared: Session, case: Case) -> None:
     compared.viewer.layers.remove(compared.layer(Part.CT))
-    assert not compared.comparison.on
+    assert not comparison_of(compared).on
     assert len(compared.viewer.layers) == 0
     show(compared.viewer, case)
     assert names(compared) == []
@@ -194,7 +199,7 @@ def test_it_is_over_when_the_scan_goes(compared: Session, case: Case) -> None:
 def test_a_lesion_on_a_slice_that_is_not_there_is_told_of(compared: Session, expert: Annotation) -> None:
     far = compared.case.annotations.add(replace(expert, id="lesion:far", key_slice=99))
     compared.case.select(far.id)
-    assert compared.comparison.problem == "Slice 99 of this lesion is not among the slices on disk."
+    assert comparison_of(compared).problem == "Slice 99 of this lesion is not among the slices on disk."
 
 
 # -- the panel --
@@ -206,7 +211,7 @@ def test_the_panel_gives_areas_dice_and_the_trimaps_share(session: Session, expe
     session.case.select(expert.id)
     assert not panel.compare.isChecked()
     panel.compare.click()
-    found = session.comparison.comparison
+    found = comparison_of(session).result
     text = panel.comparison.text()
     assert f"{found.ellipse.sum() * 0.25:.1f} mm²" in text
     assert f"{found.grabcut.sum()} px" in text
@@ -219,43 +224,3 @@ def test_the_panel_gives_areas_dice_and_the_trimaps_share(session: Session, expe
     panel.compare.click()
     assert panel.problem.text() == ""
     assert names(session) == []
-
-
-# -- a real drag --
-
-
-def test_a_drag_in_a_window_is_followed_while_it_lasts_and_one_edit_when_it_ends(
-    make_napari_viewer: type[Viewer], case: Case, expert: Annotation, qtbot: QtBot
-) -> None:
-    viewer = make_napari_viewer(show=True)
-    session = show(viewer, case)
-    case.select(expert.id)
-    session.comparison.start()
-    qtbot.wait(200)  # the canvas is laid out
-    session.fit_body()
-    qtbot.wait(200)
-    lines = session.layer(Part.RECIST)
-    canvas = viewer.window._qt_viewer.canvas._scene_canvas
-
-    def at(y: float, x: float) -> tuple[int, int]:
-        shift = np.subtract(lines.data_to_world((4.0, y, x))[1:], viewer.scene.camera.center[-2:])
-        down, right = np.rint(np.array(canvas.size[::-1]) / 2 + shift * viewer.scene.camera.zoom).astype(int)
-        return int(right), int(down)
-
-    edits: list[str] = []
-    case.edited.connect(lambda edit: edits.append(edit.action))
-    sizes = [session.comparison.comparison.ellipse.sum()]
-    canvas.events.mouse_move(pos=at(30, 20), button=None, buttons=[], modifiers=(), press_event=None)
-    press = canvas.events.mouse_press(pos=at(30, 20), button=1, buttons=[1], modifiers=())
-    for x in (18, 15, 12):
-        canvas.events.mouse_move(pos=at(30, x), button=1, buttons=[1], modifiers=(), press_event=press)
-        qtbot.wait(20)  # napari skips moves that follow each other too closely
-        sizes.append(session.comparison.comparison.ellipse.sum())
-    assert sizes == sorted(set(sizes))
-    assert edits == []
-    canvas.events.mouse_release(pos=at(30, 12), button=1, buttons=[], modifiers=(), press_event=press)
-    assert edits == ["measure"]
-    assert case.current.recist.long[0] == pytest.approx((12, 30), abs=1)
-    session.undo()
-    assert case.current.recist == RECIST
-    assert session.comparison.comparison.ellipse.sum() == sizes[0]

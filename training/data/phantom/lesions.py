@@ -147,7 +147,7 @@ def place(
             break
         lesion_type = kinds[int(rng.choice(len(kinds), p=shares / shares.sum()))]
         tries = (_try(rng, lesion_type, hosts, spacing, thickness, start) for _ in range(_TRIES_PER_TYPE))
-        lesion = next((found for found in tries if found is not None), None)
+        lesion = next((placed for placed in tries if placed is not None), None)
         if lesion is not None and all(_apart(lesion, other) for other in placed):
             placed.append(lesion)
     return placed

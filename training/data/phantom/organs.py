@@ -187,7 +187,7 @@ def _liver(rng: np.random.Generator, build: Build, top: float) -> list[Shape]:
     portal = tree(rng, np.array([-22 * w, 4.0, top + 85]), _inside(rng, right, 90, 0.92), 1.15, 6.5)
     hepatic = tree(rng, np.array([-20 * w, 22.0, top + 12]), _inside(rng, right, 60, 0.92), 1.2, 5.5)
     over = tree(rng, np.array([-18 * w, -8.0, top + 70]), _inside(rng, left, 40, 0.85), 1.0, 4.0)
-    vessels: list[Shape] = [Tube(Material.LIVER_VESSEL, *found) for found in (portal, hepatic, over)]
+    vessels: list[Shape] = [Tube(Material.LIVER_VESSEL, *path) for path in (portal, hepatic, over)]
     bladder = Blob(
         Material.GALLBLADDER,
         (-38 * w, -28 * d, top + 120),

@@ -109,14 +109,14 @@ def _check(out: Path, patients: int, seed: int, phases: int) -> None:
         return
     if not (out / ABOUT).is_file():
         raise DataError(f"{out} holds something else than phantoms; choose a new or empty folder")
-    there = read_file(out / ABOUT)
+    about = read_file(out / ABOUT)
     wanted = {"generator_version": GENERATOR_VERSION, "seed": seed, "phases": phases}
-    found = {key: there.get(key) for key in wanted}
-    if found != wanted:
-        raise DataError(f"{out} holds other phantoms: {found} instead of {wanted}; choose another folder")
-    if not isinstance(there.get("patients"), int) or there["patients"] > patients:
+    stored = {key: about.get(key) for key in wanted}
+    if stored != wanted:
+        raise DataError(f"{out} holds other phantoms: {stored} instead of {wanted}; choose another folder")
+    if not isinstance(about.get("patients"), int) or about["patients"] > patients:
         raise DataError(
-            f"{out} holds phantoms of {there.get('patients')} patients, more than the {patients} asked for; "
+            f"{out} holds phantoms of {about.get('patients')} patients, more than the {patients} asked for; "
             "choose another folder"
         )
 

@@ -1,0 +1,130 @@
+"""An earlier revision against the working tree, in interleaved pairs: a training step, a slice, a demo's start.
+
+python benchmarks/bench_revision.py REVISION [--pairs 11] [--what step slice demo]
+
+Each pair runs both, each in a process of its own, and who goes first changes from pair to pair; the ratio (now over
+then) is taken pair by pair. A demo starts in a real window: without a display run this under xvfb-run.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+WHAT = ("step", "slice", "demo")
+
+# Runs in either tree: the package is looked for there, whatever is installed.
+BOOT = """
+import importlib.util, json, os, statistics, sys, time
+tree = {tree!r}
+FOLDERS = {{"napari_uld": "napari_uld", "napari_uld.training": "training", "napari_uld.sample_data": "sample_data"}}
+class InTree:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name not in FOLDERS:
+            return None
+        folder = os.path.join(tree, FOLDERS[name])
+        file = os.path.join(folder, "__init__.py")
+        return importlib.util.spec_from_file_location(name, file, submodule_search_locations=[folder])
+sys.meta_path.insert(0, InTree)
+"""
+SLICE = """
+from pathlib import Path
+from napari_uld.ct.deeplesion import read_slices, slices_on_disk
+from napari_uld.inference.catalogue import bundled_checkpoints
+from napari_uld.inference.checkpoint import load_checkpoint
+from napari_uld.inference.detect import run_slabs
+from napari_uld.inference.slabs import extract_slab
+root = Path(tree) / "sample_data" / "phantom"
+(series,) = [folder.name for folder in (root / "Images_png").iterdir()]
+scan = read_slices(root, series, slices_on_disk(root, series))
+seconds = []
+for name, path in bundled_checkpoints().items():
+    detector = load_checkpoint(path, "cpu")
+    for z in [0, *range(scan.shape[0])]:
+        started = time.perf_counter()
+        run_slabs([extract_slab(scan.hu, scan.spacing, z, detector.inputs)], detector)
+        seconds.append(time.perf_counter() - started)
+print(json.dumps(statistics.fmean(seconds)))
+"""
+STEP = """
+import tempfile
+from pathlib import Path
+from napari_uld.training.loop import TrainingOptions, train
+try:
+    from napari_uld.detectors.specs.recipe import load_recipe
+except ImportError:
+    from napari_uld.training.recipe import load_recipe
+seconds = []
+for name in ("faster_rcnn_bmc", "mask_rcnn", "retinanet_dense_ag"):
+    with tempfile.TemporaryDirectory() as out:
+        work = train(load_recipe(name, small=True), TrainingOptions(Path({data!r}), Path(out), device="cpu"))
+        next(work)
+        for step in range(12):
+            started = time.perf_counter()
+            next(work)
+            if step > 1:
+                seconds.append(time.perf_counter() - started)
+        work.close()
+print(json.dumps(statistics.fmean(seconds)))
+"""
+DEMO = """
+import tempfile
+started = time.perf_counter()
+from napari_uld.cli import main
+sys.argv = ["napari-uld", "demo", "--screenshot", tempfile.mktemp(suffix=".png")]
+try:
+    main()
+except SystemExit as done:
+    assert not done.code, done.code
+print(json.dumps(time.perf_counter() - started))
+"""
+
+
+def seconds_of(what: str, tree: Path, data: Path) -> float:
+    """Run one measurement in a tree."""
+    script = {"slice": SLICE, "step": STEP.format(data=str(data)), "demo": DEMO}[what]
+    code = BOOT.format(tree=str(tree)) + script
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{what} in {tree} failed:\n{done.stderr}")
+    return float(json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def main() -> None:
+    """Print each pair's ratio, and the medians."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("revision")
+    parser.add_argument("--pairs", type=int, default=11)
+    parser.add_argument("--what", nargs="+", choices=WHAT, default=list(WHAT))
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        then, data = Path(folder) / "then", Path(folder) / "phantoms"
+        add = ["git", "worktree", "add", "--detach", "--quiet", str(then), given.revision]
+        subprocess.run(add, cwd=ROOT, check=True)
+        try:
+            make = [sys.executable, "-m", "napari_uld.cli", "phantom", str(data), "--patients", "8", "--seed", "3"]
+            subprocess.run(make, check=True, capture_output=True)
+            for what in given.what:
+                ratios, times = [], []
+                for pair in range(given.pairs):
+                    order = (ROOT, then) if pair % 2 else (then, ROOT)
+                    seconds = {tree: seconds_of(what, tree, data) for tree in order}
+                    ratios.append(seconds[ROOT] / seconds[then])
+                    times.append((seconds[then], seconds[ROOT]))
+                middle = [statistics.median(column) for column in zip(*times, strict=True)]
+                low, high = sorted(ratios)[len(ratios) // 10], sorted(ratios)[-1 - len(ratios) // 10]
+                print(
+                    f"{what}: median ratio {statistics.median(ratios):.3f}, all but the outermost in "
+                    f"[{low:.3f}, {high:.3f}], {middle[0]:.3f} s then, {middle[1]:.3f} s now ({given.pairs} pairs)"
+                )
+        finally:
+            subprocess.run(["git", "worktree", "remove", "--force", str(then)], cwd=ROOT, check=True)
+
+
+if __name__ == "__main__":
+    main()

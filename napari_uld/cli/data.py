@@ -1,0 +1,36 @@
+"""Data to train on: phantom and masks."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_uld.cli.common import JsonFile, console, follow, print_table, write_json
+
+
+def phantom(
+    out: Annotated[Path, typer.Argument(help="A new folder.")],
+    patients: Annotated[int, typer.Option(min=1)] = 10,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    phases: Annotated[int, typer.Option(min=1, help="Contrast phases of a study.")] = 1,
+) -> None:
+    """Generate CT-like studies with lesions, in DeepLesion's layout, and the whole truth beside them."""
+    from napari_uld.training.data.phantom import generate_phantoms
+
+    console.print(f"Phantoms are in {follow(generate_phantoms(out, patients, seed, phases=phases))}")
+
+
+def masks(
+    data: Annotated[Path, typer.Argument(help="Folder in DeepLesion's layout: DL_info.csv and Images_png.")],
+    kind: Annotated[str, typer.Option(help="grabcut or ellipse.")] = "grabcut",
+    processes: Annotated[int | None, typer.Option(min=1, help="Default as many as there are cores.")] = None,
+    out: JsonFile = None,
+) -> None:
+    """Make the pseudo masks of a data set's lesions once and store them in its folder; training then takes them."""
+    from napari_uld.training.data.key_slices import annotated_slices
+    from napari_uld.training.data.mask_run import store_masks
+
+    report = follow(store_masks(data, annotated_slices(data, "all"), kind, processes))
+    print_table(f"{data}: {kind} masks", [report.of_run()])
+    print_table("How they came about", report.of_origins())
+    write_json(out, report.to_dict())

@@ -1,0 +1,146 @@
+"""Making detectors and saying how good they are: train, evaluate, experiments and positives."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_uld.cli.common import (
+    Data,
+    Device,
+    JsonFile,
+    SplitName,
+    console,
+    follow,
+    positive_numbers,
+    print_table,
+    writable,
+    write_json,
+)
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name or file; see `napari-uld recipes`.")],
+    data: Data,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; default runs/<recipe>.")] = None,
+    small: Annotated[bool, typer.Option("--small", help="The recipe's small version.")] = False,
+    init: Annotated[str | None, typer.Option(help="Checkpoint to take over weights from.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where this run stopped.")] = False,
+    device: Device = "auto",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Train a detector."""
+    from napari_uld.detectors.specs.recipe import load_recipe
+    from napari_uld.inference.catalogue import find_checkpoint
+    from napari_uld.training.loop import TrainingOptions, training_notes
+    from napari_uld.training.loop import train as run
+
+    loaded = load_recipe(recipe, small=small)
+    folder = out or Path("runs") / (loaded.method.name + ("_small" if small else ""))
+    start = find_checkpoint(init) if init else None
+    options = TrainingOptions(data=data, out=folder, init=start, resume=resume, device=device, seed=seed)
+    checkpoint = follow(run(loaded, options))
+    for note in training_notes(folder):
+        console.print(f"[yellow]{note}[/yellow]")
+    console.print(f"The best epoch's checkpoint is {checkpoint}; the log is {folder / 'log.jsonl'}")
+
+
+def evaluate(
+    subject: Annotated[str, typer.Argument(help="A checkpoint (file or bundled name), or a .findings.json file.")],
+    data: Data,
+    split: SplitName = "test",
+    annotated: Annotated[
+        bool, typer.Option("--annotated", help="Score phantoms by DL_info.csv alone, not by the whole truth.")
+    ] = False,
+    count_negatives: Annotated[
+        bool, typer.Option("--count-negatives", help="Count detections of the false-positive class as lesions (+FP).")
+    ] = False,
+    rates: Annotated[
+        str, typer.Option(help="False positives per image to read sensitivity at, and to average over.")
+    ] = "0.5,1,2,4",
+    device: Device = "auto",
+    out: JsonFile = None,
+) -> None:
+    """Sensitivity at mean numbers of false positives per image, with 95% bootstrap intervals, and average precision."""
+    from napari_uld.training.evaluate import evaluate_subject
+
+    evaluation = follow(
+        evaluate_subject(
+            subject,
+            data,
+            split,
+            annotated=annotated,
+            count_negatives=count_negatives,
+            rates=positive_numbers(rates, "--rates"),
+            device=device,
+        )
+    )
+    columns = [f"{rate:g} FP" for rate in evaluation.curve.rates] + ["average"]
+    values = [*evaluation.curve.values, evaluation.curve.average]
+    cells = [f"{v:.3f} [{a:.3f}, {b:.3f}]" for v, a, b in zip(values, evaluation.low, evaluation.high, strict=True)]
+    scores = [f"{score:.3f}" if 0 <= score <= 1 else "-" for score in evaluation.curve.scores] + [""]
+    title = f"{subject}: {evaluation.lesions} lesions on {evaluation.images} images of {evaluation.patients} patients"
+    sensitivity = {"": "sensitivity"} | dict(zip(columns, cells, strict=True)) | {"AP": f"{evaluation.ap:.3f}"}
+    print_table(title, [sensitivity, {"": "from a score of"} | dict(zip(columns, scores, strict=True)) | {"AP": ""}])
+    write_json(out, evaluation.to_dict())
+
+
+def positives(
+    boxes: Annotated[Path, typer.Argument(help="A COCO JSON file of lesion boxes.")],
+    plot: Annotated[Path | None, typer.Option(callback=writable, help="Draw the histograms into this PNG.")] = None,
+    out: JsonFile = None,
+) -> None:
+    """How many anchors are positive for each box: by IoU, by BM's lower IoU and by BMC."""
+    from napari_uld.training.data.coco import read_coco
+    from napari_uld.training.reports.positives import count_positives, plot_positives
+
+    report = follow(count_positives(read_coco(boxes)))
+    title = f"{boxes.name}: positive anchors of {report.boxes} boxes"
+    print_table(title, [count.of_boxes() for count in report.rules])
+    histograms = [{"rule, stride": f"{count.rule}, {count.stride}"} | count.histogram() for count in report.rules]
+    print_table("Boxes by their number of positive anchors, %", histograms)
+    print_table(f"Positive anchors of {report.images} images", [count.of_images() for count in report.rules])
+    print_table("Cells of an image that its bounding map fills", [count.summary() for count in report.cells])
+    if plot is not None:
+        plot_positives(report, plot)
+    write_json(out, report.to_dict())
+
+
+def experiments(
+    name: Annotated[str | None, typer.Argument(help="Which one; default all.")] = None,
+    root: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs/experiments"),
+    phantoms: Annotated[Path, typer.Option(help="Folder with the sets train and test.")] = Path("runs/phantoms"),
+    seeds: Annotated[str | None, typer.Option(help="0,1; default each experiment's own.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Label of a row; may be given again.")] = None,
+    device: Device = "auto",
+    listed: Annotated[bool, typer.Option("--list", help="Tell how far each run is; train nothing.")] = False,
+    timing: Annotated[
+        bool, typer.Option("--timing", help="Measure inference of what is trained; train nothing.")
+    ] = False,
+    renew: Annotated[
+        bool, typer.Option("--renew", help="Delete what is stored of another recipe, and train it anew.")
+    ] = False,
+    tables: Annotated[
+        Path | None,
+        typer.Option(callback=writable, help="Write the tables of what is trained into this file; train nothing."),
+    ] = None,
+) -> None:
+    """Train and score the recipes that the tables compare, going on where it stopped; several may run side by side."""
+    from napari_uld.training.reports.experiment_list import select
+    from napari_uld.training.reports.experiments import run_all, survey, time_all
+    from napari_uld.training.reports.planning import Place, State
+    from napari_uld.training.reports.tables import write_tables
+
+    chosen = select(name, only, seeds)
+    place = Place(root, phantoms, device)
+    if timing:
+        follow(time_all(chosen, place))
+    if tables is not None:
+        write_tables(tables, chosen, place)
+    if timing or tables is not None:
+        return
+    outcomes = survey(chosen, place) if listed else follow(run_all(chosen, place, renew=renew))
+    print_table("Experiments", [asdict(outcome) for outcome in outcomes])
+    if not listed and any(outcome.state in (State.FAILED, State.STALE) for outcome in outcomes):
+        raise typer.Exit(1)

@@ -1,0 +1,65 @@
+"""What a person does to the lesions one after the other: go to the next, decide, take back, correct the box."""
+
+from napari.layers import Shapes
+from napari.utils.notifications import show_info
+
+from napari_uld.lesions.annotations import Edit, State
+from napari_uld.viewer.layers.editing import take_in_hand
+from napari_uld.viewer.layers.parts import Part
+from napari_uld.viewer.session import Session
+
+
+def step(session: Session, by: int, *, pending_only: bool = False) -> None:
+    """Go to the next lesion (`by` = 1) or the previous one (-1)."""
+    if session.case is not None:
+        session.jump(session.case.step(by, pending_only=pending_only))
+
+
+def decide(session: Session, state: State) -> None:
+    """Accept or reject the lesion at hand and go on to the next undecided one."""
+    if session.case is None or session.case.current is None:
+        show_info("Choose a lesion first.")
+        return
+    session.case.decide(session.case.current.key, state)
+    step(session, 1, pending_only=True)
+
+
+def undo(session: Session) -> None:
+    """Take back the last edit and show where it was."""
+    if session.case is not None:
+        _show_edit(session, session.case.annotations.undo(), "undo")
+
+
+def redo(session: Session) -> None:
+    """Do the last undone edit again and show where it was."""
+    if session.case is not None:
+        _show_edit(session, session.case.annotations.redo(), "redo")
+
+
+def edit_box(session: Session) -> None:
+    """Make the box of the lesion at hand ready to be dragged."""
+    row = session.case.current if session.case is not None else None
+    if row is None:
+        show_info("Choose a lesion first.")
+        return
+    session.jump(row)
+    layer = session.layer(Part.DETECTIONS if row.annotation is None else Part.LESIONS)
+    if isinstance(layer, Shapes):
+        take_in_hand(session.viewer, layer, row.key, session.z, "select")
+
+
+def draw_lesion(session: Session) -> None:
+    """Make the next rectangle that is drawn a new lesion."""
+    layer = session.layer(Part.LESIONS)
+    if isinstance(layer, Shapes):
+        session.viewer.layers.selection.active = layer
+        layer.mode = "add_rectangle"
+
+
+def _show_edit(session: Session, edit: Edit | None, action: str) -> None:
+    if edit is None:
+        show_info(f"Nothing to {action}.")
+        return
+    lesion = edit.after or edit.before
+    if lesion is not None and session.case is not None:
+        session.jump(session.case.row(lesion.parent_id or "") or session.case.row(lesion.id))

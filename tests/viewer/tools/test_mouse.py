@@ -1,0 +1,103 @@
+"""The tools under a real mouse in a real window: what is followed while a button is down, and what is one edit."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from napari import Viewer
+from napari.layers import Layer
+from pytestqt.qtbot import QtBot
+
+from napari_uld.lesions.annotations import Annotation
+from napari_uld.lesions.rle import decode
+from napari_uld.viewer.layers.parts import Part
+from napari_uld.viewer.state.case import Case
+from napari_uld.viewer.tools import review
+from napari_uld.viewer.tools.workbench import workbench_of
+
+from ..conftest import RECIST, show
+
+Voxel = tuple[float, float, float]
+
+
+class Mouse:
+    """A mouse over napari's canvas; it is sent to a layer's voxels (z, y, x)."""
+
+    def __init__(self, viewer: Viewer, qtbot: QtBot) -> None:
+        self._viewer, self._qtbot = viewer, qtbot
+        self._canvas = viewer.window._qt_viewer.canvas._scene_canvas
+        self._press: Any = None
+
+    def move(self, layer: Layer, voxel: Voxel) -> None:
+        down = self._press is not None
+        self._canvas.events.mouse_move(
+            pos=self._at(layer, voxel),
+            button=1 if down else None,
+            buttons=[1] if down else [],
+            modifiers=(),
+            press_event=self._press,
+        )
+        self._qtbot.wait(20)  # napari skips moves that follow each other too closely
+
+    def press(self, layer: Layer, voxel: Voxel) -> None:
+        position = self._at(layer, voxel)
+        self._press = self._canvas.events.mouse_press(pos=position, button=1, buttons=[1], modifiers=())
+
+    def release(self, layer: Layer, voxel: Voxel) -> None:
+        position, press, self._press = self._at(layer, voxel), self._press, None
+        self._canvas.events.mouse_release(pos=position, button=1, buttons=[], modifiers=(), press_event=press)
+
+    def _at(self, layer: Layer, voxel: Sequence[float]) -> tuple[int, int]:
+        camera, size = self._viewer.scene.camera, np.array(self._canvas.size[::-1])
+        shift = np.subtract(layer.data_to_world(voxel)[1:], camera.center[-2:])
+        down, right = np.rint(size / 2 + shift * camera.zoom).astype(int)
+        return int(right), int(down)
+
+
+def test_a_drag_is_followed_while_it_lasts_a_stroke_saved_when_it_ends_and_each_is_one_edit(
+    make_napari_viewer: type[Viewer], case: Case, expert: Annotation, qtbot: QtBot
+) -> None:
+    viewer = make_napari_viewer(show=True)
+    session, mouse = show(viewer, case), Mouse(viewer, qtbot)
+    brush, comparison = workbench_of(viewer).brush, workbench_of(viewer).comparison
+    case.select(expert.id)
+    comparison.start()
+    qtbot.wait(200)  # the canvas is laid out
+    session.fit_body()
+    qtbot.wait(200)
+    edits: list[str] = []
+    case.edited.connect(lambda edit: edits.append(edit.action))
+
+    # The masks follow an end of the long diameter.
+    lines = session.layer(Part.RECIST)
+    areas = [comparison.result.ellipse.sum()]
+    mouse.move(lines, (4, 30, 20))
+    mouse.press(lines, (4, 30, 20))
+    for x in (18, 15, 12):
+        mouse.move(lines, (4, 30, x))
+        areas.append(comparison.result.ellipse.sum())
+    assert areas == sorted(set(areas))
+    assert edits == []
+    mouse.release(lines, (4, 30, 12))
+    assert edits == ["measure"]
+    assert case.current.recist.long[0] == pytest.approx((12, 30), abs=1)
+    review.undo(session)
+    assert case.current.recist == RECIST
+    assert comparison.result.ellipse.sum() == areas[0]
+
+    # The brush takes the comparison's place.
+    brush.start()
+    assert not comparison.on
+    edits.clear()
+    canvas = brush.layer
+    mouse.press(canvas, (0, 60, 60))
+    for x in (64, 68):
+        mouse.move(canvas, (0, 60, x))
+    assert edits == []
+    mouse.release(canvas, (0, 60, 68))
+    assert edits == ["paint mask"]
+    assert decode(case.annotations[expert.id].mask)[60, 60:69].all()
+    review.undo(session)
+    assert case.annotations[expert.id].mask is None
+    assert not canvas.data[0, 60, 60:69].any()

@@ -1,0 +1,219 @@
+"""What an experiment is, and where its runs are kept: its rows, their recipes, their folders."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from napari_uld.detectors.specs.recipe import Recipe, load_recipe
+from napari_uld.errors import DataError, RecipeError
+from napari_uld.evaluation.froc import FP_RATES
+
+from ..data.phantom.write import ABOUT, TABLE
+from ..loop import STATE
+from .results import Result, load_result
+from .run_spec import RUN, RunSpec, differences, find_run, read_spec, slug
+
+
+class State(StrEnum):
+    """How far a row's run with one seed is."""
+
+    NEW = "not begun"
+    STOPPED = "stopped"
+    LOCKED = "at work in another process"
+    FINISHED = "finished"
+    STALE = "of another recipe"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table: a system.
+
+    Parameters
+    ----------
+    label
+        What the table calls it.
+    recipe
+        The recipe whose small version is trained.
+    changes
+        Laid over that version, table by table: ``{"supervision": {"objectness": "bmc"}}``.
+    host
+        Label of the row it is compared with.
+    count_negatives
+        Its detections of the false-positive class count as lesions ("+FP").
+    init
+        Row whose weights, trained with the same seed, it starts from.
+    """
+
+    label: str
+    recipe: str
+    changes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    host: str | None = None
+    count_negatives: bool = False
+    init: "Row | None" = None
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every row of an experiment is given alike; None leaves it to the recipes.
+
+    Parameters
+    ----------
+    train, test
+        (patients, seed) of the phantoms to train and to score on.
+    """
+
+    train: tuple[int, int] = (500, 11)
+    test: tuple[int, int] = (120, 12)
+    epochs: int | None = None
+    milestones: tuple[int, ...] | None = None
+    batch: int | None = None
+
+    def changes(self) -> dict[str, Any]:
+        """What it sets in a recipe's [training]."""
+        given = {"epochs": self.epochs, "milestones": self.milestones, "batch": self.batch}
+        return {key: value for key, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One table.
+
+    Parameters
+    ----------
+    name, title
+        For the command line, and for the table.
+    seeds
+        Of the trainings.
+    rates
+        False positives per image at which its table reads sensitivity; averages are over `FP_RATES` in all.
+    """
+
+    name: str
+    title: str
+    rows: tuple[Row, ...]
+    seeds: tuple[int, ...] = (0, 1)
+    budget: Budget = Budget()
+    rates: tuple[float, ...] = FP_RATES
+
+    def row(self, label: str) -> Row:
+        """The row of that label."""
+        return next(row for row in self.rows if row.label == label)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where runs are kept, and what they are trained on.
+
+    Parameters
+    ----------
+    root
+        Folder of the runs.
+    phantoms
+        Folder with the phantom sets ``train`` and ``test``.
+    """
+
+    root: Path
+    phantoms: Path
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A row trained with one seed.
+
+    Parameters
+    ----------
+    folder
+        All it leaves: what it computes with, log, resuming state, checkpoint, matches, result.
+    spec
+        What it computes with.
+    init
+        The run whose weights it starts from.
+    """
+
+    row: Row
+    place: Place
+    folder: Path
+    spec: RunSpec
+    init: "Run | None"
+
+    @property
+    def files(self) -> tuple[Path, Path]:
+        """Its matches and its result."""
+        stem = "_with_negatives" if self.row.count_negatives else ""
+        return self.folder / f"matches{stem}.npz", self.folder / f"result{stem}.json"
+
+    @property
+    def state(self) -> State:
+        """How far it is, as its files tell."""
+        if self.differs:
+            return State.STALE
+        if self.files[1].is_file():
+            return State.FINISHED
+        return State.STOPPED if (self.folder / STATE).is_file() else State.NEW
+
+    @property
+    def differs(self) -> str:
+        """In what the run that its folder holds differs from it, nothing where it is the same or there is none."""
+        stored = read_spec(self.folder)
+        if stored is not None:
+            return "; ".join(differences(stored, self.spec))
+        return f"{RUN} cannot be read, or is missing" if any(self.folder.glob("*.json")) else ""
+
+    def result(self) -> Result:
+        """What it reached, once it is finished."""
+        return load_result(*self.files)
+
+
+def plan(experiment: Experiment, row: Row, seed: int, place: Place) -> Run:
+    """What a row's run with a seed computes with, and where it is kept; rows that mean the same share a run.
+
+    Raises
+    ------
+    UldError
+        If there is no such recipe, or the phantoms are not those of the budget.
+    """
+    budget = experiment.budget
+    recipe = row_recipe(row, budget)
+    data = {name: _phantoms(place.phantoms / name, *getattr(budget, name)) for name in ("train", "test")}
+    init = plan(experiment, row.init, seed, place) if row.init else None
+    spec = RunSpec(recipe=recipe, data=data, seed=seed, init=init.spec if init else None)
+    home = place.root / experiment.name / f"{slug(row.label)}-seed{seed}"
+    return Run(row, place, find_run(spec, home), spec, init)
+
+
+def row_recipe(row: Row, budget: Budget) -> Recipe:
+    """The full recipe that a row trains: its small version, its changes, the budget.
+
+    Raises
+    ------
+    RecipeError
+        If there is no such recipe, or it does not allow the changes.
+    """
+    tables = load_recipe(row.recipe, small=True).model_dump()
+    for changes in (row.changes, {"training": budget.changes()}):
+        tables |= {name: tables.get(name, {}) | table for name, table in changes.items()}
+    try:
+        return Recipe(**tables)
+    except ValidationError as error:
+        raise RecipeError(f"{row.label}: the recipe {row.recipe} does not allow its changes ({error})") from error
+
+
+def _phantoms(root: Path, patients: int, seed: int) -> dict[str, Any]:
+    """What a phantom set is, for keys and tables."""
+    make = f"napari-uld phantom {root} --patients {patients} --seed {seed}"
+    if not (root / TABLE).is_file() or not (root / ABOUT).is_file():
+        raise DataError(f"{root} holds no complete phantoms: {make}")
+    about = json.loads((root / ABOUT).read_text(encoding="utf-8"))
+    if (about["patients"], about["seed"]) != (patients, seed):
+        raise DataError(
+            f"{root} holds phantoms of {about['patients']} patients, seed {about['seed']}, instead of "
+            f"{patients}, seed {seed}: move them away, then {make}"
+        )
+    return about | {"table": hashlib.sha256((root / TABLE).read_bytes()).hexdigest()}
