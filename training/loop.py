@@ -102,6 +102,8 @@ class Run:
         return patience is not None and self.epoch - self.schedule.best_epoch >= patience
 
     def _initial_weights(self) -> list[str]:
+        if self.recipe.rescorer is not None and self.options.init is None and not self.options.resume:
+            raise TrainingError("A rescorer looks at what a trained detector finds: give its checkpoint with --init")
         if self.options.init is not None:
             missing = initialise(self.model, self.options.init)
             return [f"no weights in {self.options.init.name} for: {', '.join(missing) or 'nothing'}"]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 
-from napari_uld.detectors.parts import Grained
+from napari_uld.detectors.parts import GridSize
 
 
 class CentredAnchorGenerator(AnchorGenerator):
@@ -92,9 +92,9 @@ class Grid(NamedTuple):
         return torch.bincount(self.level_of(anchors), minlength=len(self.levels))
 
     @property
-    def grain(self) -> Grained:
+    def grid_size(self) -> GridSize:
         """How many cells there are, and anchors on each."""
-        return Grained(len(self.anchors) // self.per_cell, self.per_cell)
+        return GridSize(len(self.anchors) // self.per_cell, self.per_cell)
 
 
 def make_grid(

@@ -7,6 +7,7 @@ from pkgutil import resolve_name
 import torch
 from torch import nn
 from torchvision.models.detection._utils import BoxCoder
+from torchvision.ops import FeaturePyramidNetwork
 
 from napari_uld.detectors.anchors import CentredAnchorGenerator
 from napari_uld.detectors.backbones.resnet import ResNet
@@ -78,13 +79,15 @@ def build_two_stage(detector: TwoStageSpec, supervision: TwoStageSupervision, in
             norm=detector.norm,
         )
         encoder = KeyImage(vgg)
-        if detector.fusion == "position_sensitive":
-            encoder = PositionSensitive(vgg, detector.fusion_channels, detector.roi_size)
-            pool = PositionSensitiveRoiPool(detector.roi_size, encoder.strides[0])
-            pooled_channels = detector.fusion_channels * inputs.images
+    proposals = build_proposals(encoder, detector, supervision)
+    if detector.fusion == "position_sensitive":
+        # Behind the proposals, so that a seed draws the weights that it always drew.
+        encoder = PositionSensitive(encoder.backbone, detector.fusion_channels, detector.roi_size)
+        pool = PositionSensitiveRoiPool(detector.roi_size, encoder.strides[0])
+        pooled_channels = detector.fusion_channels * inputs.images
     return TwoStageDetector(
         encoder=encoder,
-        proposals=build_proposals(encoder, detector, supervision),
+        proposals=proposals,
         regions=build_regions(encoder, detector, supervision, pool=pool, pooled_channels=pooled_channels),
         slices_per_image=inputs.slices_per_image,
     )
@@ -120,28 +123,9 @@ def build_retinanet(detector: RetinaNetSpec, supervision: RetinaNetSupervision, 
         strided=True,
     )
     encoder = PyramidEncoder(backbone, pyramid)
-    positive, negative = supervision.anchor_iou
-    sizes = tuple(tuple(size * scale for scale in detector.anchor_scales) for size in detector.anchor_sizes)
-    head = AnchorHead(
-        encoder.channels,
-        channels=detector.head_channels,
-        layers=detector.head_layers,
-        anchor_generator=CentredAnchorGenerator(sizes, (detector.anchor_ratios,) * len(sizes), rounded=False),
-        strides=encoder.strides,
-        loss=AnchorLoss(
-            IouAssigner(positive=positive, negative=negative, forced=False),
-            BoxCoder(RETINANET_WEIGHTS),
-            alpha=alpha,
-            gamma=gamma,
-        ),
-        candidates=detector.candidates,
-        score_threshold=detector.score_threshold,
-        nms=detector.nms,
-        detections=detector.detections,
-    )
     return OneStageDetector(
         encoder=encoder,
-        head=head,
+        head=_retinanet_head(encoder, detector, supervision),
         slices_per_image=inputs.slices_per_image,
         segmentation=segmentation,
         calibration=Calibration(detector.component_margin) if segmentation is not None else None,
@@ -150,12 +134,36 @@ def build_retinanet(detector: RetinaNetSpec, supervision: RetinaNetSupervision, 
     )
 
 
+def _retinanet_head(encoder: SlabEncoder, detector: RetinaNetSpec, supervision: RetinaNetSupervision) -> AnchorHead:
+    positive, negative = supervision.anchor_iou
+    sizes = tuple(tuple(size * scale for scale in detector.anchor_scales) for size in detector.anchor_sizes)
+    return AnchorHead(
+        encoder.channels,
+        channels=detector.head_channels,
+        layers=detector.head_layers,
+        anchor_generator=CentredAnchorGenerator(sizes, (detector.anchor_ratios,) * len(sizes), rounded=False),
+        strides=encoder.strides,
+        loss=AnchorLoss(
+            IouAssigner(positive=positive, negative=negative, forced=False),
+            BoxCoder(RETINANET_WEIGHTS),
+            alpha=supervision.focal_alpha,
+            gamma=supervision.focal_gamma,
+        ),
+        candidates=detector.candidates,
+        score_threshold=detector.score_threshold,
+        nms=detector.nms,
+        detections=detector.detections,
+    )
+
+
 def _mask_rcnn_pyramid(channels: list[int], width: int) -> Pyramid:
-    """P2 to P6, initialised as torchvision's pyramid is."""
-    pyramid = Pyramid(channels, finest=2, channels=width, gated=False, coarser=1, strided=False)
-    for module in pyramid.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_uniform_(module.weight, a=1)
+    """P2 to P6, initialised as torchvision's pyramid is: by it, so that a seed draws the same weights."""
+    with torch.random.fork_rng(devices=[]):
+        pyramid = Pyramid(channels, finest=2, channels=width, gated=False, coarser=1, strided=False)
+    drawn = FeaturePyramidNetwork(channels, width)
+    projections = [*(skip.projection for skip in pyramid.skips), pyramid.top]
+    for ours, theirs in zip([*projections, *pyramid.smooth], [*drawn.inner_blocks, *drawn.layer_blocks], strict=True):
+        ours.load_state_dict(theirs[0].state_dict())
     return pyramid
 
 

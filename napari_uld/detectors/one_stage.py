@@ -14,7 +14,7 @@ from napari_uld.detectors.parts import (
     Detections,
     Features,
     Fused,
-    Grained,
+    GridSize,
     SlabEncoder,
     Target,
     Taught,
@@ -108,9 +108,9 @@ class OneStageDetector(SlabDetector):
         """Counts of the head's last training batch."""
         return self.head.diagnostics()
 
-    def grain(self, size: tuple[int, ...]) -> Grained:
+    def grid_size(self, size: tuple[int, ...]) -> GridSize:
         """How many cells the head looks at, and guesses on each."""
-        return self.head.grain(size)
+        return self.head.grid_size(size)
 
     def taught(self, target: Target, size: tuple[int, ...]) -> dict[str, Taught]:
         """What the head calls positive."""

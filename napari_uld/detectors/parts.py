@@ -11,7 +11,8 @@ from torchvision.models.detection.image_list import ImageList
 Features = dict[str, Tensor]
 # (height, width), or (depth, height, width), of each image before padding.
 ImageSizes = list[tuple[int, ...]]
-# What is known of one image: ``boxes`` (n, 4) or (n, 6), edge-based, ``labels`` (n,), and what a supervision asks for.
+# What is known of one image: ``boxes`` (n, 4) or (n, 6), edge-based, ``labels`` (n,), and what a supervision asks for;
+# in training also ``thickness`` (), the mm between its scan's slices.
 Target = dict[str, Tensor]
 Detections = list[dict[str, Tensor]]
 # Names of maps among the detections: of lesions, and of attention by the features that it weighs.
@@ -107,8 +108,8 @@ class DenseHead(Protocol):
     def diagnostics(self) -> dict[str, list[float]]:
         """Counts of the last training batch, for the log."""
 
-    def grain(self, size: tuple[int, ...]) -> "Grained":
-        """See `Detector.grain`."""
+    def grid_size(self, size: tuple[int, ...]) -> "GridSize":
+        """See `Detector.grid_size`."""
 
     def taught(self, target: Target, size: tuple[int, ...]) -> "dict[str, Taught]":
         """See `Detector.taught`."""
@@ -139,7 +140,7 @@ class Taught(NamedTuple):
     levels: Tensor
 
 
-class Grained(NamedTuple):
+class GridSize(NamedTuple):
     """How finely a network looks at an image: how many cells it has, and how many guesses on each."""
 
     cells: int
@@ -194,7 +195,7 @@ class Detector(Protocol):
     def diagnostics(self) -> dict[str, list[float]]:
         """Counts of the last training batch, such as positive anchors an image on each level, for the log."""
 
-    def grain(self, size: tuple[int, ...]) -> Grained:
+    def grid_size(self, size: tuple[int, ...]) -> GridSize:
         """How finely it looks at an image of that padded size."""
 
     def taught(self, target: Target, size: tuple[int, ...]) -> dict[str, Taught]:

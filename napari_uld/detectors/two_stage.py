@@ -5,7 +5,7 @@ from torchvision.models.detection.image_list import ImageList
 
 from napari_uld.detectors.heads.proposals import ProposalNetwork
 from napari_uld.detectors.heads.roi import RoiStage
-from napari_uld.detectors.parts import Detections, Features, Grained, SlabEncoder, Target, Taught
+from napari_uld.detectors.parts import Detections, Features, GridSize, SlabEncoder, Target, Taught
 from napari_uld.detectors.slab_detector import SlabDetector
 
 
@@ -67,9 +67,9 @@ class TwoStageDetector(SlabDetector):
         """Positive anchors an image on each level in the last training batch, of objectness and of regression."""
         return self.proposals.positives
 
-    def grain(self, size: tuple[int, ...]) -> Grained:
+    def grid_size(self, size: tuple[int, ...]) -> GridSize:
         """How many cells proposals have, and anchors on each."""
-        return self.proposals.grid(size).grain
+        return self.proposals.grid(size).grid_size
 
     def taught(self, target: Target, size: tuple[int, ...]) -> dict[str, Taught]:
         """The anchors that each rule of `ProposalNetwork.taught` makes positive."""

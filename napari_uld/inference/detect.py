@@ -16,13 +16,11 @@ from napari_uld.inference.shared_features import run_grid
 from napari_uld.inference.slabs import ScanGrid, Slab, extract_slab, normalize
 from napari_uld.inference.tracing import MIN_IOU, trace
 from napari_uld.inference.volumes import VolumeDetections, run_volume
-from napari_uld.lesions.findings import Findings, as_box
+from napari_uld.lesions.findings import LESION_LABEL, Findings, as_box
 from napari_uld.progress import Progress, Work
 
 # Detections below it, or below half of the detector's operating point, are of no use to anyone who reviews a scan.
 SCORE_FLOOR = 0.05
-# The class that detectors are for; hard negatives are the other one.
-LESION_LABEL = 1
 # Slices run together on a GPU; on a CPU one by one is faster.
 GPU_BATCH = 8
 
@@ -73,7 +71,7 @@ def detect(volume: CTVolume, detector: LoadedDetector, *, score_floor: float | N
     yield Progress(0, depth, f"Detecting lesions on {volume.name}")
     rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     started = time.monotonic()
-    for batch in (_over_grid if detector.inputs.images > 1 else _slice_by_slice)(volume, detector):
+    for batch in (_over_grid if detector.inputs.images_per_window > 1 else _slice_by_slice)(volume, detector):
         for detections in batch:
             kept = _one_each(detections, score_floor)
             native = volume.native_slice(len(rows))
@@ -100,15 +98,21 @@ def bodies(detections: VolumeDetections, volume: CTVolume, detector: LoadedDetec
     last = volume.shape[0] - 1
 
     def numbered(z: np.ndarray) -> np.ndarray:
-        return np.interp(z, np.arange(last + 1), native)
+        # Half a slice lies beyond the outermost centres.
+        ends = (
+            [native[0] - (native[1] - native[0]) / 2, native[-1] + (native[-1] - native[-2]) / 2]
+            if last
+            else native[[0, 0]]
+        )
+        return np.interp(z, [-0.5, *range(last + 1), last + 0.5], [ends[0], *native, ends[1]])
 
     rows, depths, keys, on_slices = [], [], [], []
     for box in detections.boxes:
-        low, high = np.clip(box[[2, 5]], 0, last)
+        low, high = np.clip(box[[2, 5]], -0.5, last + 0.5)
         depths.append(sorted(numbered(np.array([low, high]))))
-        keys.append(native[round((low + high) / 2)])
+        keys.append(native[min(max(round((low + high) / 2), 0), last)])
         rows.append(box[[0, 1, 3, 4]])
-        reached = native[int(np.ceil(low)) : int(np.floor(high)) + 1]
+        reached = native[max(int(np.ceil(low)), 0) : int(np.floor(high)) + 1]
         on_slices.append({int(number): as_box(rows[-1]) for number in {*reached.tolist(), int(keys[-1])}})
     return Findings.from_rows(
         scan_id=volume.scan_id,
@@ -152,7 +156,7 @@ def run_slabs(slabs: list[Slab], detector: LoadedDetector, *, count_negatives: b
         Whether to keep detections of the false-positive class, which is dropped otherwise.
     """
     images = [torch.from_numpy(normalize(slab.hu, detector.inputs)).to(detector.device) for slab in slabs]
-    thickness = torch.tensor([slab.thickness for slab in slabs], device=detector.device)
+    thickness = torch.tensor([slab.thickness for slab in slabs], dtype=torch.float32, device=detector.device)
     with torch.inference_mode(), mixed_precision(detector.device, enabled=detector.mixed):
         outputs = detector.model(images, thickness=thickness)
     return [

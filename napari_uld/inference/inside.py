@@ -1,6 +1,6 @@
 """Look inside a detector on one slice: which anchors teach it, what it takes for an object, what its branch draws.
 
-This is figure 1 of the BMC paper (see `napari_uld.detectors.losses.supervision`) on any slice.
+This is figure 1 of the BMC paper (see `napari_uld.detectors.losses.bounding_map`) on any slice.
 """
 
 from collections.abc import Sequence
@@ -68,13 +68,13 @@ def look_inside_recipe(volume: CTVolume, z: int, boxes: np.ndarray, system: Syst
 
 
 def _anchors_alone(model: Detector, slab: Slab, z: int, boxes: np.ndarray, supervision: SupervisionSpec) -> Inside:
-    grain = model.grain(padded_size(model, slab))
+    grid_size = model.grid_size(padded_size(model, slab))
     return Inside(
         z=z,
         lesions=boxes,
         anchors=positive_anchors(model, slab, boxes, supervision),
-        cells=grain.cells,
-        per_cell=grain.per_cell,
+        cells=grid_size.cells,
+        per_cell=grid_size.per_cell,
         objectness=None,
         branch=None,
         attention={},

@@ -83,7 +83,7 @@ def _go_on(slabs: list[list[SeenImage]], detector: LoadedDetector) -> list[dict[
             for window in windows
             for place in zip(*slabs, strict=True)
         ]
-        thickness = torch.tensor([key.slab.thickness for key in keys], device=detector.device)
+        thickness = torch.tensor([key.slab.thickness for key in keys], dtype=torch.float32, device=detector.device)
         return detector.model.from_features(places, batch, thickness)
 
 

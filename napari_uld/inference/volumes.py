@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from napari_uld.ct.volume import CTVolume
 from napari_uld.detectors.specs.inputs import InputSpec
@@ -12,10 +13,13 @@ from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.device import mixed_precision
 from napari_uld.inference.slabs import body_crop, normalize, sample
 from napari_uld.lesions.axis_map import AxisMap
+from napari_uld.lesions.findings import LESION_LABEL
 from napari_uld.progress import Progress, Work
 
 # Of boxes that overlap by more than this 3D IoU the surest stays.
 NMS_IOU = 0.3
+# What lies beyond a scan.
+AIR_HU = -1024.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +39,12 @@ class Crop:
     hu: np.ndarray
     axes: AxisMap
     thickness: float
+
+    def at_least(self, depth: int) -> "Crop":
+        """The same with air behind its last slice where it has fewer than `depth`."""
+        missing = max(depth - len(self.hu), 0)
+        hu = np.pad(self.hu, ((0, missing), (0, 0), (0, 0)), constant_values=AIR_HU)
+        return Crop(hu, self.axes, self.thickness)
 
     def along_z(self, first: int, count: int) -> "Crop":
         """The `count` slices from `first` on."""
@@ -86,8 +96,9 @@ def run_volume(volume: CTVolume, detector: LoadedDetector) -> Work[VolumeDetecti
     Tiles as deep as the network's crops overlap by half; of each the middle counts, so that no lesion is judged by
     what its tile cuts off. Yields progress after every tile; closing the generator cancels.
     """
-    whole = resample(volume.hu, volume.spacing, detector.inputs)
+    yield Progress(0, 1, f"Resampling {volume.name}")
     depth, half = detector.inputs.slices, max(detector.inputs.slices // 2, 1)
+    whole = resample(volume.hu, volume.spacing, detector.inputs).at_least(depth)
     last = max(len(whole.hu) - depth, 0)
     starts = [*range(0, last, half), last]
     parts = []
@@ -105,12 +116,16 @@ def run_volume(volume: CTVolume, detector: LoadedDetector) -> Work[VolumeDetecti
 def run_crop(crop: Crop, detector: LoadedDetector) -> VolumeDetections:
     """Detect in one crop."""
     image = torch.from_numpy(normalize(crop.hu, detector.inputs))[None].to(detector.device)
-    thickness = torch.tensor([crop.thickness], device=detector.device)
+    thickness = torch.tensor([crop.thickness], dtype=torch.float32, device=detector.device)
     with torch.inference_mode(), mixed_precision(detector.device, enabled=detector.mixed):
         (output,) = detector.model([image], thickness=thickness)
-    values = {name: value.double().cpu().numpy() for name, value in output.items()}
+    values = {name: value.double().cpu().numpy()[_lesions(output)] for name, value in output.items()}
     points = crop.axes.to_native(values["points"]) if "points" in values else None
     return VolumeDetections(crop.axes.to_native(values["boxes"]), values["scores"], points)
+
+
+def _lesions(output: dict[str, Tensor]) -> np.ndarray:
+    return np.flatnonzero(output["labels"].cpu().numpy() == LESION_LABEL)
 
 
 def suppress(detections: VolumeDetections) -> VolumeDetections:

@@ -12,6 +12,8 @@ from napari_uld.lesions.rle import Rle
 
 Box = tuple[float, float, float, float]
 SliceBoxes = Mapping[int, Box]
+# Class numbers: what detectors are for, and what hard negatives are taught as.
+LESION_LABEL, HARD_NEGATIVE_LABEL = 1, 2
 # Score from which on findings are shown at first whose detector nobody evaluated.
 DEFAULT_THRESHOLD = 0.4
 

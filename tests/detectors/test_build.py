@@ -95,11 +95,11 @@ def test_every_part_of_the_supervision_has_its_own_switch() -> None:
 
 @pytest.mark.parametrize("branch", ["bm", "abm", "ellipse", "grabcut"])
 def test_the_branch_is_taught_maps_or_masks(branch: str) -> None:
-    learnt = supervised(roi_branch=branch).regions.branch.learnt
+    learnt = supervised(roi_branch=branch).regions.branch.criterion
     if branch in ("bm", "abm"):
         assert isinstance(learnt, MapLoss)
         assert (learnt.name, learnt.matched) == (branch, False)
-        matched = supervised(roi_branch=branch, branch_map="matched").regions.branch.learnt
+        matched = supervised(roi_branch=branch, branch_map="matched").regions.branch.criterion
         assert (matched.name, matched.matched) == (branch, True)
     else:
         assert isinstance(learnt, MaskLoss)

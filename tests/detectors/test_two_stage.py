@@ -150,4 +150,4 @@ def test_what_it_is_taught_is_what_its_training_learns_boxes_on() -> None:
     assert len(learnt.anchors) > 0
     assert torch.equal(taught["bmc"].boxes, grid.anchors[learnt.anchors])
     assert torch.equal(taught["bmc"].lesions, learnt.lesions)
-    assert model.grain((64, 64)) == (8 * 8, 6)
+    assert model.grid_size((64, 64)) == (8 * 8, 6)

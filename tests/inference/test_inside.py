@@ -133,7 +133,7 @@ def test_anchors_are_where_the_network_has_them(detector: LoadedDetector, volume
     run_slabs([slab], detector)
     grid = detector.model.proposals.grid(padded_size(detector.model, slab))
     assert torch.equal(made[0][0], grid.anchors)
-    assert detector.model.grain(padded_size(detector.model, slab)) == grid.grain
+    assert detector.model.grid_size(padded_size(detector.model, slab)) == grid.grid_size
     assert sum(h * w for h, w in grid.levels) * grid.per_cell == len(grid.anchors)
 
 
@@ -191,7 +191,7 @@ class OneCell(nn.Module):
 def test_objectness_lies_on_the_slice_where_the_networks_cell_does(body: CTVolume, detector: LoadedDetector) -> None:
     slab = extract_slab(body.hu, body.spacing, 3, detector.inputs)
     assert slab.axes.offset[0] > 0
-    detector.model.proposals.head = OneCell(2, 3, detector.model.grain((64, 64)).per_cell)  # type: ignore[assignment]
+    detector.model.proposals.head = OneCell(2, 3, detector.model.grid_size((64, 64)).per_cell)  # type: ignore[assignment]
     found = look_inside(body, 3, NONE, detector)
     assert found.objectness is not None
     assert found.objectness.shape == (96, 96)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from napari_uld.detectors.backbones.vgg import Vgg
 from napari_uld.detectors.build import build_proposals, build_regions
 from napari_uld.detectors.one_stage import OneStageDetector
-from napari_uld.detectors.parts import Detections, Detector, Features, Fused, Grained, ImageSizes, Target, Taught
+from napari_uld.detectors.parts import Detections, Detector, Features, Fused, GridSize, ImageSizes, Target, Taught
 from napari_uld.detectors.specs.family import DetectorSpec, SupervisionSpec
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.mining import MiningSpec
@@ -122,8 +122,8 @@ class CentreHead(nn.Module):
     def diagnostics(self) -> dict[str, list[float]]:
         return {}
 
-    def grain(self, size: tuple[int, ...]) -> Grained:
-        return Grained(size[-1] * size[-2] // 16, 1)
+    def grid_size(self, size: tuple[int, ...]) -> GridSize:
+        return GridSize(size[-1] * size[-2] // 16, 1)
 
     def taught(self, target: Target, size: tuple[int, ...]) -> dict[str, Taught]:
         cells, _ = self._cells(target["boxes"])

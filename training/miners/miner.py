@@ -65,7 +65,10 @@ class Miner:
         return self.run.model
 
     def before_step(self, images: list[Tensor], targets: list[Target]) -> tuple[list[Tensor], list[Target]]:
-        """Give what a step trains on instead of a batch of the training set, on the run's device."""
+        """Give what a step trains on instead of a batch of the training set, on the run's device.
+
+        Targets have what the training set's have, ``thickness`` included.
+        """
         return images, targets
 
     def after_step(self) -> None:

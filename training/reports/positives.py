@@ -292,7 +292,7 @@ def _counted(matched: Tensor, n: int) -> tuple[np.ndarray, int]:
 
 def _bmc_cells(grid: Grid, target: Target) -> tuple[Tensor, Tensor]:
     """Whether each cell is objectness foreground, and the lesion that regresses on it, both (h * w,)."""
-    sample = BmcObjectness()(grid, target, torch.zeros(0))
+    sample = BmcObjectness()(grid, target, lambda: torch.zeros(0))
     foreground = torch.zeros(len(grid.anchors) // grid.per_cell, dtype=torch.bool)
     foreground[sample.positives // grid.per_cell] = True
     supervision = published()["supervision"]

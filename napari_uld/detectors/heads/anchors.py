@@ -9,7 +9,7 @@ from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
 from napari_uld.detectors.anchors import CentredAnchorGenerator, Grid, make_grid
 from napari_uld.detectors.heads.prior import expect_little
 from napari_uld.detectors.losses.focal import AnchorLoss
-from napari_uld.detectors.parts import Calibrate, Detections, Grained, ImageSizes, Target, Taught
+from napari_uld.detectors.parts import Calibrate, Detections, GridSize, ImageSizes, Target, Taught
 
 # A box that lies beyond the image is cut off to nothing.
 LEAST_SIZE = 1e-3
@@ -111,9 +111,9 @@ class AnchorHead(nn.Module):
         labels = torch.ones(len(anchors))
         return {"iou": Taught(grid.anchors[anchors], labels, matched[anchors], grid.level_of(anchors))}
 
-    def grain(self, size: tuple[int, ...]) -> Grained:
+    def grid_size(self, size: tuple[int, ...]) -> GridSize:
         """How many cells there are, and anchors on each."""
-        return self.grid(size).grain
+        return self.grid(size).grid_size
 
     def grid(self, size: tuple[int, ...], like: Tensor | None = None) -> Grid:
         """The anchors of an image of that padded size."""

@@ -1,6 +1,7 @@
 """The proposal network: torchvision's, with injected supervision."""
 
 import itertools
+from functools import cache, partial
 from typing import NamedTuple
 
 import torch
@@ -175,7 +176,8 @@ class ProposalNetwork(RegionProposalNetwork):
         of_objectness, of_boxes = [], []
         counts: dict[str, list[Tensor]] = {"objectness": [], "regression": []}
         for grid, logits, delta, target in zip(grids, objectness, deltas, targets, strict=True):
-            matched = self.assigner.match(grid, target)
+            # Parts that go by bounding maps alone never ask.
+            matched = cache(partial(self.assigner.match, grid, target))
             picked = self.objectness(grid, target, matched)
             of_objectness.append(F.binary_cross_entropy_with_logits(logits[picked.anchors], picked.labels))
             positive = self.regression(grid, target, matched)
@@ -197,12 +199,12 @@ class ProposalNetwork(RegionProposalNetwork):
         grid = self.grid(size)
         taught = {}
         for name, assigner in (("iou", self.rules.iou), ("bm", self.rules.bm)):
-            matched = assigner.match(grid, target)
-            anchors = torch.nonzero(matched >= 0)[:, 0]
+            lesions = assigner.match(grid, target)
+            anchors = torch.nonzero(lesions >= 0)[:, 0]
             boxes = grid.anchors[anchors]
             labels = values_at_centres(target["bm"], boxes) if name == "bm" else torch.ones(len(anchors))
-            taught[name] = Taught(boxes, labels, matched[anchors], grid.level_of(anchors))
-        picked = self.rules.bmc(grid, target, matched)
+            taught[name] = Taught(boxes, labels, lesions[anchors], grid.level_of(anchors))
+        picked = self.rules.bmc(grid, target, lambda: lesions)
         labels = grid_values(target["bm"], grid)[picked.anchors // grid.per_cell]
         taught["bmc"] = Taught(grid.anchors[picked.anchors], labels, picked.lesions, grid.level_of(picked.anchors))
         return taught

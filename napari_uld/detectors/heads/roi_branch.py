@@ -29,7 +29,7 @@ class SegmentationBranch(nn.Module):
     def __init__(self, in_channels: int, channels: int, *, classes: int, pool: nn.Module, loss: BranchLoss) -> None:
         super().__init__()
         self.pool = pool
-        self.learnt = loss
+        self.criterion = loss
         self.layers = nn.Sequential(
             MaskRCNNHeads(in_channels, (channels,) * 4, dilation=1),
             MaskRCNNPredictor(channels, channels, num_classes=classes),
@@ -47,8 +47,8 @@ class SegmentationBranch(nn.Module):
             # Every weight has a gradient, if of 0: processes that train together wait for each other's.
             return torch.stack([weights.sum() for weights in self.parameters()]).sum() * 0
         logits = self(features, [p.boxes for p in positives], [p.labels for p in positives])
-        wanted = [self.learnt.wanted(t, p) for t, p in zip(targets, positives, strict=True) if len(p.boxes)]
-        return self.learnt(logits, torch.cat(wanted))
+        wanted = [self.criterion.wanted(t, p) for t, p in zip(targets, positives, strict=True) if len(p.boxes)]
+        return self.criterion(logits, torch.cat(wanted))
 
     def predict(self, features: Features, boxes: list[Tensor], labels: list[Tensor]) -> list[Tensor]:
         """(n, 1, 28, 28) map in [0, 1] over the boxes of each image."""

@@ -1,4 +1,4 @@
-"""Anchors conditioned on bounding maps, and the branch that learns them.
+"""Anchors conditioned on bounding maps.
 
 Targets hold ``boxes`` (n, 4), edge-based, ``bm`` (H, W) and ``lesion_bms`` (n, H, W) at the input's resolution.
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from napari_uld.detectors.anchors import Grid
 from napari_uld.detectors.losses.iou import IouObjectness, paired_iou
-from napari_uld.detectors.losses.samples import ObjectnessSample, RegressionSample, draw
+from napari_uld.detectors.losses.samples import Matched, ObjectnessSample, RegressionSample, draw
 from napari_uld.detectors.parts import Target
 
 # Floating-point slack: a border pixel's value is .5 up to rounding.
@@ -34,7 +34,7 @@ class BmObjectness:
     def __init__(self, samples: int) -> None:
         self.hard = IouObjectness(samples)
 
-    def __call__(self, grid: Grid, target: Target, matched: Tensor) -> ObjectnessSample:
+    def __call__(self, grid: Grid, target: Target, matched: Matched) -> ObjectnessSample:
         """Pick anchors of one image."""
         picked = self.hard(grid, target, matched)
         return picked._replace(labels=picked.labels * values_at_centres(target["bm"], grid.anchors[picked.anchors]))
@@ -46,7 +46,7 @@ class BmcObjectness:
     Foreground cells have a value of at least .5; at most twice as many background cells are drawn.
     """
 
-    def __call__(self, grid: Grid, target: Target, matched: Tensor) -> ObjectnessSample:
+    def __call__(self, grid: Grid, target: Target, matched: Matched) -> ObjectnessSample:
         """Pick anchors of one image, all anchors of a cell alike."""
         values = grid_values(target["bm"], grid)
         foreground = torch.nonzero(values >= FOREGROUND - EPSILON)[:, 0]
@@ -78,7 +78,7 @@ class BmcRegression:
         self.area_in_cells = area_in_cells
         self.anchor_iou = anchor_iou
 
-    def __call__(self, grid: Grid, target: Target, matched: Tensor) -> RegressionSample:
+    def __call__(self, grid: Grid, target: Target, matched: Matched) -> RegressionSample:
         """Pick anchors of one image: each cell goes to the lesion of highest value, the smaller one in a tie."""
         owner = torch.cat(
             [self.owners(target, level, stride) for level, stride in zip(grid.levels, grid.strides, strict=True)]

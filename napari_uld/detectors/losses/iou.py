@@ -6,7 +6,7 @@ from torchvision.models.detection._utils import Matcher
 from torchvision.ops import box_iou
 
 from napari_uld.detectors.anchors import Grid
-from napari_uld.detectors.losses.samples import ObjectnessSample, RegressionSample, draw
+from napari_uld.detectors.losses.samples import Matched, ObjectnessSample, RegressionSample, draw
 from napari_uld.detectors.parts import Target
 
 BACKGROUND = Matcher.BELOW_LOW_THRESHOLD
@@ -49,11 +49,12 @@ class IouObjectness:
     def __init__(self, samples: int) -> None:
         self.samples = samples
 
-    def __call__(self, grid: Grid, target: Target, matched: Tensor) -> ObjectnessSample:
+    def __call__(self, grid: Grid, target: Target, matched: Matched) -> ObjectnessSample:
         """Pick anchors of one image."""
-        positives = torch.nonzero(matched >= 0)[:, 0]
+        lesions = matched()
+        positives = torch.nonzero(lesions >= 0)[:, 0]
         positive = draw(positives, self.samples // 2)
-        negative = draw(torch.nonzero(matched == BACKGROUND)[:, 0], self.samples - len(positive))
+        negative = draw(torch.nonzero(lesions == BACKGROUND)[:, 0], self.samples - len(positive))
         labels = torch.cat([torch.ones(len(positive)), torch.zeros(len(negative))]).to(grid.anchors.device)
         return ObjectnessSample(torch.cat([positive, negative]), labels, positives)
 
@@ -70,10 +71,11 @@ class IouRegression:
     def __init__(self, samples: int) -> None:
         self.samples = samples
 
-    def __call__(self, grid: Grid, target: Target, matched: Tensor) -> RegressionSample:
+    def __call__(self, grid: Grid, target: Target, matched: Matched) -> RegressionSample:
         """Pick anchors of one image."""
-        positive = draw(torch.nonzero(matched >= 0)[:, 0], self.samples // 2)
-        return RegressionSample(positive, matched[positive], float(self.samples))
+        lesions = matched()
+        positive = draw(torch.nonzero(lesions >= 0)[:, 0], self.samples // 2)
+        return RegressionSample(positive, lesions[positive], float(self.samples))
 
 
 def paired_iou(first: Tensor, second: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """What a proposal network is taught on one image: samples of its anchors."""
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import torch
@@ -7,6 +8,9 @@ from torch import Tensor
 
 from napari_uld.detectors.anchors import Grid
 from napari_uld.detectors.parts import Target
+
+# Gives the lesion of each anchor of one image.
+Matched = Callable[[], Tensor]
 
 
 class ObjectnessSample(NamedTuple):
@@ -28,15 +32,15 @@ class RegressionSample(NamedTuple):
 class Objectness(Protocol):
     """Picks anchors to learn objectness on."""
 
-    def __call__(self, grid: Grid, target: Target, matched: Tensor) -> ObjectnessSample:
-        """Pick anchors of one image; `matched` is what `IouAssigner.match` gives for it."""
+    def __call__(self, grid: Grid, target: Target, matched: Matched) -> ObjectnessSample:
+        """Pick anchors of one image; `matched` gives what `IouAssigner.match` does, made where it is asked for."""
 
 
 class Regression(Protocol):
     """Picks anchors to learn boxes on."""
 
-    def __call__(self, grid: Grid, target: Target, matched: Tensor) -> RegressionSample:
-        """Pick anchors of one image; `matched` is what `IouAssigner.match` gives for it."""
+    def __call__(self, grid: Grid, target: Target, matched: Matched) -> RegressionSample:
+        """Pick anchors of one image; `matched` as for objectness."""
 
 
 def draw(indices: Tensor, most: int) -> Tensor:

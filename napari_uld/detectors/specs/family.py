@@ -12,7 +12,7 @@ class TargetMaps(NamedTuple):
     Parameters
     ----------
     names
-        Of "bm", "lesion_bms" and "abm".
+        Of "bm", "lesion_bms", "abm" and "lesion_abms".
     combine
         How lesions' maps become one.
     areas

@@ -44,7 +44,7 @@ DEFAULT_FAMILY = "two_stage"
 
 def _family_of(table: dict[str, Any]) -> Family:
     name = table.get("family", DEFAULT_FAMILY)
-    if name not in FAMILIES:
+    if not isinstance(name, str) or name not in FAMILIES:
         raise ValueError(f"there is no family {name!r}: give one of {', '.join(FAMILIES)}")
     return FAMILIES[name]
 
@@ -86,8 +86,8 @@ class System(Spec):
     def _check_fit(self) -> "System":
         if self.supervision.family != self.detector.family:
             raise ValueError(f"the supervision is of the family {self.supervision.family}, not {self.detector.family}")
-        if self.rescorer is not None and self.input.volume:
-            raise ValueError("a rescorer looks at slabs: input.volume must be false")
+        if self.rescorer is not None and (self.input.volume or self.input.more_windows):
+            raise ValueError("a rescorer looks at slabs in one window: input.volume and more_windows are not for it")
         self.detector.check_fit(self.input, self.supervision)
         return self
 

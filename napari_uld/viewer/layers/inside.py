@@ -131,7 +131,7 @@ def _maps(inside: Inside) -> dict[InsidePart, np.ndarray]:
 def _boxes(case: Case, inside: Inside) -> dict[InsidePart, np.ndarray]:
     """The boxes (k, 4) to draw, by their layers; a recipe, which has no objectness either, has no detections."""
     boxes = {
-        part_of_rule(rule): _to_draw(anchors, inside.lesions, every_one=rule is not Rule.BMC)
+        part_of_rule(rule): _to_draw(anchors, inside.lesions, every_one=rule != Rule.BMC)
         for rule, anchors in inside.anchors.items()
     }
     if inside.objectness is not None:

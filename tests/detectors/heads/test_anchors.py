@@ -107,4 +107,4 @@ def test_it_tells_what_it_teaches_and_how_finely_it_looks() -> None:
     assert taught["iou"].labels.tolist() == [1]
     assert taught["iou"].lesions.tolist() == [1]
     assert taught["iou"].levels.tolist() == [1]
-    assert part.grain(SIZE) == (16 + 4, 1)
+    assert part.grid_size(SIZE) == (16 + 4, 1)
