@@ -2,6 +2,10 @@
 
 import os
 
+# Networks in miniature are no faster on more threads, and far slower where other programs want the cores as well.
+# Set before torch is imported; the detector's processes inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 from hypothesis import settings
 

@@ -1,5 +1,6 @@
 """What every detector does with images before its own business begins: batch them and encode them."""
 
+from abc import ABC, abstractmethod
 from typing import Self
 
 import torch
@@ -13,7 +14,7 @@ from napari_uld.detectors.parts import Detections, Features, Rescorer, SlabEncod
 SIZE_DIVISIBLE = 32
 
 
-class SlabDetector(nn.Module):
+class SlabDetector(nn.Module, ABC):
     """Keeps torchvision's detection contract; what is detected on the encoder's features, subclasses say.
 
     In training ``(images, targets) -> dict of losses``, in evaluation ``images -> list of dicts``
@@ -83,11 +84,11 @@ class SlabDetector(nn.Module):
             return {"rescoring": self.rescorer.loss(batch.tensors, detections, targets)}  # type: ignore[arg-type]
         return self.rescorer.rescore(batch.tensors, detections)  # type: ignore[arg-type]
 
+    @abstractmethod
     def on_features(
         self, slab: list[Features], batch: ImageList, thickness: Tensor, targets: list[Target] | None
     ) -> dict[str, Tensor] | Detections:
         """Losses where there are targets, else detections."""
-        raise NotImplementedError
 
     def attach(self, rescorer: Rescorer) -> None:
         """Score detections by `rescorer` from now on; it alone is trained, the rest stays as it was."""
