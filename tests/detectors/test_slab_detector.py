@@ -32,8 +32,8 @@ class Recorder(nn.Module):
 class Told(SlabDetector):
     """Gives back what it would detect on."""
 
-    def from_features(
-        self, slab: list[Features], batch: ImageList, thickness: Tensor, targets: list[Target] | None = None
+    def on_features(
+        self, slab: list[Features], batch: ImageList, thickness: Tensor, targets: list[Target] | None
     ) -> Any:
         return self.encoder.join(slab, thickness), batch, targets
 

@@ -12,6 +12,7 @@ from napari_uld.ct.volume import CTVolume
 from napari_uld.inference.checkpoint import load_checkpoint
 from napari_uld.inference.detect import detect, lowest_score, run_slabs, slab_detections
 from napari_uld.inference.slabs import Slab, extract_slab
+from napari_uld.lesions.axis_map import AxisMap
 from napari_uld.progress import Progress, finish
 
 
@@ -40,7 +41,7 @@ def test_a_floor_that_nothing_reaches_gives_empty_findings(checkpoint: Path, vol
 
 
 # A crop that begins at native pixel (10, 20), at half the resolution.
-SLAB = Slab(np.zeros((3, 32, 32), np.float32), (10, 20), (0.5, 0.5))
+SLAB = Slab(np.zeros((3, 32, 32), np.float32), AxisMap((10, 20), (0.5, 0.5)), 5.0)
 
 
 def output() -> dict[str, Tensor]:
@@ -112,7 +113,8 @@ def test_of_boxes_about_one_lesion_the_surest_becomes_a_finding(checkpoint: Path
     boxes = torch.tensor([[10.0, 10, 30, 30], [10, 10, 30, 42], [60, 60, 80, 80]])
 
     class Sees(torch.nn.Module):
-        def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
+        def forward(self, images: list[Tensor], *, thickness: Tensor) -> list[dict[str, Tensor]]:
+            assert thickness.tolist() == [volume.spacing[0]] * len(images)
             return [{"boxes": boxes, "scores": torch.tensor([0.6, 0.9, 0.5]), "labels": torch.ones(3)} for _ in images]
 
     detector = replace(load_checkpoint(checkpoint, "cpu"), model=Sees())
