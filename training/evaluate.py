@@ -25,7 +25,7 @@ from napari_uld.progress import Progress, Work
 from .data.key_slices import KeySlice, Split, annotated_slices, true_slices
 from .data.phantom.truth import FOLDER as TRUTH_FOLDER
 from .data.slab_dataset import SlabDataset
-from .data.volume_dataset import TrueVolume, VolumeDataset
+from .data.volume_dataset import TrueVolume, VolumeDataset, true_volumes
 
 # A detection hits the lesions that it overlaps by at least this IoU; in volumes by this one, as VLD's paper has it.
 HIT_IOU, VOLUME_IOU = 0.5, 0.3
@@ -93,13 +93,19 @@ def evaluate_subject(
         If the subject or the data cannot be read, or hold nothing to score.
     """
     whole_truth = not annotated and (data / TRUTH_FOLDER).is_dir()
-    slices = (true_slices if whole_truth else annotated_slices)(data, split)
+    read = true_slices if whole_truth else annotated_slices
     if subject.endswith(".json"):
         if count_negatives:
             raise DataError("A findings file holds no detections of the false-positive class: give the checkpoint")
-        matches, slices = match_findings(read_findings(Path(subject)), slices)
+        matches, slices = match_findings(read_findings(Path(subject)), read(data, split))
         return score(matches, slices, rates)
     detector = load_checkpoint(find_checkpoint(subject), device)
+    if detector.inputs.volume:
+        if annotated or count_negatives:
+            raise DataError(f"{subject} finds bodies in volumes: they are scored against the whole truth alone")
+        volumes = true_volumes(data, split)
+        return score((yield from match_volumes(detector, volumes)), volumes, rates)
+    slices = read(data, split)
     dataset = SlabDataset(data, slices, detector.inputs)
     return score((yield from match_detector(detector, dataset, count_negatives=count_negatives)), slices, rates)
 
@@ -132,7 +138,7 @@ def match_volumes(detector: LoadedDetector, volumes: Sequence[TrueVolume]) -> Wo
     overlaps, scores = [], []
     for number, each in enumerate(volumes):
         yield Progress(number, len(volumes), f"Evaluating {each.series}")
-        detections = yield from run_volume(each.volume, detector)
+        detections = yield from run_volume(each.read(), detector)
         overlaps.append(iou(detections.boxes, each.boxes))
         scores.append(detections.scores)
     return match(overlaps, scores, threshold=VOLUME_IOU)

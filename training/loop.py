@@ -8,13 +8,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from napari_uld.detectors.build import build_detector, load_imagenet
+from napari_uld.detectors.specs.mining import MINERS
 from napari_uld.detectors.specs.recipe import Recipe
 from napari_uld.errors import TrainingError
 from napari_uld.files import replace_file
@@ -25,7 +28,7 @@ from napari_uld.progress import Progress, Work
 
 from .data.sets import training_set, validation_set
 from .evaluate import evaluate_detector
-from .miners import MINERS
+from .miners.miner import Miner
 from .schedule import Schedule, learning_rate, make_optimizer, monitored
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -88,7 +91,8 @@ class Run:
         self.epoch = 0
         self.step = 0
         self.schedule = Schedule()
-        self.miner = MINERS[recipe.mining.miner](recipe.mining, self)
+        miner = MINERS[recipe.mining.miner].miner
+        self.miner: Miner = (resolve_name(miner) if isinstance(miner, str) else miner)(recipe.mining, self)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -111,11 +115,6 @@ class Run:
             return ["ImageNet weights are not at hand: training starts from random ones"]
         return []
 
-    @property
-    def meaning(self) -> str:
-        """What is trained, whatever it is called."""
-        return json.dumps(self.recipe.meaning())
-
     def detector(self) -> LoadedDetector:
         """The network that is kept, as it is now, ready to detect; boxes are all that a validation asks for."""
         model = self.miner.kept
@@ -128,7 +127,7 @@ class Run:
         """Write what resuming needs, all at once or not at all."""
         state = {
             "version": STATE_VERSION,
-            "recipe": self.meaning,
+            "recipe": self.recipe.model_dump(mode="json"),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -159,8 +158,8 @@ class Run:
         except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError) as error:
             raise TrainingError(f"{path} is damaged ({error}): begin again in another folder") from error
         if state.get("version") != STATE_VERSION:
-            raise TrainingError(f"{path} was begun by an earlier version of napari-uld: begin again in another folder")
-        if state["recipe"] != self.meaning or state["seed"] != self.seed:
+            raise TrainingError(f"{path} was begun by another version of napari-uld: begin again in another folder")
+        if _meaning(state["recipe"]) != self.recipe.meaning() or state["seed"] != self.seed:
             raise TrainingError(f"{path} is of another recipe or seed: give the same ones, or another output folder")
         if state["images"] != len(self.train_set):
             raise TrainingError(
@@ -178,6 +177,14 @@ class Run:
         """Append a row to the log."""
         with (self.out / LOG).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
+
+
+def _meaning(stored: dict[str, Any]) -> dict[str, Any] | None:
+    """What a stored recipe means by today's schema, None where that does not read it: keys may have come since."""
+    try:
+        return Recipe(**stored).meaning()
+    except ValidationError:
+        return None
 
 
 def train(recipe: Recipe, options: TrainingOptions) -> Work[Path]:

@@ -99,11 +99,8 @@ def bodies(detections: VolumeDetections, volume: CTVolume, detector: LoadedDetec
 
     def numbered(z: np.ndarray) -> np.ndarray:
         # Half a slice lies beyond the outermost centres.
-        ends = (
-            [native[0] - (native[1] - native[0]) / 2, native[-1] + (native[-1] - native[-2]) / 2]
-            if last
-            else native[[0, 0]]
-        )
+        first, final = (native[1] - native[0], native[-1] - native[-2]) if last else (1, 1)
+        ends = native[0] - first / 2, native[-1] + final / 2
         return np.interp(z, [-0.5, *range(last + 1), last + 0.5], [ends[0], *native, ends[1]])
 
     rows, depths, keys, on_slices = [], [], [], []

@@ -15,8 +15,10 @@ from napari_uld.detectors.batch import pad_images, pad_maps
 from napari_uld.detectors.build import build_detector
 from napari_uld.detectors.parts import ATTENTION, SEGMENTATION, Detector
 from napari_uld.detectors.specs.family import SupervisionSpec
+from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.system import System, system_of
 from napari_uld.detectors.targets import cut_off, make_target
+from napari_uld.errors import RecipeError
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.detect import SlabDetections, lowest_score, run_slabs
 from napari_uld.inference.inside_result import Inside, PositiveAnchors
@@ -37,6 +39,7 @@ def look_inside(volume: CTVolume, z: int, boxes: np.ndarray, detector: LoadedDet
     boxes
         (n, 4) pixel-centre boxes of the slice's lesions.
     """
+    _check_slabs(detector.inputs)
     slab = extract_slab(volume.hu, volume.spacing, z, detector.inputs)
     system = system_of(detector.info.recipe)
     objectness, detections = _run(slab, detector)
@@ -60,11 +63,17 @@ def look_inside(volume: CTVolume, z: int, boxes: np.ndarray, detector: LoadedDet
 
 def look_inside_recipe(volume: CTVolume, z: int, boxes: np.ndarray, system: System) -> Inside:
     """Look at what a detector would learn from, before there are any weights; see `look_inside`."""
+    _check_slabs(system.input)
     # On this device parameters have shapes and no values: only strides and anchors are asked for.
     with torch.device("meta"):
         model = build_detector(system)
     slab = extract_slab(volume.hu, volume.spacing, z, system.input)
     return _anchors_alone(model, slab, z, boxes, system.supervision)
+
+
+def _check_slabs(inputs: InputSpec) -> None:
+    if inputs.volume:
+        raise RecipeError("One slice shows nothing of a detector that sees volumes: choose one that sees slabs")
 
 
 def _anchors_alone(model: Detector, slab: Slab, z: int, boxes: np.ndarray, supervision: SupervisionSpec) -> Inside:

@@ -79,8 +79,8 @@ class Inside:
 
     @property
     def one_stage(self) -> bool:
-        """Whether the detector classifies its anchors at once: by IoU alone, no other rule is for it."""
-        return set(self.anchors) == {Rule.IOU}
+        """Whether the detector scores at once: proposals alone are taught by bounding maps."""
+        return Rule.BM not in self.anchors
 
     def per_lesion(self, rule: str) -> np.ndarray:
         """How many anchors a rule makes positive for each lesion, (n,)."""

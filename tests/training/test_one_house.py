@@ -16,7 +16,6 @@ from napari_uld.inference.inside import look_inside
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.findings_file import read_findings, write_findings
 from napari_uld.progress import finish
-from napari_uld.training import miners
 from napari_uld.training.data.phantom.truth import truth_series
 from napari_uld.training.loop import TrainingOptions, train
 
@@ -41,8 +40,7 @@ RECIPES = {
 def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, family in toys.FAMILIES.items():
         monkeypatch.setitem(system.FAMILIES, name, family)
-    monkeypatch.setitem(mining.MINERS, "average", toys.AverageSpec)
-    monkeypatch.setitem(miners.MINERS, "average", toys.AverageMiner)
+    monkeypatch.setitem(mining.MINERS, "average", mining.MinerEntry(toys.AverageSpec, toys.AverageMiner))
 
 
 def recipe_of(kind: str, folder: Path) -> Recipe:

@@ -16,7 +16,7 @@ from napari_uld.detectors.specs.mining import MiningSpec
 from napari_uld.detectors.specs.system import Family
 from napari_uld.detectors.specs.two_stage import StagesSpec, TwoStageSupervision
 from napari_uld.detectors.two_stage import TwoStageDetector
-from napari_uld.training.miners import Miner
+from napari_uld.training.miners.miner import Miner
 
 # -- a slab encoder: three images, the outer ones weighed by how thin the scan's slices are --
 

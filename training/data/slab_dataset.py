@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -19,12 +18,11 @@ from napari_uld.lesions.rle import Rle
 from napari_uld.masks import MaskKind
 
 from .augment import Augmentation, draw
+from .cache import BoundedCache
 from .key_slices import KeySlice, read_slab
 from .mask_store import MaskStore
 from .masks import lesion_masks, to_slab
 
-# Prepared slabs are kept in memory up to this size, or this share of what is free: small runs then read each PNG once.
-CACHE_BYTES, CACHE_SHARE = 5 * 2**30, 0.25
 # Classes of the targets.
 LESION, HARD_NEGATIVE = 1, 2
 
@@ -93,23 +91,16 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         kind = supervision.mask_kind if supervision is not None else None
         self._store = None if kind is None else MaskStore(root, MaskKind(kind))
         self._masks: dict[int, tuple[Rle, ...]] = {}
-        self._cache: dict[int, Slab] = {}
-        self._cached_bytes = 0
-        self._cache_limit = min(CACHE_BYTES, int(CACHE_SHARE * psutil.virtual_memory().available))
+        self._cache: BoundedCache[Slab] = BoundedCache()
 
     def __len__(self) -> int:
         return len(self.slices)
 
     def slab(self, index: int) -> Slab:
         """The slab of one image, from memory where it was made before."""
-        if index in self._cache:
-            return self._cache[index]
-        slab = read_slab(self.root, self.slices[index], self.inputs)
-        # A loader's own process lives for one epoch: nothing it kept would be asked for again.
-        if torch.utils.data.get_worker_info() is None and self._cached_bytes + slab.hu.nbytes <= self._cache_limit:
-            self._cache[index] = slab
-            self._cached_bytes += slab.hu.nbytes
-        return slab
+        return self._cache.get(
+            index, lambda: read_slab(self.root, self.slices[index], self.inputs), lambda slab: slab.hu.nbytes
+        )
 
     def masks(self, index: int) -> tuple[Rle, ...]:
         """Masks of an image's lesions in native pixels; none where the supervision asks for none."""

@@ -1,6 +1,6 @@
 """Crops of whole phantom scans as a volumetric network's input and targets."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +16,13 @@ from napari_uld.detectors.specs.recipe import TrainingSpec
 from napari_uld.detectors.targets import cut_off
 from napari_uld.errors import DataError
 from napari_uld.inference.slabs import normalize
-from napari_uld.inference.volumes import Crop, resample
+from napari_uld.inference.volumes import AIR_HU, Crop, resample
 from napari_uld.lesions.axis_map import AxisMap
 from napari_uld.lesions.rle import decode
 
+from .cache import BoundedCache
 from .key_slices import SPLITS, Split, split_of
 from .phantom.truth import TrueLesion, read_truth, truth_series
-
-AIR_HU = -1024.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,18 +31,22 @@ class TrueVolume:
 
     Parameters
     ----------
+    root
+        Folder in DeepLesion's layout.
     series
         "000001_01_01".
-    volume
-        The scan.
     boxes
         (n, 6) native pixel-centre boxes about the voxels of each lesion, z an index of the scan's slices: half a voxel
         beyond the outermost centres.
     """
 
+    root: Path
     series: str
-    volume: CTVolume
     boxes: np.ndarray
+
+    def read(self) -> CTVolume:
+        """Read the scan."""
+        return read_slices(self.root, self.series, slices_on_disk(self.root, self.series))
 
     @property
     def patient(self) -> str:
@@ -65,14 +68,15 @@ def true_volumes(root: Path, split: Split) -> list[TrueVolume]:
         raise DataError(f"{root} holds no phantom of the split {split!r}")
     volumes = []
     for name in names:
-        volume = read_slices(root, name, slices_on_disk(root, name))
-        boxes = [_tight_box(lesion, volume) for lesion in read_truth(root, name)]
-        volumes.append(TrueVolume(name, volume, np.asarray(boxes, float).reshape(-1, 6)))
+        # Native numbers fall towards the head.
+        z_of = {number: z for z, number in enumerate(sorted(slices_on_disk(root, name), reverse=True))}
+        boxes = [_tight_box(lesion, z_of) for lesion in read_truth(root, name)]
+        volumes.append(TrueVolume(root, name, np.asarray(boxes, float).reshape(-1, 6)))
     return volumes
 
 
-def _tight_box(lesion: TrueLesion, volume: CTVolume) -> list[float]:
-    masks = {volume.z_of(number): decode(mask) for number, mask in lesion.masks.items()}
+def _tight_box(lesion: TrueLesion, z_of: Mapping[int, int]) -> list[float]:
+    masks = {z_of[number]: decode(mask) for number, mask in lesion.masks.items()}
     anywhere = np.any(list(masks.values()), axis=0)
     rows, columns = np.flatnonzero(anywhere.any(axis=1)), np.flatnonzero(anywhere.any(axis=0))
     low = [columns[0], rows[0], min(masks)]
@@ -114,7 +118,7 @@ class VolumeDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         self.seed = seed
         self.epoch = 0
         self._lesions = [(number, box) for number, each in enumerate(volumes) for box in each.boxes]
-        self._resampled: dict[int, Crop] = {}
+        self._resampled: BoundedCache[Crop] = BoundedCache()
 
     def __len__(self) -> int:
         return len(self._lesions)
@@ -139,10 +143,11 @@ class VolumeDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         return torch.from_numpy(np.ascontiguousarray(image))[None], target
 
     def _whole(self, number: int) -> Crop:
-        if number not in self._resampled:
-            volume = self.volumes[number].volume
-            self._resampled[number] = resample(volume.hu, volume.spacing, self.inputs)
-        return self._resampled[number]
+        def make() -> Crop:
+            scan = self.volumes[number].read()
+            return resample(scan.hu, scan.spacing, self.inputs)
+
+        return self._resampled.get(number, make, lambda crop: crop.hu.nbytes)
 
     def _about(self, whole: Crop, lesion: np.ndarray, rng: np.random.Generator) -> Crop:
         """A crop that holds a lesion's centre anywhere but in its outer quarters; air lies beyond the scan."""

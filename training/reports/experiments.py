@@ -1,9 +1,9 @@
 """Experiments: recipes trained on the same phantoms with the same budget, kept and resumed."""
 
+import itertools
 import json
 import logging
 import platform
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -49,7 +49,7 @@ def run(planned: Run, *, renew: bool = False) -> Work[State]:
             if planned.state is State.STALE:
                 if not renew:
                     return State.STALE
-                _empty(planned.folder)
+                _set_aside(planned.folder)
             if planned.state is not State.FINISHED:
                 # The same detector may be scored a second time, with what it calls negatives.
                 trained = any(planned.folder.glob("result*.json"))
@@ -59,19 +59,23 @@ def run(planned: Run, *, renew: bool = False) -> Work[State]:
     return State.FINISHED
 
 
-def _empty(folder: Path) -> None:
-    """Delete what a run left, but not the lock that is held."""
+def _set_aside(folder: Path) -> None:
+    """Move what a run left, but not the lock that is held, beside it: rows of other experiments may share it."""
+    number = next(n for n in itertools.count(1) if not folder.with_name(f"{folder.name}-before{n}").exists())
+    aside = folder.with_name(f"{folder.name}-before{number}")
+    aside.mkdir()
     for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name != LOCK:
-            path.unlink()
+        if path.name != LOCK:
+            path.rename(aside / path.name)
 
 
 def _train(planned: Run) -> Work[Path]:
     resume = (planned.folder / STATE).is_file()
-    if planned.init is not None and planned.init.state is not State.FINISHED:
-        raise DataError(f"it starts from {planned.init.row.label}, which is not trained yet: run that first")
+    if planned.init is not None and not (planned.init.folder / CHECKPOINT).is_file():
+        raise DataError(
+            f"it starts from {planned.init.row.label}, whose weights are not in {planned.init.folder}: "
+            "train that first, in an empty folder where its result alone is there"
+        )
     if not resume:
         planned.spec.write(planned.folder)
     # A row of the same meaning may have begun it under another name.

@@ -200,9 +200,12 @@ def row_recipe(row: Row, budget: Budget) -> Recipe:
     for changes in (row.changes, {"training": budget.changes()}):
         tables |= {name: tables.get(name, {}) | table for name, table in changes.items()}
     try:
-        return Recipe(**tables)
+        recipe = Recipe(**tables)
     except ValidationError as error:
         raise RecipeError(f"{row.label}: the recipe {row.recipe} does not allow its changes ({error})") from error
+    if recipe.input.volume:
+        raise RecipeError(f"{row.label}: tables are of key slices, the recipe {row.recipe} is of volumes")
+    return recipe
 
 
 def _phantoms(root: Path, patients: int, seed: int) -> dict[str, Any]:

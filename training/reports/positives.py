@@ -199,7 +199,7 @@ def count_positives(images: Sequence[CocoImage]) -> Work[Positives]:
         images=len(used),
         boxes=sum(int((~image.noisy).sum()) for image in used),
         rules=tuple(_rule_count(rule, stride, anchors[rule, stride]) for stride in STRIDES for rule in RULES),
-        cells=tuple(CellCount(stride, how, *np.asarray(found).T) for (how, stride), found in cells.items()),
+        cells=tuple(CellCount(stride, how, *np.asarray(counts).T) for (how, stride), counts in cells.items()),
     )
 
 
@@ -210,7 +210,7 @@ def _rule_count(rule: str, stride: int, images: list[tuple[np.ndarray, int]]) ->
         rule=rule,
         stride=stride,
         per_box=np.concatenate(per_box),
-        per_image=np.asarray([own.sum() for own in per_box]),
+        per_image=np.asarray([of_image.sum() for of_image in per_box]),
         negatives=np.asarray([negatives for _, negatives in images]),
     )
 
@@ -272,17 +272,17 @@ def count_anchors(grid: Grid, target: Target) -> dict[str, tuple[np.ndarray, int
     """
     usual, negative = published()["supervision"]["rpn_iou"]
     n = len(target["boxes"])
-    found = {}
+    counts = {}
     for rule, positive in (("IoU .7", usual), ("BM .5", BM_POSITIVE_IOU)):
         for name, forced in ((f"{rule} + best", True), (rule, False)):
             assigner = IouAssigner(positive=positive, negative=negative, forced=forced)
-            found[name] = _counted(assigner.match(grid, target), n)
+            counts[name] = _counted(assigner.match(grid, target), n)
     foreground, owners = _bmc_cells(grid, target)
     negatives = grid.per_cell * (len(foreground) - int(foreground.sum()))
     nearest = cell_values(target["lesion_bms"], grid.levels[0]).argmax(dim=0)
-    found["BMC objectness"] = (grid.per_cell * per_index(nearest[foreground], n), negatives)
-    found["BMC regression"] = (grid.per_cell * per_index(owners, n), negatives)
-    return found
+    counts["BMC objectness"] = (grid.per_cell * per_index(nearest[foreground], n), negatives)
+    counts["BMC regression"] = (grid.per_cell * per_index(owners, n), negatives)
+    return counts
 
 
 def _counted(matched: Tensor, n: int) -> tuple[np.ndarray, int]:

@@ -1,6 +1,6 @@
 """What a recipe mines while it trains."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, PositiveInt, SerializeAsAny
 
@@ -42,8 +42,25 @@ class HardNegativesSpec(MiningSpec):
             raise ValueError("hard negatives are told by their masks: roi_branch must be ellipse or grabcut")
 
 
-# Schemas of [mining] by the name of their miner; `training/miners` has what they mine with.
-MINERS: dict[str, type[MiningSpec]] = {"none": MiningSpec, "hard_negatives": HardNegativesSpec}
+class MinerEntry(NamedTuple):
+    """What a miner is.
+
+    Parameters
+    ----------
+    spec
+        The schema of a recipe's [mining].
+    miner
+        Its class (see `training/miners/miner.py`), or its name, "module:class": reading a recipe needs no training.
+    """
+
+    spec: type[MiningSpec]
+    miner: type | str
+
+
+MINERS: dict[str, MinerEntry] = {
+    "none": MinerEntry(MiningSpec, "napari_uld.training.miners.miner:Miner"),
+    "hard_negatives": MinerEntry(HardNegativesSpec, "napari_uld.training.miners.hard_negatives:HardNegativeMiner"),
+}
 
 
 def _mining(value: Any) -> Any:
@@ -52,12 +69,16 @@ def _mining(value: Any) -> Any:
         return value
     table = dict(value)
     switch = table.pop("hard_negatives", None)
-    name = table.setdefault("miner", "hard_negatives" if switch else "none")
-    if name not in MINERS:
+    if switch is not None:
+        said = "hard_negatives" if switch else "none"
+        if table.setdefault("miner", said) != said:
+            raise ValueError(f"hard_negatives = {str(switch).lower()} contradicts miner = {table['miner']!r}")
+        # It was told what to mine by even where it mined nothing.
+        table = table if switch else {"miner": "none"}
+    name = table.setdefault("miner", "none")
+    if not isinstance(name, str) or name not in MINERS:
         raise ValueError(f"there is no miner {name!r}: give one of {', '.join(MINERS)}")
-    if switch is False:
-        table = {"miner": name}
-    return MINERS[name].model_validate(table)
+    return MINERS[name].spec.model_validate(table)
 
 
 Mining = Annotated[SerializeAsAny[MiningSpec], BeforeValidator(_mining)]

@@ -73,6 +73,9 @@ class Recipe(System):
     @model_validator(mode="after")
     def _check_mining(self) -> "Recipe":
         self.mining.check_fit(self)
+        drawn = self.training
+        if self.input.volume and (drawn.rotation or drawn.shear or drawn.scale or drawn.translation):
+            raise ValueError("crops of volumes are flipped alone: rotation, shear, scale and translation must be 0")
         return self
 
 

@@ -37,6 +37,7 @@ class InsidePart(StrEnum):
     AT_C2 = "Inside: attention C2"
     AT_C1 = "Inside: attention C1"
     AT_INPUT = "Inside: attention input"
+    AT_OTHERS = "Inside: attention"
     OBJECTNESS = "Inside: objectness"
     SEGMENTATION = "Inside: segmentation"
     POSITIVE = "Inside: positive places"
@@ -123,17 +124,20 @@ def show_inside(viewer: ViewerModel, case: Case, inside: Inside) -> dict[InsideP
 
 def _maps(inside: Inside) -> dict[InsidePart, np.ndarray]:
     """The maps (H, W) that there are, by their layers."""
-    maps = {ATTENTION[features]: values for features, values in inside.attention.items()}
+    maps: dict[InsidePart, np.ndarray] = {}
+    for features, values in inside.attention.items():
+        part = ATTENTION.get(features, InsidePart.AT_OTHERS)
+        maps[part] = np.maximum(maps[part], values) if part in maps else values
     others = {InsidePart.OBJECTNESS: inside.objectness, InsidePart.SEGMENTATION: inside.branch}
     return maps | {part: values for part, values in others.items() if values is not None}
 
 
 def _boxes(case: Case, inside: Inside) -> dict[InsidePart, np.ndarray]:
     """The boxes (k, 4) to draw, by their layers; a recipe, which has no objectness either, has no detections."""
-    boxes = {
-        part_of_rule(rule): _to_draw(anchors, inside.lesions, every_one=rule != Rule.BMC)
-        for rule, anchors in inside.anchors.items()
-    }
+    boxes: dict[InsidePart, np.ndarray] = {}
+    for rule, anchors in inside.anchors.items():
+        part, drawn = part_of_rule(rule), _to_draw(anchors, inside.lesions, every_one=rule != Rule.BMC)
+        boxes[part] = np.concatenate([boxes[part], drawn]) if part in boxes else drawn
     if inside.objectness is not None:
         lowest = case.thresholds.of(inside.detector, inside.operating_point)
         boxes[InsidePart.DETECTIONS] = inside.boxes[inside.scores >= lowest]
@@ -147,7 +151,7 @@ def _show_map(viewer: ViewerModel, case: Case, part: InsidePart, values: np.ndar
         layer.data = values[None]
         layer.translate = place["translate"]
         return
-    of_gate = part in ATTENTION.values()
+    of_gate = part in (*ATTENTION.values(), InsidePart.AT_OTHERS)
     layer = Image(
         values[None],
         **place,

@@ -111,7 +111,7 @@ def report(case: Case, inside: Inside, drawn: dict[InsidePart, int]) -> str:
         lines += ["No accepted lesion here, so no anchor is positive: draw one, or accept one.", total]
     if len(inside.lesions) and Rule.BMC in inside.anchors:
         lines.append("By BMC all anchors of a cell are positive; drawn is the one of each cell that fits best.")
-    if inside.one_stage and not inside.per_lesion(Rule.IOU).all():
+    if inside.one_stage and Rule.IOU in inside.anchors and not inside.per_lesion(Rule.IOU).all():
         lines.append("No anchor is forced: a lesion that none overlaps enough teaches no box.")
     if inside.objectness is None:
         return "<br>".join([*lines, "A recipe has no weights: no maps, no detections."])
@@ -163,7 +163,12 @@ def _detections(case: Case, inside: Inside, drawn: int) -> str:
 def _attention(inside: Inside) -> str:
     """Which features each attention map weighs on their way to which level."""
     legend = "".join(swatch(colour) for colour in ATTENTION_COLOURS)
-    gates = (f"{features} to {JOINED[features]} {values.max():.2f}" for features, values in inside.attention.items())
+    gates = (
+        f"{features} to {JOINED[features]} {values.max():.2f}"
+        if features in JOINED
+        else f"{features} {values.max():.2f}"
+        for features, values in inside.attention.items()
+    )
     return f"0 {legend} 1 Attention, layers hidden at first. At most: {', '.join(gates)}"
 
 

@@ -33,9 +33,9 @@ def inside(z: int = 4, lesions: np.ndarray = LESION, **changes: object) -> Insid
         "z": z,
         "lesions": lesions,
         "anchors": {
-            Rule.IOU: anchors(wide),
-            Rule.BM: anchors(wide, tall),
-            Rule.BMC: anchors(small, wide, moved, [x + 4 for x in tall]),
+            Rule.IOU.value: anchors(wide),
+            Rule.BM.value: anchors(wide, tall),
+            Rule.BMC.value: anchors(small, wide, moved, [x + 4 for x in tall]),
         },
         "cells": 64,
         "per_cell": 2,
@@ -53,7 +53,7 @@ def inside(z: int = 4, lesions: np.ndarray = LESION, **changes: object) -> Insid
 def one_stage(**changes: object) -> Inside:
     """What a one-stage detector with a segmentation path and gates shows of the same lesion."""
     maps = {features: np.full((96, 96), 0.1 * i, np.float32) for i, features in enumerate(ATTENTION, start=1)}
-    own: dict[str, object] = {"anchors": {Rule.IOU: anchors([10.0, 20, 50, 40])}, "attention": maps}
+    own: dict[str, object] = {"anchors": {Rule.IOU.value: anchors([10.0, 20, 50, 40])}, "attention": maps}
     return inside(**(own | changes))
 
 

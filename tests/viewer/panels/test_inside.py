@@ -67,7 +67,7 @@ def test_a_recipe_is_asked_by_its_name_and_the_checkpoint_cannot_be_chosen_meanw
 def test_each_layer_lies_on_its_slice_of_the_scan(session: Session, qtbot: QtBot) -> None:
     look(panel_of(session, qtbot, FakeLooker(inside())), qtbot)
     ct = session.layer(Part.CT)
-    for part in set(InsidePart) - {*ATTENTION.values(), InsidePart.POSITIVE}:
+    for part in set(InsidePart) - {*ATTENTION.values(), InsidePart.AT_OTHERS, InsidePart.POSITIVE}:
         layer = layer_of(session, part)
         assert layer.axis_labels == ct.axis_labels
         assert layer.units == ct.units
