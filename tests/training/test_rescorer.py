@@ -11,6 +11,7 @@ from napari_uld.detectors.heads.rescorer import CropRescorer
 from napari_uld.detectors.specs.recipe import Recipe
 from napari_uld.detectors.specs.rescorer import RescorerSpec
 from napari_uld.detectors.specs.system import System
+from napari_uld.errors import TrainingError
 from napari_uld.inference.checkpoint import load_checkpoint, save_checkpoint
 from napari_uld.progress import finish
 from napari_uld.training.loop import TrainingOptions, train
@@ -32,6 +33,17 @@ def test_it_alone_is_trained_from_a_detectors_checkpoint(
     weights = trained.state_dict()
     assert all(torch.equal(weights[name], value) for name, value in kept.items())
     assert {name.split(".")[0] for name in weights.keys() - kept.keys()} == {"rescorer"}
+    torch.manual_seed(options.seed)
+    begun = build_detector(recipe).state_dict()
+    assert not torch.allclose(weights["rescorer.logit.weight"], begun["rescorer.logit.weight"], atol=1e-4)
+
+
+def test_without_a_detectors_checkpoint_there_is_nothing_to_look_at(
+    phantoms: Path, tiny_recipe: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    recipe = tiny_recipe("faster_rcnn").model_copy(update={"rescorer": SPEC})
+    with pytest.raises(TrainingError, match="--init"):
+        finish(train(recipe, TrainingOptions(phantoms, tmp_path / "run", device="cpu")))
 
 
 def test_detections_keep_their_boxes_and_get_its_scores_best_first() -> None:
@@ -79,6 +91,9 @@ def test_without_a_detection_or_a_lesion_every_weight_has_a_gradient() -> None:
     assert rescorer.rescore(torch.zeros(1, 3, 64, 64), [nothing]) == [nothing]
 
 
-def test_a_rescorer_of_a_volume_is_refused() -> None:
-    with pytest.raises(ValueError, match="looks at slabs"):
-        System(input={"volume": True, "slices_per_image": 1}, rescorer={})
+@pytest.mark.parametrize(
+    "inputs", [{"volume": True, "slices_per_image": 1}, {"more_windows": [(-100, 200)]}], ids=["volume", "windows"]
+)
+def test_a_rescorer_of_a_volume_or_of_several_windows_is_refused(inputs: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="looks at slabs in one window"):
+        System(input=inputs, rescorer={})

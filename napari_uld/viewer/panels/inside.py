@@ -163,12 +163,8 @@ def _detections(case: Case, inside: Inside, drawn: int) -> str:
 def _attention(inside: Inside) -> str:
     """Which features each attention map weighs on their way to which level."""
     legend = "".join(swatch(colour) for colour in ATTENTION_COLOURS)
-    gates = (
-        f"{features} to {JOINED[features]} {values.max():.2f}"
-        if features in JOINED
-        else f"{features} {values.max():.2f}"
-        for features, values in inside.attention.items()
-    )
+    names = {features: f"{features} to {level}" for features, level in JOINED.items()}
+    gates = (f"{names.get(features, features)} {values.max():.2f}" for features, values in inside.attention.items())
     return f"0 {legend} 1 Attention, layers hidden at first. At most: {', '.join(gates)}"
 
 

@@ -218,6 +218,9 @@ def test_a_stale_result_is_renewed_where_that_is_asked_for(place: Place, finishe
     assert finish(run(planned(BASE, place), renew=True)) is State.FINISHED
     assert planned(BASE, place).result().facts["average"] >= 0
     assert json.loads((finished.folder / "run.json").read_text())["recipe"]["training"]["clip_norm"] == 5
+    aside = finished.folder.with_name(f"{finished.folder.name}-before1")
+    assert json.loads((aside / "run.json").read_text())["recipe"]["training"]["clip_norm"] == 1.5
+    assert (aside / "checkpoint.safetensors").read_text() == "of another recipe"
 
 
 def test_a_key_that_the_schema_gained_since_means_what_its_default_says(place: Place, finished: Run) -> None:

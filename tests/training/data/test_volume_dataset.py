@@ -1,0 +1,78 @@
+"""Crops of volumes hold their lesions, tightly boxed, the same for one seed and epoch."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from napari_uld.detectors.specs.family import DetectorSpec, SupervisionSpec
+from napari_uld.detectors.specs.inputs import InputSpec
+from napari_uld.detectors.specs.recipe import Recipe, TrainingSpec
+from napari_uld.detectors.specs.system import FAMILIES, Family
+from napari_uld.errors import DataError
+from napari_uld.lesions.rle import decode
+from napari_uld.training.data.phantom.truth import read_truth
+from napari_uld.training.data.volume_dataset import TrueVolume, VolumeDataset, true_volumes
+
+INPUTS = InputSpec(volume=True, slices=16, slices_per_image=1, interval_mm=2, spacing_mm=1.6, long_side=64)
+
+
+@pytest.fixture(scope="module")
+def volumes(phantoms: Path) -> list[TrueVolume]:
+    return true_volumes(phantoms, "train")
+
+
+def test_boxes_are_tight_about_the_masks(volumes: list[TrueVolume], phantoms: Path) -> None:
+    each = volumes[0]
+    scan = each.read()
+    for lesion, (x1, y1, z1, x2, y2, z2) in zip(read_truth(phantoms, each.series), each.boxes, strict=True):
+        body = np.zeros(scan.shape, bool)
+        for number, mask in lesion.masks.items():
+            body[scan.z_of(number)] = decode(mask)
+        z, y, x = np.nonzero(body)
+        low, high = (np.array([of(x), of(y), of(z)]) for of in (np.min, np.max))
+        assert [x1, y1, z1] == (low - 0.5).tolist()
+        assert [x2, y2, z2] == (high + 0.5).tolist()
+
+
+def test_a_crop_holds_the_centre_of_its_lesion(volumes: list[TrueVolume]) -> None:
+    dataset = VolumeDataset(volumes, INPUTS)
+    for index in range(0, len(dataset), 3):
+        image, target = dataset[index]
+        assert image.shape == (1, 16, 64, 64)
+        assert len(target["boxes"])
+        assert (target["boxes"][:, 3:] > target["boxes"][:, :3]).all()
+        assert (target["boxes"] >= 0).all()
+        assert (target["boxes"][:, 3:] <= torch.tensor([64, 64, 16])).all()
+
+
+def test_an_epochs_crops_are_the_same_again_and_anothers_are_not(volumes: list[TrueVolume]) -> None:
+    first, again = VolumeDataset(volumes, INPUTS), VolumeDataset(volumes, INPUTS)
+    assert torch.equal(first[0][0], again[0][0])
+    again.epoch = 1
+    assert not torch.equal(first[0][0], again[0][0])
+
+
+def test_flipped_boxes_lie_on_the_flipped_voxels(volumes: list[TrueVolume]) -> None:
+    plain = VolumeDataset(volumes, INPUTS)
+    flipped = VolumeDataset(volumes, INPUTS, training=TrainingSpec(horizontal_flip=1.0, vertical_flip=1.0))
+    (image, target), (mirrored, of_mirrored) = plain[0], flipped[0]
+    assert torch.equal(image.flip(2, 3), mirrored)
+    x1, y1, z1, x2, y2, z2 = target["boxes"].unbind(1)
+    assert torch.equal(of_mirrored["boxes"], torch.stack([64 - x2, 64 - y2, z1, 64 - x1, 64 - y1, z2], dim=1))
+
+
+def test_there_are_no_volumes_of_a_split_without_phantoms(phantoms: Path, tmp_path: Path) -> None:
+    (tmp_path / "DL_info.csv").write_bytes((phantoms / "DL_info.csv").read_bytes())
+    (tmp_path / "truth").mkdir()
+    with pytest.raises(DataError, match="no phantom of the split"):
+        true_volumes(tmp_path, "train")
+
+
+def test_a_random_affine_map_is_refused_with_volumes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FAMILIES, "any", Family(DetectorSpec, SupervisionSpec, ""))
+    tables = {"method": {"name": "x", "title": "X", "paper": "P"}, "detector": {"family": "any"}, "input": INPUTS}
+    Recipe(**tables)
+    with pytest.raises(ValueError, match="flipped alone"):
+        Recipe(**tables, training=TrainingSpec(rotation=0.1))
