@@ -42,6 +42,7 @@ def test_files_of_every_kind_may_be_dropped(pattern: str) -> None:
     assert reader.accepts_directories
 
 
+@pytest.mark.window
 def test_the_viewer_and_all_its_panels_come_up_without_torch() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", BUILD_EVERYTHING], capture_output=True, text=True, timeout=120
