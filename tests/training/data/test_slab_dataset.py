@@ -13,9 +13,10 @@ from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.recipe import TrainingSpec
 from napari_uld.detectors.specs.two_stage import TwoStageSupervision
 from napari_uld.lesions.rle import encode
-from napari_uld.training.data import slab_dataset
+from napari_uld.training.data import cache
+from napari_uld.training.data.cache import CACHE_BYTES, CACHE_SHARE
 from napari_uld.training.data.key_slices import annotated_slices, read_slab
-from napari_uld.training.data.slab_dataset import CACHE_BYTES, CACHE_SHARE, HardNegatives, SlabDataset
+from napari_uld.training.data.slab_dataset import HardNegatives, SlabDataset
 
 MASKS = TwoStageSupervision(roi_branch="ellipse")
 FLIPS = [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)]
@@ -162,7 +163,7 @@ def test_slabs_are_kept_up_to_a_share_of_the_memory_that_is_free(
 
 def test_where_memory_abounds_slabs_are_kept_up_to_five_gib(phantoms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free_memory(monkeypatch, 2**50)
-    monkeypatch.setattr(slab_dataset, "CACHE_BYTES", 0)
+    monkeypatch.setattr(cache, "CACHE_BYTES", 0)
     dataset = SlabDataset(phantoms, annotated_slices(phantoms, "all")[:1], InputSpec())
     assert dataset.slab(0) is not dataset.slab(0)
     assert CACHE_BYTES == 5 * 2**30
