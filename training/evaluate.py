@@ -93,11 +93,12 @@ def evaluate_subject(
         If the subject or the data cannot be read, or hold nothing to score.
     """
     whole_truth = not annotated and (data / TRUTH_FOLDER).is_dir()
-    read = true_slices if whole_truth else annotated_slices
+    # Data first: what is wrong with them is said before a network is loaded.
+    slices = (true_slices if whole_truth else annotated_slices)(data, split)
     if subject.endswith(".json"):
         if count_negatives:
             raise DataError("A findings file holds no detections of the false-positive class: give the checkpoint")
-        matches, slices = match_findings(read_findings(Path(subject)), read(data, split))
+        matches, slices = match_findings(read_findings(Path(subject)), slices)
         return score(matches, slices, rates)
     detector = load_checkpoint(find_checkpoint(subject), device)
     if detector.inputs.volume:
@@ -105,7 +106,6 @@ def evaluate_subject(
             raise DataError(f"{subject} finds bodies in volumes: they are scored against the whole truth alone")
         volumes = true_volumes(data, split)
         return score((yield from match_volumes(detector, volumes)), volumes, rates)
-    slices = read(data, split)
     dataset = SlabDataset(data, slices, detector.inputs)
     return score((yield from match_detector(detector, dataset, count_negatives=count_negatives)), slices, rates)
 

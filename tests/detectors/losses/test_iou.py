@@ -39,7 +39,7 @@ def test_anchors_are_positive_from_one_iou_on_and_negative_below_another_and_non
 def test_iou_takes_positives_and_fills_up_with_background() -> None:
     grid = grid_of(8, 8)
     target = target_of([16, 16, 32, 32])
-    picked = IouObjectness(16)(grid, target, FASTER_RCNNS.match(grid, target))
+    picked = IouObjectness(16)(grid, target, lambda: FASTER_RCNNS.match(grid, target))
     positive = picked.anchors[picked.labels == 1]
     # The box is 16 px wide and centred on a corner of cells: its four neighbours share (12/16)^2 of it.
     iou = 144 / (2 * 256 - 144)
@@ -50,7 +50,7 @@ def test_iou_takes_positives_and_fills_up_with_background() -> None:
 
 def test_iou_without_a_lesion_gives_background_alone() -> None:
     grid, target = grid_of(8, 8), target_of()
-    picked = IouObjectness(16)(grid, target, FASTER_RCNNS.match(grid, target))
+    picked = IouObjectness(16)(grid, target, lambda: FASTER_RCNNS.match(grid, target))
     assert len(picked.positives) == 0
     assert picked.labels.sum() == 0
     assert len(picked.anchors) == 16
@@ -59,7 +59,7 @@ def test_iou_without_a_lesion_gives_background_alone() -> None:
 def test_iou_regression_matches_each_positive_to_its_own_box() -> None:
     grid, target = grid_of(8, 8), target_of([8, 8, 24, 24], [40, 40, 56, 56])
     lenient = IouAssigner(positive=0.5, negative=0.3, forced=True)
-    picked = IouRegression(16)(grid, target, lenient.match(grid, target))
+    picked = IouRegression(16)(grid, target, lambda: lenient.match(grid, target))
     anchors = grid.anchors[picked.anchors]
     assert set(picked.lesions.tolist()) == {0, 1}
     assert ((anchors - target["boxes"][picked.lesions]).abs().sum(dim=1) < 40).all()
@@ -74,7 +74,7 @@ def test_paired_iou_compares_row_with_row() -> None:
 
 def test_a_box_that_no_anchor_overlaps_makes_no_anchor_positive() -> None:
     grid, target = grid_of(8, 8), target_of([400, 400, 420, 420])
-    picked = IouObjectness(16)(grid, target, FASTER_RCNNS.match(grid, target))
+    picked = IouObjectness(16)(grid, target, lambda: FASTER_RCNNS.match(grid, target))
     assert picked.labels.sum() == 0
 
 
@@ -82,10 +82,10 @@ def test_of_many_positive_anchors_at_most_half_the_samples_are_drawn_and_all_are
     grid = row_of(*[100.0] * 12, *[10.0] * 20)
     target = target_of([0.0, 0.0, 100.0, 10.0])
     matched = FASTER_RCNNS.match(grid, target)
-    picked = IouObjectness(8)(grid, target, matched)
+    picked = IouObjectness(8)(grid, target, lambda: matched)
     assert picked.labels.tolist() == [1] * 4 + [0] * 4
     assert set(picked.anchors[:4].tolist()) <= set(range(12))
     assert set(picked.anchors[4:].tolist()) <= set(range(12, 32))
     assert picked.positives.tolist() == list(range(12))
-    learnt = IouRegression(8)(grid, target, matched)
+    learnt = IouRegression(8)(grid, target, lambda: matched)
     assert (len(learnt.anchors), learnt.normalizer) == (4, 8)

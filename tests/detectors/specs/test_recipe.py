@@ -124,3 +124,18 @@ def test_a_recipe_writes_out_every_key_and_comes_back_from_it() -> None:
     assert dumped["mining"] == {"miner": "hard_negatives", "overlap": 0.3, "score": 0.7, "per_image": 3}
     assert dumped["detector"]["family"] == dumped["supervision"]["family"] == "two_stage"
     assert Recipe(**dumped) == recipe
+
+
+def test_what_a_recipe_means_is_every_value_that_it_computes_with_written_or_not() -> None:
+    recipe = load_recipe("faster_rcnn_bmc", small=True)
+    tables = recipe.meaning()
+    assert set(tables) == set(type(recipe).model_fields)
+    for name in ("input", "detector", "supervision", "training", "mining"):
+        assert set(tables[name]) == set(type(getattr(recipe, name)).model_fields)
+    # Keys that no recipe file of this system writes.
+    assert tables["training"]["clip_norm"] == 5.0
+    assert tables["supervision"]["branch_map"] == "all"
+    assert tables["mining"]["miner"] == "none"
+    renamed = recipe.model_copy(update={"method": recipe.method.model_copy(update={"title": "Another title"})})
+    assert renamed.meaning() == tables
+    assert load_recipe("faster_rcnn_bmc").meaning() != tables
