@@ -8,6 +8,7 @@ then) is taken pair by pair. A demo starts in a real window: without a display r
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -17,11 +18,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 WHAT = ("step", "slice", "demo")
 
-# Runs in either tree: the package is looked for there, whatever is installed.
-BOOT = """
-import importlib.util, json, os, statistics, sys, time
-tree = {tree!r}
-FOLDERS = {{"napari_uld": "napari_uld", "napari_uld.training": "training", "napari_uld.sample_data": "sample_data"}}
+# Every process that begins, the detector's too, looks for the package in one tree, whatever is installed.
+SITE = """
+import importlib.util, os, sys
+tree = os.environ["NAPARI_ULD_TREE"]
+FOLDERS = {"napari_uld": "napari_uld", "napari_uld.training": "training", "napari_uld.sample_data": "sample_data"}
 class InTree:
     @staticmethod
     def find_spec(name, path=None, target=None):
@@ -32,14 +33,14 @@ class InTree:
         return importlib.util.spec_from_file_location(name, file, submodule_search_locations=[folder])
 sys.meta_path.insert(0, InTree)
 """
+HEAD = "import json, os, statistics, sys, tempfile, time\nfrom pathlib import Path\n"
 SLICE = """
-from pathlib import Path
 from napari_uld.ct.deeplesion import read_slices, slices_on_disk
 from napari_uld.inference.catalogue import bundled_checkpoints
 from napari_uld.inference.checkpoint import load_checkpoint
 from napari_uld.inference.detect import run_slabs
 from napari_uld.inference.slabs import extract_slab
-root = Path(tree) / "sample_data" / "phantom"
+root = Path(os.environ["NAPARI_ULD_TREE"]) / "sample_data" / "phantom"
 (series,) = [folder.name for folder in (root / "Images_png").iterdir()]
 scan = read_slices(root, series, slices_on_disk(root, series))
 seconds = []
@@ -52,8 +53,6 @@ for name, path in bundled_checkpoints().items():
 print(json.dumps(statistics.fmean(seconds)))
 """
 STEP = """
-import tempfile
-from pathlib import Path
 from napari_uld.training.loop import TrainingOptions, train
 try:
     from napari_uld.detectors.specs.recipe import load_recipe
@@ -62,7 +61,8 @@ except ImportError:
 seconds = []
 for name in ("faster_rcnn_bmc", "mask_rcnn", "retinanet_dense_ag"):
     with tempfile.TemporaryDirectory() as out:
-        work = train(load_recipe(name, small=True), TrainingOptions(Path({data!r}), Path(out), device="cpu"))
+        options = TrainingOptions(Path(os.environ["NAPARI_ULD_DATA"]), Path(out), device="cpu")
+        work = train(load_recipe(name, small=True), options)
         next(work)
         for step in range(12):
             started = time.perf_counter()
@@ -72,26 +72,28 @@ for name in ("faster_rcnn_bmc", "mask_rcnn", "retinanet_dense_ag"):
         work.close()
 print(json.dumps(statistics.fmean(seconds)))
 """
+# A process that is spawned imports the script again: only the first one opens a window.
 DEMO = """
-import tempfile
-started = time.perf_counter()
-from napari_uld.cli import main
-sys.argv = ["napari-uld", "demo", "--screenshot", tempfile.mktemp(suffix=".png")]
-try:
-    main()
-except SystemExit as done:
-    assert not done.code, done.code
-print(json.dumps(time.perf_counter() - started))
+if __name__ == "__main__":
+    started = time.perf_counter()
+    from napari_uld.cli import main
+    sys.argv = ["napari-uld", "demo", "--screenshot", tempfile.mktemp(suffix=".png")]
+    try:
+        main()
+    except SystemExit as done:
+        assert not done.code, done.code
+    print(json.dumps(time.perf_counter() - started))
 """
+SCRIPTS = {"step": STEP, "slice": SLICE, "demo": DEMO}
 
 
-def seconds_of(what: str, tree: Path, data: Path) -> float:
-    """Run one measurement in a tree."""
-    script = {"slice": SLICE, "step": STEP.format(data=str(data)), "demo": DEMO}[what]
-    code = BOOT.format(tree=str(tree)) + script
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+def seconds_of(what: str, tree: Path, folder: Path) -> float:
+    """Run one measurement in a tree; `folder` has the scripts and the phantoms."""
+    paths = {"PYTHONPATH": str(folder), "NAPARI_ULD_TREE": str(tree), "NAPARI_ULD_DATA": str(folder / "phantoms")}
+    command = [sys.executable, "-W", "ignore", str(folder / f"{what}.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | paths)
     if done.returncode:
-        sys.exit(f"{what} in {tree} failed:\n{done.stderr}")
+        sys.exit(f"{what} in {tree} failed:\n{done.stdout}{done.stderr}")
     return float(json.loads(done.stdout.strip().splitlines()[-1]))
 
 
@@ -102,18 +104,32 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=11)
     parser.add_argument("--what", nargs="+", choices=WHAT, default=list(WHAT))
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        then, data = Path(folder) / "then", Path(folder) / "phantoms"
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        then = folder / "then"
+        (folder / "sitecustomize.py").write_text(SITE)
+        for what in WHAT:
+            (folder / f"{what}.py").write_text(HEAD + SCRIPTS[what])
         add = ["git", "worktree", "add", "--detach", "--quiet", str(then), given.revision]
         subprocess.run(add, cwd=ROOT, check=True)
         try:
-            make = [sys.executable, "-m", "napari_uld.cli", "phantom", str(data), "--patients", "8", "--seed", "3"]
+            make = [
+                sys.executable,
+                "-m",
+                "napari_uld.cli",
+                "phantom",
+                str(folder / "phantoms"),
+                "--patients",
+                "8",
+                "--seed",
+                "3",
+            ]
             subprocess.run(make, check=True, capture_output=True)
             for what in given.what:
                 ratios, times = [], []
                 for pair in range(given.pairs):
                     order = (ROOT, then) if pair % 2 else (then, ROOT)
-                    seconds = {tree: seconds_of(what, tree, data) for tree in order}
+                    seconds = {tree: seconds_of(what, tree, folder) for tree in order}
                     ratios.append(seconds[ROOT] / seconds[then])
                     times.append((seconds[then], seconds[ROOT]))
                 middle = [statistics.median(column) for column in zip(*times, strict=True)]
