@@ -22,13 +22,7 @@ VGG16 = "vgg16_features-amdegroot-88682ab5.pth"
 
 
 def backbone(**changes: object) -> Vgg:
-    published = {
-        "in_channels": 3,
-        "convolutions": (2, 2, 3, 3, 3),
-        "width": 1.0,
-        "without_pools": (4, 5),
-        "norm": "none",
-    }
+    published = {"convolutions": (2, 2, 3, 3, 3), "width": 1.0, "without_pools": (4, 5), "norm": "none"}
     return Vgg(in_channels=3, **(published | changes))  # type: ignore[arg-type]
 
 

@@ -103,6 +103,7 @@ def test_a_network_of_the_published_scale_takes_a_step(name: str) -> None:
     assert all(bool(loss.isfinite()) for loss in losses.values())
 
 
+@pytest.mark.slow
 def test_the_published_mask_rcnn_learns_from_random_weights() -> None:
     recipe = load_recipe("mask_rcnn")
     torch.manual_seed(0)

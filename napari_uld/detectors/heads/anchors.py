@@ -49,7 +49,7 @@ class AnchorHead(nn.Module):
         *,
         channels: int,
         layers: int,
-        tower_std: float | Literal["kaiming"],
+        tower_std: float | Literal["kaiming"] = "kaiming",
         anchor_generator: CentredAnchorGenerator,
         strides: tuple[int, ...],
         loss: AnchorLoss,
