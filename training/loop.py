@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from napari_uld.detectors.build import build_detector, load_imagenet
+from napari_uld.detectors.build import build_detector
 from napari_uld.detectors.specs.mining import MINERS
 from napari_uld.detectors.specs.recipe import Recipe
 from napari_uld.errors import TrainingError
@@ -28,6 +28,7 @@ from napari_uld.progress import Progress, Work
 
 from .data.sets import training_set, validation_set
 from .evaluate import evaluate_detector
+from .imagenet import take_imagenet
 from .miners.miner import Miner
 from .schedule import Schedule, learning_rate, make_optimizer, monitored
 
@@ -51,6 +52,10 @@ class TrainingOptions:
         Folder for the checkpoint, the resuming state and the log.
     init
         Checkpoint to take over weights from.
+    weights
+        File of ImageNet's weights, instead of torchvision's cache.
+    from_scratch
+        Begin with random weights, whatever the recipe says.
     resume
         Go on where a run in `out` stopped, after its last finished epoch.
     """
@@ -58,6 +63,8 @@ class TrainingOptions:
     data: Path
     out: Path
     init: Path | None = None
+    weights: Path | None = None
+    from_scratch: bool = False
     resume: bool = False
     device: str = "auto"
     seed: int = 0
@@ -111,8 +118,17 @@ class Run:
         if self.options.init is not None:
             missing = initialise(self.model, self.options.init)
             return [f"no weights in {self.options.init.name} for: {', '.join(missing) or 'nothing'}"]
-        if self.recipe.detector.pretrained == "imagenet" and not load_imagenet(self.model.encoder.backbone):
-            return ["ImageNet weights are not at hand: training starts from random ones"]
+        # What is resumed has its weights.
+        if self.options.from_scratch or self.options.resume:
+            return []
+        if self.recipe.method.init != "none":
+            raise TrainingError(
+                f"{self.recipe.method.name} starts from a trained {self.recipe.method.init}: give its checkpoint with "
+                "--init, or train with --from-scratch"
+            )
+        if self.recipe.detector.pretrained == "imagenet":
+            taken = take_imagenet(self.model.encoder.backbone, self.options.weights)
+            return [f"weights of ImageNet from {taken}"]
         return []
 
     def detector(self) -> LoadedDetector:

@@ -62,5 +62,5 @@ def make_optimizer(model: Detector, spec: TrainingSpec) -> torch.optim.Optimizer
     """The optimizer a recipe asks for."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     if spec.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=spec.lr, weight_decay=spec.weight_decay)
+        return torch.optim.Adam(parameters, lr=spec.lr, weight_decay=spec.weight_decay, eps=spec.eps)
     return torch.optim.SGD(parameters, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay)

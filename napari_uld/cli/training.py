@@ -26,6 +26,12 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Folder of the run; default runs/<recipe>.")] = None,
     small: Annotated[bool, typer.Option("--small", help="The recipe's small version.")] = False,
     init: Annotated[str | None, typer.Option(help="Checkpoint to take over weights from.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="File of ImageNet's weights; default torchvision's cache, or fetched into it.")
+    ] = None,
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="Begin with random weights, whatever the recipe says.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where this run stopped.")] = False,
     device: Device = "auto",
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -39,7 +45,16 @@ def train(
     loaded = load_recipe(recipe, small=small)
     folder = out or Path("runs") / (loaded.method.name + ("_small" if small else ""))
     start = find_checkpoint(init) if init else None
-    options = TrainingOptions(data=data, out=folder, init=start, resume=resume, device=device, seed=seed)
+    options = TrainingOptions(
+        data=data,
+        out=folder,
+        init=start,
+        weights=weights,
+        from_scratch=from_scratch,
+        resume=resume,
+        device=device,
+        seed=seed,
+    )
     checkpoint = follow(run(loaded, options))
     for note in training_notes(folder):
         console.print(f"[yellow]{note}[/yellow]")

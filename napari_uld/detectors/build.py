@@ -1,7 +1,5 @@
 """From a description to a network: each of its tables becomes a part once, and the parts are put together."""
 
-import logging
-from pathlib import Path
 from pkgutil import resolve_name
 
 import torch
@@ -28,15 +26,13 @@ from napari_uld.detectors.losses.focal import AnchorLoss, PixelLoss
 from napari_uld.detectors.losses.iou import IouAssigner, IouObjectness, IouRegression
 from napari_uld.detectors.losses.samples import Objectness, Regression
 from napari_uld.detectors.one_stage import OneStageDetector
-from napari_uld.detectors.parts import Backbone, Detector, SlabEncoder
+from napari_uld.detectors.parts import Detector, SlabEncoder
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.one_stage import RetinaNetSpec, RetinaNetSupervision
 from napari_uld.detectors.specs.rescorer import RescorerSpec
 from napari_uld.detectors.specs.system import FAMILIES, System
 from napari_uld.detectors.specs.two_stage import StagesSpec, TwoStageSpec, TwoStageSupervision
 from napari_uld.detectors.two_stage import TwoStageDetector
-
-logger = logging.getLogger(__name__)
 
 BRANCH_SIZE = 14
 # A pyramid's coarsest level serves proposals alone.
@@ -67,6 +63,7 @@ def build_two_stage(detector: TwoStageSpec, supervision: TwoStageSupervision, in
             blocks=detector.blocks,
             width=detector.width,
             stem_pool=detector.stem_pool,
+            zero_init=detector.zero_init,
         )
         encoder = PyramidEncoder(resnet, _mask_rcnn_pyramid(resnet.out_channels, detector.pyramid_channels))
     else:
@@ -141,6 +138,7 @@ def _retinanet_head(encoder: SlabEncoder, detector: RetinaNetSpec, supervision: 
         encoder.channels,
         channels=detector.head_channels,
         layers=detector.head_layers,
+        tower_std=detector.tower_std,
         anchor_generator=CentredAnchorGenerator(sizes, (detector.anchor_ratios,) * len(sizes), rounded=False),
         strides=encoder.strides,
         loss=AnchorLoss(
@@ -272,30 +270,6 @@ def _rescorer(spec: RescorerSpec, inputs: InputSpec) -> CropRescorer:
         iou=spec.iou,
         samples=spec.samples,
     )
-
-
-def load_imagenet(backbone: Backbone) -> bool:
-    """Take ImageNet's weights from torchvision's cache; without them go on from random ones and say so.
-
-    Returns
-    -------
-    bool
-        Whether weights were loaded. They fit the published width with three slices only.
-    """
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    at_hand = [folder / name for name in backbone.imagenet_files if (folder / name).is_file()]
-    if not at_hand:
-        logger.warning(
-            "ImageNet weights (%s) are not in torchvision's cache %s: training starts from random weights",
-            " or ".join(backbone.imagenet_files) or "of this backbone",
-            folder,
-        )
-        return False
-    state = torch.load(at_hand[0], map_location="cpu", weights_only=True)
-    if not backbone.take_imagenet(state):
-        logger.warning("%s is of the published backbone: this one differs from it", at_hand[0])
-        return False
-    return True
 
 
 def parameter_count(model: Detector) -> int:

@@ -1,14 +1,11 @@
 """From descriptions to networks: the published sizes, and ImageNet's weights."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import nn
-from torchvision.models import vgg16
 
 from napari_uld.detectors.backbones.vgg import Vgg
-from napari_uld.detectors.build import build_proposals, build_regions, build_two_stage, load_imagenet, parameter_count
+from napari_uld.detectors.build import build_proposals, build_regions, build_two_stage, parameter_count
 from napari_uld.detectors.encoders.key_image import KeyImage
 from napari_uld.detectors.encoders.position_sensitive import PositionSensitive
 from napari_uld.detectors.heads.roi import RoiStage
@@ -103,28 +100,6 @@ def test_the_branch_is_taught_maps_or_masks(branch: str) -> None:
         assert (matched.name, matched.matched) == (branch, True)
     else:
         assert isinstance(learnt, MaskLoss)
-
-
-def test_imagenet_weights_are_taken_from_torchvisions_cache_where_they_fit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    backbone = Vgg(in_channels=3, convolutions=(2, 2, 3, 3, 3), width=1.0, without_pools=(4, 5), norm="none")
-    assert not load_imagenet(backbone), "without the file we go on"
-    assert backbone.imagenet_files[0] in caplog.text
-    source = vgg16(weights=None).features
-    (tmp_path / "checkpoints").mkdir()
-    state = {f"features.{name}": value for name, value in source.state_dict().items()}
-    torch.save(state, tmp_path / "checkpoints" / backbone.imagenet_files[0])
-    assert load_imagenet(backbone)
-    ours, theirs = ([m for m in part.modules() if isinstance(m, nn.Conv2d)] for part in (backbone, source))
-    assert all(torch.equal(a.weight, b.weight) for a, b in zip(ours, theirs, strict=True))
-    small = Vgg(in_channels=3, convolutions=(2, 2, 3, 3, 3), width=0.2, without_pools=(3, 4, 5), norm="none")
-    assert not load_imagenet(small)
-    assert "differs" in caplog.text
-    unknown = Vgg(in_channels=3, convolutions=(1, 1, 2, 2, 2), width=0.2, without_pools=(), norm="none")
-    assert not load_imagenet(unknown)
-    assert "of this backbone" in caplog.text
 
 
 def test_a_rule_that_is_followed_is_shown_with_its_numbers_and_the_others_as_published() -> None:

@@ -9,6 +9,7 @@ from napari_uld.detectors.build import build_detector
 from napari_uld.detectors.specs.recipe import Recipe, load_recipe, recipe_names
 from napari_uld.detectors.targets import make_target
 from napari_uld.training.data.slab_dataset import HARD_NEGATIVE, LESION
+from napari_uld.training.schedule import make_optimizer
 
 SIZE = 96
 # A small lesion and one that reaches every level of a pyramid.
@@ -82,6 +83,42 @@ def test_a_branch_that_learns_the_matched_lesions_map_alone_learns_with_all_that
     losses = model(*example(matched))
     losses["branch"].backward()
     assert all(weights.grad is not None and weights.grad.any() for weights in model.regions.branch.parameters())
+
+
+# The others differ from these in what they are taught, or by a number.
+PUBLISHED = ("faster_rcnn_bmc", "3dce", "uldor", "retinanet_dense_ag")
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_network_of_the_published_scale_takes_a_step(name: str) -> None:
+    recipe = load_recipe(name)
+    torch.manual_seed(0)
+    model = build_detector(recipe).train()
+    optimizer = make_optimizer(model, recipe.training)
+    images, targets = example(recipe)
+    sum(model(images, targets).values()).backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.training.clip_norm)
+    optimizer.step()
+    losses = model(images, targets)
+    assert all(bool(loss.isfinite()) for loss in losses.values())
+
+
+@pytest.mark.slow
+def test_the_published_mask_rcnn_learns_from_random_weights() -> None:
+    recipe = load_recipe("mask_rcnn")
+    torch.manual_seed(0)
+    model = build_detector(recipe).train()
+    optimizer = make_optimizer(model, recipe.training)
+    images, targets = example(recipe)
+    history = []
+    for _ in range(24):
+        losses = model(images, targets)
+        history.append(float(losses["classification"].detach()))
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.training.clip_norm)
+        optimizer.step()
+    assert sum(history[-4:]) / 4 < sum(history[:4]) / 4 * 2 / 3
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from torch import nn
 
-from napari_uld.detectors.specs.recipe import TrainingSpec
+from napari_uld.detectors.specs.recipe import TrainingSpec, load_recipe
 from napari_uld.evaluation.froc import Froc
 from napari_uld.training.evaluate import Evaluation
-from napari_uld.training.schedule import Schedule, learning_rate, monitored
+from napari_uld.training.schedule import Schedule, learning_rate, make_optimizer, monitored
 
 
 def told(values: list[float], **training: object) -> tuple[list[bool], list[int], Schedule]:
@@ -72,3 +73,9 @@ def test_what_is_monitored_is_sensitivity_or_average_precision(monitor: str, exp
     curve = Froc(np.zeros(1), np.zeros(1), (0.5, 1.0, 2.0, 4.0), np.array([0.2, 0.4, 0.6, 0.8]), np.zeros(4))
     evaluation = Evaluation(curve, np.zeros(5), np.zeros(5), ap=0.3, images=1, lesions=1, patients=1)
     assert monitored(evaluation, TrainingSpec(monitor=monitor)) == expected
+
+
+def test_adam_takes_the_recipes_eps() -> None:
+    published = load_recipe("retinanet").training
+    assert make_optimizer(nn.Linear(1, 1), published).param_groups[0]["eps"] == 1e-7  # type: ignore[arg-type]
+    assert load_recipe("retinanet", small=True).training.eps == 1e-8

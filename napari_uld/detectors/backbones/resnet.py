@@ -26,11 +26,15 @@ class ResNet(nn.Module):
         Bottleneck blocks in each stage; ResNet-101 has (3, 4, 23, 3).
     width
         Share of the published number of channels.
+    zero_init
+        Whether the last norm of each block begins at 0.
     stem_pool
         Whether the stem ends with a max pooling, as published; without it every stride is half as large.
     """
 
-    def __init__(self, *, in_channels: int, blocks: Sequence[int], width: float, stem_pool: bool) -> None:
+    def __init__(
+        self, *, in_channels: int, blocks: Sequence[int], width: float, stem_pool: bool, zero_init: bool = False
+    ) -> None:
         super().__init__()
         self.imagenet_files = IMAGENET_FILES.get(tuple(blocks), ())
         self.strides = STRIDES if stem_pool else tuple(stride // 2 for stride in STRIDES)
@@ -48,6 +52,8 @@ class ResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(module, Bottleneck) and zero_init:
+                nn.init.zeros_(module.bn3.weight)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """(N, C, H, W) -> C2 to C5 at `strides`."""

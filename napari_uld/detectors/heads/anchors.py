@@ -1,6 +1,6 @@
 """RetinaNet's head: every anchor of every level is classified and regressed."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,8 @@ class AnchorHead(nn.Module):
         Of the pyramid and of the towers.
     layers
         Hidden convolutions of each tower.
+    tower_std
+        Standard deviation of the towers' initial weights, or He's.
     anchor_generator
         One size on each level.
     strides
@@ -47,6 +49,7 @@ class AnchorHead(nn.Module):
         *,
         channels: int,
         layers: int,
+        tower_std: float | Literal["kaiming"] = "kaiming",
         anchor_generator: CentredAnchorGenerator,
         strides: tuple[int, ...],
         loss: AnchorLoss,
@@ -61,10 +64,12 @@ class AnchorHead(nn.Module):
         regress = nn.Conv2d(channels, 4 * anchors, 3, padding=1)
         self.classification = nn.Sequential(*_tower(in_channels, channels, layers), classify)
         self.regression = nn.Sequential(*_tower(in_channels, channels, layers), regress)
-        # The usual .01 everywhere would leave hardly a signal behind a narrow tower.
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                if tower_std == "kaiming":
+                    nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                else:
+                    nn.init.normal_(module.weight, std=tower_std)
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
         nn.init.normal_(regress.weight, std=0.01)
         expect_little(classify)

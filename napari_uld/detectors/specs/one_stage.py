@@ -34,6 +34,8 @@ class RetinaNetSpec(DetectorSpec):
     anchor_ratios: tuple[PositiveFloat, ...] = Field(default=(0.5, 1.0, 2.0), min_length=1)
     head_layers: PositiveInt = 4
     head_channels: PositiveInt = 256
+    # Standard deviation of the towers' initial weights, or He's: .01 leaves hardly a signal behind a narrow one.
+    tower_std: PositiveFloat | Literal["kaiming"] = "kaiming"
     # Channels of the segmentation path, at P1 and at full resolution.
     segmentation_channels: PositiveInt = 32
     attention_gates: bool = False

@@ -25,6 +25,8 @@ class MethodSpec(Spec):
     name: str = Field(pattern=r"^[a-z0-9_]+$")
     title: str
     paper: str
+    # The recipe whose trained weights it starts from; "none" for ImageNet's, or what the detector says.
+    init: str = "none"
     # Sensitivity in % by false positives per image, as published.
     published: dict[str, float] = {}
 
@@ -42,6 +44,8 @@ class TrainingSpec(Spec):
     milestones: tuple[PositiveInt, ...] = (4, 5)
     warmup_steps: int = Field(default=0, ge=0)
     clip_norm: PositiveFloat = 5.0
+    # Adam's: behind a small clip_norm it decides how large a step is.
+    eps: PositiveFloat = 1e-8
     # What is watched on the validation split: it picks the best epoch, and both keys below count from there.
     monitor: Literal["sensitivity", "ap"] = "sensitivity"
     # Epochs in a row without a better monitored value after which the learning rate falls to a tenth; None never.

@@ -59,6 +59,9 @@ class TwoStageSpec(StagesSpec):
     # ResNet: bottleneck blocks in each of its stages, whether its stem pools, and the pyramid's channels.
     blocks: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (3, 4, 23, 3)
     stem_pool: bool = True
+    # Whether each block's last norm begins at 0, so that it passes its input on: deep ones learn nothing else from
+    # random weights.
+    zero_init: bool = False
     pyramid_channels: PositiveInt = 256
     # Share of the published number of channels.
     width: PositiveFloat = 1.0

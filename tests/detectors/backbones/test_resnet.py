@@ -49,6 +49,14 @@ def test_the_same_weights_give_torchvisions_features() -> None:
             assert torch.equal(level, x)
 
 
+def test_where_the_last_norms_begin_at_0_every_block_passes_its_input_on() -> None:
+    passing, mixing = small(zero_init=True).eval(), small().eval()
+    image = torch.rand(1, 32, 8, 8)
+    with torch.inference_mode():
+        assert torch.equal(passing.layer2[1](image.repeat(1, 2, 1, 1)), image.repeat(1, 2, 1, 1))
+        assert not torch.equal(mixing.layer2[1](image.repeat(1, 2, 1, 1)), image.repeat(1, 2, 1, 1))
+
+
 def imagenet_state(backbone: ResNet) -> dict[str, Tensor]:
     """What torchvision's file holds for a network of these shapes: every weight 1, and the classifier."""
     state = {name: torch.ones_like(value) for name, value in backbone.state_dict().items()}
