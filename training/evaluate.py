@@ -16,9 +16,9 @@ from napari_uld.evaluation.matching import Matches, match
 from napari_uld.evaluation.overlaps import iou
 from napari_uld.inference.catalogue import find_checkpoint
 from napari_uld.inference.checkpoint import LoadedDetector, load_checkpoint
-from napari_uld.inference.detect import LESION_LABEL, run_slabs
+from napari_uld.inference.detect import run_slabs
 from napari_uld.inference.volumes import run_volume
-from napari_uld.lesions.findings import Findings
+from napari_uld.lesions.findings import LESION_LABEL, Findings
 from napari_uld.lesions.findings_file import read_findings
 from napari_uld.progress import Progress, Work
 

@@ -1,5 +1,6 @@
 """ImageNet's weights for a backbone: from a file, from torchvision's cache, or fetched into it."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -48,12 +49,12 @@ def take_imagenet(backbone: Backbone, file: Path | None = None) -> Path:
     path = file or _cached(backbone)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001  a file of any kind may be given, and torch raises as many kinds of errors
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise TrainingError(f"{path} cannot be read as weights ({error}): give torchvision's file") from error
     if not _is_state(state) or not backbone.take_imagenet(state):
         raise TrainingError(
-            f"{path} holds weights of another network than this backbone, which is {_named(backbone)} at its published "
-            "width on three slices: give its file, or train with --from-scratch"
+            f"{path} holds weights of another network than this backbone: give torchvision's file of the published one "
+            "(they fit its width, on three slices), or train with --from-scratch"
         )
     return path
 
@@ -79,10 +80,6 @@ def _cached(backbone: Backbone) -> Path:
 def _hash_in(name: str) -> str:
     """The beginning of a file's hash, which torchvision's names end with."""
     return Path(name).stem.rpartition("-")[2]
-
-
-def _named(backbone: Backbone) -> str:
-    return " or ".join(name.split("-")[0].split("_")[0] for name in backbone.imagenet_files[:1]) or "unknown"
 
 
 def _is_state(state: Any) -> bool:

@@ -113,6 +113,9 @@ class Run:
         return patience is not None and self.epoch - self.schedule.best_epoch >= patience
 
     def _initial_weights(self) -> list[str]:
+        wants_imagenet = self.recipe.detector.pretrained == "imagenet" and self.recipe.method.init == "none"
+        if self.options.weights is not None and (self.options.init or self.options.from_scratch or not wants_imagenet):
+            raise TrainingError("--weights is for recipes that begin with ImageNet's: this training does not")
         if self.recipe.rescorer is not None and self.options.init is None and not self.options.resume:
             raise TrainingError("A rescorer looks at what a trained detector finds: give its checkpoint with --init")
         if self.options.init is not None:
@@ -126,7 +129,7 @@ class Run:
                 f"{self.recipe.method.name} starts from a trained {self.recipe.method.init}: give its checkpoint with "
                 "--init, or train with --from-scratch"
             )
-        if self.recipe.detector.pretrained == "imagenet":
+        if wants_imagenet:
             taken = take_imagenet(self.model.encoder.backbone, self.options.weights)
             return [f"weights of ImageNet from {taken}"]
         return []

@@ -27,6 +27,7 @@ from napari_uld.detectors.losses.iou import IouAssigner, IouObjectness, IouRegre
 from napari_uld.detectors.losses.samples import Objectness, Regression
 from napari_uld.detectors.one_stage import OneStageDetector
 from napari_uld.detectors.parts import Detector, SlabEncoder
+from napari_uld.detectors.specs.base import PYRAMID_LEVELS
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.one_stage import RetinaNetSpec, RetinaNetSupervision
 from napari_uld.detectors.specs.rescorer import RescorerSpec
@@ -99,59 +100,57 @@ def build_retinanet(detector: RetinaNetSpec, supervision: RetinaNetSupervision, 
         without_pools=detector.without_pools,
         norm=detector.norm,
     )
-    alpha, gamma = supervision.focal_alpha, supervision.focal_gamma
+    channels, gated = detector.pyramid_channels, detector.attention_gates
+    focal = {"alpha": supervision.focal_alpha, "gamma": supervision.focal_gamma}
     segmentation = None
     if supervision.mask_kind:
         segmentation = SegmentationPath(
-            pyramid_channels=detector.pyramid_channels,
+            pyramid_channels=channels,
             c1_channels=backbone.out_channels[0],
             image_channels=inputs.slices_per_image,
             channels=detector.segmentation_channels,
-            gated=detector.attention_gates,
-            loss=PixelLoss(alpha=alpha, gamma=gamma, weight=supervision.segmentation_weight),
+            gated=gated,
+            loss=PixelLoss(**focal, weight=supervision.segmentation_weight),
         )
-    used = backbone.out_channels[detector.finest_level - 1 :]
-    pyramid = Pyramid(
-        used,
-        finest=detector.finest_level,
-        channels=detector.pyramid_channels,
-        gated=detector.attention_gates,
-        coarser=len(detector.anchor_sizes) - len(used),
-        strided=True,
-    )
-    encoder = PyramidEncoder(backbone, pyramid)
+    encoder = _retinanet_encoder(backbone, detector.finest_level, channels, gated)
+    assigner = IouAssigner(positive=supervision.anchor_iou[0], negative=supervision.anchor_iou[1], forced=False)
     return OneStageDetector(
         encoder=encoder,
-        head=_retinanet_head(encoder, detector, supervision),
+        head=AnchorHead(
+            encoder.channels,
+            channels=detector.head_channels,
+            layers=detector.head_layers,
+            tower_std=detector.tower_std,
+            anchor_generator=_scaled_anchors(detector.anchor_sizes, detector.anchor_scales, detector.anchor_ratios),
+            strides=encoder.strides,
+            loss=AnchorLoss(assigner, BoxCoder(RETINANET_WEIGHTS), **focal),
+            candidates=detector.candidates,
+            score_threshold=detector.score_threshold,
+            nms=detector.nms,
+            detections=detector.detections,
+        ),
         slices_per_image=inputs.slices_per_image,
         segmentation=segmentation,
         calibration=Calibration(detector.component_margin) if segmentation is not None else None,
-        # Cells of P6 and P7 may reach beyond the image.
         size_divisible=backbone.strides[-1],
     )
 
 
-def _retinanet_head(encoder: SlabEncoder, detector: RetinaNetSpec, supervision: RetinaNetSupervision) -> AnchorHead:
-    positive, negative = supervision.anchor_iou
-    sizes = tuple(tuple(size * scale for scale in detector.anchor_scales) for size in detector.anchor_sizes)
-    return AnchorHead(
-        encoder.channels,
-        channels=detector.head_channels,
-        layers=detector.head_layers,
-        tower_std=detector.tower_std,
-        anchor_generator=CentredAnchorGenerator(sizes, (detector.anchor_ratios,) * len(sizes), rounded=False),
-        strides=encoder.strides,
-        loss=AnchorLoss(
-            IouAssigner(positive=positive, negative=negative, forced=False),
-            BoxCoder(RETINANET_WEIGHTS),
-            alpha=supervision.focal_alpha,
-            gamma=supervision.focal_gamma,
-        ),
-        candidates=detector.candidates,
-        score_threshold=detector.score_threshold,
-        nms=detector.nms,
-        detections=detector.detections,
+def _retinanet_encoder(backbone: Vgg, finest: int, channels: int, gated: bool) -> PyramidEncoder:
+    """Five levels from `finest` on, the coarser ones by strides."""
+    used = backbone.out_channels[finest - 1 :]
+    pyramid = Pyramid(
+        used, finest=finest, channels=channels, gated=gated, coarser=PYRAMID_LEVELS - len(used), strided=True
     )
+    return PyramidEncoder(backbone, pyramid)
+
+
+def _scaled_anchors(
+    sizes: tuple[float, ...], scales: tuple[float, ...], ratios: tuple[float, ...]
+) -> CentredAnchorGenerator:
+    """One size on each level, at every scale and ratio."""
+    by_level = tuple(tuple(size * scale for scale in scales) for size in sizes)
+    return CentredAnchorGenerator(by_level, (ratios,) * len(sizes), rounded=False)
 
 
 def _mask_rcnn_pyramid(channels: list[int], width: int) -> Pyramid:

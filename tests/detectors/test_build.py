@@ -1,11 +1,14 @@
-"""From descriptions to networks: the published sizes, and ImageNet's weights."""
+"""From descriptions to networks: the published sizes, and the way there."""
+
+import sys
+from types import FrameType
 
 import pytest
 import torch
 from torch import nn
 
 from napari_uld.detectors.backbones.vgg import Vgg
-from napari_uld.detectors.build import build_proposals, build_regions, build_two_stage, parameter_count
+from napari_uld.detectors.build import build_detector, build_proposals, build_regions, build_two_stage, parameter_count
 from napari_uld.detectors.encoders.key_image import KeyImage
 from napari_uld.detectors.encoders.position_sensitive import PositionSensitive
 from napari_uld.detectors.heads.roi import RoiStage
@@ -129,3 +132,25 @@ def test_any_encoder_can_carry_both_stages_and_be_pooled_from_its_own_way() -> N
     regions = build_regions(encoder, detector, supervision, pool=OwnPool(), pooled_channels=3)  # type: ignore[arg-type]
     assert isinstance(regions.box_roi_pool, OwnPool)
     assert linear(regions) == [(3 * 49, 8)]
+
+
+@pytest.mark.parametrize(
+    ("name", "most"), [("faster_rcnn_bmc", 4), ("3dce_bmc", 4), ("uldor", 4), ("retinanet_dense_ag", 2)]
+)
+def test_on_its_way_to_modules_a_recipes_detector_passes_few_functions(name: str, most: int) -> None:
+    recipe = load_recipe(name, small=True)
+    passed = set()
+
+    def see(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and "napari_uld" in frame.f_code.co_filename:
+            held = frame.f_locals.values()
+            if any(value is recipe.detector or value is recipe for value in held):
+                passed.add(frame.f_code.co_name)
+
+    sys.setprofile(see)
+    try:
+        build_detector(recipe)
+    finally:
+        sys.setprofile(None)
+    assert "build_detector" in passed
+    assert len(passed) <= most, passed

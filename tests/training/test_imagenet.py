@@ -1,5 +1,6 @@
 """ImageNet's weights are taken where a recipe asks for them, or it is said which file is missing, and what to do."""
 
+from collections.abc import Callable
 from pathlib import Path
 from urllib.error import URLError
 
@@ -10,7 +11,7 @@ from torchvision.models import vgg16
 
 from napari_uld.detectors.backbones.resnet import ResNet
 from napari_uld.detectors.backbones.vgg import Vgg
-from napari_uld.detectors.specs.recipe import load_recipe
+from napari_uld.detectors.specs.recipe import Recipe, load_recipe
 from napari_uld.errors import TrainingError
 from napari_uld.progress import finish
 from napari_uld.training.imagenet import URLS, take_imagenet
@@ -127,3 +128,11 @@ def test_a_recipe_that_starts_from_a_trained_host_asks_for_its_checkpoint(
     assert load_recipe(recipe, small=True).method.init == "none"
     with pytest.raises(TrainingError, match=rf"starts from a trained {host}: give its checkpoint with --init"):
         finish(train(published, TrainingOptions(phantoms, tmp_path / "run", device="cpu")))
+
+
+def test_weights_that_a_training_would_not_take_are_refused(
+    phantoms: Path, tiny_recipe: Callable[..., Recipe], tmp_path: Path, file: Path
+) -> None:
+    options = TrainingOptions(phantoms, tmp_path / "run", weights=file, device="cpu")
+    with pytest.raises(TrainingError, match="this training does not"):
+        finish(train(tiny_recipe("faster_rcnn"), options))

@@ -8,7 +8,7 @@ from torch import Tensor
 from napari_uld.detectors.build import build_detector
 from napari_uld.detectors.specs.recipe import Recipe, load_recipe, recipe_names
 from napari_uld.detectors.targets import make_target
-from napari_uld.training.data.slab_dataset import HARD_NEGATIVE, LESION
+from napari_uld.lesions.findings import HARD_NEGATIVE_LABEL, LESION_LABEL
 from napari_uld.training.schedule import make_optimizer
 
 SIZE = 96
@@ -21,10 +21,10 @@ def example(recipe: Recipe, lesions: int = 2) -> tuple[list[Tensor], list[dict[s
     masks = np.zeros((2, SIZE, SIZE), np.uint8)
     masks[0, 14:22, 12:18] = 1
     masks[1, 30:74, 32:80] = 1
-    second = HARD_NEGATIVE if mines_hard_negatives(recipe) else LESION
+    second = HARD_NEGATIVE_LABEL if mines_hard_negatives(recipe) else LESION_LABEL
     target = make_target(
         BOXES[:lesions],
-        np.array([LESION, second])[:lesions],
+        np.array([LESION_LABEL, second])[:lesions],
         masks[:lesions] if recipe.supervision.mask_kind else None,
         (SIZE, SIZE),
         maps=recipe.supervision.maps,

@@ -14,6 +14,7 @@ from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.recipe import TrainingSpec
 from napari_uld.detectors.targets import cut_off, make_target
 from napari_uld.inference.slabs import Slab, normalize
+from napari_uld.lesions.findings import HARD_NEGATIVE_LABEL, LESION_LABEL
 from napari_uld.lesions.rle import Rle
 from napari_uld.masks import MaskKind
 
@@ -22,9 +23,6 @@ from .cache import BoundedCache
 from .key_slices import KeySlice, read_slab
 from .mask_store import MaskStore
 from .masks import lesion_masks, to_slab
-
-# Classes of the targets.
-LESION, HARD_NEGATIVE = 1, 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,11 +115,15 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
         slab = self.slab(index)
         image = normalize(slab.hu, self.inputs)
-        boxes, labels, masks = self.slices[index].boxes, np.ones(len(self.slices[index].boxes), int), self.masks(index)
+        boxes, labels, masks = (
+            self.slices[index].boxes,
+            np.full(len(self.slices[index].boxes), LESION_LABEL),
+            self.masks(index),
+        )
         if index in self.negatives:
             mined = self.negatives[index]
             boxes = np.concatenate([boxes, mined.boxes])
-            labels = np.concatenate([labels, np.full(len(mined.boxes), HARD_NEGATIVE)])
+            labels = np.concatenate([labels, np.full(len(mined.boxes), HARD_NEGATIVE_LABEL)])
             masks = (*masks, *mined.masks)
         maps = None if self._store is None else to_slab(masks, slab)
         augmentation, outside = self.drawn(self.epoch, index), -self.inputs.mean

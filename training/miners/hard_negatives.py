@@ -21,14 +21,14 @@ from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.detect import SlabDetections, run_slabs
 from napari_uld.inference.paste import paste_map
 from napari_uld.lesions.boxes import intersection
-from napari_uld.lesions.findings import Findings
+from napari_uld.lesions.findings import HARD_NEGATIVE_LABEL, Findings
 from napari_uld.lesions.findings_file import SUFFIX, read_findings, write_findings
 from napari_uld.lesions.rle import decode, encode
 from napari_uld.masks import INSIDE
 from napari_uld.progress import Progress, Work
 
 from ..data.key_slices import KeySlice
-from ..data.slab_dataset import HARD_NEGATIVE, HardNegatives, SlabDataset
+from ..data.slab_dataset import HardNegatives, SlabDataset
 from .miner import Miner, Training
 
 MINED = "mined"
@@ -135,7 +135,7 @@ def write_mined(folder: Path, slices: Sequence[KeySlice], mined: dict[int, HardN
             boxes=np.concatenate([negatives.boxes for _, negatives in of_series]),
             scores=np.concatenate([negatives.scores for _, negatives in of_series]),
             key_slices=np.concatenate([np.full(len(negatives.boxes), key.number) for key, negatives in of_series]),
-            labels=np.full(count, HARD_NEGATIVE),
+            labels=np.full(count, HARD_NEGATIVE_LABEL),
             negative=np.full(count, True),
             masks=tuple(mask for _, negatives in of_series for mask in negatives.masks),
         )

@@ -149,8 +149,7 @@ class ProposalNetwork(RegionProposalNetwork):
             return boxes, {}
         per_cell = self.anchor_generator.num_anchors_per_location()[0]
         sizes = tuple((int(f.shape[2]), int(f.shape[3])) for f in levels)
-        strides = tuple(images.tensors.shape[-1] / w for _, w in sizes)
-        grids = [Grid(a, sizes, per_cell, strides) for a in anchors]
+        grids = [Grid(a, sizes, per_cell, tuple(map(float, self.strides))) for a in anchors]
         return boxes, self.losses(grids, logits, deltas, targets)
 
     def propose(

@@ -6,7 +6,6 @@ import numpy as np
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 from napari.utils.notifications import show_info, show_warning
-from psygnal import Signal
 
 from napari_uld.errors import AnnotationError
 from napari_uld.lesions.findings import Box
@@ -15,10 +14,10 @@ from napari_uld.viewer.layers.masks import mask_to_correct, painted_mask
 from napari_uld.viewer.layers.parts import Part, insert_layer, metadata, on_slice
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
-from napari_uld.viewer.state.links import Links
 from napari_uld.viewer.state.rows import Mark, Row
 from napari_uld.viewer.tools import review
 from napari_uld.viewer.tools.keys import key_of
+from napari_uld.viewer.tools.tool import Tool
 
 NAME = "Corrected mask"
 COLOUR = "#FF6A1A"
@@ -28,7 +27,7 @@ BRUSH_SHARE = 6
 MOST_BRUSH = 12
 
 
-class MaskBrush:
+class MaskBrush(Tool):
     """The brush on the mask of the lesion at hand; it goes with the lesion and with its key slice.
 
     Parameters
@@ -37,14 +36,8 @@ class MaskBrush:
         The session whose lesion is painted on.
     """
 
-    # It is about to be taken in hand; with the tool itself.
-    taken = Signal(object)
-    changed = Signal()
-
     def __init__(self, session: Session) -> None:
-        self._session = session
-        self._case: Case | None = None
-        self._links = Links()
+        super().__init__(session)
         self._key = ""
         self._z = 0
         self.layer: Labels | None = None

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from napari.layers import Shapes
-from psygnal import Signal
 
 from napari_uld.ct.windows import Window
 from napari_uld.errors import UldError
@@ -21,7 +20,7 @@ from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.layers.scan import series_window
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
-from napari_uld.viewer.state.links import Links
+from napari_uld.viewer.tools.tool import Tool
 
 # Shapes keep their corners in single precision.
 SLACK = 1e-3
@@ -109,7 +108,7 @@ class _Asked:
     parameters: MaskParameters
 
 
-class MaskComparison:
+class MaskComparison(Tool):
     """Compares the masks of the lesion at hand while it is on.
 
     Parameters
@@ -118,14 +117,8 @@ class MaskComparison:
         The session whose viewer shows the comparison.
     """
 
-    # It is about to be taken in hand; with the tool itself.
-    taken = Signal(object)
-    changed = Signal()
-
     def __init__(self, session: Session) -> None:
-        self._session = session
-        self._case: Case | None = None
-        self._links = Links()
+        super().__init__(session)
         self._lines: Shapes | None = None
         self._asked: _Asked | None = None
         self.result: Comparison | None = None

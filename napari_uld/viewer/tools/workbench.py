@@ -1,28 +1,17 @@
 """The tools of a viewer, one taken at a time, and the keys, which work wherever a person may press them."""
 
-from typing import Any, Protocol
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from napari.components import ViewerModel
 from napari.layers import Layer
-from psygnal import SignalInstance
 
 from napari_uld.viewer.layers.parts import case_of
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.tools.brush import MaskBrush
 from napari_uld.viewer.tools.keys import bind
 from napari_uld.viewer.tools.mask_comparison import MaskComparison
-
-
-class Tool(Protocol):
-    """What is taken in hand and put down again: it says when it is taken, and stops when told to."""
-
-    @property
-    def taken(self) -> SignalInstance:
-        """Emitted with the tool itself before it begins to work."""
-
-    def stop(self) -> None:
-        """Put it down; where it is not in hand, nothing happens."""
+from napari_uld.viewer.tools.tool import Tool
 
 
 class Workbench:
