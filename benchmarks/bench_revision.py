@@ -62,7 +62,11 @@ seconds = []
 for name in ("faster_rcnn_bmc", "mask_rcnn", "retinanet_dense_ag"):
     with tempfile.TemporaryDirectory() as out:
         options = TrainingOptions(Path(os.environ["NAPARI_ULD_DATA"]), Path(out), device="cpu")
-        work = train(load_recipe(name, small=True), options)
+        try:
+            recipe = load_recipe(name, "small")
+        except TypeError:
+            recipe = load_recipe(name, small=True)
+        work = train(recipe, options)
         next(work)
         for step in range(12):
             started = time.perf_counter()

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from napari_uld.detectors.build import build_detector
-from napari_uld.detectors.specs.recipe import load_recipe
+from napari_uld.detectors.specs.recipe import Version, load_recipe
 from napari_uld.inference.catalogue import CheckpointInfo
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.detect import run_slabs, slab_detections
@@ -38,13 +38,13 @@ def main() -> None:
     scan = tissue()
     print(f"{SLICES} slices, {torch.get_num_threads()} threads of torch")
     missed = False
-    for small in (True, False):
-        detector = random_detector(arguments.recipe, small=small)
+    for version in ("small", "published"):
+        detector = random_detector(arguments.recipe, version)
         shared, alone, gap, what = both_ways(scan, detector, arguments.every)
         ratio = alone / shared
-        missed |= gap > TOLERANCE or (not small and ratio < LIMIT)
+        missed |= gap > TOLERANCE or (version == "published" and ratio < LIMIT)
         print(
-            f"{arguments.recipe} {'small' if small else 'published'}, {detector.inputs.slices} slices: "
+            f"{arguments.recipe} {version}, {detector.inputs.slices} slices: "
             f"shared {shared:.1f} s, window by window {alone:.1f} s, ratio {ratio:.2f} (limit {LIMIT} at the "
             f"published scale); largest difference {gap:.1e} (limit {TOLERANCE:.0e}) between {what}"
         )
@@ -80,9 +80,9 @@ def both_ways(scan: np.ndarray, detector: LoadedDetector, every: int) -> tuple[f
     return shared, statistics.median(windows) * SLICES, gap, what
 
 
-def random_detector(name: str, *, small: bool) -> LoadedDetector:
+def random_detector(name: str, version: Version) -> LoadedDetector:
     """A recipe's detector with random weights, whose scores differ from region to region."""
-    recipe = load_recipe(name, small=small)
+    recipe = load_recipe(name, version)
     torch.manual_seed(0)
     model = build_detector(recipe)
     with torch.no_grad():

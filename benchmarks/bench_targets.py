@@ -18,7 +18,7 @@ LIMIT = 0.02
 
 def main() -> None:
     """Time targets with and without maps inside training steps, and print the share."""
-    recipe = load_recipe("faster_rcnn_bmc", small=True)
+    recipe = load_recipe("faster_rcnn_bmc", "small")
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     model = build_detector(recipe)
@@ -53,7 +53,7 @@ def main() -> None:
 def target_of(boxes: np.ndarray, recipe: Recipe, maps: TargetMaps) -> dict[str, torch.Tensor]:
     """An image's target with these maps."""
     shape = (recipe.input.long_side, recipe.input.long_side)
-    return make_target(boxes, np.ones(len(boxes)), None, shape, maps=maps, scale_to_512=recipe.input.scale_to_512)
+    return make_target(boxes, np.ones(len(boxes)), None, shape, maps=maps, pixel_area=recipe.input.spacing_mm**2)
 
 
 def random_boxes(rng: np.random.Generator, size: int) -> np.ndarray:

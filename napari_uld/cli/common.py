@@ -3,7 +3,7 @@
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,6 +12,9 @@ from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
 from napari_uld.progress import Progress, Result, Work, finish
+
+if TYPE_CHECKING:
+    from napari_uld.detectors.specs.recipe import Version
 
 console = Console()
 
@@ -28,7 +31,16 @@ JsonFile = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")]
 Data = Annotated[Path, typer.Option(help="Folder in DeepLesion's layout: DL_info.csv and Images_png.")]
+Small = Annotated[bool, typer.Option("--small", help="The recipe's small version.")]
+Bundled = Annotated[bool, typer.Option("--bundled", help="The small version, trained until it gains no more.")]
 SplitName = Annotated[str, typer.Option(help="train, val, test or all.")]
+
+
+def version_of(small: bool, bundled: bool) -> "Version":
+    """The version of a recipe that was asked for."""
+    if small and bundled:
+        raise typer.BadParameter("give one of them", param_hint="--small, --bundled")
+    return "small" if small else "bundled" if bundled else "published"
 
 
 def positive_numbers(text: str, option: str) -> tuple[float, ...]:

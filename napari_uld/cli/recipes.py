@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from napari_uld.cli.common import JsonFile, console, print_table, writable, write_json
+from napari_uld.cli.common import Bundled, JsonFile, Small, console, print_table, version_of, writable, write_json
 
 
 def anchors(
@@ -51,13 +51,14 @@ def anchors(
 
 def info(
     subject: Annotated[str, typer.Argument(help="A recipe or a checkpoint: a name or a file.")],
-    small: Annotated[bool, typer.Option("--small", help="The recipe's small version.")] = False,
+    small: Small = False,
+    bundled: Bundled = False,
     out: JsonFile = None,
 ) -> None:
     """What a recipe or a checkpoint is made of, and what it reached."""
     from napari_uld.training.reports.description import describe
 
-    description = describe(subject, small=small)
+    description = describe(subject, version_of(small, bundled))
     print_table(description["title"], description["rows"])
     write_json(out, description)
 

@@ -7,14 +7,17 @@ from typing import Annotated
 import typer
 
 from napari_uld.cli.common import (
+    Bundled,
     Data,
     Device,
     JsonFile,
+    Small,
     SplitName,
     console,
     follow,
     positive_numbers,
     print_table,
+    version_of,
     writable,
     write_json,
 )
@@ -24,7 +27,8 @@ def train(
     recipe: Annotated[str, typer.Argument(help="A recipe's name or file; see `napari-uld recipes`.")],
     data: Data,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; default runs/<recipe>.")] = None,
-    small: Annotated[bool, typer.Option("--small", help="The recipe's small version.")] = False,
+    small: Small = False,
+    bundled: Bundled = False,
     init: Annotated[str | None, typer.Option(help="Checkpoint to take over weights from.")] = None,
     weights: Annotated[
         Path | None, typer.Option(help="File of ImageNet's weights; default torchvision's cache, or fetched into it.")
@@ -42,8 +46,9 @@ def train(
     from napari_uld.training.loop import TrainingOptions, training_notes
     from napari_uld.training.loop import train as run
 
-    loaded = load_recipe(recipe, small=small)
-    folder = out or Path("runs") / (loaded.method.name + ("_small" if small else ""))
+    version = version_of(small, bundled)
+    loaded = load_recipe(recipe, version)
+    folder = out or Path("runs") / (loaded.method.name + ("" if version == "published" else f"_{version}"))
     start = find_checkpoint(init) if init else None
     options = TrainingOptions(
         data=data,

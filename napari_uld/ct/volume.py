@@ -59,6 +59,11 @@ class CTVolume:
         z, y, x = self.hu.shape
         return z, y, x
 
+    @property
+    def pixel_area(self) -> float:
+        """Area of a slice's pixels in mm^2."""
+        return self.spacing[1] * self.spacing[2]
+
     @cached_property
     def scan_id(self) -> str:
         """The series UID or name, or a hash of geometry and pixels where there is neither."""

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from napari_uld.detectors.specs.family import TargetMaps
-from napari_uld.lesions.boxes import area, to_centres
+from napari_uld.lesions.boxes import to_centres
 from napari_uld.masks.bounding_map import adaptive_bounding_map, bounding_map, lesion_maps, size_adaptive_alpha
 
 
@@ -37,7 +37,7 @@ def make_target(
     shape: tuple[int, int],
     *,
     maps: TargetMaps,
-    scale_to_512: float,
+    pixel_area: float,
 ) -> dict[str, Tensor]:
     """Boxes, labels and the maps that a supervision asks for.
 
@@ -51,8 +51,8 @@ def make_target(
         (height, width) of that input.
     maps
         The bounding maps asked for.
-    scale_to_512
-        Factor from this input's pixels to those that ABM's areas are given in.
+    pixel_area
+        Area of that input's pixels in mm^2, which the ABM asks for.
 
     Returns
     -------
@@ -66,14 +66,13 @@ def make_target(
     }
     # Maps are sampled at pixel centres, which is what pixel-centre boxes count in.
     centred, (small, medium) = to_centres(boxes), maps.areas
-    areas = area(boxes) * scale_to_512**2
     make = {
         "bm": lambda: bounding_map(centred, shape, combine=maps.combine),
         "lesion_bms": lambda: lesion_maps(centred, shape),
         "abm": lambda: adaptive_bounding_map(
-            centred, shape, areas=areas, small=small, medium=medium, combine=maps.combine
+            centred, shape, pixel_area=pixel_area, small=small, medium=medium, combine=maps.combine
         ),
-        "lesion_abms": lambda: lesion_maps(centred, shape, size_adaptive_alpha(areas, small, medium)),
+        "lesion_abms": lambda: lesion_maps(centred, shape, size_adaptive_alpha(centred, pixel_area, small, medium)),
     }
     target |= {name: torch.from_numpy(make[name]()) for name in make if name in maps.names}
     if masks is not None:

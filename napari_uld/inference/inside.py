@@ -112,8 +112,7 @@ def positive_anchors(
     shape = (slab.hu.shape[1], slab.hu.shape[2])
     cut, kept = cut_off(slab.axes.to_network(boxes), shape)
     maps = supervision.maps._replace(names=RULE_MAPS)
-    # Neither map has an area in it.
-    target = make_target(cut, np.ones(len(cut)), None, shape, maps=maps, scale_to_512=1)
+    target = make_target(cut, np.ones(len(cut)), None, shape, maps=maps, pixel_area=slab.pixel_area)
     size = padded_size(model, slab)
     lesions = np.flatnonzero(kept)
     return {

@@ -1,5 +1,6 @@
 """From a scan to a network's input and back: neighbouring slices on a fixed grid, cropped to the body."""
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -30,13 +31,23 @@ class Slab:
         (slices, H, W) float32, the key slice in the middle.
     axes
         Where the crop lies in the slice, along (x, y).
-    thickness
-        Millimetres between the scan's own slices.
+    spacing
+        Millimetres along (z, y, x) of the scan itself.
     """
 
     hu: np.ndarray
     axes: AxisMap
-    thickness: float
+    spacing: tuple[float, float, float]
+
+    @property
+    def thickness(self) -> float:
+        """Millimetres between the scan's own slices."""
+        return self.spacing[0]
+
+    @property
+    def pixel_area(self) -> float:
+        """Area of the slab's pixels in mm^2."""
+        return self.spacing[1] * self.spacing[2] / math.prod(self.axes.scale)
 
 
 def extract_slab(hu: np.ndarray, spacing: tuple[float, float, float], z: int, spec: InputSpec) -> Slab:
@@ -171,7 +182,7 @@ def _slab(
     # Both axes shrink alike when the long side is too long.
     longest = max((bottom - top) * spacing[1], (right - left) * spacing[2])
     slices, scale = sample(hu, spacing, positions, crop, pixel_mm=max(spec.spacing_mm, longest / spec.long_side))
-    return Slab(slices, AxisMap((left, top), scale), spacing[0])
+    return Slab(slices, AxisMap((left, top), scale), spacing)
 
 
 def sample(

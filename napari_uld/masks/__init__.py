@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_uld.ct.windows import Window
 from napari_uld.errors import RecistError
-from napari_uld.lesions.boxes import area, as_boxes
+from napari_uld.lesions.boxes import as_boxes
 from napari_uld.lesions.recist import Recist
 from napari_uld.masks.bounding_map import MEDIUM_AREA, SMALL_AREA, Combine, adaptive_bounding_map, bounding_map
 from napari_uld.masks.ellipse import quarter_ellipse_mask
@@ -18,8 +18,6 @@ __all__ = ["INSIDE", "MaskKind", "MaskParameters", "pseudo_mask"]
 
 # A pixel belongs to a mask from this value on, of a predicted map or of a resampled mask.
 INSIDE = 0.5
-# The width of the network input that the ABM's area thresholds are meant for.
-_INPUT_SIZE = 512
 
 
 class MaskKind(StrEnum):
@@ -44,7 +42,7 @@ class MaskParameters:
     ----------
     small, medium
         ABM: a box below `small` px^2 gets a flat map, one from `medium` px^2 on a steep one;
-        areas of the padded box, the slice scaled to 512 px.
+        areas of the padded box in px^2 of .8 mm.
     combine
         BM and ABM: how overlapping lesions add up, "sum" (at most 1) or "max".
     iterations
@@ -63,6 +61,7 @@ class MaskParameters:
 def pseudo_mask(
     kind: MaskKind,
     hu: np.ndarray,
+    pixel_area: float,
     boxes: object,
     recists: Sequence[Recist | None],
     window: Window,
@@ -76,6 +75,8 @@ def pseudo_mask(
         Which mask.
     hu
         (height, width) slice in Hounsfield units.
+    pixel_area
+        Area of its pixels in mm^2.
     boxes
         (n, 4) pixel-centre boxes of the slice's lesions.
     recists
@@ -102,9 +103,8 @@ def pseudo_mask(
     if kind is MaskKind.BM:
         return bounding_map(rows, shape, combine=chosen.combine)
     if kind is MaskKind.ABM:
-        areas = area(rows) * (_INPUT_SIZE / max(shape)) ** 2
         return adaptive_bounding_map(
-            rows, shape, areas=areas, small=chosen.small, medium=chosen.medium, combine=chosen.combine
+            rows, shape, pixel_area=pixel_area, small=chosen.small, medium=chosen.medium, combine=chosen.combine
         )
     mask = np.zeros(shape, dtype=bool)
     for row, recist in zip(rows, recists, strict=True):

@@ -19,9 +19,11 @@ from napari_uld.lesions.boxes import area, as_boxes
 
 Combine = Literal["sum", "max"]
 
-# Eq. 12's thresholds: area of the padded box in px^2 of a 512 px wide network input.
+# Eq. 12's thresholds: area of the padded box in px^2 of the paper's input, whose pixels are .8 mm wide. A lesion is as
+# small in every image, whatever its pixels measure.
 SMALL_AREA = 250.0
 MEDIUM_AREA = 1000.0
+AREA_UNIT = 0.8**2
 
 
 def lesion_maps(boxes: object, shape: tuple[int, int], alpha: float | np.ndarray = 1.0) -> np.ndarray:
@@ -77,9 +79,21 @@ def bounding_map(boxes: object, shape: tuple[int, int], *, combine: Combine = "s
     return _combined(as_boxes(boxes), shape, 1.0, combine)
 
 
-def size_adaptive_alpha(areas: np.ndarray, small: float = SMALL_AREA, medium: float = MEDIUM_AREA) -> np.ndarray:
-    """Give eq. 12's alpha for each area, (n,): 0 below `small`, 1 below `medium`, 1.4 from there on."""
-    areas = np.asarray(areas)
+def size_adaptive_alpha(
+    boxes: object, pixel_area: float, small: float = SMALL_AREA, medium: float = MEDIUM_AREA
+) -> np.ndarray:
+    """Give eq. 12's alpha for each box, (n,): 0 below an area of `small`, 1 below `medium`, 1.4 from there on.
+
+    Parameters
+    ----------
+    boxes
+        (n, 4) pixel-centre boxes.
+    pixel_area
+        Area of a pixel in mm^2.
+    small, medium
+        Area thresholds A_s and A_m, in px^2 of .8 mm.
+    """
+    areas = area(as_boxes(boxes)) * (pixel_area / AREA_UNIT)
     return np.where(areas < small, 0.0, np.where(areas < medium, 1.0, 1.4))
 
 
@@ -87,7 +101,7 @@ def adaptive_bounding_map(
     boxes: object,
     shape: tuple[int, int],
     *,
-    areas: np.ndarray | None = None,
+    pixel_area: float,
     small: float = SMALL_AREA,
     medium: float = MEDIUM_AREA,
     combine: Combine = "sum",
@@ -100,11 +114,8 @@ def adaptive_bounding_map(
         (n, 4) pixel-centre boxes.
     shape
         (height, width) of the map.
-    areas
-        (n,) areas to compare with the thresholds, where the map is not at the scale they are
-        meant for (a 512 px wide input); the boxes' own areas where None.
-    small, medium
-        Area thresholds A_s and A_m of eq. 12.
+    pixel_area, small, medium
+        As for `size_adaptive_alpha`.
     combine
         As for `bounding_map`.
 
@@ -118,8 +129,7 @@ def adaptive_bounding_map(
         If a box is malformed.
     """
     rows = as_boxes(boxes)
-    sizes = area(rows) if areas is None else areas
-    return _combined(rows, shape, size_adaptive_alpha(sizes, small, medium), combine)
+    return _combined(rows, shape, size_adaptive_alpha(rows, pixel_area, small, medium), combine)
 
 
 def _combined(rows: np.ndarray, shape: tuple[int, int], alpha: float | np.ndarray, combine: Combine) -> np.ndarray:

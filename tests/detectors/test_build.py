@@ -138,7 +138,7 @@ def test_any_encoder_can_carry_both_stages_and_be_pooled_from_its_own_way() -> N
     ("name", "most"), [("faster_rcnn_bmc", 4), ("3dce_bmc", 4), ("uldor", 4), ("retinanet_dense_ag", 2)]
 )
 def test_on_its_way_to_modules_a_recipes_detector_passes_few_functions(name: str, most: int) -> None:
-    recipe = load_recipe(name, small=True)
+    recipe = load_recipe(name, "small")
     passed = set()
 
     def see(frame: FrameType, event: str, _: object) -> None:

@@ -57,18 +57,18 @@ NAMES = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_weight_has_its_name_of_today(name: str) -> None:
-    model = network(load_recipe(name, small=True))
+    model = network(load_recipe(name, "small"))
     state = {before: torch.zeros(0) for before in NAMES[name]}
     assert list(renamed(state, model)) == list(NAMES[name].values())
     assert set(NAMES[name].values()) <= set(model.state_dict())
 
 
 def test_a_layer_that_the_network_has_not_keeps_a_name_that_fits_none() -> None:
-    model = network(load_recipe("faster_rcnn", small=True))
+    model = network(load_recipe("faster_rcnn", "small"))
     (name,) = renamed({"backbone.features.99.weight": torch.zeros(0)}, model)
     assert name not in model.state_dict()
     # A network of another kind has none either.
-    (name,) = renamed({"backbone.features.0.weight": torch.zeros(0)}, network(load_recipe("mask_rcnn", small=True)))
+    (name,) = renamed({"backbone.features.0.weight": torch.zeros(0)}, network(load_recipe("mask_rcnn", "small")))
     assert name.startswith("encoder.backbone.")
 
 

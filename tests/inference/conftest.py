@@ -16,7 +16,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from napari_uld.detectors.specs.recipe import load_recipe
     from napari_uld.inference.checkpoint import save_checkpoint
 
-    recipe = load_recipe("faster_rcnn_bmc", small=True)
+    recipe = load_recipe("faster_rcnn_bmc", "small")
     recipe = recipe.model_copy(update={"detector": recipe.detector.model_copy(update={"width": 0.125})})
     torch.manual_seed(0)
     model = build_detector(recipe)

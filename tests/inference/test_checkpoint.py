@@ -138,7 +138,7 @@ def test_init_takes_over_what_fits_and_lists_what_does_not(checkpoint: Path) -> 
     from napari_uld.detectors.specs.recipe import load_recipe
     from napari_uld.detectors.specs.system import System
 
-    recipe = load_recipe("faster_rcnn", small=True)
+    recipe = load_recipe("faster_rcnn", "small")
     spec = recipe.detector.model_copy(update={"width": 0.125, "rpn_channels": 32})
     model = build_detector(System(detector=spec, supervision=recipe.supervision, input=recipe.input))
     missing = initialise(model, checkpoint)

@@ -41,7 +41,7 @@ def test_a_floor_that_nothing_reaches_gives_empty_findings(checkpoint: Path, vol
 
 
 # A crop that begins at native pixel (10, 20), at half the resolution.
-SLAB = Slab(np.zeros((3, 32, 32), np.float32), AxisMap((10, 20), (0.5, 0.5)), 5.0)
+SLAB = Slab(np.zeros((3, 32, 32), np.float32), AxisMap((10, 20), (0.5, 0.5)), (5.0, 1.0, 1.0))
 
 
 def output() -> dict[str, Tensor]:

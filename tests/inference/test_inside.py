@@ -31,7 +31,7 @@ from napari_uld.inference.slabs import Slab, extract_slab
 from napari_uld.lesions.axis_map import AxisMap
 
 # A crop that begins at native pixel (10, 20), at half the resolution.
-SLAB = Slab(np.zeros((3, 64, 64), np.float32), AxisMap((10, 20), (0.5, 0.5)), 5.0)
+SLAB = Slab(np.zeros((3, 64, 64), np.float32), AxisMap((10, 20), (0.5, 0.5)), (5.0, 1.0, 1.0))
 NONE = np.zeros((0, 4))
 
 
@@ -142,9 +142,7 @@ def test_bmcs_anchors_are_those_that_training_learns_boxes_on(detector: LoadedDe
     slab = extract_slab(body.hu, body.spacing, 3, detector.inputs)
     edges, size = slab.axes.to_network(lesions), (slab.hu.shape[1], slab.hu.shape[2])
     supervision = TwoStageSupervision(**detector.info.recipe["supervision"])
-    target = make_target(
-        edges, np.ones(2), None, size, maps=supervision.maps, scale_to_512=detector.inputs.scale_to_512
-    )
+    target = make_target(edges, np.ones(2), None, size, maps=supervision.maps, pixel_area=slab.pixel_area)
     padded, proposals = padded_size(detector.model, slab), detector.model.proposals
     grid, target = proposals.grid(padded), pad_maps(target, padded)
     learnt = proposals.regression(grid, target, proposals.assigner.match(grid, target))
@@ -242,7 +240,7 @@ def test_the_detector_is_left_as_it_was(body: CTVolume, detector: LoadedDetector
 def one_stage() -> LoadedDetector:
     """A RetinaNet with a segmentation path and gates, fresh, on the bodies that `detector` sees."""
     system = System(
-        input=load_recipe("faster_rcnn", small=True).input,
+        input=load_recipe("faster_rcnn", "small").input,
         detector=RetinaNetSpec(
             family="retinanet",
             norm="batch",

@@ -31,7 +31,7 @@ def make_detector() -> MakeDetector:
     """3DCE, an eighth as wide, on so many slices."""
 
     def make(slices: int) -> LoadedDetector:
-        recipe = load_recipe("3dce", small=True)
+        recipe = load_recipe("3dce", "small")
         inputs = recipe.input.model_copy(update={"slices": slices, "spacing_mm": 1.0, "long_side": 64})
         detector = recipe.detector.model_copy(update={"width": 0.125, "proposals_before_nms": (100, 100)})
         torch.manual_seed(0)
@@ -180,7 +180,7 @@ class WindowsAndThickness(nn.Module):
 
 def windowed(windows: tuple[tuple[float, float], ...]) -> LoadedDetector:
     """Both stages on `WindowsAndThickness`, on slabs of nine slices."""
-    recipe = load_recipe("faster_rcnn", small=True)
+    recipe = load_recipe("faster_rcnn", "small")
     changes = {"slices": 9, "spacing_mm": 1.0, "long_side": 64, "more_windows": windows}
     inputs = recipe.input.model_copy(update=changes)
     torch.manual_seed(0)
@@ -223,6 +223,6 @@ def test_windows_and_thickness_change_what_such_a_detector_finds() -> None:
     volume = scan(8, 5.0)
     slab = ScanGrid(volume.hu, volume.spacing, detector.inputs).window(4, 9)
     (found,) = run_slabs([slab], detector)
-    for other in (run_slabs([slab], swapped), run_slabs([replace(slab, thickness=1.0)], detector)):
+    for other in (run_slabs([slab], swapped), run_slabs([replace(slab, spacing=(1.0, *slab.spacing[1:]))], detector)):
         count = min(len(found.scores), len(other[0].scores))
         assert not np.allclose(found.scores[:count], other[0].scores[:count], atol=1e-4)

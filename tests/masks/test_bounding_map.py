@@ -5,7 +5,13 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from napari_uld.errors import BoxError
-from napari_uld.masks.bounding_map import adaptive_bounding_map, bounding_map, lesion_maps, size_adaptive_alpha
+from napari_uld.masks.bounding_map import (
+    AREA_UNIT,
+    adaptive_bounding_map,
+    bounding_map,
+    lesion_maps,
+    size_adaptive_alpha,
+)
 
 SHAPE = (40, 50)
 
@@ -51,24 +57,26 @@ def test_each_lesion_keeps_its_own_map():
 
 
 def test_alpha_follows_equation_12_with_the_limits_on_the_upper_side():
-    areas = np.array([0, 249.9, 250, 999.9, 1000, 5000])
-    assert size_adaptive_alpha(areas).tolist() == [0, 0, 1, 1, 1.4, 1.4]
+    boxes = [[0, 0, area / 10, 10] for area in (0, 249.9, 250, 999.9, 1000, 5000)]
+    assert size_adaptive_alpha(boxes, AREA_UNIT).tolist() == [0, 0, 1, 1, 1.4, 1.4]
 
 
 def test_a_small_lesion_is_flat_and_a_large_one_falls_to_three_tenths():
     small, medium, large = [2, 2, 12, 12], [2, 2, 22, 22], [2, 2, 34, 36]
-    flat = adaptive_bounding_map([small], SHAPE)
+    flat = adaptive_bounding_map([small], SHAPE, pixel_area=AREA_UNIT)
     assert (flat[2:13, 2:13] == 1).all()
     assert flat.sum() == 121
-    assert_allclose(adaptive_bounding_map([medium], SHAPE), bounding_map([medium], SHAPE))
-    steep = adaptive_bounding_map([large], SHAPE)
+    assert_allclose(adaptive_bounding_map([medium], SHAPE, pixel_area=AREA_UNIT), bounding_map([medium], SHAPE))
+    steep = adaptive_bounding_map([large], SHAPE, pixel_area=AREA_UNIT)
     assert_allclose(steep[2, 2], 0.3, rtol=1e-6)
     assert_allclose(steep[19, 18], 1)
 
 
-def test_areas_given_by_the_caller_decide_over_the_boxes_own():
+def test_a_lesion_is_as_small_as_its_millimetres_say_whatever_a_pixel_measures():
+    # 10 x 10 px of 2.6 mm are 676 mm^2: 1056 px^2 of .8 mm; of 2.5 mm they are 977.
     box = [2, 2, 12, 12]
-    assert_allclose(adaptive_bounding_map([box], SHAPE, areas=np.array([1000.0]))[2, 2], 0.3, rtol=1e-6)
+    assert_allclose(adaptive_bounding_map([box], SHAPE, pixel_area=2.6**2)[2, 2], 0.3, rtol=1e-6)
+    assert_allclose(adaptive_bounding_map([box], SHAPE, pixel_area=2.5**2)[2, 2], 0.5, rtol=1e-6)
 
 
 def test_no_boxes_give_an_empty_map():
@@ -114,7 +122,5 @@ def test_a_map_is_the_equations_written_out_pixel_by_pixel(boxes):
 @given(some_boxes(), st.sampled_from(["sum", "max"]))
 def test_flipping_the_boxes_flips_the_map(boxes, combine):
     flipped = boxes[:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [SHAPE[1] - 1, 0, SHAPE[1] - 1, 0]
-    one, other = (
-        adaptive_bounding_map(b, SHAPE, combine=combine, areas=np.full(len(b), 500.0)) for b in (boxes, flipped)
-    )
+    one, other = (adaptive_bounding_map(b, SHAPE, combine=combine, pixel_area=1.0) for b in (boxes, flipped))
     assert_allclose(one[:, ::-1], other, atol=1e-5)

@@ -28,10 +28,11 @@ def a_slice():
 def test_the_bounding_maps_need_no_recist():
     hu = a_slice()
     boxes = [[10, 10, 30, 30], [28, 10, 50, 30]]
-    assert (pseudo_mask(MaskKind.BM, hu, boxes, [None, None], WINDOW) == bounding_map(boxes, SHAPE)).all()
-    # 96 px wide slices are scaled to 512: the areas of 400 and 440 px^2 become large ones.
-    expected = adaptive_bounding_map(boxes, SHAPE, areas=np.array([1e4, 1e4]), combine="max")
-    found = pseudo_mask(MaskKind.ABM, hu, boxes, [None, None], WINDOW, MaskParameters(combine="max"))
+    assert (pseudo_mask(MaskKind.BM, hu, 1.0, boxes, [None, None], WINDOW) == bounding_map(boxes, SHAPE)).all()
+    # 400 and 440 px of 2 mm^2 are large.
+    expected = adaptive_bounding_map(boxes, SHAPE, pixel_area=2.0, combine="max")
+    assert expected[10, 10] == pytest.approx(0.3)
+    found = pseudo_mask(MaskKind.ABM, hu, 2.0, boxes, [None, None], WINDOW, MaskParameters(combine="max"))
     assert (found == expected).all()
 
 
@@ -40,13 +41,13 @@ def test_the_masks_that_need_a_recist_say_so(kind):
     hu = a_slice()
     assert kind.needs_recist
     with pytest.raises(RecistError, match=f"The {kind} mask needs a RECIST and the lesion at .* has none"):
-        pseudo_mask(kind, hu, [BOX], [None], WINDOW)
+        pseudo_mask(kind, hu, 1.0, [BOX], [None], WINDOW)
 
 
 @pytest.mark.parametrize("kind", list(MaskKind))
 def test_every_kind_gives_floats_between_0_and_1(kind):
     hu = a_slice()
-    mask = pseudo_mask(kind, hu, [BOX], [CROSS], WINDOW)
+    mask = pseudo_mask(kind, hu, 1.0, [BOX], [CROSS], WINDOW)
     assert mask.dtype == np.float32
     assert mask.shape == SHAPE
     assert mask.max() == 1
@@ -55,7 +56,7 @@ def test_every_kind_gives_floats_between_0_and_1(kind):
 
 def test_the_masks_of_two_lesions_lie_on_one_slice():
     other = Recist.from_points([(70, 20), (90, 20), (80, 12), (80, 28)])
-    both = pseudo_mask(MaskKind.ELLIPSE, a_slice(), [BOX, other.box()], [CROSS, other], WINDOW)
+    both = pseudo_mask(MaskKind.ELLIPSE, a_slice(), 1.0, [BOX, other.box()], [CROSS, other], WINDOW)
     assert (both == (quarter_ellipse_mask(CROSS, SHAPE) | quarter_ellipse_mask(other, SHAPE))).all()
 
 
@@ -65,7 +66,7 @@ def test_masks_of_a_real_lymph_node_are_soft_tissue_inside_its_box():
     (row,) = info.by_series["000001_03_01"]
     (lesion,) = annotations_from_dl_info(info, "000001_03_01", "scan")
     hu = read_slices(DEEPLESION, "000001_03_01", [88]).hu[0]
-    masks = {k: pseudo_mask(k, hu, [lesion.box], [lesion.recist], row.window) > 0 for k in MaskKind}
+    masks = {k: pseudo_mask(k, hu, 1.0, [lesion.box], [lesion.recist], row.window) > 0 for k in MaskKind}
     # Nothing lies outside the box, which is the bounding maps' extent.
     assert (masks[MaskKind.BM] == masks[MaskKind.ABM]).all()
     for kind in (MaskKind.ELLIPSE, MaskKind.GRABCUT):

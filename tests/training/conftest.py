@@ -24,7 +24,7 @@ def tiny_recipe() -> Callable[..., Recipe]:
     """The small recipe, smaller still; keyword arguments change its [training]."""
 
     def make(name: str = "faster_rcnn_bmc", **training: object) -> Recipe:
-        recipe = load_recipe(name, small=True)
+        recipe = load_recipe(name, "small")
         sizes = (2, 4, 8) if recipe.detector.backbone == "vgg" else (2, 4, 8, 16, 32)
         changes = {
             "input": {"long_side": 64, "spacing_mm": 6.4},

@@ -82,7 +82,7 @@ def test_detections_of_the_false_positive_class_count_only_where_they_are_asked_
     phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A detector that finds every lesion, and calls each a false positive."""
-    recipe = load_recipe("uldor", small=True)
+    recipe = load_recipe("uldor", "small")
     small = recipe.detector.model_copy(update={"width": 0.125})
     recipe = recipe.model_copy(update={"detector": small})
     model = build_detector(recipe)

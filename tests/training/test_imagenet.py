@@ -125,7 +125,7 @@ def test_a_recipe_that_starts_from_a_trained_host_asks_for_its_checkpoint(
 ) -> None:
     published = load_recipe(recipe)
     assert published.method.init == host
-    assert load_recipe(recipe, small=True).method.init == "none"
+    assert load_recipe(recipe, "small").method.init == "none"
     with pytest.raises(TrainingError, match=rf"starts from a trained {host}: give its checkpoint with --init"):
         finish(train(published, TrainingOptions(phantoms, tmp_path / "run", device="cpu")))
 

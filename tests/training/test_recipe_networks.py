@@ -28,7 +28,7 @@ def example(recipe: Recipe, lesions: int = 2) -> tuple[list[Tensor], list[dict[s
         masks[:lesions] if recipe.supervision.mask_kind else None,
         (SIZE, SIZE),
         maps=recipe.supervision.maps,
-        scale_to_512=recipe.input.scale_to_512,
+        pixel_area=1.0,
     )
     return [torch.randn(recipe.input.slices, SIZE, SIZE)], [target]
 
@@ -45,7 +45,7 @@ def predicts_maps(recipe: Recipe) -> bool:
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_gradients_reach_every_trainable_part(name: str) -> None:
-    recipe = load_recipe(name, small=True)
+    recipe = load_recipe(name, "small")
     torch.manual_seed(0)
     model = build_detector(recipe).train()
     losses = model(*example(recipe))
@@ -65,7 +65,7 @@ def test_gradients_reach_every_trainable_part(name: str) -> None:
 @pytest.mark.parametrize("name", ["faster_rcnn_bmc", "mask_rcnn", "uldor", "retinanet_dense_ag"])
 def test_a_batch_without_lesions_leaves_no_parameter_without_a_gradient(name: str) -> None:
     # Processes that train together wait for each other's gradients: one that is not there stops them all.
-    recipe = load_recipe(name, small=True)
+    recipe = load_recipe(name, "small")
     torch.manual_seed(0)
     model = build_detector(recipe).train()
     losses = model(*example(recipe, lesions=0))
@@ -75,7 +75,7 @@ def test_a_batch_without_lesions_leaves_no_parameter_without_a_gradient(name: st
 
 
 def test_a_branch_that_learns_the_matched_lesions_map_alone_learns_with_all_that_it_is_made_of() -> None:
-    recipe = load_recipe("faster_rcnn_bmc", small=True)
+    recipe = load_recipe("faster_rcnn_bmc", "small")
     matched = recipe.model_copy(update={"supervision": recipe.supervision.model_copy(update={"branch_map": "matched"})})
     assert {"abm", "lesion_abms"} <= set(example(matched)[1][0])
     torch.manual_seed(0)
@@ -123,7 +123,7 @@ def test_the_published_mask_rcnn_learns_from_random_weights() -> None:
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_a_small_network_detects_on_an_image(name: str) -> None:
-    recipe = load_recipe(name, small=True)
+    recipe = load_recipe(name, "small")
     torch.manual_seed(0)
     model = build_detector(recipe).eval()
     with torch.inference_mode():

@@ -78,4 +78,4 @@ def test_what_is_monitored_is_sensitivity_or_average_precision(monitor: str, exp
 def test_adam_takes_the_recipes_eps() -> None:
     published = load_recipe("retinanet").training
     assert make_optimizer(nn.Linear(1, 1), published).param_groups[0]["eps"] == 1e-7  # type: ignore[arg-type]
-    assert load_recipe("retinanet", small=True).training.eps == 1e-8
+    assert load_recipe("retinanet", "small").training.eps == 1e-8

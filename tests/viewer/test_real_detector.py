@@ -22,7 +22,7 @@ from pathlib import Path
 from napari_uld.detectors.build import build_detector
 from napari_uld.inference.checkpoint import save_checkpoint
 from napari_uld.detectors.specs.recipe import load_recipe
-recipe = load_recipe("faster_rcnn", small=True)
+recipe = load_recipe("faster_rcnn", "small")
 recipe = recipe.model_copy(update={"detector": recipe.detector.model_copy(update={"width": 0.125})})
 torch.manual_seed(0)
 model = build_detector(recipe)

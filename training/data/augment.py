@@ -1,7 +1,7 @@
-"""Random flips and affine maps of a training image, its boxes and its masks.
+"""Random flips and affine maps of a training image, its boxes and its masks, and how its HU are shown.
 
 Section 3.1 of "Improving RetinaNet for CT Lesion Detection with Dense Masks from Weak RECIST Labels": flips,
-rotation, shearing, scaling and translation.
+rotation, shearing, scaling and translation. Noise and the window's shift are ours.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from napari_uld.detectors.specs.inputs import InputSpec, Window
 from napari_uld.detectors.specs.recipe import TrainingSpec
+from napari_uld.inference.slabs import normalize
 from napari_uld.masks import INSIDE
 
 
@@ -49,20 +51,55 @@ class Affine:
 
 
 @dataclass(frozen=True)
+class Exposure:
+    """How an image's HU are shown otherwise than they are.
+
+    Parameters
+    ----------
+    noise_hu
+        Standard deviation of white noise on the slab's pixels.
+    shift
+        How far the window's (low, high) bounds move, in shares of its width.
+    seed
+        The noise is drawn from it.
+    """
+
+    noise_hu: float
+    shift: tuple[float, float]
+    seed: int
+
+    def normalize(self, hu: np.ndarray, inputs: InputSpec) -> np.ndarray:
+        """Show HU (slices, H, W) as a network's input (see `napari_uld.inference.slabs.normalize`)."""
+        noise = np.random.default_rng(self.seed).standard_normal(hu.shape, np.float32)
+        moved = [self._moved(window) for window in inputs.windows]
+        shown = inputs.model_copy(update={"window": moved[0], "more_windows": tuple(moved[1:])})
+        return normalize(hu + np.float32(self.noise_hu) * noise, shown)
+
+    def _moved(self, window: Window) -> Window:
+        low, high = (bound + share * (window[1] - window[0]) for bound, share in zip(window, self.shift, strict=True))
+        return low, high
+
+
+@dataclass(frozen=True)
 class Augmentation:
-    """What was drawn for one image: flips, then an affine map.
+    """What was drawn for one image: flips, then an affine map, and how it is shown.
 
     Parameters
     ----------
     horizontal, vertical
         Whether left and right, and top and bottom, are swapped.
-    affine
+    affine, exposure
         None where the recipe asks for none.
     """
 
     horizontal: bool = False
     vertical: bool = False
     affine: Affine | None = None
+    exposure: Exposure | None = None
+
+    def normalize(self, hu: np.ndarray, inputs: InputSpec) -> np.ndarray:
+        """Show HU (slices, H, W) as a network's input."""
+        return normalize(hu, inputs) if self.exposure is None else self.exposure.normalize(hu, inputs)
 
     def apply(
         self, image: np.ndarray, boxes: np.ndarray, masks: np.ndarray | None, fill: float
@@ -102,14 +139,28 @@ class Augmentation:
 
 
 def draw(spec: TrainingSpec, rng: np.random.Generator) -> Augmentation:
-    """Draw what a recipe asks for: the flips first, then, where any of its limits is above 0, the affine map."""
+    """Draw what a recipe asks for: the flips first, then, where any of its limits is above 0, affine map and exposure.
+
+    Each is drawn after those that recipes asked for before it came: what they draw stays the same.
+    """
     horizontal, vertical = rng.random(2) < (spec.horizontal_flip, spec.vertical_flip)
+    return Augmentation(bool(horizontal), bool(vertical), _draw_affine(spec, rng), _draw_exposure(spec, rng))
+
+
+def _draw_affine(spec: TrainingSpec, rng: np.random.Generator) -> Affine | None:
     limits = np.array([spec.rotation, *[spec.shear] * 2, *[spec.scale] * 2, *[spec.translation] * 2])
     if not limits.any():
-        return Augmentation(bool(horizontal), bool(vertical))
+        return None
     turn, lean_x, lean_y, grow_x, grow_y, move_x, move_y = (float(v) for v in rng.uniform(-limits, limits))
-    affine = Affine(turn, (lean_x, lean_y), (1 + grow_x, 1 + grow_y), (move_x, move_y))
-    return Augmentation(bool(horizontal), bool(vertical), affine)
+    return Affine(turn, (lean_x, lean_y), (1 + grow_x, 1 + grow_y), (move_x, move_y))
+
+
+def _draw_exposure(spec: TrainingSpec, rng: np.random.Generator) -> Exposure | None:
+    if not spec.noise_hu and not spec.window_shift:
+        return None
+    noise = float(rng.uniform(0, spec.noise_hu))
+    low, high = (float(v) for v in rng.uniform(-spec.window_shift, spec.window_shift, 2))
+    return Exposure(noise, (low, high), int(rng.integers(2**63)))
 
 
 def flip_boxes(boxes: np.ndarray, shape: tuple[int, ...], horizontal: bool, vertical: bool) -> np.ndarray:

@@ -13,7 +13,7 @@ from napari_uld.detectors.specs.family import SupervisionSpec, TargetMaps
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.recipe import TrainingSpec
 from napari_uld.detectors.targets import cut_off, make_target
-from napari_uld.inference.slabs import Slab, normalize
+from napari_uld.inference.slabs import Slab
 from napari_uld.lesions.findings import HARD_NEGATIVE_LABEL, LESION_LABEL
 from napari_uld.lesions.rle import Rle
 from napari_uld.masks import MaskKind
@@ -114,7 +114,8 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
         slab = self.slab(index)
-        image = normalize(slab.hu, self.inputs)
+        augmentation, outside = self.drawn(self.epoch, index), -self.inputs.mean
+        image = augmentation.normalize(slab.hu, self.inputs)
         boxes, labels, masks = (
             self.slices[index].boxes,
             np.full(len(self.slices[index].boxes), LESION_LABEL),
@@ -126,7 +127,6 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
             labels = np.concatenate([labels, np.full(len(mined.boxes), HARD_NEGATIVE_LABEL)])
             masks = (*masks, *mined.masks)
         maps = None if self._store is None else to_slab(masks, slab)
-        augmentation, outside = self.drawn(self.epoch, index), -self.inputs.mean
         image, boxes, maps, kept = augmentation.apply(image, slab.axes.to_network(boxes), maps, outside)
         shape = image.shape[1], image.shape[2]
         boxes, within = cut_off(boxes, shape)
@@ -136,7 +136,7 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
             None if maps is None else maps[within],
             shape,
             maps=TargetMaps() if self.supervision is None else self.supervision.maps,
-            scale_to_512=self.inputs.scale_to_512,
+            pixel_area=slab.pixel_area,
         )
         target["thickness"] = torch.tensor(slab.thickness, dtype=torch.float32)
         return torch.from_numpy(np.ascontiguousarray(image)), target

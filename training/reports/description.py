@@ -3,11 +3,11 @@
 from typing import Any
 
 from napari_uld.detectors.build import build_detector, parameter_count
-from napari_uld.detectors.specs.recipe import Recipe, load_recipe, recipe_names
+from napari_uld.detectors.specs.recipe import Recipe, Version, load_recipe, recipe_names
 from napari_uld.inference.catalogue import bundled_checkpoints, find_checkpoint, read_info
 
 
-def describe(subject: str, *, small: bool = False) -> dict[str, Any]:
+def describe(subject: str, version: Version = "published") -> dict[str, Any]:
     """Title, and rows (key, value) of every setting, of a recipe or a checkpoint.
 
     A name that is both means the recipe; a checkpoint's file, or a bundled one's name ending in
@@ -19,22 +19,26 @@ def describe(subject: str, *, small: bool = False) -> dict[str, Any]:
         If there is neither.
     """
     if subject in recipe_names() or subject.endswith(".toml"):
-        result = _describe_recipe(load_recipe(subject, small=small), small=small)
+        result = _describe_recipe(load_recipe(subject, version), version)
         if subject in bundled_checkpoints():
             result["rows"].insert(0, {"key": "its checkpoint", "value": f"napari-uld info {subject}.safetensors"})
         return result
     name = subject.removesuffix(".safetensors")
     checkpoint = read_info(find_checkpoint(name if name in bundled_checkpoints() else subject))
-    result = _describe_recipe(Recipe(**checkpoint.recipe), small=small)
+    result = _describe_recipe(Recipe(**checkpoint.recipe), "published")
     reached = [{"key": f"evaluation.{k}", "value": str(v)} for k, v in checkpoint.evaluation.items()]
     rows = [{"key": "checkpoint", "value": f"{checkpoint.path.name} ({checkpoint.digest})"}, *reached, *result["rows"]]
     return {**result, "rows": rows, "evaluation": checkpoint.evaluation}
 
 
-def _describe_recipe(recipe: Recipe, *, small: bool) -> dict[str, Any]:
+def _describe_recipe(recipe: Recipe, version: Version) -> dict[str, Any]:
     model = build_detector(recipe)
     data = recipe.model_dump(mode="json")
     rows = [{"key": "parameters", "value": f"{parameter_count(model):,}"}]
     tables = {name: table for name, table in data.items() if table is not None}
     rows += [{"key": f"{name}.{key}", "value": str(tables[name][key])} for name in tables for key in tables[name]]
-    return {"title": recipe.method.title + (" [small]" if small else ""), "rows": rows, "recipe": data}
+    return {
+        "title": recipe.method.title + ("" if version == "published" else f" [{version}]"),
+        "rows": rows,
+        "recipe": data,
+    }

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from napari_uld.detectors.specs.recipe import Recipe, load_recipe
+from napari_uld.detectors.specs.recipe import Recipe, Version, load_recipe
 from napari_uld.errors import DataError, RecipeError
 from napari_uld.evaluation.froc import FP_RATES
 
@@ -39,7 +39,7 @@ class Row:
     label
         What the table calls it.
     recipe
-        The recipe whose small version is trained.
+        The recipe that is trained.
     changes
         Laid over that version, table by table: ``{"supervision": {"objectness": "bmc"}}``.
     host
@@ -88,8 +88,8 @@ class Experiment:
     ----------
     name, title
         For the command line, and for the table.
-    seeds
-        Of the trainings.
+    seeds, version
+        Of the trainings, and of their recipes.
     rates
         False positives per image at which its table reads sensitivity; averages are over `FP_RATES` in all.
     """
@@ -98,6 +98,7 @@ class Experiment:
     title: str
     rows: tuple[Row, ...]
     seeds: tuple[int, ...] = (0, 1)
+    version: Version = "small"
     budget: Budget = Budget()
     rates: tuple[float, ...] = FP_RATES
 
@@ -180,7 +181,7 @@ def plan(experiment: Experiment, row: Row, seed: int, place: Place) -> Run:
         If there is no such recipe, or the phantoms are not those of the budget.
     """
     budget = experiment.budget
-    recipe = row_recipe(row, budget)
+    recipe = row_recipe(row, budget, experiment.version)
     data = {name: _phantoms(place.phantoms / name, *getattr(budget, name)) for name in ("train", "test")}
     init = plan(experiment, row.init, seed, place) if row.init else None
     spec = RunSpec(recipe=recipe, data=data, seed=seed, init=init.spec if init else None)
@@ -188,15 +189,15 @@ def plan(experiment: Experiment, row: Row, seed: int, place: Place) -> Run:
     return Run(row, place, find_run(spec, home), spec, init)
 
 
-def row_recipe(row: Row, budget: Budget) -> Recipe:
-    """The full recipe that a row trains: its small version, its changes, the budget.
+def row_recipe(row: Row, budget: Budget, version: Version = "small") -> Recipe:
+    """The full recipe that a row trains: a version of its own, its changes, the budget.
 
     Raises
     ------
     RecipeError
         If there is no such recipe, or it does not allow the changes.
     """
-    tables = load_recipe(row.recipe, small=True).model_dump()
+    tables = load_recipe(row.recipe, version).model_dump()
     for changes in (row.changes, {"training": budget.changes()}):
         tables |= {name: tables.get(name, {}) | table for name, table in changes.items()}
     try:

@@ -33,6 +33,7 @@ from napari_uld.detectors.specs.recipe import load_recipe
 from napari_uld.detectors.targets import make_target
 from napari_uld.errors import DataError
 from napari_uld.lesions.boxes import to_edges
+from napari_uld.masks.bounding_map import AREA_UNIT
 from napari_uld.progress import Progress, Work
 
 from ..data.coco import CocoImage
@@ -249,7 +250,7 @@ def neighbourhood(boxes: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray
 def bmc_target(boxes: np.ndarray, shape: tuple[int, int]) -> Target:
     """Make what BMC learns from: edge-based boxes (n, 4) and their maps of this (height, width)."""
     maps = TargetMaps(frozenset({"bm", "lesion_bms"}))
-    return make_target(boxes, np.ones(len(boxes)), None, shape, maps=maps, scale_to_512=1)
+    return make_target(boxes, np.ones(len(boxes)), None, shape, maps=maps, pixel_area=AREA_UNIT)
 
 
 def anchor_grid(shape: tuple[int, int], stride: int) -> Grid:

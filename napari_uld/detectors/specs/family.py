@@ -16,7 +16,7 @@ class TargetMaps(NamedTuple):
     combine
         How lesions' maps become one.
     areas
-        ABM's area thresholds, px^2 of the padded box in a 512-pixel input.
+        ABM's area thresholds, px^2 of .8 mm of the padded box.
     """
 
     names: frozenset[str] = frozenset()

@@ -58,11 +58,6 @@ class InputSpec(Spec):
         """Images of a slab, window by window."""
         return self.images_per_window * len(self.windows)
 
-    @property
-    def scale_to_512(self) -> float:
-        """Factor from this input's pixels to those of a 512-pixel input: area thresholds are given for the latter."""
-        return 512 / self.long_side
-
     def step_mm(self, thickness: float) -> float:
         """Millimetres from one slice of a slab to the next, in a scan whose slices lie `thickness` mm apart."""
         return self.interval_mm if self.interpolate_thick else max(self.interval_mm, thickness)

@@ -17,6 +17,10 @@ from napari_uld.errors import RecipeError
 DESCRIPTIVE = {"name", "title", "paper", "published"}
 # How deep a recipe may build on others.
 MOST_HOSTS = 5
+# A system at its published scale; as small as the tables compare it, on minutes of two cores; and that trained out, as
+# it comes with the package.
+Version = Literal["published", "small", "bundled"]
+LAID_OVER: dict[Version, tuple[str, ...]] = {"published": (), "small": ("small",), "bundled": ("small", "bundled")}
 
 
 class MethodSpec(Spec):
@@ -61,6 +65,10 @@ class TrainingSpec(Spec):
     shear: float = Field(default=0.0, ge=0, lt=math.pi / 4)
     scale: float = Field(default=0.0, ge=0, lt=1)
     translation: Fraction = 0.0
+    # Noise on the HU, its standard deviation drawn from 0 to this much, and how far each bound of the window moves at
+    # most, in shares of its width.
+    noise_hu: float = Field(default=0.0, ge=0)
+    window_shift: float = Field(default=0.0, ge=0, lt=0.5)
 
 
 class Recipe(System):
@@ -78,8 +86,9 @@ class Recipe(System):
     def _check_mining(self) -> "Recipe":
         self.mining.check_fit(self)
         drawn = self.training
-        if self.input.volume and (drawn.rotation or drawn.shear or drawn.scale or drawn.translation):
-            raise ValueError("crops of volumes are flipped alone: rotation, shear, scale and translation must be 0")
+        beside_flips = ("rotation", "shear", "scale", "translation", "noise_hu", "window_shift")
+        if self.input.volume and any(getattr(drawn, key) for key in beside_flips):
+            raise ValueError(f"crops of volumes are flipped alone: {', '.join(beside_flips)} must be 0")
         return self
 
 
@@ -89,10 +98,11 @@ def recipe_names() -> list[str]:
     return sorted(path.stem for path in folder.glob("*.toml"))
 
 
-def load_recipe(name_or_path: str | Path, *, small: bool = False) -> Recipe:
-    """Read a recipe by name or path; `small` applies its [small] overrides.
+def load_recipe(name_or_path: str | Path, version: Version = "published") -> Recipe:
+    """Read one version of a recipe by name or path.
 
-    A recipe's ``[method] host`` names another one that it builds on: only differences are written.
+    A recipe's ``[method] host`` names another one that it builds on: only differences are written. Its ``[small]``
+    lies over the published tables, its ``[bundled]`` over both.
 
     Raises
     ------
@@ -102,10 +112,13 @@ def load_recipe(name_or_path: str | Path, *, small: bool = False) -> Recipe:
     path = _find(name_or_path)
     try:
         data = _read(path)
-        overrides = data.pop("small", {})
-        if not isinstance(overrides, dict):
-            raise RecipeError(f"{path}: [small] must be a table of overrides; found {overrides!r}")
-        return Recipe(**(_merge(data, overrides) if small else data))
+        overrides = {name: data.pop(name, {}) for name in ("small", "bundled")}
+        for name, table in overrides.items():
+            if not isinstance(table, dict):
+                raise RecipeError(f"{path}: [{name}] must be a table of overrides; found {table!r}")
+        for name in LAID_OVER[version]:
+            data = _merge(data, overrides[name])
+        return Recipe(**data)
     except ValidationError as error:
         problems = "; ".join(f"[{'.'.join(map(str, e['loc']))}] {e['msg']}" for e in error.errors())
         raise RecipeError(f"{path}: {problems}") from error

@@ -103,7 +103,7 @@ class TwoStageSupervision(SupervisionSpec):
     area_unit: Literal["cells", "px"] = "cells"
     # Anchors that overlap their lesion less than this learn nothing; eq. 8 leaves out none.
     anchor_iou: Fraction = 0.0
-    # Eq. 12's area thresholds, px^2 of the padded box in a 512-pixel input.
+    # Eq. 12's area thresholds, px^2 of .8 mm of the padded box.
     abm_areas: tuple[PositiveFloat, PositiveFloat] = (250.0, 1000.0)
     # Whose map a branch that learns BM or ABM sees in a proposal: all lesions', or its own lesion's alone.
     branch_map: Literal["all", "matched"] = "all"

@@ -106,12 +106,12 @@ def generated_mask(
     hu, window = case.volume.hu[z], series_window(case)
     if not kind.needs_recist:
         boxes, recists = [row.box for row in rows], [row.recist for row in rows]
-        return pseudo_mask(kind, hu, boxes, recists, window, parameters), []
+        return pseudo_mask(kind, hu, case.volume.pixel_area, boxes, recists, window, parameters), []
     mask, refused = np.zeros(hu.shape, np.float32), []
     measured = [row for row in rows if row.recist is not None]
     for row in measured:
         try:
-            lesion = pseudo_mask(kind, hu, [row.box], [row.recist], window, parameters)
+            lesion = pseudo_mask(kind, hu, case.volume.pixel_area, [row.box], [row.recist], window, parameters)
         except NoMaskError as error:
             x1, y1, x2, y2 = row.box
             refused.append(f"x {(x1 + x2) / 2:.0f}, y {(y1 + y2) / 2:.0f} ({error.reason})")

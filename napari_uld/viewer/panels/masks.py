@@ -26,7 +26,7 @@ KINDS = MappingProxyType(
         MaskKind.BM: ("Bounding map", "1 at the box's centre, 0.5 at its border", ("combine",)),
         MaskKind.ABM: (
             "Size-adaptive bounding map",
-            "flat for small lesions, steep for large ones",
+            "flat for small lesions, steep for large ones, as every detector learns it: sizes in pixels of 0.8 mm",
             ("small", "medium", "combine"),
         ),
         MaskKind.ELLIPSE: ("Quarter ellipses", "through the ends of both RECIST diameters", ()),
@@ -35,8 +35,8 @@ KINDS = MappingProxyType(
 )
 _LABELS = MappingProxyType(
     {
-        "small": ("Small below (px²)", {"min": 1, "max": 100_000, "step": 10}),
-        "medium": ("Large from (px²)", {"min": 1, "max": 100_000, "step": 10}),
+        "small": ("Small below (px² of 0.8 mm)", {"min": 1, "max": 100_000, "step": 10}),
+        "medium": ("Large from (px² of 0.8 mm)", {"min": 1, "max": 100_000, "step": 10}),
         "combine": ("Where lesions overlap", {}),
         "iterations": ("Iterations", {"min": 1, "max": 20}),
         "margin": ("Margin (px)", {"min": 1, "max": 200}),

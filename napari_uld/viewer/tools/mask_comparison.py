@@ -217,9 +217,8 @@ def _dragged(lines: Shapes | None, key: str) -> Recist | None:
 
 def _answer(case: Case, asked: _Asked) -> tuple[Comparison | None, str]:
     """Compare, or say why that is impossible."""
-    _, dy, dx = case.volume.spacing
     hu, window = case.volume.hu[asked.z], series_window(case)
     try:
-        return compare(hu, asked.recist, asked.box, window, asked.parameters, dy * dx), ""
+        return compare(hu, asked.recist, asked.box, window, asked.parameters, case.volume.pixel_area), ""
     except UldError as error:
         return None, str(error)

@@ -28,10 +28,8 @@ def test_what_cannot_be_is_refused_with_what_it_should_be(values: dict[str, Any]
         InputSpec(**values)
 
 
-def test_slices_are_shared_out_among_images_and_areas_are_brought_to_512_px() -> None:
-    spec = InputSpec(slices=27, long_side=256)
-    assert spec.images == 9
-    assert spec.scale_to_512 == 2
+def test_slices_are_shared_out_among_images() -> None:
+    assert InputSpec(slices=27).images == 9
 
 
 def test_each_further_window_makes_as_many_images_again() -> None:

@@ -1,11 +1,12 @@
 """Recipes are validated at the door and say only what differs."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from napari_uld.detectors.specs.mining import HardNegativesSpec
-from napari_uld.detectors.specs.recipe import Recipe, load_recipe, recipe_names
+from napari_uld.detectors.specs.recipe import Recipe, Version, load_recipe, recipe_names
 from napari_uld.errors import RecipeError
 
 TWO_CLASSES = "[detector]\nclasses = ['lesion', 'false_positive']\n[mining]\nminer = 'hard_negatives'\n"
@@ -13,9 +14,9 @@ METHOD = '[method]\nname = "x"\ntitle = "X"\npaper = "P"\n'
 
 
 @pytest.mark.parametrize("name", recipe_names())
-@pytest.mark.parametrize("small", [False, True])
-def test_every_bundled_recipe_is_valid_and_carries_its_own_name(name: str, small: bool) -> None:
-    assert load_recipe(name, small=small).method.name == name
+@pytest.mark.parametrize("version", get_args(Version))
+def test_every_bundled_recipe_is_valid_and_carries_its_own_name(name: str, version: Version) -> None:
+    assert load_recipe(name, version).method.name == name
 
 
 def test_the_published_rows_are_the_papers() -> None:
@@ -24,7 +25,7 @@ def test_the_published_rows_are_the_papers() -> None:
 
 
 def test_a_recipe_builds_on_its_host_and_shares_its_small_version() -> None:
-    host, recipe = load_recipe("faster_rcnn", small=True), load_recipe("faster_rcnn_bmc", small=True)
+    host, recipe = load_recipe("faster_rcnn", "small"), load_recipe("faster_rcnn_bmc", "small")
     assert recipe.detector == host.detector
     assert recipe.training == host.training
     assert (recipe.supervision.objectness, recipe.supervision.regression, recipe.supervision.roi_branch) == (
@@ -58,7 +59,7 @@ def test_small_must_be_a_table(tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
     path.write_text('small = 3\n[method]\nname = "r"\ntitle = "R"\npaper = "P"\n')
     with pytest.raises(RecipeError, match="small"):
-        load_recipe(path, small=True)
+        load_recipe(path, "small")
 
 
 def test_an_unknown_key_is_named(tmp_path: Path) -> None:
@@ -95,7 +96,7 @@ def test_a_value_that_cannot_be_is_refused(tmp_path: Path, text: str, sentence: 
     path = tmp_path / "r.toml"
     path.write_text(METHOD + text)
     with pytest.raises(RecipeError, match=sentence):
-        load_recipe(path, small=True)
+        load_recipe(path, "small")
 
 
 def test_no_toml_a_missing_file_and_an_unknown_host_are_refused(tmp_path: Path) -> None:
@@ -119,7 +120,7 @@ def test_a_recipe_of_before_mines_as_it_did(tmp_path: Path) -> None:
 
 
 def test_a_recipe_writes_out_every_key_and_comes_back_from_it() -> None:
-    recipe = load_recipe("uldor", small=True)
+    recipe = load_recipe("uldor", "small")
     dumped = recipe.model_dump(mode="json")
     assert dumped["mining"] == {"miner": "hard_negatives", "overlap": 0.3, "score": 0.7, "per_image": 3}
     assert dumped["detector"]["family"] == dumped["supervision"]["family"] == "two_stage"
@@ -127,7 +128,7 @@ def test_a_recipe_writes_out_every_key_and_comes_back_from_it() -> None:
 
 
 def test_what_a_recipe_means_is_every_value_that_it_computes_with_written_or_not() -> None:
-    recipe = load_recipe("faster_rcnn_bmc", small=True)
+    recipe = load_recipe("faster_rcnn_bmc", "small")
     tables = recipe.meaning()
     assert set(tables) == set(type(recipe).model_fields)
     for name in ("input", "detector", "supervision", "training", "mining"):

@@ -97,7 +97,7 @@ class FakeSet:
 
     def slab(self, index: int) -> Slab:
         side = round(SHAPE[0] * self.scale)
-        return Slab(np.zeros((3, side, side), np.float32), AxisMap((0, 0), (self.scale, self.scale)), 1.0)
+        return Slab(np.zeros((3, side, side), np.float32), AxisMap((0, 0), (self.scale, self.scale)), (1.0, 1.0, 1.0))
 
     def masks(self, index: int) -> tuple:
         x1, y1, x2, y2 = LESION

@@ -94,7 +94,7 @@ def test_it_begins_with_the_mask_that_is_chosen_and_with_grabcut_s_where_that_is
     session.choose_mask(kind, MaskParameters())
     session.case.select(expert.id)
     brush_of(session).start()
-    mask = pseudo_mask(shape, session.case.volume.hu[4], [expert.box], [RECIST], (-100.0, 200.0))
+    mask = pseudo_mask(shape, session.case.volume.hu[4], 1.0, [expert.box], [RECIST], (-100.0, 200.0))
     np.testing.assert_array_equal(canvas(session).data[0], mask)
     assert canvas(session).data.any()
     assert brush_of(session).note == f"The brush began with {said}."
