@@ -14,9 +14,9 @@ from napari_uld.evaluation.average_precision import average_precision
 from napari_uld.evaluation.froc import FP_RATES, Froc, bootstrap_froc, froc, interval
 from napari_uld.evaluation.matching import Matches, match
 from napari_uld.evaluation.overlaps import iou
+from napari_uld.inference.candidates import candidates
 from napari_uld.inference.catalogue import find_checkpoint
 from napari_uld.inference.checkpoint import LoadedDetector, load_checkpoint
-from napari_uld.inference.detect import run_slabs
 from napari_uld.inference.volumes import run_volume
 from napari_uld.lesions.findings import LESION_LABEL, Findings
 from napari_uld.lesions.findings_file import read_findings
@@ -119,13 +119,13 @@ def evaluate_detector(detector: LoadedDetector, dataset: SlabDataset | VolumeDat
 
 
 def match_detector(detector: LoadedDetector, dataset: SlabDataset, *, count_negatives: bool = False) -> Work[Matches]:
-    """Detect on every image of a data set and match the boxes with its lesions at IoU >= .5 (see `run_slabs`)."""
+    """Detect on every image of a data set and match the boxes with its lesions at IoU >= .5 (see `candidates`)."""
     overlaps, scores = [], []
     started = time.monotonic()
     for index in range(len(dataset)):
         left = (time.monotonic() - started) / max(index, 1) * (len(dataset) - index)
         yield Progress(index, len(dataset), f"Evaluating, {left:.0f} s left" if index else "Evaluating")
-        (detections,) = run_slabs([dataset.slab(index)], detector, count_negatives=count_negatives)
+        (detections,) = candidates([dataset.slab(index)], detector, count_negatives=count_negatives)
         overlaps.append(iou(detections.boxes, dataset.slices[index].boxes))
         # "More and more" of the false-positive class are added: each comes after every lesion.
         scores.append(detections.scores - (detections.labels != LESION_LABEL))

@@ -1,57 +1,28 @@
 """Run a detector over a whole scan."""
 
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 from torchvision.ops import nms
 
 from napari_uld.ct.volume import CTVolume
+from napari_uld.inference.candidates import SlabDetections, candidates
 from napari_uld.inference.checkpoint import LoadedDetector
-from napari_uld.inference.device import mixed_precision
-from napari_uld.inference.shared_features import run_grid
-from napari_uld.inference.slabs import ScanGrid, Slab, extract_slab, normalize
+from napari_uld.inference.slabs import extract_slab
 from napari_uld.inference.tracing import MIN_IOU, trace
 from napari_uld.inference.volumes import VolumeDetections, run_volume
-from napari_uld.lesions.findings import LESION_LABEL, Findings, as_box
+from napari_uld.lesions.findings import Findings, as_box
 from napari_uld.progress import Progress, Work
 
 # Detections below it, or below half of the detector's operating point, are of no use to anyone who reviews a scan.
 SCORE_FLOOR = 0.05
-# Slices run together on a GPU; on a CPU one by one is faster.
-GPU_BATCH = 8
-
-
-@dataclass(frozen=True, eq=False)
-class SlabDetections:
-    """What a detector finds on one key slice.
-
-    Parameters
-    ----------
-    boxes
-        (n, 4) native pixel-centre boxes, best first.
-    scores, labels
-        (n,) each.
-    maps
-        (n, h, w) the segmentation branch's map over each box, None where there is no branch or it was not asked.
-    slice_maps
-        Maps (H, W) of the whole input by name: a one-stage detector's ``segmentation`` and ``attention ...``.
-    """
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
-    maps: np.ndarray | None
-    slice_maps: Mapping[str, np.ndarray]
 
 
 def detect(volume: CTVolume, detector: LoadedDetector, *, score_floor: float | None = None) -> Work[Findings]:
     """Detect lesions on every slice and join what belongs to one lesion along z.
 
-    Yields progress after every slice (or batch); closing the generator cancels.
+    Yields progress after every slice; closing the generator cancels.
 
     Parameters
     ----------
@@ -71,11 +42,10 @@ def detect(volume: CTVolume, detector: LoadedDetector, *, score_floor: float | N
     yield Progress(0, depth, f"Detecting lesions on {volume.name}")
     rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     started = time.monotonic()
-    for batch in (_over_grid if detector.inputs.images_per_window > 1 else _slice_by_slice)(volume, detector):
-        for detections in batch:
-            kept = _one_each(detections, score_floor)
-            native = volume.native_slice(len(rows))
-            rows.append((detections.boxes[kept], detections.scores[kept], np.full(len(kept), native)))
+    slabs = (extract_slab(volume.hu, volume.spacing, z, detector.inputs) for z in range(depth))
+    for z, detections in enumerate(candidates(slabs, detector)):
+        kept = _one_each(detections, score_floor)
+        rows.append((detections.boxes[kept], detections.scores[kept], np.full(len(kept), volume.native_slice(z))))
         done = len(rows)
         left = (time.monotonic() - started) / done * (depth - done)
         yield Progress(done, depth, f"Slice {done} of {depth}, {left:.0f} s left")
@@ -142,55 +112,3 @@ def _one_each(detections: SlabDetections, score_floor: float) -> np.ndarray:
         torch.from_numpy(detections.scores[sure].astype(np.float64)),
     )
     return sure[nms(boxes, scores, MIN_IOU).numpy()]
-
-
-def run_slabs(slabs: list[Slab], detector: LoadedDetector, *, count_negatives: bool = False) -> list[SlabDetections]:
-    """Detect on the key slice of each slab.
-
-    Parameters
-    ----------
-    count_negatives
-        Whether to keep detections of the false-positive class, which is dropped otherwise.
-    """
-    images = [torch.from_numpy(normalize(slab.hu, detector.inputs)).to(detector.device) for slab in slabs]
-    thickness = torch.tensor([slab.thickness for slab in slabs], dtype=torch.float32, device=detector.device)
-    with torch.inference_mode(), mixed_precision(detector.device, enabled=detector.mixed):
-        outputs = detector.model(images, thickness=thickness)
-    return [
-        slab_detections(slab, output, count_negatives=count_negatives)
-        for slab, output in zip(slabs, outputs, strict=True)
-    ]
-
-
-def slab_detections(slab: Slab, output: dict[str, Tensor], *, count_negatives: bool = False) -> SlabDetections:
-    """Bring what a network gives for one slab into native pixels."""
-    detections = {name: value.float().cpu().numpy() for name, value in output.items()}
-    kept = np.full(len(detections["labels"]), True) if count_negatives else detections["labels"] == LESION_LABEL
-    return SlabDetections(
-        slab.axes.to_native(detections["boxes"][kept].astype(np.float64)),
-        detections["scores"][kept],
-        detections["labels"][kept].astype(int),
-        detections["masks"][kept][:, 0] if "masks" in detections else None,
-        {name: values for name, values in detections.items() if name not in ("boxes", "scores", "labels", "masks")},
-    )
-
-
-def _slice_by_slice(volume: CTVolume, detector: LoadedDetector) -> Iterator[list[SlabDetections]]:
-    """Detections of the next slices, batch by batch, each slice with neighbours and a crop of its own."""
-    size = _batch_size(detector)
-    for first in range(0, volume.shape[0], size):
-        zs = range(first, min(first + size, volume.shape[0]))
-        yield run_slabs([extract_slab(volume.hu, volume.spacing, z, detector.inputs) for z in zs], detector)
-
-
-def _over_grid(volume: CTVolume, detector: LoadedDetector) -> Iterator[list[SlabDetections]]:
-    """Detections of the next slices, those that share the nearest position of the scan's grid at a time."""
-    grid = ScanGrid(volume.hu, volume.spacing, detector.inputs)
-    keys, counts = np.unique(grid.nearest, return_counts=True)
-    outputs = run_grid(grid, keys, detector, batch=_batch_size(detector))
-    for (slab, output), count in zip(outputs, counts, strict=True):
-        yield [slab_detections(slab, output)] * int(count)
-
-
-def _batch_size(detector: LoadedDetector) -> int:
-    return 1 if detector.device.type == "cpu" else GPU_BATCH

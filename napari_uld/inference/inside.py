@@ -19,8 +19,9 @@ from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.system import System, system_of
 from napari_uld.detectors.targets import cut_off, make_target
 from napari_uld.errors import RecipeError
+from napari_uld.inference.candidates import SlabDetections, candidates
 from napari_uld.inference.checkpoint import LoadedDetector
-from napari_uld.inference.detect import SlabDetections, lowest_score, run_slabs
+from napari_uld.inference.detect import lowest_score
 from napari_uld.inference.inside_result import Inside, PositiveAnchors
 from napari_uld.inference.paste import paste_map
 from napari_uld.inference.slabs import Slab, extract_slab
@@ -137,7 +138,7 @@ def _run(slab: Slab, detector: LoadedDetector) -> tuple[list[Tensor], SlabDetect
     hook = detector.model.dense_head.register_forward_hook(keep)
     before, model.predicts_maps = model.predicts_maps, True
     try:
-        (detections,) = run_slabs([slab], detector)
+        (detections,) = candidates([slab], detector)
     finally:
         hook.remove()
         model.predicts_maps = before

@@ -1,7 +1,8 @@
-"""From a scan to a network's input and back: neighbouring slices on a fixed grid, cropped to the body."""
+"""From a scan to a network's input and back: a slice and its neighbours, cropped to the body."""
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -17,8 +18,31 @@ BODY_HU = -400
 BODY_OPENING_MM = 12.0
 BODY_SEARCH_MM = 3.0
 BODY_MARGIN_MM = 8.0
+# Where neighbours share images, crops end on multiples of it: a body's outline then changes its crop every few
+# centimetres, and the crop grows by a twelfth.
+CROP_CELL_MM = 16.0
 # Parts with at least this share of the largest one's area belong to the body too.
 BODY_PART_SHARE = 0.05
+
+
+class SlabImage(NamedTuple):
+    """An image of a slab: what is the same in two slabs of a scan is the same image.
+
+    Parameters
+    ----------
+    crop
+        Rows and columns.
+    positions
+        Its slices, as indices of the scan's; they need not be whole.
+    """
+
+    crop: Box
+    positions: tuple[float, ...]
+
+    @property
+    def centre(self) -> float:
+        """The middle slice."""
+        return self.positions[len(self.positions) // 2]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,11 +57,14 @@ class Slab:
         Where the crop lies in the slice, along (x, y).
     spacing
         Millimetres along (z, y, x) of the scan itself.
+    images
+        Its images in one window, one after the other.
     """
 
     hu: np.ndarray
     axes: AxisMap
     spacing: tuple[float, float, float]
+    images: tuple[SlabImage, ...]
 
     @property
     def thickness(self) -> float:
@@ -65,52 +92,39 @@ def extract_slab(hu: np.ndarray, spacing: tuple[float, float, float], z: int, sp
     z
         Index of the key slice.
     """
-    steps = np.arange(spec.slices) - spec.slices // 2
-    positions = np.clip(z + steps * spec.step_mm(spacing[0]) / spacing[0], 0, len(hu) - 1)
+    # Rounded, so that what two slabs mean by one place is the same number.
+    positions = np.clip(np.round(z + slab_offsets(spacing[0], spec), 6), 0, len(hu) - 1)
     crop = body_crop(hu[z : z + 1], spacing, spec)
-    return _slab(hu, spacing, positions, crop, spec)
+    top, bottom, left, right = crop
+    # Both axes shrink alike when the long side is too long. What cells add to it on average does not count.
+    grown = CROP_CELL_MM if spec.share_images and spec.crop_to_body else 0.0
+    longest = max((bottom - top) * spacing[1], (right - left) * spacing[2]) - grown
+    pixel_mm = max(spec.spacing_mm, longest / spec.long_side)
+    slices, scale = sample(hu, spacing, positions.ravel(), crop, pixel_mm=pixel_mm)
+    images = tuple(SlabImage(crop, tuple(image)) for image in positions.tolist())
+    return Slab(slices, AxisMap((left, top), scale), spacing, images)
 
 
-class ScanGrid:
-    """A scan at positions one interval apart, in one crop, so that slabs share their images.
-
-    The crop holds the body's box of every slice: a projection of all slices would join thin oblique
-    objects (tubes, the table's ends) to something thick enough for a body.
+def slab_offsets(thickness: float, spec: InputSpec) -> np.ndarray:
+    """Where the slices of a slab lie, as (images, slices of an image) of a window.
 
     Parameters
     ----------
-    hu
-        (z, y, x) scan.
-    spacing
-        Millimetres along (z, y, x).
-    spec
-        What the network wants to see.
+    thickness
+        Millimetres between the scan's own slices.
+
+    Returns
+    -------
+    np.ndarray
+        Slices of the scan from the key slice, which need not be whole. With `InputSpec.share_images` an image's middle
+        is: the slice nearest to where it should lie.
     """
-
-    def __init__(self, hu: np.ndarray, spacing: tuple[float, float, float], spec: InputSpec) -> None:
-        self.hu = hu
-        self.spacing = spacing
-        self.spec = spec
-        self.crop = body_crop(hu, spacing, spec)
-        self.step_mm = spec.step_mm(spacing[0])
-        # The grid's position nearest to each slice: (z,), never more than half an interval away.
-        self.nearest = np.rint(np.arange(len(hu)) * spacing[0] / self.step_mm).astype(int)
-
-    def window(self, centre: int, slices: int) -> Slab:
-        """Sample an odd number of `slices` around a position; beyond the grid's ends its end is repeated."""
-        steps = np.arange(slices) - slices // 2
-        positions = np.clip(centre + steps, 0, self.nearest[-1]) * self.step_mm / self.spacing[0]
-        return _slab(self.hu, self.spacing, np.minimum(positions, len(self.hu) - 1), self.crop, self.spec)
-
-    def image_centres(self, keys: np.ndarray) -> np.ndarray:
-        """Centres (n, images) of a window's images of the slabs around `keys` (n,).
-
-        Images wholly beyond an end are all the same: they share one centre.
-        """
-        width = self.spec.slices_per_image
-        count = self.spec.images_per_window
-        steps = (np.arange(count) - count // 2) * width
-        return np.clip(keys[:, None] + steps, -(width // 2), self.nearest[-1] + width // 2)
+    step = spec.step_mm(thickness) / thickness
+    width, count = spec.slices_per_image, spec.images_per_window
+    middles = (np.arange(count) - count // 2) * width * step
+    if spec.share_images:
+        middles = np.rint(middles)
+    return middles[:, None] + (np.arange(width) - width // 2) * step
 
 
 def normalize(hu: np.ndarray, spec: InputSpec) -> np.ndarray:
@@ -171,18 +185,25 @@ def _body_on(hu: np.ndarray, spacing: tuple[float, float]) -> Box | None:
 
 
 def body_crop(hu: np.ndarray, spacing: tuple[float, float, float], spec: InputSpec) -> Box:
-    """Rows and columns that a network sees of slices (z, y, x): see `body_box`."""
-    return body_box(hu, spacing[1:]) if spec.crop_to_body else (0, hu.shape[1], 0, hu.shape[2])
+    """Rows and columns that a network sees of slices (z, y, x): see `body_box`.
+
+    With `InputSpec.share_images` they end on a grid of `CROP_CELL_MM`, as those of most neighbours then do.
+    """
+    if not spec.crop_to_body:
+        return 0, hu.shape[1], 0, hu.shape[2]
+    box = body_box(hu, spacing[1:])
+    return _on_cells(box, spacing[1:], (hu.shape[1], hu.shape[2])) if spec.share_images else box
 
 
-def _slab(
-    hu: np.ndarray, spacing: tuple[float, float, float], positions: np.ndarray, crop: Box, spec: InputSpec
-) -> Slab:
-    top, bottom, left, right = crop
-    # Both axes shrink alike when the long side is too long.
-    longest = max((bottom - top) * spacing[1], (right - left) * spacing[2])
-    slices, scale = sample(hu, spacing, positions, crop, pixel_mm=max(spec.spacing_mm, longest / spec.long_side))
-    return Slab(slices, AxisMap((left, top), scale), spacing)
+def _on_cells(box: Box, spacing: tuple[float, float], shape: tuple[int, int]) -> Box:
+    """Grow a box until it ends on cells counted from the slice's corner, or with the slice."""
+    (rows, columns), (top, bottom, left, right) = (CROP_CELL_MM / mm for mm in spacing), box
+    return (
+        int(top // rows * rows),
+        min(shape[0], math.ceil(-(-bottom // rows) * rows)),
+        int(left // columns * columns),
+        min(shape[1], math.ceil(-(-right // columns) * columns)),
+    )
 
 
 def sample(

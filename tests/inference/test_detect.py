@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torchvision.models.detection.image_list import ImageList
 
 from napari_uld.ct.volume import CTVolume
+from napari_uld.inference.candidates import candidates, slab_detections
 from napari_uld.inference.checkpoint import load_checkpoint
-from napari_uld.inference.detect import detect, lowest_score, run_slabs, slab_detections
+from napari_uld.inference.detect import detect, lowest_score
 from napari_uld.inference.slabs import Slab, extract_slab
 from napari_uld.lesions.axis_map import AxisMap
 from napari_uld.progress import Progress, finish
@@ -41,7 +43,7 @@ def test_a_floor_that_nothing_reaches_gives_empty_findings(checkpoint: Path, vol
 
 
 # A crop that begins at native pixel (10, 20), at half the resolution.
-SLAB = Slab(np.zeros((3, 32, 32), np.float32), AxisMap((10, 20), (0.5, 0.5)), (5.0, 1.0, 1.0))
+SLAB = Slab(np.zeros((3, 32, 32), np.float32), AxisMap((10, 20), (0.5, 0.5)), (5.0, 1.0, 1.0), ())
 
 
 def output() -> dict[str, Tensor]:
@@ -84,8 +86,8 @@ def test_a_slab_is_run_beside_a_smaller_one_as_it_is_alone(checkpoint: Path, vol
     scans = (volume.hu, np.ascontiguousarray(volume.hu[:, :64]))
     slabs = [extract_slab(hu, volume.spacing, 2, detector.inputs) for hu in scans]
     assert slabs[0].hu.shape != slabs[1].hu.shape
-    beside, smaller = run_slabs(slabs, detector)
-    (alone,) = run_slabs(slabs[:1], detector)
+    beside, smaller = candidates(slabs, detector)
+    (alone,) = candidates(slabs[:1], detector)
     assert len(alone.scores) > 0
     assert beside.boxes == pytest.approx(alone.boxes, abs=0.05)
     assert beside.scores == pytest.approx(alone.scores, abs=1e-3)
@@ -95,9 +97,9 @@ def test_a_slab_is_run_beside_a_smaller_one_as_it_is_alone(checkpoint: Path, vol
 def test_maps_are_predicted_where_they_are_asked_for(checkpoint: Path, volume: CTVolume) -> None:
     detector = load_checkpoint(checkpoint, "cpu")
     slab = extract_slab(volume.hu, volume.spacing, 2, detector.inputs)
-    assert run_slabs([slab], detector)[0].maps is None, "findings are boxes: a checkpoint is loaded without them"
+    assert next(candidates([slab], detector)).maps is None, "findings are boxes: a checkpoint is loaded without them"
     detector.model.predicts_maps = True
-    (found,) = run_slabs([slab], detector)
+    (found,) = candidates([slab], detector)
     assert found.maps is not None
     assert found.maps.shape == (len(found.boxes), 28, 28)
     assert found.maps.min() >= 0
@@ -113,9 +115,15 @@ def test_of_boxes_about_one_lesion_the_surest_becomes_a_finding(checkpoint: Path
     boxes = torch.tensor([[10.0, 10, 30, 30], [10, 10, 30, 42], [60, 60, 80, 80]])
 
     class Sees(torch.nn.Module):
-        def forward(self, images: list[Tensor], *, thickness: Tensor) -> list[dict[str, Tensor]]:
-            assert thickness.tolist() == [volume.spacing[0]] * len(images)
-            return [{"boxes": boxes, "scores": torch.tensor([0.6, 0.9, 0.5]), "labels": torch.ones(3)} for _ in images]
+        size_divisible = 32
+
+        def per_image(self, images: Tensor) -> dict[str, Tensor]:
+            return {"0": images}
+
+        def from_features(self, _slab: object, batch: ImageList, thickness: Tensor) -> list[dict[str, Tensor]]:
+            assert thickness.tolist() == [volume.spacing[0]] * len(batch.image_sizes)
+            scores = torch.tensor([0.6, 0.9, 0.5])
+            return [{"boxes": boxes, "scores": scores, "labels": torch.ones(3)} for _ in batch.image_sizes]
 
     detector = replace(load_checkpoint(checkpoint, "cpu"), model=Sees())
     findings = finish(detect(volume, detector))

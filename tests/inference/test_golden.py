@@ -1,6 +1,6 @@
 """Bundled checkpoints find what they found before their modules had today's names.
 
-`golden/bundled.json` holds, by each file's digest, the first five detections of `run_slabs` on two slices of the
+`golden/bundled.json` holds, by each file's digest, the first five detections of `candidates` on two slices of the
 sample phantom, in single precision: boxes in native pixels to three decimals, scores to five.
 """
 
@@ -16,9 +16,9 @@ import torch
 
 from napari_uld.ct import read_scan
 from napari_uld.ct.volume import CTVolume
+from napari_uld.inference.candidates import candidates
 from napari_uld.inference.catalogue import bundled_checkpoints
 from napari_uld.inference.checkpoint import load_checkpoint
-from napari_uld.inference.detect import run_slabs
 from napari_uld.inference.slabs import extract_slab
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "bundled.json").read_text(encoding="utf-8"))
@@ -47,7 +47,7 @@ def test_a_bundled_checkpoint_finds_what_it_always_found(name: str, path: Path, 
     assert digest in GOLDEN, f"{name} was trained anew: put what it finds into golden/bundled.json"
     detector = replace(load_checkpoint(path, "cpu"), mixed=False)
     for z, expected in GOLDEN[digest]["slices"].items():
-        (found,) = run_slabs([extract_slab(study.hu, study.spacing, int(z), detector.inputs)], detector)
+        (found,) = candidates([extract_slab(study.hu, study.spacing, int(z), detector.inputs)], detector)
         count = len(expected["scores"])
         # The file's own rounding comes on top of what is allowed.
         assert np.abs(found.boxes[:count] - expected["boxes"]).max() < BOX_TOLERANCE + 5e-4

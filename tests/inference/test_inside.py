@@ -22,16 +22,17 @@ from napari_uld.detectors.specs.recipe import load_recipe
 from napari_uld.detectors.specs.system import System
 from napari_uld.detectors.specs.two_stage import TwoStageSpec, TwoStageSupervision
 from napari_uld.detectors.targets import make_target
+from napari_uld.inference.candidates import candidates
 from napari_uld.inference.catalogue import CheckpointInfo
 from napari_uld.inference.checkpoint import LoadedDetector, load_checkpoint
-from napari_uld.inference.detect import SCORE_FLOOR, run_slabs
+from napari_uld.inference.detect import SCORE_FLOOR
 from napari_uld.inference.inside import look_inside, look_inside_recipe, padded_size, positive_anchors
 from napari_uld.inference.inside_result import Inside, PositiveAnchors, Rule
 from napari_uld.inference.slabs import Slab, extract_slab
 from napari_uld.lesions.axis_map import AxisMap
 
 # A crop that begins at native pixel (10, 20), at half the resolution.
-SLAB = Slab(np.zeros((3, 64, 64), np.float32), AxisMap((10, 20), (0.5, 0.5)), (5.0, 1.0, 1.0))
+SLAB = Slab(np.zeros((3, 64, 64), np.float32), AxisMap((10, 20), (0.5, 0.5)), (5.0, 1.0, 1.0), ())
 NONE = np.zeros((0, 4))
 
 
@@ -130,7 +131,7 @@ def test_anchors_are_where_the_network_has_them(detector: LoadedDetector, volume
     made: list[list[Tensor]] = []
     generator = detector.model.proposals.anchor_generator
     generator.register_forward_hook(lambda _m, _i, output: made.append(output))
-    run_slabs([slab], detector)
+    list(candidates([slab], detector))
     grid = detector.model.proposals.grid(padded_size(detector.model, slab))
     assert torch.equal(made[0][0], grid.anchors)
     assert detector.model.grid_size(padded_size(detector.model, slab)) == grid.grid_size

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_uld.detectors.specs.inputs import InputSpec
-from napari_uld.inference.slabs import ScanGrid, body_box, extract_slab, normalize
+from napari_uld.inference.slabs import CROP_CELL_MM, body_box, body_crop, extract_slab, normalize, slab_offsets
 
 WHOLE = InputSpec(crop_to_body=False, spacing_mm=1.0)
 
@@ -31,7 +31,7 @@ def test_neighbours_are_interpolated_at_two_millimetres(dz: float, expected: lis
 
 
 def test_each_neighbour_has_its_own_weights_where_the_step_is_no_integer() -> None:
-    spec = WHOLE.model_copy(update={"slices": 5})
+    spec = WHOLE.model_copy(update={"slices": 5, "slices_per_image": 5})
     slab = extract_slab(ramp(11), (1.5, 1.0, 1.0), 5, spec)
     # Steps of 4/3 of a slice: the second neighbour lies 8/3 slices off, not twice the first one's share.
     assert slab.hu[:, 0, 0] == pytest.approx([500 + 100 * k * 4 / 3 for k in (-2, -1, 0, 1, 2)], abs=1e-3)
@@ -58,7 +58,6 @@ def test_a_long_side_beyond_the_limit_shrinks_both_axes_alike() -> None:
 def test_a_slab_tells_how_far_its_scans_own_slices_lie_apart() -> None:
     for dz in (1.0, 5.0):
         assert extract_slab(ramp(3), (dz, 1.0, 1.0), 1, WHOLE).thickness == dz
-        assert ScanGrid(ramp(3), (dz, 1.0, 1.0), WHOLE).window(0, 3).thickness == dz
 
 
 AS_THEY_ARE = WHOLE.model_copy(update={"interpolate_thick": False})
@@ -77,15 +76,6 @@ def test_thick_slices_that_are_not_interpolated_have_the_scans_own_ones_for_neig
     dz: float, expected: list[float]
 ) -> None:
     assert extract_slab(ramp(11), (dz, 1.0, 1.0), 5, AS_THEY_ARE).hu[:, 0, 0] == pytest.approx(expected)
-
-
-def test_a_grid_of_thick_slices_that_are_not_interpolated_is_the_scan_itself() -> None:
-    grid = ScanGrid(ramp(4), (5.0, 1.0, 1.0), AS_THEY_ARE)
-    assert grid.nearest.tolist() == [0, 1, 2, 3]
-    assert grid.window(1, 3).hu[:, 0, 0].tolist() == [0, 100, 200]
-    assert grid.window(0, 3).hu[:, 0, 0].tolist() == [0, 0, 100]
-    thin = ScanGrid(ramp(6), (1.5, 1.0, 1.0), AS_THEY_ARE)
-    assert thin.nearest.tolist() == [0, 1, 2, 2, 3, 4]
 
 
 def test_a_bright_square_lies_inside_its_box_after_resizing() -> None:
@@ -139,31 +129,36 @@ def test_both_legs_are_kept() -> None:
     assert right > 220 + 35
 
 
-def test_a_grid_holds_positions_two_millimetres_apart_and_repeats_its_ends() -> None:
-    # Six slices over 7.5 mm: positions at 0, 2, 4, 6 and, as 8 mm lie beyond the end, 7.5 mm.
-    grid = ScanGrid(ramp(6), (1.5, 1.0, 1.0), WHOLE)
-    assert grid.nearest.tolist() == [0, 1, 2, 2, 3, 4]
-    values = [0, 400 / 3, 800 / 3, 400, 500]
-    assert grid.window(2, 5).hu[:, 0, 0] == pytest.approx(values, abs=1e-3)
-    assert grid.window(0, 3).hu[:, 0, 0] == pytest.approx([0, 0, values[1]], abs=1e-3)
-    assert grid.window(5, 3).hu[:, 0, 0] == pytest.approx([500, 500, 500])
+SHARING = InputSpec(slices=27, share_images=True)
 
 
-@given(depth=st.integers(1, 60), dz=st.floats(0.3, 7))
-def test_no_slice_is_more_than_half_an_interval_from_its_position(depth: int, dz: float) -> None:
-    grid = ScanGrid(ramp(depth)[:, :1, :1], (dz, 1.0, 1.0), WHOLE)
-    positions = np.minimum(grid.nearest * WHOLE.interval_mm, (depth - 1) * dz)
-    assert np.abs(positions - np.arange(depth) * dz).max() <= WHOLE.interval_mm / 2 + 1e-9
+@given(dz=st.floats(0.3, 12), slices=st.sampled_from([9, 27]))
+def test_shared_images_stand_on_whole_slices_half_a_slice_from_their_place_at_most(dz: float, slices: int) -> None:
+    spec = SHARING.model_copy(update={"slices": slices})
+    offsets = slab_offsets(dz, spec)
+    exact = slab_offsets(dz, spec.model_copy(update={"share_images": False}))
+    assert (offsets[:, 1] == np.rint(offsets[:, 1])).all()
+    assert np.abs(offsets - exact).max() <= 0.5 + 1e-9
+    # The image that is detected on is not moved.
+    assert offsets[slices // 6] == pytest.approx(exact[slices // 6])
 
 
-def test_a_grids_crop_holds_the_body_of_every_slice_and_slices_of_air_do_not_count() -> None:
-    hu = np.full((3, 100, 200), -1000, np.int16)
-    hu[0, 30:60, 40:90] = 40
-    hu[2, 40:80, 60:150] = 40
-    spec = InputSpec(spacing_mm=1.0)
-    grid = ScanGrid(hu, (2.0, 1.0, 1.0), spec)
-    alone = [body_box(hu[z : z + 1], (1.0, 1.0)) for z in (0, 2)]
-    assert grid.crop == (alone[0][0], alone[1][1], alone[0][2], alone[1][3])
-    assert grid.crop == pytest.approx((30 - 8, 80 + 8, 40 - 8, 150 + 8), abs=4)
-    slabs = [grid.window(position, 3) for position in range(3)]
-    assert {slab.axes.offset for slab in slabs} == {(grid.crop[2], grid.crop[0])}
+@pytest.mark.parametrize("dz", [1.0, 2.0, 3.0])
+def test_where_the_interval_falls_on_slices_sharing_moves_nothing(dz: float) -> None:
+    exact = SHARING.model_copy(update={"share_images": False})
+    assert slab_offsets(dz, SHARING) == pytest.approx(slab_offsets(dz, exact))
+
+
+@given(top=st.integers(0, 60), left=st.integers(0, 60), mm=st.floats(0.5, 2))
+def test_a_shared_crop_holds_the_body_and_ends_on_cells_or_with_the_slice(top: int, left: int, mm: float) -> None:
+    hu = np.full((1, 120, 130), -1000, np.int16)
+    hu[0, top : top + 50, left : left + 60] = 40
+    spacing = (2.0, mm, mm)
+    own, shared = (body_crop(hu, spacing, InputSpec(share_images=share)) for share in (False, True))
+    for axis, side in enumerate(hu.shape[1:]):
+        low, high, first, last = (box[2 * axis + end] for box in (own, shared) for end in (0, 1))
+        assert first <= low
+        assert last >= high
+        assert low - first <= CROP_CELL_MM / mm + 1
+        assert last - high <= CROP_CELL_MM / mm + 1
+        assert last == side or abs(last * mm / CROP_CELL_MM - round(last * mm / CROP_CELL_MM)) <= mm / CROP_CELL_MM

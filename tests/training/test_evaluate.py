@@ -91,12 +91,12 @@ def test_detections_of_the_false_positive_class_count_only_where_they_are_asked_
     keys = true_slices(phantoms, "val")
     number = iter(())
 
-    def forward(self: TwoStageDetector, images: list[torch.Tensor], **_: object) -> list[dict[str, torch.Tensor]]:
+    def from_features(self: TwoStageDetector, *_: object) -> list[dict[str, torch.Tensor]]:
         key = keys[next(number)]
         boxes = torch.from_numpy(read_slab(phantoms, key, recipe.input).axes.to_network(key.boxes)).float()
         return [{"boxes": boxes, "scores": torch.ones(len(boxes)), "labels": torch.full((len(boxes),), 2)}]
 
-    monkeypatch.setattr(TwoStageDetector, "forward", forward)
+    monkeypatch.setattr(TwoStageDetector, "from_features", from_features)
     for count_negatives, sensitivity in ((False, 0.0), (True, 1.0)):
         number = iter(range(len(keys)))
         work = evaluate_subject(str(path), phantoms, "val", count_negatives=count_negatives, device="cpu")
@@ -110,7 +110,7 @@ def test_findings_have_no_false_positive_class_to_count(phantoms: Path, tmp_path
 
 def test_the_false_positive_class_comes_after_every_lesion(phantoms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = SlabDetections(np.array([[0.0, 0, 1, 1], [2.0, 2, 3, 3]]), np.array([0.2, 0.9]), np.array([1, 2]), None, {})
-    monkeypatch.setattr("napari_uld.training.evaluate.run_slabs", lambda *_, **__: [found])
+    monkeypatch.setattr("napari_uld.training.evaluate.candidates", lambda *_, **__: [found])
     dataset = SlabDataset(phantoms, true_slices(phantoms, "val")[:1], InputSpec())
     matches = finish(match_detector(None, dataset, count_negatives=True))  # type: ignore[arg-type]
     assert matches.scores.tolist() == pytest.approx([0.2, -0.1])

@@ -12,7 +12,7 @@ from napari_uld.ct.dl_info import DlInfo, read_dl_info
 from napari_uld.ct.windows import Window
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.errors import DataError
-from napari_uld.inference.slabs import Slab, extract_slab
+from napari_uld.inference.slabs import Slab, extract_slab, slab_offsets
 from napari_uld.lesions.annotations import Annotation, State
 from napari_uld.lesions.deeplesion import annotations_from_dl_info
 from napari_uld.lesions.recist import Recist, from_mask
@@ -168,7 +168,7 @@ def read_slab(root: Path, key: KeySlice, inputs: InputSpec) -> Slab:
     ScanError
         If the key slice is unreadable.
     """
-    reach = int(np.ceil(inputs.slices // 2 * inputs.step_mm(key.spacing[0]) / key.spacing[0]))
+    reach = int(np.ceil(slab_offsets(key.spacing[0], inputs).max()))
     on_disk = set(slices_on_disk(root, key.series))
     low = high = key.number
     while low - 1 in on_disk and key.number - low < reach:

@@ -17,8 +17,8 @@ import numpy as np
 
 from napari_uld.detectors.specs.mining import HardNegativesSpec, MiningSpec
 from napari_uld.errors import TrainingError
+from napari_uld.inference.candidates import SlabDetections, candidates
 from napari_uld.inference.checkpoint import LoadedDetector
-from napari_uld.inference.detect import SlabDetections, run_slabs
 from napari_uld.inference.paste import paste_map
 from napari_uld.lesions.boxes import intersection
 from napari_uld.lesions.findings import HARD_NEGATIVE_LABEL, Findings
@@ -67,7 +67,7 @@ class HardNegativeMiner(Miner):
             self.train_set.negatives = read_mined(self.folder, self.train_set.slices)
 
 
-def candidates(scores: np.ndarray, overlap_of: Callable[[int], float], spec: HardNegativesSpec) -> np.ndarray:
+def minable(scores: np.ndarray, overlap_of: Callable[[int], float], spec: HardNegativesSpec) -> np.ndarray:
     """Find the detections of one image that hard negatives are drawn from, E in the paper.
 
     Parameters
@@ -106,7 +106,7 @@ def mine(
     try:
         for index in range(len(dataset)):
             yield Progress(index, len(dataset), f"Mining hard negatives, {len(mined)} images have some")
-            detections = run_slabs([dataset.slab(index)], detector)[0]
+            (detections,) = candidates([dataset.slab(index)], detector)
             lesions = [decode(mask) for mask in dataset.masks(index)]
             negatives = _mine_image(detections, dataset.slices[index], lesions, spec, rng)
             if len(negatives.boxes):
@@ -189,7 +189,7 @@ def _mine_image(
         predicted = mask(row)
         return max((predicted & true).sum() / max((predicted | true).sum(), 1) for true in lesions)
 
-    pool = candidates(detections.scores[order], overlap, spec)
+    pool = minable(detections.scores[order], overlap, spec)
     drawn = np.sort(rng.permutation(pool)[: spec.per_image])
     return HardNegatives(
         detections.boxes[order[drawn]], detections.scores[order[drawn]], tuple(encode(mask(r)) for r in drawn)

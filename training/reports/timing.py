@@ -3,8 +3,8 @@
 import statistics
 import time
 
+from napari_uld.inference.candidates import candidates
 from napari_uld.inference.checkpoint import LoadedDetector
-from napari_uld.inference.detect import run_slabs
 from napari_uld.progress import Progress, Work
 
 from ..data.slab_dataset import SlabDataset
@@ -34,7 +34,7 @@ def seconds_a_slice(detector: LoadedDetector, dataset: SlabDataset) -> Work[dict
             for maps in (True, False) if done % 2 else (False, True):
                 model.predicts_maps = maps
                 started = time.perf_counter()
-                run_slabs([slab], detector)
+                list(candidates([slab], detector))
                 taken[maps].append(time.perf_counter() - started)
     finally:
         model.predicts_maps = before

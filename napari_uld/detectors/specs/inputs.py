@@ -26,6 +26,9 @@ class InputSpec(Spec):
     spacing_mm: float = Field(default=0.8, ge=0)
     long_side: PositiveInt = 512
     crop_to_body: bool = True
+    # Whether a slab's images stand where its neighbours' do, so that each goes through the backbone once: their middles
+    # on whole slices, the body's crop on a grid of 16 mm. Else each lies exactly where the interval says.
+    share_images: bool = False
     # A volume [1, slices, H, W] with 3D boxes instead of a slab about a key slice.
     volume: bool = False
 

@@ -100,7 +100,7 @@ def test_a_mask_in_a_slab_ends_where_its_box_does(
     shape, crop = (180, 200), (110, 120)
     height, width = (round(side * scale) for side in crop)
     axes = AxisMap(offset, (width / crop[1], height / crop[0]))
-    slab = Slab(np.zeros((1, height, width), np.float32), axes, (1.0, 1.0, 1.0))
+    slab = Slab(np.zeros((1, height, width), np.float32), axes, (1.0, 1.0, 1.0), ())
     x, y = offset[0] + corner[0], offset[1] + corner[1]
     mask = np.zeros(shape, bool)
     mask[y : y + extent[1], x : x + extent[0]] = True
@@ -134,8 +134,5 @@ def covered_share(cells: int, pixels: int, first: int, count: int) -> np.ndarray
 
 
 def test_a_slab_without_masks_has_none() -> None:
-    assert to_slab((), Slab(np.zeros((3, 5, 6), np.float32), AxisMap((0, 0), (1.0, 1.0)), (1.0, 1.0, 1.0))).shape == (
-        0,
-        5,
-        6,
-    )
+    slab = Slab(np.zeros((3, 5, 6), np.float32), AxisMap((0, 0), (1.0, 1.0)), (1.0, 1.0, 1.0), ())
+    assert to_slab((), slab).shape == (0, 5, 6)

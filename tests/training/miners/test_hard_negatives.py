@@ -6,20 +6,21 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision.models.detection.image_list import ImageList
 
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.mining import HardNegativesSpec
 from napari_uld.errors import TrainingError
 from napari_uld.inference.catalogue import CheckpointInfo
 from napari_uld.inference.checkpoint import LoadedDetector
-from napari_uld.inference.slabs import Slab
+from napari_uld.inference.slabs import Slab, SlabImage
 from napari_uld.lesions.axis_map import AxisMap
 from napari_uld.lesions.findings_file import read_findings
 from napari_uld.lesions.rle import decode, encode
 from napari_uld.progress import Progress, finish
 from napari_uld.training.data.key_slices import KeySlice
 from napari_uld.training.data.slab_dataset import HardNegatives
-from napari_uld.training.miners.hard_negatives import candidates, mine, read_mined, write_mined
+from napari_uld.training.miners.hard_negatives import minable, mine, read_mined, write_mined
 
 SPEC = HardNegativesSpec()
 SHAPE = (60, 60)
@@ -29,7 +30,7 @@ ELSEWHERE = [(30, 30, 39, 39), (45, 45, 54, 54), (30, 45, 39, 54), (45, 30, 54, 
 
 
 def pool(scores: list[float], overlaps: list[float]) -> list[int]:
-    return candidates(np.array(scores), lambda index: overlaps[index], SPEC).tolist()
+    return minable(np.array(scores), lambda index: overlaps[index], SPEC).tolist()
 
 
 def test_with_a_good_detection_all_that_are_surer_are_candidates() -> None:
@@ -56,7 +57,7 @@ def test_overlaps_are_asked_for_only_until_a_good_one_is_found() -> None:
         asked.append(index)
         return 0.9 if index == 1 else 0.0
 
-    candidates(np.array([0.9, 0.8, 0.7]), overlap, SPEC)
+    minable(np.array([0.9, 0.8, 0.7]), overlap, SPEC)
     assert asked == [0, 1]
 
 
@@ -68,8 +69,12 @@ class FakeModel(nn.Module):
         self.found = found
         self.scale = scale
         self.predicts_maps = False
+        self.size_divisible = 1
 
-    def forward(self, images: list[Tensor], *, thickness: Tensor) -> list[dict[str, Tensor]]:
+    def per_image(self, images: Tensor) -> dict[str, Tensor]:
+        return {"0": images}
+
+    def from_features(self, slab: list[dict[str, Tensor]], batch: ImageList, thickness: Tensor) -> list[dict]:
         boxes = torch.tensor([[x1, y1, x2 + 1, y2 + 1] for (x1, y1, x2, y2), _, _ in self.found]).reshape(-1, 4)
         found = {
             "boxes": boxes * self.scale,
@@ -80,7 +85,7 @@ class FakeModel(nn.Module):
             found["masks"] = torch.zeros(len(self.found), 1, 20, 20)
             for mask, (_, _, share) in zip(found["masks"], self.found, strict=True):
                 mask[0, :, : round(20 * share)] = 1
-        return [found for _ in images]
+        return [found for _ in batch.image_sizes]
 
 
 class FakeSet:
@@ -97,7 +102,12 @@ class FakeSet:
 
     def slab(self, index: int) -> Slab:
         side = round(SHAPE[0] * self.scale)
-        return Slab(np.zeros((3, side, side), np.float32), AxisMap((0, 0), (self.scale, self.scale)), (1.0, 1.0, 1.0))
+        return Slab(
+            np.zeros((3, side, side), np.float32),
+            AxisMap((0, 0), (self.scale, self.scale)),
+            (1.0, 1.0, 1.0),
+            (SlabImage((0, SHAPE[0], 0, SHAPE[1]), (0.0,) * 3),),
+        )
 
     def masks(self, index: int) -> tuple:
         x1, y1, x2, y2 = LESION

@@ -1,8 +1,9 @@
-"""Over a whole scan every image goes through the backbone once, and nothing else changes."""
+"""A slab gives the same detections alone and in a scan, over which every image goes through the backbone once."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,15 +13,15 @@ from torch import Tensor, nn
 from napari_uld.ct.volume import CTVolume
 from napari_uld.detectors.build import build_detector, build_proposals, build_regions
 from napari_uld.detectors.parts import Fused
-from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.recipe import load_recipe
 from napari_uld.detectors.specs.system import System
 from napari_uld.detectors.two_stage import TwoStageDetector
+from napari_uld.inference import candidates as candidates_module
+from napari_uld.inference.candidates import Seen, SlabDetections, candidates
 from napari_uld.inference.catalogue import CheckpointInfo
 from napari_uld.inference.checkpoint import LoadedDetector
-from napari_uld.inference.detect import detect, run_slabs, slab_detections
-from napari_uld.inference.shared_features import run_grid
-from napari_uld.inference.slabs import ScanGrid
+from napari_uld.inference.detect import detect
+from napari_uld.inference.slabs import Slab, extract_slab
 from napari_uld.progress import Progress, finish
 
 MakeDetector = Callable[[int], LoadedDetector]
@@ -73,71 +74,115 @@ def counted(detector: LoadedDetector) -> Calls:
     return calls
 
 
+def all_slabs(volume: CTVolume, detector: LoadedDetector) -> list[Slab]:
+    return [extract_slab(volume.hu, volume.spacing, z, detector.inputs) for z in range(len(volume.hu))]
+
+
+def one_by_one(volume: CTVolume, detector: LoadedDetector) -> list[SlabDetections]:
+    """What each slab gives alone, nothing shared: as a data set's key slice is seen."""
+    return [found for slab in all_slabs(volume, detector) for found in candidates([slab], detector)]
+
+
+def assert_alike(found: list[SlabDetections], expected: list[SlabDetections], spread: float) -> None:
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert len(other.scores) > 5
+        assert other.scores.std() > spread
+        assert one.scores == pytest.approx(other.scores, abs=1e-4)
+        assert one.boxes == pytest.approx(other.boxes, abs=1e-3)
+
+
 @pytest.mark.parametrize("batch", [1, 4])
-@pytest.mark.parametrize("dz", [1.0, 2.0, 5.0])
+@pytest.mark.parametrize("dz", [1.0, 2.0, 2.5, 5.0])
 @pytest.mark.parametrize("slices", [9, 27])
-def test_shared_features_give_the_detections_of_each_window_alone(
-    make_detector: MakeDetector, slices: int, dz: float, batch: int
+def test_over_a_scan_shared_images_give_the_detections_of_each_slab_alone(
+    make_detector: MakeDetector, monkeypatch: pytest.MonkeyPatch, slices: int, dz: float, batch: int
 ) -> None:
     detector = make_detector(slices)
-    volume = scan(round(30 / dz), dz)
-    grid = ScanGrid(volume.hu, volume.spacing, detector.inputs)
-    keys = np.unique(grid.nearest)
-    shared = [slab_detections(*found) for found in run_grid(grid, keys, detector, batch=batch)]
-    assert len(shared) == len(keys)
-    for key, found in zip(keys, shared, strict=True):
-        (expected,) = run_slabs([grid.window(int(key), slices)], detector)
-        assert len(expected.scores) > 5
-        assert expected.scores.std() > 0.05
-        assert found.scores == pytest.approx(expected.scores, abs=1e-4)
-        assert found.boxes == pytest.approx(expected.boxes, abs=1e-4)
+    volume = scan(round(20 / dz), dz)
+    expected = one_by_one(volume, detector)
+    in_batches_of(batch, monkeypatch)
+    assert_alike(list(candidates(all_slabs(volume, detector), detector)), expected, 0.05)
+
+
+def in_batches_of(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a CPU run as many slabs at once as a GPU does."""
+    by_one = candidates_module._batches
+    for_gpu = SimpleNamespace(type="cuda")
+    monkeypatch.setattr(candidates_module, "GPU_BATCH", most)
+    monkeypatch.setattr(
+        candidates_module,
+        "_batches",
+        lambda slabs, detector: by_one(slabs, SimpleNamespace(model=detector.model, device=for_gpu)),
+    )
 
 
 def test_neighbouring_slabs_see_different_images(make_detector: MakeDetector) -> None:
     detector = make_detector(9)
-    volume = scan(15, 2.0)
-    grid = ScanGrid(volume.hu, volume.spacing, detector.inputs)
-    first, second = run_slabs([grid.window(7, 9), grid.window(8, 9)], detector)
+    first, second = one_by_one(scan(3, 2.0), detector)[1:]
     assert not np.allclose(first.scores[:5], second.scores[:5], atol=1e-3)
 
 
-def test_every_image_goes_through_the_backbone_once(make_detector: MakeDetector) -> None:
+@pytest.mark.parametrize(
+    ("dz", "images"),
+    [
+        # The middle image stands on each slice, the others 6 mm before and after: on slices too.
+        (1.0, 24),
+        (2.0, 22),
+        # The slices nearest to 6 mm away; an image beyond the end holds the end slice thrice.
+        (5.0, 22),
+        (2.5, 22),
+    ],
+)
+def test_every_image_goes_through_the_backbone_once(make_detector: MakeDetector, dz: float, images: int) -> None:
     detector = make_detector(9)
     calls = counted(detector)
-    finish(detect(scan(20, 2.0), detector))
-    # One centred on each position, and one beyond each end that holds the end slice thrice.
-    assert calls.images == 22
+    finish(detect(scan(20, dz), detector))
+    # One on each slice, and those beyond an end that are not wholly the end slice.
+    assert calls.images == images
 
 
-def test_of_a_thick_scan_only_the_images_that_its_slices_need_are_seen(make_detector: MakeDetector) -> None:
+def test_images_that_stand_exactly_where_the_interval_says_are_shared_where_they_coincide(
+    make_detector: MakeDetector,
+) -> None:
+    seen = {}
+    for dz in (2.0, 5.0):
+        detector = make_detector(9)
+        exact = replace(detector, inputs=detector.inputs.model_copy(update={"share_images": False}))
+        calls = counted(exact)
+        finish(detect(scan(8, dz), exact))
+        seen[dz] = calls.images
+    assert seen[2.0] == 10
+    # 6 mm from a slice there is none: nothing is shared but what lies beyond the ends.
+    assert seen[5.0] == 3 * 8 - 0
+
+
+def test_a_slab_whose_crop_differs_shares_no_image(make_detector: MakeDetector) -> None:
     detector = make_detector(9)
-    calls = counted(detector)
-    # Slices at 0, 6, 12, 18, 24 mm: positions 0, 3, 6, 9, 12, each with the images of the next ones.
-    finish(detect(scan(5, 6.0), detector))
-    assert calls.images == 7
+    volume = scan(12, 2.0)
+    volume.hu[6:, :, 40:] = -1000
+    crops = {slab.images[0].crop for slab in all_slabs(volume, detector)}
+    assert len(crops) == 2
+    assert_alike(list(candidates(all_slabs(volume, detector), detector)), one_by_one(volume, detector), 0.01)
 
 
-def test_each_slice_takes_the_detections_of_the_nearest_position(make_detector: MakeDetector) -> None:
+def test_each_slice_takes_the_detections_of_its_own_slab(make_detector: MakeDetector) -> None:
     detector = make_detector(9)
     volume = scan(6, 1.5)
-    grid = ScanGrid(volume.hu, volume.spacing, detector.inputs)
-    # At 0, 1.5, 3, 4.5, 6, 7.5 mm; 3 mm lies halfway between positions 1 and 2.
-    assert grid.nearest.tolist() == [0, 1, 2, 2, 3, 4]
+    expected = one_by_one(volume, detector)
     findings = finish(detect(volume, detector, score_floor=0.0))
     for row in range(len(findings)):
-        z = volume.z_of(int(findings.key_slices[row]))
-        (expected,) = run_slabs([grid.window(int(grid.nearest[z]), 9)], detector)
-        gaps = np.abs(expected.boxes - findings.boxes[row]).max(axis=1)
+        own = expected[volume.z_of(int(findings.key_slices[row]))]
+        gaps = np.abs(own.boxes - findings.boxes[row]).max(axis=1)
         assert gaps.min() < 1e-3
-        assert expected.scores[gaps.argmin()] == pytest.approx(findings.scores[row], abs=1e-4)
+        assert own.scores[gaps.argmin()] == pytest.approx(findings.scores[row], abs=1e-4)
 
 
 def test_progress_counts_slices_and_closing_stops_the_network(make_detector: MakeDetector) -> None:
     detector = make_detector(9)
     steps: list[Progress] = []
-    finish(detect(scan(6, 1.0), detector), steps.append)
-    # Slices at 1 and 3 mm lie halfway between positions; they fall to the even one.
-    assert [step.done for step in steps] == [0, 2, 3, 6]
+    finish(detect(scan(4, 1.0), detector), steps.append)
+    assert [step.done for step in steps] == [0, 1, 2, 3, 4]
     calls = counted(detector)
     work = detect(scan(20, 2.0), detector)
     next(work), next(work)
@@ -150,10 +195,21 @@ def test_a_single_slice_is_a_scan(make_detector: MakeDetector) -> None:
     assert len(finish(detect(scan(1, 5.0), make_detector(27), score_floor=0.0))) > 0
 
 
-def test_images_wholly_beyond_an_end_share_one_centre() -> None:
-    spec = InputSpec(slices=9)
-    grid = ScanGrid(np.zeros((5, 8, 8), np.int16), (2.0, 1.0, 1.0), spec)
-    assert grid.image_centres(np.array([0, 2, 4])).tolist() == [[-1, 0, 3], [-1, 2, 5], [1, 4, 5]]
+def test_what_no_later_slab_holds_is_forgotten(make_detector: MakeDetector, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = make_detector(9)
+    held: list[int] = []
+    run = candidates_module._run
+
+    def watched(batch: list[Slab], seen: Seen, detector: LoadedDetector) -> list[dict[str, Tensor]]:
+        outputs = run(batch, seen, detector)
+        held.append(len(seen))
+        return outputs
+
+    monkeypatch.setattr(candidates_module, "_run", watched)
+    list(candidates(all_slabs(scan(20, 2.0), detector), detector))
+    # From 6 mm before to 6 mm after the key slice; at the scan's beginning there is one that lies before it, too.
+    assert held[4:-3] == [7] * 13
+    assert max(held) == 8
 
 
 class WindowsAndThickness(nn.Module):
@@ -181,7 +237,7 @@ class WindowsAndThickness(nn.Module):
 def windowed(windows: tuple[tuple[float, float], ...]) -> LoadedDetector:
     """Both stages on `WindowsAndThickness`, on slabs of nine slices."""
     recipe = load_recipe("faster_rcnn", "small")
-    changes = {"slices": 9, "spacing_mm": 1.0, "long_side": 64, "more_windows": windows}
+    changes = {"slices": 9, "spacing_mm": 1.0, "long_side": 64, "more_windows": windows, "share_images": True}
     inputs = recipe.input.model_copy(update=changes)
     torch.manual_seed(0)
     encoder = WindowsAndThickness(inputs.images)
@@ -200,19 +256,14 @@ def windowed(windows: tuple[tuple[float, float], ...]) -> LoadedDetector:
 
 
 @pytest.mark.parametrize("batch", [1, 4])
-def test_of_several_windows_too_shared_features_give_the_detections_of_each_slab_alone(batch: int) -> None:
+def test_of_several_windows_too_shared_images_give_the_detections_of_each_slab_alone(
+    monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
     detector = windowed(((-1350.0, 150.0), (-500.0, 1300.0)))
     volume = scan(8, 5.0)
-    grid = ScanGrid(volume.hu, volume.spacing, detector.inputs)
-    keys = np.unique(grid.nearest)
-    shared = [slab_detections(*found) for found in run_grid(grid, keys, detector, batch=batch)]
-    assert len(shared) == len(keys)
-    for key, found in zip(keys, shared, strict=True):
-        (expected,) = run_slabs([grid.window(int(key), 9)], detector)
-        assert len(expected.scores) > 5
-        assert expected.scores.std() > 0.01
-        assert found.scores == pytest.approx(expected.scores, abs=1e-4)
-        assert found.boxes == pytest.approx(expected.boxes, abs=1e-3)
+    expected = one_by_one(volume, detector)
+    in_batches_of(batch, monkeypatch)
+    assert_alike(list(candidates(all_slabs(volume, detector), detector)), expected, 0.01)
 
 
 def test_windows_and_thickness_change_what_such_a_detector_finds() -> None:
@@ -220,9 +271,9 @@ def test_windows_and_thickness_change_what_such_a_detector_finds() -> None:
     swapped = replace(
         detector, inputs=detector.inputs.model_copy(update={"more_windows": detector.inputs.more_windows[::-1]})
     )
-    volume = scan(8, 5.0)
-    slab = ScanGrid(volume.hu, volume.spacing, detector.inputs).window(4, 9)
-    (found,) = run_slabs([slab], detector)
-    for other in (run_slabs([slab], swapped), run_slabs([replace(slab, spacing=(1.0, *slab.spacing[1:]))], detector)):
-        count = min(len(found.scores), len(other[0].scores))
-        assert not np.allclose(found.scores[:count], other[0].scores[:count], atol=1e-4)
+    slab = all_slabs(scan(8, 5.0), detector)[4]
+    (found,) = candidates([slab], detector)
+    thin = replace(slab, spacing=(1.0, *slab.spacing[1:]))
+    for (other,) in (candidates([slab], swapped), candidates([thin], detector)):
+        count = min(len(found.scores), len(other.scores))
+        assert not np.allclose(found.scores[:count], other.scores[:count], atol=1e-4)
