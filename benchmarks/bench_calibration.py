@@ -19,9 +19,9 @@ from napari_uld.detectors.one_stage import SEGMENTATION
 from napari_uld.evaluation.froc import froc
 from napari_uld.evaluation.matching import Matches, match
 from napari_uld.evaluation.overlaps import iou
+from napari_uld.inference.candidates import candidates
 from napari_uld.inference.catalogue import find_checkpoint
 from napari_uld.inference.checkpoint import LoadedDetector, load_checkpoint
-from napari_uld.inference.detect import run_slabs
 from napari_uld.progress import finish
 from napari_uld.training.data.key_slices import true_slices
 from napari_uld.training.data.slab_dataset import SlabDataset
@@ -59,7 +59,7 @@ def components(detector: LoadedDetector, data: SlabDataset) -> Matches:
     overlaps = []
     for index in range(len(data)):
         slab = data.slab(index)
-        (seen,) = run_slabs([slab], detector)
+        (seen,) = candidates([slab], detector)
         pixels = torch.from_numpy(seen.slice_maps[SEGMENTATION])
         boxes = segmentation.component_boxes(pixels, detector.model.calibration.margin).numpy().astype(np.float64)
         overlaps.append(iou(slab.axes.to_native(boxes), data.slices[index].boxes))

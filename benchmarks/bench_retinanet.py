@@ -28,9 +28,9 @@ from napari_uld.detectors.anchors import CentredAnchorGenerator
 from napari_uld.detectors.build import build_detector
 from napari_uld.detectors.one_stage import OneStageDetector
 from napari_uld.detectors.specs.recipe import load_recipe
+from napari_uld.inference.candidates import candidates
 from napari_uld.inference.catalogue import CheckpointInfo
 from napari_uld.inference.checkpoint import LoadedDetector
-from napari_uld.inference.detect import run_slabs
 from napari_uld.inference.slabs import Slab, extract_slab, normalize
 from napari_uld.progress import finish
 from napari_uld.training.data.key_slices import true_slices
@@ -73,7 +73,7 @@ def main() -> None:
     spread_scores(baseline, slab)
     peer = torchvision_peer(baseline)
     variants: dict[str, Callable[[], object]] = {"torchvision": lambda: torchvision_slice(peer, slab, baseline)}
-    variants["retinanet, float32"] = lambda: run_slabs([slab], replace(baseline, mixed=False))
+    variants["retinanet, float32"] = lambda: list(candidates([slab], replace(baseline, mixed=False)))
     for name in ("retinanet", "retinanet_anchors", "retinanet_dense", "retinanet_dense_ag"):
         variants[name] = ready(baseline if name == "retinanet" else detector(name), slab)
     ratios = measure(variants)
@@ -103,7 +103,7 @@ def measure(variants: dict[str, Callable[[], object]]) -> Callable[[str, str], f
 def ready(chosen: LoadedDetector, slab: Slab) -> Callable[[], object]:
     """A run of a detector on the slab, boxes alone."""
     spread_scores(chosen, slab)
-    return lambda: run_slabs([slab], chosen)
+    return lambda: list(candidates([slab], chosen))
 
 
 def detector(name: str) -> LoadedDetector:
@@ -123,7 +123,7 @@ def spread_scores(chosen: LoadedDetector, slab: Slab) -> None:
     classify = chosen.model.head.classification[-1]
     logits: list[Tensor] = []
     hook = classify.register_forward_hook(lambda module, inputs, output: logits.append(output.flatten().float()))
-    run_slabs([slab], replace(chosen, mixed=False))
+    list(candidates([slab], replace(chosen, mixed=False)))
     hook.remove()
     classify.weight.mul_(SPREAD / torch.cat(logits).std())
 

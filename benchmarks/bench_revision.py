@@ -38,7 +38,10 @@ SLICE = """
 from napari_uld.ct.deeplesion import read_slices, slices_on_disk
 from napari_uld.inference.catalogue import bundled_checkpoints
 from napari_uld.inference.checkpoint import load_checkpoint
-from napari_uld.inference.detect import run_slabs
+try:
+    from napari_uld.inference.candidates import candidates
+except ImportError:
+    from napari_uld.inference.detect import run_slabs as candidates
 from napari_uld.inference.slabs import extract_slab
 root = Path(os.environ["NAPARI_ULD_TREE"]) / "sample_data" / "phantom"
 (series,) = [folder.name for folder in (root / "Images_png").iterdir()]
@@ -48,7 +51,7 @@ for name, path in bundled_checkpoints().items():
     detector = load_checkpoint(path, "cpu")
     for z in [0, *range(scan.shape[0])]:
         started = time.perf_counter()
-        run_slabs([extract_slab(scan.hu, scan.spacing, z, detector.inputs)], detector)
+        list(candidates([extract_slab(scan.hu, scan.spacing, z, detector.inputs)], detector))
         seconds.append(time.perf_counter() - started)
 print(json.dumps(statistics.fmean(seconds)))
 """
