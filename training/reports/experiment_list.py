@@ -71,7 +71,24 @@ RETINANET = Experiment(
     rates=(0.5, 1.0, 2.0, 4.0, 8.0, 16.0),
 )
 
-EXPERIMENTS = {experiment.name: experiment for experiment in (TWO_STAGE, ABLATION, FROM_HOST, RETINANET)}
+# What comes with the package, and the papers' comparisons once more: does their order show when training has converged?
+TRAINED_OUT = Experiment(
+    "trained_out",
+    "Trained out",
+    (
+        HOST,
+        Row("faster_rcnn_bm", "faster_rcnn_bm", host="faster_rcnn"),
+        Row("faster_rcnn_bmc", "faster_rcnn_bmc", host="faster_rcnn"),
+        Row("3dce_bmc", "3dce_bmc", host="faster_rcnn"),
+        Row("mask_rcnn", "mask_rcnn", host="faster_rcnn"),
+        Row("uldor", "uldor", host="mask_rcnn"),
+        *RETINANET.rows,
+    ),
+    seeds=(0,),
+    version="bundled",
+)
+
+EXPERIMENTS = {experiment.name: experiment for experiment in (TWO_STAGE, ABLATION, FROM_HOST, RETINANET, TRAINED_OUT)}
 
 
 def select(name: str | None = None, labels: Sequence[str] | None = None, seeds: str | None = None) -> list[Experiment]:

@@ -79,8 +79,9 @@ def _about(experiment: Experiment, results: Results) -> str:
     train, test = facts["data"]["train"], facts["data"]["test"]
     seeds = sorted({seed for by_seed in results.values() for seed in by_seed})
     command = f"napari-uld experiments {experiment.name}"
+    versions = "Small versions," if experiment.version == "small" else "Small versions trained out,"
     return (
-        f"Small versions, trained on {train['patients']} phantom patients (seed {train['seed']}) and scored on "
+        f"{versions} trained on {train['patients']} phantom patients (seed {train['seed']}) and scored on "
         f"{facts['images']} key slices of {test['patients']} others (seed {test['seed']}) against all "
         f"{facts['lesions']:,} lesions that they cut; phantom generator {train['generator_version']}. Sensitivity at "
         f"a mean number of false positives per image: mean over the training seeds {', '.join(map(str, seeds))} "
