@@ -88,19 +88,21 @@ class Experiment:
     ----------
     name, title
         For the command line, and for the table.
-    seeds, version
-        Of the trainings, and of their recipes.
+    seeds
+        Of the trainings.
     rates
         False positives per image at which its table reads sensitivity; averages are over `FP_RATES` in all.
+    version
+        Of its recipes.
     """
 
     name: str
     title: str
     rows: tuple[Row, ...]
     seeds: tuple[int, ...] = (0, 1)
-    version: Version = "small"
     budget: Budget = Budget()
     rates: tuple[float, ...] = FP_RATES
+    version: Version = "small"
 
     def row(self, label: str) -> Row:
         """The row of that label."""
