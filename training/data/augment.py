@@ -90,12 +90,15 @@ class Augmentation:
         Whether left and right, and top and bottom, are swapped.
     affine, exposure
         None where the recipe asks for none.
+    along_z
+        How far from the key slice its image lies, from -1 to 1 of what is the most there (see `slices_away`).
     """
 
     horizontal: bool = False
     vertical: bool = False
     affine: Affine | None = None
     exposure: Exposure | None = None
+    along_z: float = 0.0
 
     def normalize(self, hu: np.ndarray, inputs: InputSpec) -> np.ndarray:
         """Show HU (slices, H, W) as a network's input."""
@@ -144,7 +147,9 @@ def draw(spec: TrainingSpec, rng: np.random.Generator) -> Augmentation:
     Each is drawn after those that recipes asked for before it came: what they draw stays the same.
     """
     horizontal, vertical = rng.random(2) < (spec.horizontal_flip, spec.vertical_flip)
-    return Augmentation(bool(horizontal), bool(vertical), _draw_affine(spec, rng), _draw_exposure(spec, rng))
+    affine, exposure = _draw_affine(spec, rng), _draw_exposure(spec, rng)
+    along_z = float(rng.uniform(-1, 1)) if spec.z_shift else 0.0
+    return Augmentation(bool(horizontal), bool(vertical), affine, exposure, along_z)
 
 
 def _draw_affine(spec: TrainingSpec, rng: np.random.Generator) -> Affine | None:
@@ -161,6 +166,18 @@ def _draw_exposure(spec: TrainingSpec, rng: np.random.Generator) -> Exposure | N
     noise = float(rng.uniform(0, spec.noise_hu))
     low, high = (float(v) for v in rng.uniform(-spec.window_shift, spec.window_shift, 2))
     return Exposure(noise, (low, high), int(rng.integers(2**63)))
+
+
+def slices_away(along_z: float, most: int) -> int:
+    """Slices from the key slice: of -`most` to `most` the nearer the more often, falling linearly.
+
+    Parameters
+    ----------
+    along_z
+        Drawn evenly from -1 to 1.
+    """
+    shares = np.arange(most + 1, 0, -1).cumsum() / ((most + 1) * (most + 2) / 2)
+    return int(np.sign(along_z) * np.searchsorted(shares, abs(along_z)))
 
 
 def flip_boxes(boxes: np.ndarray, shape: tuple[int, ...], horizontal: bool, vertical: bool) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Prepared images in memory, as far as there is room: small runs then read each file once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 import psutil
@@ -9,17 +9,18 @@ import torch
 # Up to this size, or this share of what is free.
 CACHE_BYTES, CACHE_SHARE = 5 * 2**30, 0.25
 
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 
-class BoundedCache(Generic[T]):
+class BoundedCache(Generic[K, T]):
     """Keeps what was made for an index until its room is full; what came first stays."""
 
     def __init__(self) -> None:
-        self._kept: dict[int, T] = {}
+        self._kept: dict[K, T] = {}
         self._left = min(CACHE_BYTES, int(CACHE_SHARE * psutil.virtual_memory().available))
 
-    def get(self, index: int, make: Callable[[], T], size_of: Callable[[T], int]) -> T:
+    def get(self, index: K, make: Callable[[], T], size_of: Callable[[T], int]) -> T:
         """Give what is kept for an index, else what `make` makes; `size_of` says how many bytes that takes."""
         if index in self._kept:
             return self._kept[index]

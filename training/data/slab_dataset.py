@@ -1,7 +1,7 @@
 """Key slices as a network's input and targets."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from napari_uld.ct.deeplesion import slices_on_disk
 from napari_uld.detectors.specs.family import SupervisionSpec, TargetMaps
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.recipe import TrainingSpec
@@ -18,7 +19,7 @@ from napari_uld.lesions.findings import HARD_NEGATIVE_LABEL, LESION_LABEL
 from napari_uld.lesions.rle import Rle
 from napari_uld.masks import MaskKind
 
-from .augment import Augmentation, draw
+from .augment import Augmentation, draw, slices_away
 from .cache import BoundedCache
 from .key_slices import KeySlice, read_slab
 from .mask_store import MaskStore
@@ -89,16 +90,29 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         kind = supervision.mask_kind if supervision is not None else None
         self._store = None if kind is None else MaskStore(root, MaskKind(kind))
         self._masks: dict[int, tuple[Rle, ...]] = {}
-        self._cache: BoundedCache[Slab] = BoundedCache()
+        self._cache: BoundedCache[tuple[int, int], Slab] = BoundedCache()
+        self._on_disk: dict[str, frozenset[int]] = {}
 
     def __len__(self) -> int:
         return len(self.slices)
 
-    def slab(self, index: int) -> Slab:
-        """The slab of one image, from memory where it was made before."""
+    def slab(self, index: int, away: int = 0) -> Slab:
+        """The slab of one image, or of the one `away` slices from it, from memory where it was made before."""
+        key = replace(self.slices[index], number=self.slices[index].number + away)
         return self._cache.get(
-            index, lambda: read_slab(self.root, self.slices[index], self.inputs), lambda slab: slab.hu.nbytes
+            (index, away), lambda: read_slab(self.root, key, self.inputs), lambda slab: slab.hu.nbytes
         )
+
+    def away(self, index: int, along_z: float) -> int:
+        """How many slices from its key slice an image is taken; none where that slice is not on disk."""
+        key = self.slices[index]
+        if not along_z or not len(key.boxes):
+            return 0
+        if key.series not in self._on_disk:
+            self._on_disk[key.series] = frozenset(slices_on_disk(self.root, key.series))
+        sides = (key.boxes[:, 2:] - key.boxes[:, :2]) * key.spacing[:0:-1]
+        away = slices_away(along_z, int(self.training.z_shift * sides.min() / 2 / key.spacing[0]))
+        return away if key.number + away in self._on_disk[key.series] else 0
 
     def masks(self, index: int) -> tuple[Rle, ...]:
         """Masks of an image's lesions in native pixels; none where the supervision asks for none."""
@@ -113,8 +127,8 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         return draw(self.training, np.random.default_rng([self.seed, epoch, index]))
 
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
-        slab = self.slab(index)
         augmentation, outside = self.drawn(self.epoch, index), -self.inputs.mean
+        slab = self.slab(index, self.away(index, augmentation.along_z))
         image = augmentation.normalize(slab.hu, self.inputs)
         boxes, labels, masks = (
             self.slices[index].boxes,

@@ -118,7 +118,7 @@ class VolumeDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         self.seed = seed
         self.epoch = 0
         self._lesions = [(number, box) for number, each in enumerate(volumes) for box in each.boxes]
-        self._resampled: BoundedCache[Crop] = BoundedCache()
+        self._resampled: BoundedCache[int, Crop] = BoundedCache()
 
     def __len__(self) -> int:
         return len(self._lesions)

@@ -69,6 +69,9 @@ class TrainingSpec(Spec):
     # most, in shares of its width.
     noise_hu: float = Field(default=0.0, ge=0)
     window_shift: float = Field(default=0.0, ge=0, lt=0.5)
+    # How far from the key slice an image may lie, in shares of half the shortest side of its boxes, which stay as they
+    # are: a lesion is seen where it is cut, too.
+    z_shift: Fraction = 0.0
 
 
 class Recipe(System):
@@ -86,7 +89,7 @@ class Recipe(System):
     def _check_mining(self) -> "Recipe":
         self.mining.check_fit(self)
         drawn = self.training
-        beside_flips = ("rotation", "shear", "scale", "translation", "noise_hu", "window_shift")
+        beside_flips = ("rotation", "shear", "scale", "translation", "noise_hu", "window_shift", "z_shift")
         if self.input.volume and any(getattr(drawn, key) for key in beside_flips):
             raise ValueError(f"crops of volumes are flipped alone: {', '.join(beside_flips)} must be 0")
         return self
