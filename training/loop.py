@@ -79,6 +79,11 @@ class Run:
         What is trained.
     options
         On what, to where.
+
+    Raises
+    ------
+    TrainingError
+        If a run that is to be resumed is not there, or trained another recipe or seed; or weights are missing.
     """
 
     def __init__(self, recipe: Recipe, options: TrainingOptions) -> None:
@@ -89,9 +94,13 @@ class Run:
         # Data first: what is wrong with them is said before anything slow happens.
         self.train_set = training_set(options.data, recipe, options.seed)
         self.val_set = validation_set(options.data, recipe)
+        state = self._read_state() if options.resume else None
         torch.manual_seed(options.seed)
         self.model = build_detector(recipe)
         self.notes = self._initial_weights()
+        pretrained = recipe.detector.pretrained == "imagenet" and not options.from_scratch
+        if pretrained if state is None else state.get("norms_are_frozen", False):
+            self.model.freeze_norms()
         place(self.model, self.device)
         self.optimizer = make_optimizer(self.model, recipe.training)
         self.scaler = torch.amp.GradScaler(enabled=self.device.type == "cuda")
@@ -100,6 +109,8 @@ class Run:
         self.schedule = Schedule()
         miner = MINERS[recipe.mining.miner].miner
         self.miner: Miner = (resolve_name(miner) if isinstance(miner, str) else miner)(recipe.mining, self)
+        if state is not None:
+            self._take(state)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -158,22 +169,17 @@ class Run:
             "seed": self.seed,
             "images": len(self.train_set),
             "miner": self.miner.state(),
+            "norms_are_frozen": self.model.norms_are_frozen,
         }
         replace_file(self.out / STATE, lambda partial: torch.save(state, partial))
 
-    def load_state(self) -> None:
-        """Take up a stopped run.
-
-        Raises
-        ------
-        TrainingError
-            If there is none, or it trained another recipe or seed.
-        """
+    def _read_state(self) -> dict[str, Any]:
+        """What a stopped run left, checked to be this one's."""
         path = self.out / STATE
         if not path.is_file():
             raise TrainingError(f"{path} is not there: nothing to resume; leave --resume out to begin")
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError) as error:
             raise TrainingError(f"{path} is damaged ({error}): begin again in another folder") from error
         if state.get("version") != STATE_VERSION:
@@ -185,6 +191,10 @@ class Run:
                 f"{path} was trained on {state['images']} images, the data given hold {len(self.train_set)}: "
                 "give the same data, or another output folder"
             )
+        return state
+
+    def _take(self, state: dict[str, Any]) -> None:
+        """Take up a stopped run."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
@@ -226,9 +236,7 @@ def train(recipe: Recipe, options: TrainingOptions) -> Work[Path]:
     if not options.resume and (options.out / STATE).exists():
         raise TrainingError(f"{options.out} holds a run already: --resume goes on with it, or give another folder")
     run = Run(recipe, options)
-    if options.resume:
-        run.load_state()
-    else:
+    if not options.resume:
         (options.out / LOG).unlink(missing_ok=True)
         run.save_state()
     run.log(event="start", recipe=recipe.method.name, images=len(run.train_set), seed=options.seed, notes=run.notes)

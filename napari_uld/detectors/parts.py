@@ -161,10 +161,13 @@ class Detector(Protocol):
         Whether to give maps beside boxes: whoever wants boxes alone switches it off.
     encoder
         Its slab encoder.
+    norms_are_frozen
+        Whether the backbone's batch norms stay as they are.
     """
 
     size_divisible: int
     predicts_maps: bool
+    norms_are_frozen: bool
     encoder: SlabEncoder
 
     @property
@@ -191,6 +194,9 @@ class Detector(Protocol):
         targets: list[Target] | None = None,
     ) -> Any:
         """Go on from `per_image` of each image of the slabs in `batch`."""
+
+    def freeze_norms(self) -> None:
+        """Keep the statistics of the backbone's batch norms as they are."""
 
     def diagnostics(self) -> dict[str, list[float]]:
         """Counts of the last training batch, such as positive anchors an image on each level, for the log."""

@@ -38,6 +38,7 @@ class SlabDetector(nn.Module, ABC):
         self.encoder = encoder
         self.slices_per_image = slices_per_image
         self.rescorer: Rescorer | None = None
+        self.norms_are_frozen = False
         self.predicts_maps = True
         self.size_divisible = size_divisible or max(SIZE_DIVISIBLE, *encoder.strides)
 
@@ -95,10 +96,27 @@ class SlabDetector(nn.Module, ABC):
         self.requires_grad_(requires_grad=False)
         self.rescorer = rescorer
 
+    def freeze_norms(self) -> None:
+        """Keep the statistics that the backbone's batch norms have, and their scales, from now on.
+
+        Those of a batch of two slabs are noise beside what ImageNet's weights bring with them.
+        """
+        self.norms_are_frozen = True
+        for norm in self._norms():
+            norm.requires_grad_(requires_grad=False)
+        self.train(self.training)
+
     def train(self, mode: bool = True) -> Self:
         """Prepare for training, or for evaluation."""
         super().train(mode)
+        if self.norms_are_frozen:
+            for norm in self._norms():
+                norm.eval()
         if self.rescorer is not None:
             for part in self.children():
                 part.train(mode and part is self.rescorer)
         return self
+
+    def _norms(self) -> list[nn.Module]:
+        backbone: nn.Module = self.encoder.backbone  # type: ignore[assignment]
+        return [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)]

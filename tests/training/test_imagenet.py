@@ -1,13 +1,14 @@
 """ImageNet's weights are taken where a recipe asks for them, or it is said which file is missing, and what to do."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from urllib.error import URLError
 
 import pytest
 import torch
 from torch import nn
-from torchvision.models import vgg16
+from torchvision.models import resnet101, vgg16
 
 from napari_uld.detectors.backbones.resnet import ResNet
 from napari_uld.detectors.backbones.vgg import Vgg
@@ -15,7 +16,7 @@ from napari_uld.detectors.specs.recipe import Recipe, load_recipe
 from napari_uld.errors import TrainingError
 from napari_uld.progress import finish
 from napari_uld.training.imagenet import URLS, take_imagenet
-from napari_uld.training.loop import TrainingOptions, train
+from napari_uld.training.loop import Run, TrainingOptions, train
 
 from ..cli.running import run
 
@@ -136,3 +137,48 @@ def test_weights_that_a_training_would_not_take_are_refused(
     options = TrainingOptions(phantoms, tmp_path / "run", weights=file, device="cpu")
     with pytest.raises(TrainingError, match="this training does not"):
         finish(train(tiny_recipe("faster_rcnn"), options))
+
+
+def resnet_weights(folder: Path) -> Path:
+    """Weights of the published ResNet-101 whose norms have statistics of their own."""
+    network = resnet101()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.fill_(0.1)  # type: ignore[union-attr]
+    torch.save(network.state_dict(), folder / "resnet101.pth")
+    return folder / "resnet101.pth"
+
+
+@pytest.fixture(scope="module")
+def frozen_run(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("frozen")
+    options = TrainingOptions(phantoms, folder / "run", weights=resnet_weights(folder), device="cpu")
+    options.out.mkdir()
+    return Run(load_recipe("mask_rcnn"), options)
+
+
+def norms(run: Run) -> list[nn.BatchNorm2d]:
+    return [module for module in run.model.encoder.backbone.modules() if isinstance(module, nn.BatchNorm2d)]  # type: ignore[attr-defined]
+
+
+def test_batch_norms_that_come_with_imagenets_weights_stay_as_they_are(frozen_run: Run) -> None:
+    run = frozen_run
+    run.model.train()
+    assert len(norms(run)) > 100
+    assert not any(norm.training or norm.weight.requires_grad for norm in norms(run))
+    trained = {id(weights) for group in run.optimizer.param_groups for weights in group["params"]}
+    assert not any(id(norm.weight) in trained for norm in norms(run))
+    run.model.per_image(torch.randn(2, 3, 64, 64))
+    assert all((norm.running_mean == 0.1).all() for norm in norms(run))  # type: ignore[union-attr]
+
+
+def test_a_resumed_run_keeps_them_so_and_one_from_scratch_trains_them(frozen_run: Run, tmp_path: Path) -> None:
+    frozen_run.save_state()
+    again = replace(frozen_run.options, weights=None, resume=True)
+    assert Run(frozen_run.recipe, again).model.norms_are_frozen
+    from_scratch = replace(frozen_run.options, out=tmp_path, weights=None, from_scratch=True)
+    run = Run(frozen_run.recipe, from_scratch)
+    run.model.train()
+    assert all(norm.training and norm.weight.requires_grad for norm in norms(run))
+    run.save_state()
+    assert not Run(run.recipe, replace(from_scratch, from_scratch=False, resume=True)).model.norms_are_frozen

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -104,8 +105,6 @@ def test_the_second_epoch_is_taught_what_was_mined_also_after_a_resume(
     run.close()
     options = TrainingOptions(data=phantoms, out=tmp_path, device="cpu", resume=True)
     taken_up = Run(uldor, options)
-    assert not taken_up.train_set.negatives
-    taken_up.load_state()
     (row,) = rows_of(tmp_path, "mining")
     assert sum(len(mined.boxes) for mined in taken_up.train_set.negatives.values()) == row["mined"]
     index, mined = next(iter(taken_up.train_set.negatives.items()))
@@ -238,46 +237,42 @@ def test_while_nothing_was_ever_found_training_goes_on_at_its_rate_and_the_lates
 
 
 def test_a_resumed_run_knows_its_best_epoch_and_its_drops(phantoms: Path, tiny_recipe: Make, tmp_path: Path) -> None:
-    options = TrainingOptions(data=phantoms, out=tmp_path, device="cpu", resume=True)
+    options = TrainingOptions(data=phantoms, out=tmp_path, device="cpu")
     run = Run(tiny_recipe(), options)
     run.schedule = Schedule(0.5, 1, 2)
     run.save_state()
-    run.schedule = Schedule()
-    run.load_state()
-    assert run.schedule == Schedule(0.5, 1, 2)
+    assert Run(tiny_recipe(), replace(options, resume=True)).schedule == Schedule(0.5, 1, 2)
 
 
 @pytest.mark.parametrize("version", [None, STATE_VERSION - 1, STATE_VERSION + 1])
 def test_a_run_begun_by_another_version_is_refused_with_one_sentence(
     phantoms: Path, tiny_recipe: Make, tmp_path: Path, version: int | None
 ) -> None:
-    options = TrainingOptions(data=phantoms, out=tmp_path, device="cpu", resume=True)
-    run = Run(tiny_recipe(), options)
-    run.save_state()
+    options = TrainingOptions(data=phantoms, out=tmp_path, device="cpu")
+    Run(tiny_recipe(), options).save_state()
     state = torch.load(tmp_path / STATE, weights_only=True)
     # The first version said none, and had no miner.
     del state["version"], state["miner"]
     torch.save(state | ({} if version is None else {"version": version}), tmp_path / STATE)
     with pytest.raises(TrainingError, match=r"begun by another version.*begin again in another folder") as refused:
-        run.load_state()
+        Run(tiny_recipe(), replace(options, resume=True))
     assert "\n" not in str(refused.value)
 
 
 def test_a_run_goes_on_after_the_schema_has_gained_a_key_and_not_where_a_value_differs(
     phantoms: Path, tiny_recipe: Make, tmp_path: Path
 ) -> None:
-    options = TrainingOptions(data=phantoms, out=tmp_path, device="cpu", resume=True)
-    run = Run(tiny_recipe(), options)
-    run.save_state()
+    options = TrainingOptions(data=phantoms, out=tmp_path, device="cpu")
+    Run(tiny_recipe(), options).save_state()
     state = torch.load(tmp_path / STATE, weights_only=True)
     assert set(state["recipe"]["training"]) == set(TrainingSpec.model_fields), "written or not"
     assert state["recipe"]["training"].pop("clip_norm") == TrainingSpec().clip_norm
     torch.save(state, tmp_path / STATE)
-    run.load_state()
+    Run(tiny_recipe(), replace(options, resume=True))
     state["recipe"]["training"]["clip_norm"] = 4.0
     torch.save(state, tmp_path / STATE)
     with pytest.raises(TrainingError, match="of another recipe"):
-        run.load_state()
+        Run(tiny_recipe(), replace(options, resume=True))
 
 
 def test_gradients_are_clipped_before_a_step_is_taken(

@@ -85,11 +85,7 @@ def test_a_branch_that_learns_the_matched_lesions_map_alone_learns_with_all_that
     assert all(weights.grad is not None and weights.grad.any() for weights in model.regions.branch.parameters())
 
 
-# The others differ from these in what they are taught, or by a number.
-PUBLISHED = ("faster_rcnn_bmc", "3dce", "uldor", "retinanet_dense_ag")
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", recipe_names())
 def test_a_network_of_the_published_scale_takes_a_step(name: str) -> None:
     recipe = load_recipe(name)
     torch.manual_seed(0)
