@@ -1,5 +1,6 @@
 """Anchors centred on their feature cells."""
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -8,6 +9,9 @@ from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 
 from napari_uld.detectors.parts import GridSize
+
+# Sides (px) below it count as it: their logarithm exists.
+LEAST_SIDE = 1e-3
 
 
 class CentredAnchorGenerator(AnchorGenerator):
@@ -82,6 +86,13 @@ class Grid(NamedTuple):
         offsets = torch.arange(self.per_cell, device=cells.device)
         return (cells[:, None] * self.per_cell + offsets).reshape(-1)
 
+    def level_for(self, boxes: Tensor) -> Tensor:
+        """Index of the level whose anchors are nearest in size to each of `boxes` (n, 4), by ratio."""
+        firsts = [0, *itertools.accumulate(height * width * self.per_cell for height, width in self.levels)][:-1]
+        of_cell = torch.stack([self.anchors[first : first + self.per_cell] for first in firsts])
+        sides = _log_areas(of_cell).mean(dim=1)
+        return (_log_areas(boxes)[:, None] - sides).abs().argmin(dim=1)
+
     def level_of(self, anchors: Tensor) -> Tensor:
         """Index of the level that each of `anchors` (indices) lies on."""
         ends = torch.tensor([height * width for height, width in self.levels], device=anchors.device).cumsum(0)
@@ -95,6 +106,10 @@ class Grid(NamedTuple):
     def grid_size(self) -> GridSize:
         """How many cells there are, and anchors on each."""
         return GridSize(len(self.anchors) // self.per_cell, self.per_cell)
+
+
+def _log_areas(boxes: Tensor) -> Tensor:
+    return (boxes[..., 2:] - boxes[..., :2]).clamp(min=LEAST_SIDE).log().sum(dim=-1)
 
 
 def make_grid(

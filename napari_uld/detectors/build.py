@@ -175,11 +175,12 @@ def build_proposals(encoder: SlabEncoder, detector: StagesSpec, supervision: Two
         small_area=supervision.small_area,
         area_in_cells=supervision.area_unit == "cells",
         anchor_iou=supervision.anchor_iou,
+        by_size=supervision.bmc_levels == "by_size",
     )
     objectness: dict[str, Objectness] = {
         "iou": IouObjectness(samples),
         "bm": BmObjectness(samples),
-        "bmc": BmcObjectness(),
+        "bmc": BmcObjectness(by_size=bmc.by_size),
     }
     regression: dict[str, Regression] = {"iou": IouRegression(samples), "bmc": bmc}
     return ProposalNetwork(

@@ -45,7 +45,7 @@ def batch() -> tuple[list[torch.Tensor], list[dict[str, torch.Tensor]]]:
                 "labels": torch.ones(len(rows), dtype=torch.int64),
                 "bm": torch.from_numpy(bounding_map(rows - 0.5, (height, width))),
                 "lesion_bms": torch.from_numpy(lesion_maps(rows - 0.5, (height, width))),
-                "abm": torch.from_numpy(adaptive_bounding_map(rows - 0.5, (height, width))),
+                "abm": torch.from_numpy(adaptive_bounding_map(rows - 0.5, (height, width), pixel_area=1.0)),
             }
         )
     return [torch.randn(3, 48, 64), torch.randn(3, 64, 40)], targets

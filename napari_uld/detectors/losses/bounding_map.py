@@ -44,11 +44,19 @@ class BmcObjectness:
     """The bounding map itself is the objectness map's target (eqs. 6 and 7 of the BMC paper).
 
     Foreground cells have a value of at least .5; at most twice as many background cells are drawn.
+
+    Parameters
+    ----------
+    by_size
+        A lesion's map stands on the level of its size alone (see `Grid.level_for`), instead of on every one.
     """
+
+    def __init__(self, *, by_size: bool = False) -> None:
+        self.by_size = by_size
 
     def __call__(self, grid: Grid, target: Target, matched: Matched) -> ObjectnessSample:
         """Pick anchors of one image, all anchors of a cell alike."""
-        values = grid_values(target["bm"], grid)
+        values = level_values(target, grid) if self.by_size else grid_values(target["bm"], grid)
         foreground = torch.nonzero(values >= FOREGROUND - EPSILON)[:, 0]
         background = torch.nonzero(values < FOREGROUND - EPSILON)[:, 0]
         wanted = 2 * len(foreground) if len(foreground) else BACKGROUND_WITHOUT_LESION
@@ -70,19 +78,26 @@ class BmcRegression:
         Whether `small_area` is counted in cells of the level, or in input pixels.
     anchor_iou
         Anchors that overlap their lesion less than this are left out; 0 takes all, as eq. 8 does.
+    by_size
+        A lesion teaches the level of its size alone, instead of every one.
     """
 
-    def __init__(self, *, boundary: float, small_area: float, area_in_cells: bool, anchor_iou: float) -> None:
+    def __init__(
+        self, *, boundary: float, small_area: float, area_in_cells: bool, anchor_iou: float, by_size: bool = False
+    ) -> None:
         self.boundary = boundary
         self.small_area = small_area
         self.area_in_cells = area_in_cells
         self.anchor_iou = anchor_iou
+        self.by_size = by_size
 
     def __call__(self, grid: Grid, target: Target, matched: Matched) -> RegressionSample:
         """Pick anchors of one image: each cell goes to the lesion of highest value, the smaller one in a tie."""
-        owner = torch.cat(
-            [self.owners(target, level, stride) for level, stride in zip(grid.levels, grid.strides, strict=True)]
-        )
+        levels: list[Tensor | None] = [None] * len(grid.levels)
+        if self.by_size:
+            level_for = grid.level_for(target["boxes"])
+            levels = [level_for == number for number in range(len(grid.levels))]
+        owner = torch.cat([self.owners(target, *each) for each in zip(grid.levels, grid.strides, levels, strict=True)])
         cells = torch.nonzero(owner >= 0)[:, 0]
         lesions = owner[cells].repeat_interleave(grid.per_cell)
         anchors = grid.of_cells(cells)
@@ -91,8 +106,14 @@ class BmcRegression:
             anchors, lesions = anchors[overlapping], lesions[overlapping]
         return RegressionSample(anchors, lesions, float(max(len(anchors), 1)))
 
-    def owners(self, target: Target, level: tuple[int, int], stride: float) -> Tensor:
-        """Index of the lesion that owns each cell of a level, (h * w,), -1 where none does."""
+    def owners(self, target: Target, level: tuple[int, int], stride: float, taught: Tensor | None = None) -> Tensor:
+        """Index of the lesion that owns each cell of a level, (h * w,), -1 where none does.
+
+        Parameters
+        ----------
+        taught
+            (n,) bool: the lesions that teach this level; default all.
+        """
         boxes = target["boxes"]
         if not len(boxes):
             return torch.full((level[0] * level[1],), -1, device=boxes.device)
@@ -105,7 +126,11 @@ class BmcRegression:
         centre = (boxes[:, :2] + boxes[:, 2:]) / 2 / stride
         column = centre[:, 0].long().clamp(0, level[1] - 1)
         row = centre[:, 1].long().clamp(0, level[0] - 1)
-        missed = torch.nonzero(~inside.any(dim=1))[:, 0]
+        missing = ~inside.any(dim=1)
+        if taught is not None:
+            inside &= taught[:, None]
+            missing &= taught
+        missed = torch.nonzero(missing)[:, 0]
         nearest = (row * level[1] + column)[missed]
         inside[missed, nearest] = True
         values[missed, nearest] = 1.0
@@ -126,6 +151,17 @@ def cell_values(maps: Tensor, level: tuple[int, int]) -> Tensor:
 def grid_values(values: Tensor, grid: Grid) -> Tensor:
     """Value of a map (H, W) at each cell of all levels, (cells,)."""
     return torch.cat([cell_values(values[None], level)[0] for level in grid.levels])
+
+
+def level_values(target: Target, grid: Grid) -> Tensor:
+    """Value of the lesions' maps at each cell, each on its size's level alone, of several the highest, (cells,)."""
+    level_for = grid.level_for(target["boxes"])
+    maps = target["lesion_bms"]
+    joined = [
+        maps[level_for == number].amax(dim=0) if (level_for == number).any() else torch.zeros_like(target["bm"])
+        for number in range(len(grid.levels))
+    ]
+    return torch.cat([cell_values(each[None], level)[0] for each, level in zip(joined, grid.levels, strict=True)])
 
 
 def values_at_centres(values: Tensor, boxes: Tensor) -> Tensor:

@@ -103,6 +103,9 @@ class TwoStageSupervision(SupervisionSpec):
     area_unit: Literal["cells", "px"] = "cells"
     # Anchors that overlap their lesion less than this learn nothing; eq. 8 leaves out none.
     anchor_iou: Fraction = 0.0
+    # The levels of a pyramid that a lesion's bounding map teaches: every one, as the papers' single level is, or the
+    # one whose anchors are nearest to the lesion's size.
+    bmc_levels: Literal["every", "by_size"] = "every"
     # Eq. 12's area thresholds, px^2 of .8 mm of the padded box.
     abm_areas: tuple[PositiveFloat, PositiveFloat] = (250.0, 1000.0)
     # Whose map a branch that learns BM or ABM sees in a proposal: all lesions', or its own lesion's alone.
@@ -120,7 +123,7 @@ class TwoStageSupervision(SupervisionSpec):
         names = set()
         if self.objectness != "iou" or self.roi_branch == "bm":
             names.add("bm")
-        if self.regression == "bmc":
+        if self.regression == "bmc" or (self.objectness == "bmc" and self.bmc_levels == "by_size"):
             names.add("lesion_bms")
         if self.roi_branch == "abm":
             names.add("abm")

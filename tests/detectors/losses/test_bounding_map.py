@@ -213,3 +213,47 @@ def test_a_maps_value_at_a_box_is_its_centre_pixels_within_the_map() -> None:
     values = torch.arange(12.0).reshape(3, 4)
     boxes = torch.tensor([[0.0, 0, 3, 3], [2.0, 1, 4, 2], [3.0, 2, 9, 9], [-8.0, -8, 2, 2]])
     assert values_at_centres(values, boxes).tolist() == [5, 7, 11, 0]
+
+
+def two_levels() -> Grid:
+    """16 x 16 cells of 4 px with anchors of 8 px, 4 x 4 cells of 16 px with anchors of 32 px."""
+    fine, coarse = grid_of(16, 4), grid_of(4, 16)
+    return Grid(
+        torch.cat([fine.anchors, coarse.anchors]), (*fine.levels, *coarse.levels), 1, (*fine.strides, *coarse.strides)
+    )
+
+
+SMALL, LARGE = [4.0, 4, 12, 12], [16.0, 16, 60, 60]
+
+
+def test_the_level_for_a_box_is_the_one_whose_anchors_are_nearest_to_it_in_size() -> None:
+    # Half way between 8 and 32 px by ratio: 16 px.
+    boxes = [SMALL, LARGE, [0.0, 0, 15.9, 15.9], [0.0, 0, 16.1, 16.1], [0.0, 0, 2, 100], [0.0, 0, 4, 100]]
+    assert two_levels().level_for(torch.tensor(boxes)).tolist() == [0, 1, 0, 1, 0, 1]
+    assert two_levels().level_for(torch.zeros(0, 4)).tolist() == []
+
+
+def test_by_size_a_lesion_teaches_its_own_level_and_by_default_every_one() -> None:
+    grid, target = two_levels(), target_of([SMALL, LARGE], 64)
+    every, own = (regression(by_size=by_size)(grid, target, UNASKED) for by_size in (False, True))
+    levels = grid.level_of(every.anchors)
+    assert {(int(a), int(b)) for a, b in zip(levels, every.lesions, strict=True)} == {(0, 0), (1, 0), (0, 1), (1, 1)}
+    kept = grid.level_of(own.anchors) == own.lesions
+    assert kept.all()
+    assert set(own.lesions.tolist()) == {0, 1}
+    mine = levels == every.lesions
+    assert set(every.anchors[mine].tolist()) <= set(own.anchors.tolist())
+
+
+def test_by_size_objectness_is_the_map_of_the_levels_own_lesions() -> None:
+    grid, target = two_levels(), target_of([SMALL, LARGE], 64)
+    picked = BmcObjectness(by_size=True)(grid, target, UNASKED)
+    labels = torch.zeros(len(grid.anchors)).index_put((picked.anchors,), picked.labels)
+    values = [cell_values(target["lesion_bms"][lesion][None], grid.levels[lesion])[0] for lesion in (0, 1)]
+    foreground = torch.cat(values) >= 0.5 - 1e-6
+    assert foreground[:256].any()
+    assert foreground[256:].any()
+    assert torch.allclose(labels[foreground], torch.cat(values)[foreground])
+    assert (labels[~foreground] < 0.5).all()
+    nothing = BmcObjectness(by_size=True)(grid, target_of([], 64), UNASKED)
+    assert (nothing.labels == 0).all()
