@@ -140,3 +140,18 @@ def test_what_a_recipe_means_is_every_value_that_it_computes_with_written_or_not
     renamed = recipe.model_copy(update={"method": recipe.method.model_copy(update={"title": "Another title"})})
     assert renamed.meaning() == tables
     assert load_recipe("faster_rcnn_bmc").meaning() != tables
+
+
+def test_the_bundled_version_is_the_small_one_trained_longer_and_on_more_varied_images() -> None:
+    small, bundled = load_recipe("3dce_bmc", "small"), load_recipe("3dce_bmc", "bundled")
+    assert bundled.detector == small.detector
+    assert bundled.supervision == small.supervision
+    assert bundled.input == small.input
+    assert bundled.training.epochs > small.training.epochs
+    assert bundled.training.rotation > 0
+
+
+def test_bundled_must_be_a_table(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text("bundled = 1\n" + METHOD, encoding="utf-8")
+    with pytest.raises(RecipeError, match=r"\[bundled\] must be a table of overrides; found 1"):
+        load_recipe(tmp_path / "x.toml")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.recipe import TrainingSpec
 from napari_uld.detectors.specs.two_stage import TwoStageSupervision
-from napari_uld.training.data.augment import Affine, Augmentation, draw, move_boxes
+from napari_uld.training.data.augment import Affine, Augmentation, Exposure, draw, move_boxes, slices_away
 from napari_uld.training.data.key_slices import annotated_slices
 from napari_uld.training.data.slab_dataset import SlabDataset
 
@@ -253,3 +253,47 @@ def test_a_lesion_moved_out_leaves_an_image_without_lesions(phantoms: Path, monk
     assert (image == -InputSpec().mean).all()
     assert len(target["boxes"]) == len(target["labels"]) == len(target["masks"]) == len(target["lesion_bms"]) == 0
     assert target["masks"].shape[1:] == image.shape[1:]
+
+
+def test_what_recipes_draw_later_leaves_what_they_drew_before_as_it_was() -> None:
+    more = PAPER.model_copy(update={"noise_hu": 20.0, "window_shift": 0.1, "z_shift": 0.5})
+    plain, other = (draw(spec, np.random.default_rng(7)) for spec in (PAPER, more))
+    assert plain.affine == other.affine
+    assert (plain.exposure, plain.along_z) == (None, 0.0)
+    assert other.exposure is not None
+    assert other.along_z != 0
+
+
+def test_noise_and_a_moved_window_change_how_hu_are_shown_and_nothing_else() -> None:
+    inputs = InputSpec(window=(-100.0, 300.0), more_windows=((0.0, 1000.0),), value_range=1.0, mean=0.0)
+    hu = np.full((3, 40, 50), 100.0, np.float32)
+    moved = Exposure(noise_hu=0.0, shift=(-0.25, 0.25), seed=0).normalize(hu, inputs)
+    # The windows are -200 to 400, and -250 to 1250.
+    assert moved.shape == (6, 40, 50)
+    assert moved[:3] == pytest.approx(300 / 600)
+    assert moved[3:] == pytest.approx(350 / 1500)
+    noisy, again = (Exposure(noise_hu=10.0, shift=(0.0, 0.0), seed=3).normalize(hu, inputs) for _ in range(2))
+    assert (noisy == again).all()
+    assert noisy[:3].mean() == pytest.approx(0.5, abs=0.01)
+    assert noisy[:3].std() == pytest.approx(10 / 400, rel=0.1)
+    assert hu.std() == 0
+
+
+def test_exposures_are_drawn_within_their_limits() -> None:
+    spec = TrainingSpec(noise_hu=20.0, window_shift=0.1)
+    drawn = [exposure for seed in range(200) if (exposure := draw(spec, np.random.default_rng(seed)).exposure)]
+    noise = np.array([each.noise_hu for each in drawn])
+    shifts = np.array([each.shift for each in drawn])
+    assert 0 <= noise.min() < 1
+    assert 19 < noise.max() <= 20
+    assert 0.09 < np.abs(shifts).max() <= 0.1
+    assert len({each.seed for each in drawn}) == 200
+
+
+def test_images_lie_off_the_key_slice_the_seldomer_the_farther() -> None:
+    drawn = np.array([slices_away(float(u), 2) for u in np.linspace(-1, 1, 60_001)])
+    # 3 : 2 : 1 on either side.
+    shares = [np.mean(np.abs(drawn) == away) for away in (0, 1, 2)]
+    assert shares == pytest.approx([1 / 2, 1 / 3, 1 / 6], abs=1e-3)
+    assert (drawn == 1).sum() == pytest.approx((drawn == -1).sum(), abs=2)
+    assert slices_away(0.999, 0) == 0

@@ -14,6 +14,7 @@ from napari_uld.detectors.specs.recipe import TrainingSpec
 from napari_uld.detectors.specs.two_stage import TwoStageSupervision
 from napari_uld.lesions.rle import encode
 from napari_uld.training.data import cache
+from napari_uld.training.data.augment import Augmentation
 from napari_uld.training.data.cache import CACHE_BYTES, CACHE_SHARE
 from napari_uld.training.data.key_slices import annotated_slices, read_slab
 from napari_uld.training.data.slab_dataset import HardNegatives, SlabDataset
@@ -167,3 +168,34 @@ def test_where_memory_abounds_slabs_are_kept_up_to_five_gib(phantoms: Path, monk
     dataset = SlabDataset(phantoms, annotated_slices(phantoms, "all")[:1], InputSpec())
     assert dataset.slab(0) is not dataset.slab(0)
     assert CACHE_BYTES == 5 * 2**30
+
+
+def test_an_image_may_lie_off_its_key_slice_as_far_as_its_lesion_is_thick(
+    phantoms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = annotated_slices(phantoms, "all")
+    dataset = SlabDataset(phantoms, keys, InputSpec(), training=TrainingSpec(z_shift=0.5))
+    reaches = {}
+    for index, key in enumerate(keys):
+        sides = (key.boxes[:, 2:] - key.boxes[:, :2]) * key.spacing[1]
+        reaches[index] = int(0.5 * sides.min() / 2 / key.spacing[0])
+        assert max(abs(dataset.away(index, u)) for u in (-1.0, -0.99, 0.0, 0.99, 1.0)) <= reaches[index]
+        assert dataset.away(index, 0.0) == 0
+    index = max(reaches, key=lambda each: reaches[each])
+    assert reaches[index] > 0
+    away = dataset.away(index, 1.0)
+    assert away == reaches[index]
+    beside = read_slab(phantoms, replace(keys[index], number=keys[index].number + away), InputSpec())
+    assert np.array_equal(dataset.slab(index, away).hu, beside.hu)
+    monkeypatch.setattr(dataset, "drawn", lambda *_: Augmentation(along_z=1.0))
+    plain = SlabDataset(phantoms, keys, InputSpec())[index][1]["boxes"]
+    assert dataset[index][1]["boxes"].shape == plain.shape, "its boxes stay as they are"
+
+
+def test_where_the_slice_is_not_on_disk_the_key_slice_is_taken(phantoms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = annotated_slices(phantoms, "all")
+    dataset = SlabDataset(phantoms, keys, InputSpec(), training=TrainingSpec(z_shift=1.0))
+    index = next(i for i in range(len(keys)) if dataset.away(i, 1.0) > 0)
+    dataset = SlabDataset(phantoms, keys, InputSpec(), training=TrainingSpec(z_shift=1.0))
+    monkeypatch.setattr("napari_uld.training.data.slab_dataset.slices_on_disk", lambda *_: [keys[index].number])
+    assert dataset.away(index, 1.0) == 0
