@@ -26,6 +26,13 @@ def writable(path: Path | None) -> Path | None:
     return path
 
 
+def writable_folder(path: Path | None) -> Path | None:
+    """Refuse an output folder that is a file, or whose own folder is not there, before any work is done."""
+    if path is not None and path.is_file():
+        raise typer.BadParameter(f"{path} is a file")
+    return writable(path)
+
+
 JsonFile = Annotated[
     Path | None, typer.Option("--json", callback=writable, help="Write the same for programs into this file.")
 ]

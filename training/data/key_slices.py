@@ -13,7 +13,7 @@ from napari_uld.ct.windows import Window
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.errors import DataError
 from napari_uld.inference.slabs import Slab, extract_slab, slab_offsets
-from napari_uld.lesions.annotations import Annotation, State
+from napari_uld.lesions.annotations import Annotation, LesionType, State
 from napari_uld.lesions.deeplesion import annotations_from_dl_info
 from napari_uld.lesions.recist import Recist, from_mask
 from napari_uld.lesions.rle import Rle, decode
@@ -47,6 +47,8 @@ class KeySlice:
         (low, high) HU that it was read with.
     corrected
         Masks in native pixels that a person corrected, by index of their lesion.
+    types
+        DeepLesion's coarse types of its lesions; () where none is known.
     """
 
     series: str
@@ -56,6 +58,7 @@ class KeySlice:
     recists: tuple[Recist | None, ...]
     window: Window
     corrected: Mapping[int, Rle] = field(default_factory=dict)
+    types: tuple[LesionType, ...] = ()
 
     @property
     def diameters(self) -> np.ndarray:
@@ -94,7 +97,8 @@ def annotated_slices(root: Path, split: Split) -> list[KeySlice]:
             recists = tuple(lesion.recist for lesion in on_slice)
             window = next(row.window for row in rows if row.key_slice == number)
             corrected = _corrected(root, series, number, on_slice)
-            slices.append(KeySlice(series, number, rows[0].spacing, boxes, recists, window, corrected))
+            types = tuple(lesion.lesion_type for lesion in on_slice)
+            slices.append(KeySlice(series, number, rows[0].spacing, boxes, recists, window, corrected, types))
     if not slices:
         raise DataError(f"{root} holds no key slice of the split {split!r} with its image on disk")
     return slices
@@ -135,7 +139,8 @@ def true_slices(root: Path, split: Split) -> list[KeySlice]:
             cut = [lesion for lesion in lesions if number in lesion.boxes]
             recists = tuple(from_mask(decode(lesion.masks[number])) for lesion in cut)
             boxes = np.asarray([lesion.boxes[number] for lesion in cut])
-            slices.append(KeySlice(series, number, spacing, boxes, recists, window))
+            types = tuple(lesion.lesion_type for lesion in cut)
+            slices.append(KeySlice(series, number, spacing, boxes, recists, window, types=types))
     if not slices:
         raise DataError(f"{root} holds no phantom of the split {split!r}")
     return slices

@@ -81,6 +81,28 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Plot:
+    """One picture of an experiment's FROC curves.
+
+    Parameters
+    ----------
+    name
+        Of its file; default the experiment's.
+    rows
+        Labels of the rows that it shows; default all.
+    ceilings
+        Whether curves are drawn up to the sensitivity of all detections together, and that is marked.
+    size_rate
+        False positives per image at which sensitivity by the lesions' size is drawn beside the curves, or None.
+    """
+
+    name: str | None = None
+    rows: tuple[str, ...] | None = None
+    ceilings: bool = False
+    size_rate: float | None = None
+
+
+@dataclass(frozen=True)
 class Experiment:
     """One table.
 
@@ -94,6 +116,8 @@ class Experiment:
         False positives per image at which its table reads sensitivity; averages are over `FP_RATES` in all.
     version
         Of its recipes.
+    plots
+        Its pictures.
     """
 
     name: str
@@ -103,6 +127,7 @@ class Experiment:
     budget: Budget = Budget()
     rates: tuple[float, ...] = FP_RATES
     version: Version = "small"
+    plots: tuple[Plot, ...] = (Plot(),)
 
     def row(self, label: str) -> Row:
         """The row of that label."""
