@@ -18,8 +18,6 @@ from psygnal import Signal
 
 from napari_uld.ct.windows import Window
 from napari_uld.errors import AnnotationFileError, UldError
-from napari_uld.lesions.annotations import Edit
-from napari_uld.lesions.review_log import append_log, log_path
 from napari_uld.masks import MaskKind, MaskParameters
 from napari_uld.viewer.layers.canvas import fit_body, show_caption
 from napari_uld.viewer.layers.editing import take_in_hand, take_over
@@ -39,6 +37,7 @@ from napari_uld.viewer.layers.parts import (
 from napari_uld.viewer.layers.scan import case_layers, windows_of
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.files import save_case
+from napari_uld.viewer.state.keeping import Keeper
 from napari_uld.viewer.state.links import Links
 from napari_uld.viewer.state.rows import Row
 from napari_uld.viewer.state.thresholds import Thresholds
@@ -77,10 +76,15 @@ class Session:
         # Questions are asked in windows; where there are none, nothing unsaved is ever given up.
         self.ask_unsaved: Callable[[Case], Answer] = lambda case: Answer.KEEP_OPEN
         self.ask_path: Callable[[Case], Path | None] = lambda case: None
+        # Whether to bring back what a crash left in the log alone; None to be asked again.
+        self.ask_restore: Callable[[Case], bool | None] = lambda case: None
+        # Does something a moment after the last time that it was asked for; never where no window's loop runs.
+        self.soon: Callable[[Callable[[], None]], object] = lambda act: None
+        self.saves_itself: Callable[[], bool] = lambda: False
         # Does something once napari is through with what it is doing; at once where no window's loop runs.
         self.later: Callable[[Callable[[], None]], object] = lambda act: act()
         self._busy = False
-        self._log_works = True
+        self.keeper: Keeper | None = None
         self._links = Links()
         # What a person chose for a detector holds for the next scan too.
         self.thresholds = Thresholds()
@@ -223,12 +227,27 @@ class Session:
 
     def may_close(self) -> bool:
         """Ask about unsaved edits; tell whether the case may go."""
+        if self.keeper is not None:
+            self.keeper.save()
         if self.case is None or not self.case.annotations.unsaved:
             return True
         answer = self.ask_unsaved(self.case)
         if answer is Answer.SAVE:
             return self.save()
+        if answer is Answer.DISCARD and self.keeper is not None:
+            self.keeper.discard()
         return answer is Answer.DISCARD
+
+    def offer_restore(self) -> None:
+        """Ask about decisions that a crash left in the review log alone, and bring them back where that is wanted."""
+        if self.case is None or self.keeper is None or not self.case.unsaved:
+            return
+        wanted = self.ask_restore(self.case)
+        if wanted:
+            count = self.keeper.restore()
+            show_info(f"{count} lesion{'s are' if count != 1 else ' is'} as before the program ended.")
+        elif wanted is not None:
+            self.keeper.discard()
 
     # -- layers that come and go --
 
@@ -262,8 +281,9 @@ class Session:
         if old is not None:
             self._leave(old)
         self._links.connect((case.rows_changed, case.current_changed), self._redraw)
-        self._links.connect(case.edited, self._log)
-        self._log_works = True
+        self.keeper = Keeper(
+            case, warn=show_warning, soon=lambda act: self.soon(act), saves_itself=lambda: self.saves_itself()
+        )
         self.case_changed.emit()
 
     def _removed(self, event: Any) -> None:
@@ -290,18 +310,11 @@ class Session:
 
     def _leave(self, case: Case) -> None:
         self._links.release()
+        if self.keeper is not None and self.keeper.case is case:
+            self.keeper.release()
+            self.keeper = None
         for layer in [layer for layer in self.viewer.layers if case_of(layer) is case]:
             self.viewer.layers.remove(layer)
-
-    def _log(self, edit: Edit) -> None:
-        """Add a decision to the review log; a folder that cannot be written to is mentioned once."""
-        if self.case is None or not self._log_works:
-            return
-        try:
-            append_log(log_path(self.case.path), [edit], self.case.reviewer)
-        except AnnotationFileError as error:
-            self._log_works = False
-            show_warning(f"Decisions are not logged: {error}")
 
     def _moved(self) -> None:
         if self.painter is not None:

@@ -71,6 +71,7 @@ def read_volume(path: Paths) -> list[LayerTuple]:
         show_review()
         # Once napari has added the layers.
         session.later(session.arrange)
+        session.later(session.offer_restore)
     return case_layers(case)
 
 

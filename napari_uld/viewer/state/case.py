@@ -12,6 +12,7 @@ from napari_uld.errors import AnnotationError
 from napari_uld.lesions.annotations import Annotation, Annotations, Edit, Source, State, new_id, now
 from napari_uld.lesions.findings import Box, Findings
 from napari_uld.lesions.recist import Recist
+from napari_uld.lesions.recovery import Unsaved
 from napari_uld.lesions.rle import Rle
 from napari_uld.lesions.storage import ABSENT
 from napari_uld.viewer.state.rows import Mark, Row, rows_of
@@ -57,6 +58,8 @@ class Case:
         self.reviewer = reviewer
         # Of the annotation file as it was read; saving refuses to overwrite any other.
         self.fingerprint = ABSENT
+        # Lesions that a crash left in the review log alone.
+        self.unsaved: Unsaved = {}
         # What the scan was read from, where that is known.
         self.files: frozenset[Path] = frozenset()
         self.findings: Findings | None = None
