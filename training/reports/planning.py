@@ -16,7 +16,7 @@ from napari_uld.evaluation.froc import FP_RATES
 from ..data.phantom.write import ABOUT, TABLE
 from ..loop import STATE
 from .results import Result, load_result
-from .run_spec import RUN, RunSpec, differences, find_run, read_spec, slug
+from .run_spec import RUN, RunSpec, differences, find_run, read_spec, results_version, slug
 
 
 class State(StrEnum):
@@ -211,7 +211,9 @@ def plan(experiment: Experiment, row: Row, seed: int, place: Place) -> Run:
     recipe = row_recipe(row, budget, experiment.version)
     data = {name: _phantoms(place.phantoms / name, *getattr(budget, name)) for name in ("train", "test")}
     init = plan(experiment, row.init, seed, place) if row.init else None
-    spec = RunSpec(recipe=recipe, data=data, seed=seed, init=init.spec if init else None)
+    spec = RunSpec(
+        recipe=recipe, data=data, seed=seed, init=init.spec if init else None, results=results_version(recipe)
+    )
     home = place.root / experiment.name / f"{slug(row.label)}-seed{seed}"
     return Run(row, place, find_run(spec, home), spec, init)
 

@@ -113,7 +113,7 @@ class Case:
         """
         if findings.scan_id != self.volume.scan_id:
             raise AnnotationError(
-                f"These findings are of the scan {findings.scan_name} ({findings.scan_id}); the open scan is "
+                f"Findings of another scan, {findings.scan_name} ({findings.scan_id}): the open scan is "
                 f"{self.volume.name} ({self.volume.scan_id}). Open the scan they belong to first."
             )
 
@@ -259,7 +259,7 @@ class Case:
     def _use(self, annotations: Annotations, path: Path) -> None:
         if annotations.scan_id != self.volume.scan_id:
             raise AnnotationError(
-                f"{path} holds the annotations of the scan {annotations.scan_id}; the open scan is "
+                f"Lesions of another scan, {annotations.scan_id}, are in {path}: the open scan is "
                 f"{self.volume.name} ({self.volume.scan_id}). Open the scan they belong to first."
             )
         self._annotations = annotations
