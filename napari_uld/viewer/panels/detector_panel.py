@@ -151,7 +151,7 @@ class DetectorPanel(QWidget):
 
     def _describe(self) -> None:
         """Say what there is to say before anything was run on the open scan."""
-        raise NotImplementedError
+        self._say("")
 
     def _enable(self) -> None:
         self.run_button.enabled = self.session.case is not None and self._ready and not self.running
