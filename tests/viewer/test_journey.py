@@ -84,13 +84,18 @@ def test_a_finding_on_the_real_series_is_accepted_saved_and_there_again(
     # Opened again, it is there, with where it came from.
     session = open_series(viewer, deeplesion, qtbot)
     assert len(viewer.layers) == 5
-    (mined,) = [row for row in session.case.rows if row.annotation.source is Source.MINED]
+    (mined,) = [row for row in session.case.rows if row.annotation and row.annotation.source is Source.MINED]
     assert (mined.annotation.parent_id, mined.score, mined.native) == (surest.key, surest.score, surest.native)
     assert mined.annotation.detector.startswith("faster_rcnn_bmc ")
     assert mined.annotation.state is State.ACCEPTED
-    assert len(session.case.rows) == 2
+    assert len(session.case.annotations) == 2
+    # What nobody decided on is there again, too, with the detector that found it.
+    assert session.case.findings is not None
+    assert session.case.findings.detector == mined.annotation.detector
+    assert sum(row.annotation is None for row in session.case.rows) > 5
 
-    # The window of a scan that napari opened asks before unsaved edits are lost.
+    # The window of a scan that napari opened asks before edits are lost that are not saved by themselves.
+    session.saves_itself = lambda: False
     session.case.add(3, (10.0, 10.0, 40.0, 40.0))
     asked = []
     session.ask_unsaved = lambda case: asked.append(case) or Answer.KEEP_OPEN

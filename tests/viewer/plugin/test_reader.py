@@ -175,7 +175,7 @@ def test_an_annotation_file_opens_onto_its_scan(open_session: Session, tmp_path:
 def test_an_annotation_file_of_another_scan_names_both(open_session: Session, tmp_path: Path) -> None:
     path = tmp_path / "stranger.lesions.json"
     save_annotations(path, Annotations("9.9.9"), scan_name="x", scan_source="x")
-    with pytest.raises(AnnotationError, match=r"stranger.*9\.9\.9.*study \(1\.2\.3\)"):
+    with pytest.raises(AnnotationError, match=r"^Lesions of another scan, 9\.9\.9.*stranger.*study \(1\.2\.3\)"):
         read(path)
     assert len(open_session.case.annotations) == 1
 
@@ -230,7 +230,7 @@ def test_mined_negatives_of_another_scan_are_refused_by_name(
 ) -> None:
     path = tmp_path / "stranger.findings.json"
     write_findings(path, replace(findings.take(findings.negative), scan_id="9.9.9"))
-    with pytest.raises(AnnotationError, match=r"stranger.*9\.9\.9.*study \(1\.2\.3\)"):
+    with pytest.raises(AnnotationError, match=r"^Findings of another scan, .*9\.9\.9.*study \(1\.2\.3\).*stranger"):
         read(path)
 
 

@@ -195,9 +195,9 @@ def test_an_empty_case_has_nowhere_to_step(case: Case) -> None:
 def test_annotations_and_findings_of_another_scan_are_refused(
     case: Case, expert: Annotation, findings: Findings
 ) -> None:
-    with pytest.raises(AnnotationError, match=r"other\.lesions\.json.*9\.9\.9.*study"):
+    with pytest.raises(AnnotationError, match=r"9\.9\.9.*other\.lesions\.json.*study"):
         case.replace_annotations(Annotations("9.9.9"), case.path.with_name("other.lesions.json"))
-    with pytest.raises(AnnotationError, match="findings are of the scan"):
+    with pytest.raises(AnnotationError, match="Findings of another scan"):
         case.set_findings(replace(findings, scan_id="9.9.9"))
     assert [row.id for row in case.annotations] == [expert.id]
 
