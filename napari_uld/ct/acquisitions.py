@@ -45,8 +45,10 @@ def split(images: Sequence[Image]) -> list[Part]:
     One part where it is one scan, or nothing tells its parts apart.
     """
     groups, twins = _without_twins(images)
+    if any(image.place is None for image in groups):
+        return [Part(tuple(images))]
     candidates = list(_candidates(groups))
-    if not candidates or any(image.place is None for image in groups):
+    if not candidates:
         return [Part(tuple(images))]
     whole = _irregularity(groups)
     # First what makes every part regular; else what at least leaves no two slices in one place.
@@ -54,23 +56,23 @@ def split(images: Sequence[Image]) -> list[Part]:
         for label, parts in candidates:
             if good(parts) and _belong_apart(label, parts, whole):
                 return [
-                    Part(tuple(x for one in part for x in (one, *twins.get(one.uid, ()))), name)
+                    Part(tuple(image for one in part for image in (one, *twins.get(id(one), ()))), name)
                     for part, name in zip(parts, _labels(label, parts), strict=True)
                 ]
     return [Part(tuple(images))]
 
 
-def _without_twins(images: Sequence[Image]) -> tuple[list[Image], dict[str, list[Image]]]:
+def _without_twins(images: Sequence[Image]) -> tuple[list[Image], dict[int, list[Image]]]:
     """Set aside copies of images; they go with the image they are copies of."""
     kept: dict[str, Image] = {}
-    twins: dict[str, list[Image]] = {}
+    twins: dict[int, list[Image]] = {}
     singles = []
     for image in images:
         first = kept.setdefault(image.uid, image)
         if first is image:
             singles.append(image)
         elif _same_but_folder(image, first):
-            twins.setdefault(image.uid, []).append(image)
+            twins.setdefault(id(first), []).append(image)
         else:
             singles.append(image)
     return singles, twins

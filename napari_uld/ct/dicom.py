@@ -1,4 +1,4 @@
-"""CT series in DICOM files: found by their headers, told apart by series and acquisition, read into Hounsfield units."""
+"""CT series in DICOM files: found by their headers, told apart by series and acquisition, read into HU."""
 
 import os
 from collections.abc import Sequence
@@ -102,7 +102,8 @@ def _told(entry: ScanEntry, damaged: dict[Path, str]) -> ScanEntry:
     folders = {file.parent for file in entry.files}
     beside = {file: reason for file, reason in damaged.items() if file.parent in folders}
     said = tuple(
-        f"left out: {one}; it lies beside this scan's files, so slices may be missing at an end: copy or export it again"
+        f"left out: {one}; these lie beside the scan's files, so slices may be missing at an end: copy or export them "
+        "again"
         for one in group_by_reason(beside)
     )
     return replace(entry, said=(*entry.said, *said))
@@ -164,10 +165,8 @@ def _read_file(file: Path, wanted: Sequence[int] | None) -> _ReadFile:
             dataset.pixel_array_options(decoding_plugin="pyjpegls")
         pixels = dataset.pixel_array
         headers = [header for frame, header in classic_images(dataset) if wanted is None or frame in wanted]
-        if wanted is None:
-            images = [pixels]
-        else:  # a single frame comes without an axis of frames
-            images = list(pixels.reshape(-1, *pixels.shape[-2:])[list(wanted)])
+        # A single frame comes without an axis of frames.
+        images = [pixels] if wanted is None else [pixels.reshape(-1, *pixels.shape[-2:])[frame] for frame in wanted]
         thickness = first_number(headers[0].get("SliceThickness"))
         return _ReadFile(
             slices=[_read_slice(*one, file, ignored) for one in zip(images, headers, strict=True)],
