@@ -6,14 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import JPEGLSLossless, JPEGLSNearLossless
 
 from napari_uld.ct.acquisitions import Part, join, split
 from napari_uld.ct.dicom_files import DAMAGED, read_file
-from napari_uld.ct.dicom_hu import ReadSlice, check_rescales, notes_of, rescale_of, to_hu
+from napari_uld.ct.dicom_hu import ReadSlice, check_rescales, notes_of, read_slice
 from napari_uld.ct.dicom_images import (
     NOT_DICOM,
     Image,
@@ -21,7 +19,6 @@ from napari_uld.ct.dicom_images import (
     classic_images,
     first_number,
     images_in,
-    slice_of,
     window_of,
 )
 from napari_uld.ct.dicom_streams import check_pixel_data
@@ -169,7 +166,7 @@ def _read_file(file: Path, wanted: Sequence[int] | None) -> _ReadFile:
         images = [pixels] if wanted is None else [pixels.reshape(-1, *pixels.shape[-2:])[frame] for frame in wanted]
         thickness = first_number(headers[0].get("SliceThickness"))
         return _ReadFile(
-            slices=[_read_slice(*one, file, ignored) for one in zip(images, headers, strict=True)],
+            slices=[read_slice(*one, file, ignored) for one in zip(images, headers, strict=True)],
             thickness=thickness if thickness and thickness > 0 else None,
             window=window_of(headers[0]),
         )
@@ -177,8 +174,3 @@ def _read_file(file: Path, wanted: Sequence[int] | None) -> _ReadFile:
         raise ScanError(
             f"{file}: the slice cannot be read ({error}); it may be damaged or cut short: copy or export it again"
         ) from error
-
-
-def _read_slice(pixels: np.ndarray, header: Dataset, file: Path, ignored: list[str]) -> ReadSlice:
-    hu, said = to_hu(pixels, header, file)
-    return ReadSlice(slice_of(header, file, hu), rescale_of(header, file), (*ignored, *said))

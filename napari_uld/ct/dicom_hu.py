@@ -9,6 +9,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from napari_uld.ct.dicom_files import unit_note
+from napari_uld.ct.dicom_images import slice_of
 from napari_uld.ct.geometry import Slice
 from napari_uld.ct.windows import AIR_HU
 from napari_uld.errors import ScanError, UnsupportedScanError
@@ -19,6 +20,8 @@ LOWEST_MEASURED = -1500
 PADDING_SPREAD = 64
 # An intercept that is wrong shows as a step of at least so many HU.
 INTERCEPT_STEP = 100
+# It is looked for in about so many pixels along each side of a slice.
+SAMPLED = 64
 PADDING_SAID = f"padding outside the field of view set to {AIR_HU} HU"
 
 
@@ -34,11 +37,14 @@ class ReadSlice:
         Slope and intercept, or None where the header lacks one of them.
     said
         What was put right, one sentence each.
+    sample
+        Some of its pixels before anything was put right, (rows, columns) HU.
     """
 
     slice: Slice
     rescale: tuple[float, float] | None
     said: tuple[str, ...]
+    sample: np.ndarray
 
 
 def rescale_of(header: Dataset, file: Path) -> tuple[float, float] | None:
@@ -60,24 +66,44 @@ def rescale_of(header: Dataset, file: Path) -> tuple[float, float] | None:
     return slope, intercept
 
 
-def to_hu(pixels: np.ndarray, header: Dataset, file: Path) -> tuple[np.ndarray, list[str]]:
+def read_slice(pixels: np.ndarray, header: Dataset, file: Path, said: Sequence[str]) -> ReadSlice:
     """Rescale stored pixels (rows, columns) to int16 HU, padding to air; say what was put right.
+
+    Parameters
+    ----------
+    pixels
+        As the file stores them.
+    header
+        That of a classic image.
+    file
+        What messages name.
+    said
+        What was put right before.
 
     Raises
     ------
     UnsupportedScanError
         If the pixels are not one grey slice.
     ScanError
-        If the rescaling is impossible.
+        If the rescaling is impossible, or the header lacks the slice's geometry.
     """
     if pixels.ndim != 2:
         raise UnsupportedScanError(f"{file}: pixels of shape {pixels.shape}, one grey slice required; export it as CT")
-    said = unit_note(header)
-    slope, intercept = rescale_of(header, file) or (1.0, 0.0)
+    rescale = rescale_of(header, file)
+    slope, intercept = rescale or (1.0, 0.0)
     if slope == 1 and intercept.is_integer():
         hu = pixels.astype(np.int32) + np.int32(intercept)
     else:
         hu = np.rint(pixels * np.float64(slope) + intercept)
+    every = max(1, min(hu.shape) // SAMPLED)
+    sample = hu[::every, ::every].astype(np.float32)
+    mended, more = _mended(pixels, hu, header)
+    return ReadSlice(slice_of(header, file, mended), rescale, (*said, *unit_note(header), *more), sample)
+
+
+def _mended(pixels: np.ndarray, hu: np.ndarray, header: Dataset) -> tuple[np.ndarray, list[str]]:
+    """Set padding to air and clip to int16."""
+    said = []
     padding = _padding(pixels, hu, header)
     if padding is not None and (hu[padding] != AIR_HU).any():
         hu[padding] = AIR_HU
@@ -134,12 +160,12 @@ def _check_intercepts(slices: Sequence[ReadSlice], known: list[tuple[float, floa
     commonest = max(dict.fromkeys(known), key=known.count)
     wrong: dict[int, ReadSlice] = {}
     for one, other in pairwise(sorted(slices, key=lambda read: float(read.slice.position @ normal))):
-        if one.rescale is None or other.rescale is None or one.slice.hu.shape != other.slice.hu.shape:
+        if one.rescale is None or other.rescale is None or one.sample.shape != other.sample.shape:
             continue
         step = other.rescale[1] - one.rescale[1]
         if one.rescale[0] != other.rescale[0] or abs(step) < INTERCEPT_STEP:
             continue
-        jump = other.slice.hu.astype(np.float32) - one.slice.hu
+        jump = other.sample - one.sample
         if np.abs(jump - step).mean() < 0.5 * np.abs(jump).mean():
             odd = other if one.rescale == commonest else one
             wrong[id(odd)] = odd

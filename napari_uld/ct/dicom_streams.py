@@ -47,7 +47,8 @@ def check_pixel_data(dataset: Dataset, file: Path) -> list[str]:
     size = (int(dataset.Rows), int(dataset.Columns))
     for frame in frames:
         if syntax == RLELossless:
-            found = _wrong_with_rle(frame, int(dataset.BitsAllocated) // 8 * int(dataset.get("SamplesPerPixel") or 1))
+            planes = int(dataset.BitsAllocated) // 8 * int(dataset.get("SamplesPerPixel") or 1)
+            found = _wrong_with_rle(frame, planes, size[0] * size[1])
         elif syntax in JPEG2000TransferSyntaxes:
             found = _wrong_with_jpeg_2000(frame, size)
         elif syntax in JPEGTransferSyntaxes or syntax in JPEGLSTransferSyntaxes:
@@ -74,8 +75,8 @@ def _check_native(dataset: Dataset, file: Path) -> list[str]:
     return [f"{found - required} bytes after the pixels ignored"] if found > required + required % 2 else []
 
 
-def _wrong_with_rle(frame: bytes, planes: int) -> str:
-    """Say what is wrong with an RLE image's table of segments; the decoder checks their lengths."""
+def _wrong_with_rle(frame: bytes, planes: int, length: int) -> str:
+    """Say what is wrong with an RLE image: each plane of bytes is a segment that unpacks to `length` bytes."""
     if len(frame) < 64:
         return f"RLE data of {len(frame)} bytes, at least 64 required"
     count, *offsets = struct.unpack("<16L", frame[:64])
@@ -84,7 +85,24 @@ def _wrong_with_rle(frame: bytes, planes: int) -> str:
     ends = [*offsets[:count], len(frame)]
     if offsets[0] != 64 or any(one >= other for one, other in pairwise(ends)):
         return "its RLE segments do not fit the data"
-    return ""
+    wrong = any(not _unpacks_to(frame[one:other], length) for one, other in pairwise(ends))
+    return "an RLE segment does not unpack to the image's size" if wrong else ""
+
+
+def _unpacks_to(segment: bytes, length: int) -> bool:
+    """Tell whether runs and copies of an RLE segment end exactly where the image does."""
+    at, unpacked = 0, 0
+    while unpacked < length and at < len(segment):
+        head = segment[at]
+        if head < 128:
+            unpacked += head + 1
+            at += head + 2
+        elif head > 128:
+            unpacked += 257 - head
+            at += 2
+        else:
+            at += 1
+    return unpacked == length and at <= len(segment) and not segment[at:].strip(b"\0")
 
 
 def _wrong_with_jpeg(frame: bytes, size: tuple[int, int], marker: re.Pattern[bytes]) -> str:

@@ -60,7 +60,8 @@ def test_whole_streams_are_read_as_a_second_decoder_reads_them(tmp_path: Path, n
     files = [save(compressed(name, index), tmp_path / f"{index}.dcm") for index in range(3)]
     volume = read_scan(tmp_path)
     second = np.stack([sitk.GetArrayFromImage(sitk.ReadImage(str(file)))[0] for file in reversed(files)])
-    np.testing.assert_array_equal(volume.hu, np.rint(second))
+    # Decoders of lossy JPEG may round to either side: one stored value is 8 HU.
+    np.testing.assert_allclose(volume.hu, np.rint(second), atol=8 if name == "JPEG" else 0)
     if name != "JPEG":
         np.testing.assert_array_equal(volume.hu[::-1], body(3, 64))
 
