@@ -99,8 +99,7 @@ def _told(entry: ScanEntry, damaged: dict[Path, str]) -> ScanEntry:
     folders = {file.parent for file in entry.files}
     beside = {file: reason for file, reason in damaged.items() if file.parent in folders}
     said = tuple(
-        f"left out: {one}; these lie beside the scan's files, so slices may be missing at an end: copy or export them "
-        "again"
+        f"left out: {one}; it may be part of this scan, whose files lie beside it: copy or export it again"
         for one in group_by_reason(beside)
     )
     return replace(entry, said=(*entry.said, *said))

@@ -158,7 +158,7 @@ def _check_intercepts(slices: Sequence[ReadSlice], known: list[tuple[float, floa
     """Refuse slices whose pixels continue their neighbours' only with the neighbours' intercept."""
     normal = np.cross(slices[0].slice.orientation[:3], slices[0].slice.orientation[3:])
     commonest = max(dict.fromkeys(known), key=known.count)
-    wrong: dict[int, ReadSlice] = {}
+    wrong = set()
     for one, other in pairwise(sorted(slices, key=lambda read: float(read.slice.position @ normal))):
         if one.rescale is None or other.rescale is None or one.sample.shape != other.sample.shape:
             continue
@@ -167,14 +167,13 @@ def _check_intercepts(slices: Sequence[ReadSlice], known: list[tuple[float, floa
             continue
         jump = other.sample - one.sample
         if np.abs(jump - step).mean() < 0.5 * np.abs(jump).mean():
-            odd = other if one.rescale == commonest else one
-            wrong[id(odd)] = odd
+            wrong.add(other.rescale if one.rescale == commonest else one.rescale)
     if wrong:
-        found = sorted({one.rescale[1] for one in wrong.values() if one.rescale})
         raise ScanError(
-            f"{source}: the rescale intercept of {named([one.slice for one in wrong.values()])} is "
-            f"{', '.join(f'{value:g}' for value in found)} where most slices have {commonest[1]:g}, and the pixels "
-            "continue those of their neighbours only with one intercept for all; correct it or export the series again"
+            f"{source}: the rescale intercept of {named([one.slice for one in slices if one.rescale in wrong])} is "
+            f"{', '.join(f'{intercept:g}' for _, intercept in sorted(wrong))} where most slices have "
+            f"{commonest[1]:g}, and the pixels continue those of their neighbours only with one intercept for all; "
+            "correct it or export the series again"
         )
 
 

@@ -133,7 +133,7 @@ def images_in(file: Path) -> list[Image] | NoImage:
     except InvalidDicomError:
         return NoImage(NOT_DICOM)
     except DAMAGED as error:
-        return NoImage(f"damaged or cut short ({type(error).__name__})", damaged=True)
+        return NoImage(f"damaged or cut short ({str(error) or type(error).__name__})", damaged=True)
 
 
 def classic_images(dataset: Dataset) -> Iterator[tuple[int | None, Dataset]]:
