@@ -175,12 +175,14 @@ def _add_macros(header: Dataset, groups: Dataset) -> None:
 
 def _image(header: Dataset, file: Path, frame: int | None) -> Image:
     uid = str(header.get("SeriesInstanceUID") or "")
+    # Asking a header for what it lacks is slow: most have few of the marks.
+    there = {element.keyword: element.value for element in header if element.keyword in MARKS}
     return Image(
         file=file,
         frame=frame,
         series=(uid,) if uid else ("", *(str(header.get(tag, "")) for tag in TELL_APART)),
         uid=f"{header.get('SOPInstanceUID') or file} {frame}",
-        marks={tag: _text(header.get(tag)) for tag in MARKS} | {"folder": str(file.parent)},
+        marks={tag: _text(there.get(tag)) for tag in MARKS} | {"folder": str(file.parent)},
         place=_place_or_none(header, file),
         number=str(header.get("SeriesNumber") or ""),
         description=str(header.get("SeriesDescription") or "").strip(),
