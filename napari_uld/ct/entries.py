@@ -26,6 +26,14 @@ class ScanEntry:
         One line for a person (size, date, what was assumed).
     files
         The files it is made of.
+    frames
+        Where files hold several images: which ones it is made of, each a file and the image's index in it.
+    series_uid
+        DICOM SeriesInstanceUID of all its files, or "".
+    label
+        What tells it from other scans of one series ("acquisition 2"), or "".
+    said
+        What a person must know of its files, one sentence each: it goes with the volume.
     """
 
     name: str
@@ -34,6 +42,10 @@ class ScanEntry:
     slices: int
     note: str = ""
     files: tuple[Path, ...] = field(default=(), repr=False)
+    frames: tuple[tuple[Path, int], ...] = field(default=(), repr=False)
+    series_uid: str = ""
+    label: str = ""
+    said: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,10 @@ def stack_slices(
     positions = np.array([one.position for one in slices])
     if len(slices) == 1:
         if single_spacing is None:
-            raise GeometryError(f"{source} has a single slice and no slice thickness; open a series of several slices")
+            raise GeometryError(
+                f"{slices[0].file} is a single slice, alone in its series, and its header has no slice thickness; a "
+                "volume needs the distance between slices: open a series of several slices"
+            )
         spacing = single_spacing
         corrections.append(f"a single slice: its thickness, {spacing:g} mm, serves as slice spacing")
     else:
@@ -131,6 +134,24 @@ def stack_slices(
         slice_numbers=numbers,
         corrections=(*said, *corrections, *about_numbers),
     )
+
+
+def why_irregular(slices: list[Slice], source: Path) -> GeometryError | None:
+    """Say why slices, known by their headers only, are no regular grid; None where they are one."""
+    try:
+        _check_alike(slices, source)
+        normal = np.cross(slices[0].orientation[:3], slices[0].orientation[3:])
+        slices = sorted(slices, key=lambda one: float(one.position @ normal))
+        positions = np.array([one.position for one in slices])
+        along = positions @ normal
+        if (np.diff(along) <= SAME_POSITION).any():
+            raise DuplicateSlicesError(f"{source}: several slices lie at one position")
+        if len(slices) > 1:
+            _slice_spacing(slices, along, source)
+            _sideways(positions, normal, source)
+    except GeometryError as error:
+        return error
+    return None
 
 
 def _check_alike(slices: list[Slice], source: Path) -> None:
@@ -187,17 +208,9 @@ def _slice_spacing(slices: list[Slice], along: np.ndarray, source: Path) -> floa
     allowed = max(PLACE_FRACTION * step, PLACE_ROUNDING)
     # Every slice near a whole number of steps from its neighbour: where that is more than one, slices are missing.
     if counts.max() > 1 and (np.abs(steps - counts * step) <= allowed * counts).all():
-        gaps = [
-            f"{int(count) - 1} between {a.label} and {b.label} "
-            f"({np.round(a.position, 1).tolist()} to {np.round(b.position, 1).tolist()} mm)"
-            for (a, b), count in zip(pairwise(slices), counts, strict=True)
-            if count > 1
-        ]
-        more = f"; and {len(gaps) - 5} more gaps" if len(gaps) > 5 else ""
-        raise MissingSlicesError(
-            f"{source}: slices {step:g} mm apart, but some are missing: {'; '.join(gaps[:5])}{more}; "
-            "copy the missing files, or put each part into its own folder"
-        )
+        follow_on = _numbered_on(slices, counts > 1)
+        if not (follow_on and _changes_for_good(counts)):
+            raise _missing(slices, counts, step, follow_on, source)
     regular = np.linspace(along[0], along[-1], len(along))
     worst = int(np.abs(along - regular).argmax())
     spacing = float((along[-1] - along[0]) / (len(along) - 1))
@@ -208,6 +221,33 @@ def _slice_spacing(slices: list[Slice], along: np.ndarray, source: Path) -> floa
             "a volume needs even spacing: reconstruct or export the series evenly"
         )
     return spacing
+
+
+def _numbered_on(slices: list[Slice], wide: np.ndarray) -> bool:
+    """Tell whether the file's own numbers go on by one across all wide steps."""
+    numbers = [(a.number, b.number) for (a, b), far in zip(pairwise(slices), wide, strict=True) if far]
+    return all(a is not None and b is not None and abs(a - b) == 1 for a, b in numbers)
+
+
+def _changes_for_good(counts: np.ndarray) -> bool:
+    """Tell a distance that changes from one stretch to the next from gaps in an even series."""
+    return len({int(a) for a, b in pairwise(counts) if a == b}) > 1
+
+
+def _missing(slices: list[Slice], counts: np.ndarray, step: float, follow_on: bool, source: Path) -> MissingSlicesError:
+    """Name the gaps between slices."""
+    gaps = [
+        f"{int(count) - 1} between {a.label} and {b.label} "
+        f"({np.round(a.position, 1).tolist()} to {np.round(b.position, 1).tolist()} mm)"
+        for (a, b), count in zip(pairwise(slices), counts, strict=True)
+        if count > 1
+    ]
+    more = f"; and {len(gaps) - 5} more gaps" if len(gaps) > 5 else ""
+    though = " (though their numbers follow on: or the series was reconstructed unevenly)" if follow_on else ""
+    return MissingSlicesError(
+        f"{source}: slices {step:g} mm apart, but some are missing{though}: {'; '.join(gaps[:5])}{more}; "
+        "copy the missing files, or put each part into its own folder"
+    )
 
 
 def _sideways(positions: np.ndarray, normal: np.ndarray, source: Path) -> list[str]:

@@ -76,7 +76,9 @@ def read_scan(path: Path | str, name: str | None = None) -> CTVolume:
     scans = find_scans(path)
     names = [entry.name for entry in scans]
     if name is None and len(scans) > 1:
-        raise AmbiguousScanError(f"{path} holds {len(scans)} scans: {_listed(names)}; choose one by its name")
+        raise AmbiguousScanError(
+            f"{path} holds {len(scans)} scans: {_listed(names)}; choose one by its name{_why(scans)}"
+        )
     if name is not None and name not in names:
         raise ScanError(f"{path} has no scan called {name!r}; it holds {_listed(names)}")
     return read_entry(scans[0] if name is None else scans[names.index(name)])
@@ -97,6 +99,12 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
+def _why(scans: FoundScans) -> str:
+    """Say what all scans say of themselves: why they are several, where that is not meant to be."""
+    shared = [sentence for sentence in scans[0].said if all(sentence in entry.said for entry in scans)]
+    return "".join(f"; {sentence}" for sentence in shared)
+
+
 def _find_in_file(file: Path) -> FoundScans:
     """Find the scan of one file; a DICOM slice brings its whole series."""
     if image_kind(file):
@@ -106,7 +114,7 @@ def _find_in_file(file: Path) -> FoundScans:
     mine = tuple(entry for entry in entries if file in entry.files)
     if not mine:
         raise UnsupportedScanError(f"{file} is {left_out[file]}; {_REQUIRED}")
-    return FoundScans(mine)
+    return FoundScans(tuple(_with_unique_names(list(mine))), group_by_reason(left_out))
 
 
 _REQUIRED = "required is a CT as DICOM, NIfTI, NRRD, MetaImage or DeepLesion's 16-bit PNG: open the scan itself"

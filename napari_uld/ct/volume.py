@@ -27,7 +27,7 @@ class CTVolume:
     name
         What a person calls the scan ("000001_03_01", a series description).
     series_uid
-        DICOM SeriesInstanceUID, or "" where the format has none.
+        DICOM SeriesInstanceUID, followed by what tells the scan from others under that UID; "" where there is none.
     series_name
         What identifies the series where its name does ("deeplesion:000001_03_01"), or "".
     slice_numbers

@@ -155,13 +155,13 @@ def test_padding_of_signed_pixels_is_known_where_the_header_gives_it_unsigned(tm
     assert read_scan(tmp_path).hu[0].tolist() == [[-1024, 1600]]
 
 
-def test_padding_below_air_stays_as_it_is(write_series, tmp_path):
+def test_padding_below_air_becomes_air_and_is_said(write_series, tmp_path):
     pixels = np.full((3, 4, 4), 1000, np.int16)
     pixels[:, 0] = -2000
     write_series(pixels, PixelPaddingValue=-2000)
     volume = read_scan(tmp_path)
-    assert np.unique(volume.hu[:, 0]).tolist() == [-3024]
-    assert volume.corrections == ()
+    assert np.unique(volume.hu[:, 0]).tolist() == [-1024]
+    assert volume.corrections == ("padding outside the field of view set to -1024 HU",)
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless], ids=["RLE", "JPEG 2000", "JPEG-LS"])

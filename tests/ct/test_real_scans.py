@@ -83,4 +83,5 @@ def test_ct_beside_segmentations_and_reports_is_read_and_they_are_left_out(real_
     volume = read_scan(folder / "ct-3slice")
     assert volume.spacing == (1.0, 0.810547, 0.810547)
     assert volume.slice_numbers.tolist() == [3, 2, 1]
-    assert volume.hu.min() == -3024  # the padding, below air as in DeepLesion
+    # The padding lies at -3024 HU in the files.
+    assert (volume.hu.min(), volume.corrections) == (-1024, ("padding outside the field of view set to -1024 HU",))

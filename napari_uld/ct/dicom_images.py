@@ -1,0 +1,254 @@
+"""What one CT image's header says: a file's, or one frame's of a multi-frame file."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.multival import MultiValue
+
+from napari_uld.ct.dicom_files import (
+    DAMAGED,
+    MULTI_FRAME,
+    read_file,
+    sop_class,
+    why_damaged,
+    why_no_image,
+    why_no_slice,
+)
+from napari_uld.ct.geometry import Slice
+from napari_uld.errors import GeometryError, ScanError
+
+NOT_DICOM = "not DICOM"
+# What tells series apart where files have no SeriesInstanceUID.
+TELL_APART = (
+    "StudyInstanceUID",
+    "SeriesNumber",
+    "SeriesDescription",
+    "ConvolutionKernel",
+    "ImageOrientationPatient",
+    "Rows",
+    "Columns",
+)
+# What tells acquisitions, phases and reconstructions of one series apart, the most telling first, and what a
+# person reads of it.
+MARKS: Mapping[str, str] = {
+    "PatientID": "patient",
+    "StudyInstanceUID": "study",
+    "StackID": "stack",
+    "AcquisitionNumber": "acquisition",
+    "TemporalPositionIndex": "time point",
+    "TemporalPositionIdentifier": "time point",
+    "NominalPercentageOfCardiacPhase": "cardiac phase",
+    "SeriesNumber": "series",
+    "SeriesDescription": "",
+    "ContrastBolusAgent": "contrast",
+    "ImageType": "",
+    "ConvolutionKernel": "kernel",
+    "KVP": "kV",
+    "SliceThickness": "thickness",
+    "AcquisitionDateTime": "taken",
+    "AcquisitionTime": "taken",
+    "SeriesTime": "series of",
+    "ContentTime": "made",
+}
+_HEADER_TAGS = [
+    *("SOPClassUID", "SOPInstanceUID", "Modality", "SeriesInstanceUID", "InstanceNumber", "SamplesPerPixel"),
+    *("NumberOfFrames", "RescaleType", "SeriesDate", "StudyDate", "ImagePositionPatient", "PixelSpacing"),
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", *TELL_APART, *MARKS),
+]
+# The macros of functional groups, and what a classic image calls what they hold.
+_MACROS = (
+    *("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence", "FrameContentSequence"),
+    *(
+        "PixelValueTransformationSequence",
+        "FrameVOILUTSequence",
+        "CTReconstructionSequence",
+        "CardiacSynchronizationSequence",
+    ),
+    *("CTXRayDetailsSequence", "CTImageFrameTypeSequence"),
+)
+_CLASSIC_NAMES = {
+    "FrameType": "ImageType",
+    "FrameAcquisitionNumber": "AcquisitionNumber",
+    "FrameAcquisitionDateTime": "AcquisitionDateTime",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """One CT image as its header tells of it.
+
+    Parameters
+    ----------
+    file, frame
+        Where it is; the frame is None in a file of one image.
+    series
+        What tells which series it belongs to.
+    uid
+        Its SOPInstanceUID, with the frame.
+    marks
+        Text of each of `MARKS` and the folder.
+    place
+        Its geometry, with pixels that are all 0, or None where the header has none.
+    number, description, date, size
+        What a person calls it.
+    """
+
+    file: Path
+    frame: int | None
+    series: tuple[str, ...]
+    uid: str
+    marks: Mapping[str, str]
+    place: Slice | None
+    number: str
+    description: str
+    date: str
+    size: str
+
+
+@dataclass(frozen=True)
+class NoImage:
+    """Why a file holds no CT image, and whether it may have held one before it was damaged."""
+
+    reason: str
+    damaged: bool = False
+
+
+def images_in(file: Path) -> list[Image] | NoImage:
+    """Read the headers of the images that a file holds, or say why it holds none."""
+    try:
+        header = read_file(file, specific_tags=_HEADER_TAGS, stop_before_pixels=True)
+        damage = why_damaged(header)
+        if damage:
+            return NoImage(damage, damaged=True)
+        reason = why_no_image(header)
+        if reason:
+            return NoImage(reason)
+        found = {frame: (one, why_no_slice(one)) for frame, one in classic_images(header)}
+        slices = [_image(one, file, frame) for frame, (one, reason) in found.items() if not reason]
+        return slices or NoImage(next(reason for _, reason in found.values()))
+    except InvalidDicomError:
+        return NoImage(NOT_DICOM)
+    except DAMAGED as error:
+        return NoImage(f"damaged or cut short ({str(error) or type(error).__name__})", damaged=True)
+
+
+def classic_images(dataset: Dataset) -> Iterator[tuple[int | None, Dataset]]:
+    """Give each frame of a multi-frame file as the header of a classic image; a classic image gives itself.
+
+    Raises
+    ------
+    ValueError
+        If the file has not one item of functional groups a frame.
+    """
+    if sop_class(dataset) not in MULTI_FRAME:
+        yield None, dataset
+        return
+    frames = dataset.PerFrameFunctionalGroupsSequence
+    if len(frames) != int(dataset.get("NumberOfFrames") or 0):
+        raise ValueError(f"{len(frames)} items of functional groups for {dataset.get('NumberOfFrames')} frames")
+    shared = dataset.get("SharedFunctionalGroupsSequence") or [Dataset()]
+    left_out = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "PixelData", "InstanceNumber")
+    common = Dataset()
+    for element in dataset:
+        if element.keyword not in left_out:
+            common.add(element)
+    _add_macros(common, shared[0])
+    for index, groups in enumerate(frames):
+        one = Dataset()
+        one.update(common)
+        _add_macros(one, groups)
+        one.InstanceNumber = index + 1
+        yield index, one
+
+
+def _add_macros(header: Dataset, groups: Dataset) -> None:
+    """Copy what functional groups hold to where a classic image has it."""
+    for macro in _MACROS:
+        for element in (groups.get(macro) or [Dataset()])[0]:
+            if element.keyword and element.VR != "SQ":
+                setattr(header, _CLASSIC_NAMES.get(element.keyword, element.keyword), element.value)
+
+
+def _image(header: Dataset, file: Path, frame: int | None) -> Image:
+    uid = str(header.get("SeriesInstanceUID") or "")
+    # Asking a header for what it lacks is slow: most have few of the marks.
+    there = {element.keyword: element.value for element in header if element.keyword in MARKS}
+    return Image(
+        file=file,
+        frame=frame,
+        series=(uid,) if uid else ("", *(str(header.get(tag, "")) for tag in TELL_APART)),
+        uid=f"{header.get('SOPInstanceUID') or file} {frame}",
+        marks={tag: _text(there.get(tag)) for tag in MARKS} | {"folder": str(file.parent)},
+        place=_place_or_none(header, file),
+        number=str(header.get("SeriesNumber") or ""),
+        description=str(header.get("SeriesDescription") or "").strip(),
+        date=str(header.get("SeriesDate") or header.get("StudyDate") or ""),
+        size=f"{header.get('Columns')} x {header.get('Rows')}",
+    )
+
+
+def _text(value: object) -> str:
+    """Give an element as text that is the same for what means the same."""
+    if value is None:
+        return ""
+    return "\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value).strip()
+
+
+def _place_or_none(header: Dataset, file: Path) -> Slice | None:
+    try:
+        # One number stands for all pixels: no memory is taken.
+        return slice_of(header, file, np.broadcast_to(np.int16(0), (int(header.Rows), int(header.Columns))))
+    except (ScanError, *DAMAGED):
+        return None
+
+
+def slice_of(header: Dataset, file: Path, hu: np.ndarray) -> Slice:
+    """Give an image its place.
+
+    Raises
+    ------
+    GeometryError
+        If the header lacks position, orientation or pixel spacing.
+    """
+    number = header.get("InstanceNumber")
+    return Slice(
+        hu=hu,
+        position=_numbers(header, "ImagePositionPatient", 3, file),
+        orientation=_numbers(header, "ImageOrientationPatient", 6, file),
+        spacing=tuple(_numbers(header, "PixelSpacing", 2, file).tolist()),
+        number=None if number is None else int(number),
+        file=file,
+    )
+
+
+def _numbers(header: Dataset, tag: str, count: int, file: Path) -> np.ndarray:
+    """Give the finite numbers of an element that must have `count` of them."""
+    element = header.get(tag)
+    values = np.zeros(0) if element is None else np.array(element, dtype=np.float64)
+    if values.shape != (count,) or not np.isfinite(values).all():
+        raise GeometryError(
+            f"{file}: {tag} is {element}, {count} finite numbers required; export the series again with its geometry"
+        )
+    return values
+
+
+def first_number(value: object) -> float | None:
+    """Give the first number of an element, or None where there is no finite one."""
+    first = value[0] if isinstance(value, MultiValue) and value else value
+    try:
+        number = float(str(first))
+    except ValueError:
+        return None
+    return number if np.isfinite(number) else None
+
+
+def window_of(header: Dataset) -> tuple[float, float] | None:
+    """Give the first window (low, high) HU of a header, or None."""
+    centre, width = first_number(header.get("WindowCenter")), first_number(header.get("WindowWidth"))
+    if centre is None or width is None or width <= 0:
+        return None
+    return centre - width / 2, centre + width / 2
