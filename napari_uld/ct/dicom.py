@@ -23,6 +23,7 @@ from pydicom.uid import (
 
 from napari_uld.ct.entries import ScanEntry
 from napari_uld.ct.geometry import Slice, stack_slices, to_volume
+from napari_uld.ct.plausibility import check_hu
 from napari_uld.ct.volume import CTVolume
 from napari_uld.ct.windows import AIR_HU
 from napari_uld.errors import GeometryError, ScanError, UnsupportedScanError
@@ -173,6 +174,8 @@ def read_dicom(entry: ScanEntry) -> CTVolume:
         If a file is damaged or lacks what CT images must have.
     GeometryError
         If the slices do not form one regular grid.
+    UnsupportedScanError
+        If the values cannot be Hounsfield units.
     """
     with ThreadPoolExecutor() as pool:
         read = list(pool.map(_read_slice, entry.files))
@@ -183,6 +186,7 @@ def read_dicom(entry: ScanEntry) -> CTVolume:
         single_spacing=first.thickness,
         said=tuple(dict.fromkeys(sentence for one in read for sentence in one.said)),
     )
+    check_hu(stack.hu, entry.path)
     return to_volume(
         stack,
         source=entry.path,
