@@ -221,6 +221,11 @@ def _in_space(fields: _Fields, vectors: list[np.ndarray | None]) -> tuple[np.nda
 
 def _by_axis(fields: _Fields, count: int, axes: list[int]) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Give steps and origin of a header that knows spacings only, as it knows nothing of the patient."""
+    if "space" in fields.values:
+        raise GeometryError(
+            f"{fields.file} names a space but gives no space directions, so its axes are not known; "
+            "save the scan again with its orientation"
+        )
     said = ["the file stores no orientation: left to right and head are assumed, check them"]
     spacings = fields.per_axis("spacings", count)
     if spacings is None or np.isnan([spacings[axis] for axis in axes]).any():
@@ -240,7 +245,8 @@ def _by_axis(fields: _Fields, count: int, axes: list[int]) -> tuple[np.ndarray, 
                 f"{fields.file}: axis mins and maxs tell spacings of {np.round(implied, 4).tolist()}, "
                 f"spacings {np.round(steps, 4).tolist()}; correct the header"
             )
-    origin = np.zeros(3) if np.isnan(low).any() or mins is None else low + halves * steps
+    # NaN stands for an unknown place; part of one is none, and refused as such.
+    origin = np.zeros(3) if mins is None or np.isnan(low).all() else low + halves * steps
     unit, about_unit = _one_unit(fields, "units")
     return np.diag(steps) * unit, origin * unit, said + about_unit
 

@@ -1,4 +1,4 @@
-"""Whether values can be Hounsfield units at all: one check for every format.
+"""Whether values can be Hounsfield units at all: one check for DICOM and image files alike.
 
 A CT's values have signatures that others lack: air or tissue, noise that reaches some tens of HU, nothing far below
 air. What has another's signature is refused by its name; in doubt a scan is opened.

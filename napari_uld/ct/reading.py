@@ -15,7 +15,9 @@ from napari_uld.ct.deeplesion import (
 )
 from napari_uld.ct.dicom import find_dicom, read_dicom
 from napari_uld.ct.entries import FoundScans, Kind, LeftOut, ScanEntry, group_by_reason
+from napari_uld.ct.header import read_start
 from napari_uld.ct.images import find_image, image_kind, read_image
+from napari_uld.ct.stored import check_real
 from napari_uld.ct.volume import CTVolume
 from napari_uld.errors import AmbiguousScanError, ScanError, UnsupportedScanError
 
@@ -115,6 +117,7 @@ def _find_in_file(file: Path) -> FoundScans:
     """Find the scan of one file; a DICOM slice brings its whole series."""
     if kind := image_kind(file):
         return FoundScans((find_image(file, kind),))
+    check_real(file, read_start(file, 512))
     siblings = [child for child in sorted(file.parent.iterdir()) if child.is_file() and not _is_image(child)]
     entries, left_out = find_dicom(siblings, file.parent)
     mine = tuple(entry for entry in entries if file in entry.files)

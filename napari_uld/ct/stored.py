@@ -18,7 +18,18 @@ _MOST_PADDING = 1 << 16
 _EITHER_FRAME = 47
 _GZIP = b"\x1f\x8b"
 _CHUNK = 1 << 18
-_LFS = b"version https://git-lfs"
+# What stands for a file that Git LFS or git-annex keeps elsewhere.
+_POINTERS = (b"version https://git-lfs", b"/annex/objects/", b"../.git/annex/")
+# What is sometimes called as a scan is, and what to do with it.
+_OTHERS = {
+    b"PK\x03\x04": "a ZIP archive: unpack it and open what is in it",
+    b"BZh": "compressed with bzip2: unpack it",
+    b"\xfd7zXZ": "compressed with xz: unpack it",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd: unpack it",
+    b"\x89PNG": "a PNG picture: open the scan that it was made of",
+    b"\xff\xd8\xff": "a JPEG picture: open the scan that it was made of",
+    b"\x89HDF": "an HDF5 file (MINC 2, for one): convert it to NIfTI",
+}
 
 
 @dataclass(frozen=True)
@@ -68,17 +79,21 @@ def check_real(file: Path, start: bytes) -> None:
 
     Raises
     ------
+    UnsupportedScanError
+        If it is an archive, a picture or another format.
     ScanError
         If it is empty, or a pointer or web page that a download left instead of the file.
     """
     if not start:
         raise ScanError(f"{file} is empty (0 bytes); copy or download it again")
-    if start.startswith(_LFS):
+    if start.startswith(_POINTERS[0]):
         raise ScanError(f"{file} is a Git LFS pointer, not the file itself: fetch the real file (git lfs pull)")
-    if start.startswith((b"/annex/objects/", b"../.git/annex/")):
+    if start.startswith(_POINTERS):
         raise ScanError(f"{file} is a git-annex pointer, not the file itself: fetch the real file (git annex get)")
     if start.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html")):
         raise ScanError(f"{file} is a web page, not a scan: the download failed, download it again")
+    if other := next((what for sign, what in _OTHERS.items() if start.startswith(sign)), None):
+        raise UnsupportedScanError(f"{file} is {other}")
 
 
 def sibling(header: Path, name: str) -> Path:
@@ -108,7 +123,10 @@ def sibling(header: Path, name: str) -> Path:
     if not file.is_file() or file.samefile(header):
         raise ScanError(f"{header}: its data file {plain} is not a file of voxels; correct the header")
     with file.open("rb") as stream:
-        check_real(file, stream.read(512))
+        start = stream.read(512)
+    # Voxels may begin with anything, but hardly with the text of a pointer.
+    if start.startswith(_POINTERS) or not start:
+        check_real(file, start)
     return file
 
 
