@@ -25,6 +25,12 @@ _LEAST_PADDING = 0.005
 _NEAR_ZERO = 40
 # What water's noise looks like: its standard deviation, how far it reaches, and how lopsided it may be.
 _LEAST_NOISE, _SHORTEST_TAIL, _LONGEST_TAIL, _LOPSIDED = 2.5, 2.2, 6.5, 1.6
+# So few values are labels however they lie; where more of them lie in patches, neighbours being equal so often, too.
+_FEW, _FLAT = 4, 0.8
+# Grey levels: nearly all of them taken, by values that spread so far ...
+_ALL_LEVELS, _GREY_SPREAD = 225, 45
+# ... or, with air's value added, cut off at the lowest by this share, with most others so far from it (HU).
+_DARKEST, _CUT_OFF, _APART = -1000, 0.05, 60
 # Fewer voxels tell less: of grey levels, and of labels.
 _FEWEST_GREY, _FEWEST_LABELS = 1000, 16
 # Looked at first; only what is suspicious is looked at as a whole.
@@ -33,7 +39,10 @@ _SAMPLE = 1 << 18
 
 @dataclass(frozen=True, eq=False)
 class _Values:
-    """Values and how often each occurs, ascending; `steady`: the share of neighbours along x that are equal."""
+    """Values and how often each occurs, ascending.
+
+    `steady` is the share of equal ones among neighbours along x, pairs of the commonest value left out.
+    """
 
     values: np.ndarray
     counts: np.ndarray
@@ -46,6 +55,16 @@ class _Values:
     @property
     def high(self) -> int:
         return int(self.values[-1])
+
+    @property
+    def is_flat(self) -> bool:
+        """Tell labels, which lie in patches, from anything that a scanner's noise went through."""
+        return len(self.values) <= MOST_LABELS and self.steady > _FLAT
+
+    def spread(self) -> float:
+        """Give the standard deviation."""
+        mean = np.average(self.values, weights=self.counts)
+        return float(np.sqrt(np.average((self.values - mean) ** 2, weights=self.counts)))
 
     def share(self, chosen: np.ndarray) -> float:
         """Give the share of the voxels whose value is chosen."""
@@ -83,15 +102,21 @@ def check_hu(hu: np.ndarray, source: Path) -> None:
 
 def _counted(rows: np.ndarray) -> _Values:
     counts = np.zeros(1 << 16, np.int64)
-    equal = 0
     # In parts: counting takes several times the memory of what is counted.
-    for part in np.array_split(rows, rows.size // (1 << 22) + 1):
+    parts = np.array_split(rows, rows.size // (1 << 22) + 1)
+    for part in parts:
         counts += np.bincount(
             (np.ascontiguousarray(part).view(np.uint16) ^ np.uint16(0x8000)).ravel(), minlength=1 << 16
         )
-        equal += int((part[:, 1:] == part[:, :-1]).sum())
+    background = int(counts.argmax()) - 0x8000
+    equal = pairs = 0
+    for part in parts:
+        beside = part[:, 1:] == part[:, :-1]
+        is_background = beside & (part[:, 1:] == background)
+        equal += int(beside.sum() - is_background.sum())
+        pairs += int(beside.size - is_background.sum())
     values = np.flatnonzero(counts)
-    return _Values(values - 0x8000, counts[values], equal / max(1, rows.size - len(rows)))
+    return _Values(values - 0x8000, counts[values], equal / max(1, pairs))
 
 
 def _what_else(found: _Values) -> str | None:
@@ -107,24 +132,37 @@ def _what_else(found: _Values) -> str | None:
     if max(-found.low, found.high) <= _NEAR_ZERO:
         return _near_zero(found)
     # A mask or grey image to which an intercept was added.
-    if len(values) <= 4 or (len(values) <= 32 and found.steady > 0.9):
+    if len(values) <= _FEW or found.is_flat:
         return f"a label mask: only {len(values)} different values"
-    if found.high - found.low == 255 and min(found.counts[0], found.counts[-1]) > 2 * np.median(found.counts):
-        return "an 8-bit grey image: its values take 256 levels and are cut off at both ends"
+    if found.high - found.low <= 255 and found.low <= _DARKEST and _is_cut_off(found):
+        return "an 8-bit grey image: its values take no more than 256 levels and are cut off at the lowest"
     return _noise(found)
+
+
+def _is_cut_off(found: _Values) -> bool:
+    """Tell whether many values are the lowest and most others lie far from it, as after windowing."""
+    if found.counts.sum() < _FEWEST_GREY:
+        return False
+    most = found.values[1 + int(found.counts[1:].argmax())]
+    return found.counts[0] >= _CUT_OFF * found.counts.sum() and most - found.low >= _APART
 
 
 def _labels_or_grey(found: _Values) -> str | None:
     """Tell labels and grey levels from tissue, which may have few values and none below 0 as well."""
     labels, voxels = len(found.values), int(found.counts.sum())
-    if found.high <= 1 or (labels <= 4 and voxels >= _FEWEST_LABELS):
-        return "a label mask: few values and none negative"
-    # A background of 0 is what both have and what a piece of tissue has not: there 0 is the rarest value.
-    if labels > MOST_LABELS or found.low > 0 or found.counts[0] * labels < voxels:
+    mask = "a label mask: few values and none negative"
+    if found.high <= 1:
+        return mask
+    if labels > MOST_LABELS or voxels < _FEWEST_LABELS:
         return None
-    if found.high <= 255 and labels > 64 and found.steady < 0.9:
-        return "an 8-bit grey image: its values lie between 0 and 255" if voxels >= _FEWEST_GREY else None
-    return "a label mask: few values and none negative" if voxels >= _FEWEST_LABELS else None
+    if labels <= _FEW or found.is_flat:
+        return mask
+    # A background of 0 is what both have and what a piece of tissue has not: there 0 is the rarest value.
+    has_background = found.low == 0 and found.counts[0] * labels >= voxels
+    if found.high <= 255 and found.steady < _FLAT / 2 and voxels >= _FEWEST_GREY:
+        fills_levels = found.high - found.low >= _ALL_LEVELS and found.spread() >= _GREY_SPREAD
+        return "an 8-bit grey image: its values lie between 0 and 255" if has_background or fills_levels else None
+    return mask if has_background and (labels <= 64 or found.high > 255) else None
 
 
 def _near_zero(found: _Values) -> str | None:
@@ -143,7 +181,7 @@ def _near_zero(found: _Values) -> str | None:
     )
     if is_water:
         return None
-    if len(found.values) <= 8 and found.steady > 0.8:
+    if found.is_flat or len(found.values) <= _FEW:
         return f"a label mask: only {len(found.values)} different values"
     return "a statistics map, a difference or normalised values: all of them lie about 0, without a scanner's noise"
 
