@@ -9,12 +9,13 @@ import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.nifti1 import Nifti1Header
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 
 from napari_uld.ct.header import ImageHeader, no_real_number, read_start, steps_of, three_axes
 from napari_uld.ct.stored import Stored, check_real, check_size, damaged
 from napari_uld.errors import GeometryError, UnsupportedScanError
 
-_DAMAGED = (HeaderDataError, ImageFileError, KeyError, OverflowError, ValueError, struct.error)
+_DAMAGED = (HeaderDataError, ImageFileError, KeyError, OverflowError, ValueError, WrapStructError, struct.error)
 # Both witnesses of a spacing say the same where they differ by less than this many mm, or this share of it.
 _SAME_SPACING = 1e-3
 # Two places of one voxel this far apart are worth telling (mm).
@@ -90,6 +91,8 @@ def _header(start: bytes, file: Path) -> Nifti1Header:
     if not lengths & {348, 540}:
         raise damaged(file, "it does not begin as a NIfTI does")
     is_second = 540 in lengths
+    if len(start) < (540 if is_second else 348):
+        raise damaged(file, f"its header ends after {len(start)} bytes")
     magic = start[4:8] if is_second else start[344:348]
     if magic[:3] in (b"ni1", b"ni2") or not magic.strip(b"\0"):
         kind = "the header of a two-file NIfTI" if magic.strip(b"\0") else "an ANALYZE header"

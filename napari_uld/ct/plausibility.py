@@ -143,8 +143,8 @@ def _is_cut_off(found: _Values) -> bool:
     """Tell whether many values are the lowest and most others lie far from it, as after windowing."""
     if found.counts.sum() < _FEWEST_GREY:
         return False
-    most = found.values[1 + int(found.counts[1:].argmax())]
-    return found.counts[0] >= _CUT_OFF * found.counts.sum() and most - found.low >= _APART
+    is_far = found.values >= found.low + _APART
+    return found.counts[0] >= _CUT_OFF * found.counts.sum() and found.share(is_far) >= 0.5
 
 
 def _labels_or_grey(found: _Values) -> str | None:

@@ -12,8 +12,8 @@ from napari_uld.errors import ScanError, UnsupportedScanError
 Encoding = Literal["raw", "compressed", "text", "hex"]
 # What a header may promise before its file is read: deflate packs at most so many bytes into one.
 _MOST_PACKED = 1032
-# Some writers pad a file; more than this after the voxels is no padding.
-_MOST_PADDING = 1 << 16
+# Some writers pad a file with zeros. Fewer are more likely a voxel's, shifted by what was lost or added before it.
+_LEAST_PADDING, _MOST_PADDING = 16, 1 << 16
 # zlib's own or gzip's frame, whichever is there; both end in a checksum.
 _EITHER_FRAME = 47
 _GZIP = b"\x1f\x8b"
@@ -201,13 +201,15 @@ def check_padding(rest: bytes | np.ndarray, length: int, file: Path, header: Pat
     ScanError
         If it is not padding: sizes and voxels do not belong together.
     """
-    if length > _MOST_PADDING or bytes(rest).strip(b"\0\r\n"):
+    if not length:
+        return []
+    if not _LEAST_PADDING <= length <= _MOST_PADDING or any(bytes(rest)):
         raise ScanError(
-            f"{file} holds {'more than ' if length > _MOST_PADDING else ''}{length} bytes after the voxels that "
+            f"{file} holds {length} bytes after the voxels that "
             f"{header.name} promises, so size or place of the voxels is wrong; the exact number is required: "
             "correct the header, or copy both files again"
         )
-    return [f"{length} bytes of padding after the voxels left out"] if length else []
+    return [f"{length} bytes of padding after the voxels left out"]
 
 
 def _compressed(stored: Stored, header: Path) -> tuple[np.ndarray, list[str]]:
