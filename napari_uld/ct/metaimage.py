@@ -15,14 +15,21 @@ _TYPES = {
     **{"MET_LONG": "i4", "MET_ULONG": "u4", "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8"},
     **{"MET_FLOAT": "f4", "MET_DOUBLE": "f8"},
 }
-_LINE = re.compile(r"\s*([A-Za-z]\w*)\s*[=:][ \t]*(.*)")
+# Names are anything: writers add what they know of a DICOM series, as "0008|0060 = CT".
+_LINE = re.compile(r"\s*([^\s=:][^=:\n]*?)\s*[=:][ \t]*(.*)")
 # Other names that the same field goes by.
 _SAME = {
     **dict.fromkeys(("Position", "Origin"), "Offset"),
     **dict.fromkeys(("Rotation", "Orientation"), "TransformMatrix"),
     "ElementByteOrderMSB": "BinaryDataByteOrderMSB",
 }
-_FREE_TEXT = ("Comment", "Name")
+# What is read here, and so may not be given twice.
+_READ = {
+    *("NDims", "DimSize", "ElementType", "ElementNumberOfChannels", "BinaryData", "BinaryDataByteOrderMSB"),
+    *("ElementSpacing", "ElementSize", "Offset", "TransformMatrix", "DistanceUnits", "HeaderSize", "ElementDataFile"),
+    *("CompressedData", "CompressedDataSize"),
+    *("ElementToIntensityFunctionSlope", "ElementToIntensityFunctionOffset"),
+}
 
 
 def starts_metaimage(start: bytes) -> bool:
@@ -85,7 +92,7 @@ def _fields(file: Path) -> tuple[dict[str, str], int]:
         match = _LINE.fullmatch(raw.decode("latin-1").rstrip())
         if match:
             name, value = _SAME.get(match[1], match[1]), match[2].strip()
-            if fields.setdefault(name, value) != value and name not in _FREE_TEXT:
+            if fields.setdefault(name, value) != value and name in _READ:
                 raise damaged(file, f"its header gives {name} twice, {fields[name][:60]} and {value[:60]}")
         elif raw.strip():
             raise damaged(file, f"{raw[:40]!r} in its header is no 'name = value'")

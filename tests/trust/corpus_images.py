@@ -60,6 +60,9 @@ def second_opinion(path: Path) -> Opinion:
         spacing = np.linalg.norm(lps[:3, :3], axis=0)
         direction, origin = lps[:3, :3] / spacing, lps[:3, 3]
     else:
+        text = path.read_bytes()[:600]
+        if b"CompressedData = True" in text and b"CompressedDataSize = " not in text:
+            raise ValueError("SimpleITK gives what happens to lie in memory where a header lacks this size")
         read = sitk.ReadImage(str(path))
         values, dimension = sitk.GetArrayFromImage(read), read.GetDimension()
         spacing, origin = np.array(read.GetSpacing())[:3], np.array(read.GetOrigin())[:3]

@@ -92,7 +92,11 @@ def test_a_gzip_stream_of_several_parts_is_read_whole(tmp_path):
 
 
 def test_a_stream_that_unpacks_to_more_than_promised_is_not_followed(tmp_path):
-    header = metaimage(ElementDataFile="LOCAL").split(b"LOCAL\n")[0].replace(b"CompressedData = False", b"CompressedData = True")
+    header = (
+        metaimage(ElementDataFile="LOCAL")
+        .split(b"LOCAL\n")[0]
+        .replace(b"CompressedData = False", b"CompressedData = True")
+    )
     write(tmp_path / "scan.mha", header + b"LOCAL\n" + zlib.compress(bytes(200_000_000)))
     with pytest.raises(ScanError, match="decompresses to more than the 1536 bytes"):
         read_scan(tmp_path / "scan.mha")

@@ -48,7 +48,10 @@ NO_CT = {
     "z scores": (RNG.normal(0, 1, SHAPE), "statistics map"),
     "a windowed CT": (WINDOWED, "8-bit grey image"),
     "a windowed CT with an intercept": (WINDOWED - 1024, "8-bit grey image"),
-    "a photograph": (128 + 127 * np.sin(np.add.outer(np.arange(12), np.add.outer(np.arange(64), np.arange(64)) / 9)), "grey"),
+    "a photograph": (
+        128 + 127 * np.sin(np.add.outer(np.arange(12), np.add.outer(np.arange(64), np.arange(64)) / 9)),
+        "grey",
+    ),
     "a 16-bit picture": (RNG.normal(30000, 1000, SHAPE), "grey image"),
 }
 MAY_BE_CT = {

@@ -1,4 +1,4 @@
-"""Headers that steer the reader: they are followed nowhere but to a plain file beside them, and believed by its size."""
+"""Headers that steer the reader: followed nowhere but to a plain file beside them, believed by its size."""
 
 import gzip
 import os
@@ -24,7 +24,16 @@ def header(tmp_path, kind, name):
 @pytest.mark.parametrize("kind", ["mhd", "nhdr"])
 @pytest.mark.parametrize(
     "name",
-    ["../secret/x.raw", "/etc/passwd", "secret/x.raw", "..", "C:\\x.raw", "\\\\server\\x.raw", "file:x.raw", "./../x.raw"],
+    [
+        "../secret/x.raw",
+        "/etc/passwd",
+        "secret/x.raw",
+        "..",
+        "C:\\x.raw",
+        "\\\\server\\x.raw",
+        "file:x.raw",
+        "./../x.raw",
+    ],
 )
 def test_a_data_file_elsewhere_is_not_opened(tmp_path, kind, name):
     for folder in ("secret", "scans"):
@@ -145,7 +154,10 @@ def test_what_stands_in_the_place_of_a_file_is_told(tmp_path, name, data, reason
         (nrrd(type="block"), "type 'block' are not supported"),
         (nrrd(endian=None), "endian is '', little or big required"),
         (nrrd(sizes="16 12 4 2", dimension="4", space_directions=None, space=None, kinds=None), "4 dimensions"),
-        (nrrd(dimension="4", sizes="16 12 4 2", space_directions="(1,0,0) (0,1,0) (0,0,1) none", kinds=None), "4 dimen"),
+        (
+            nrrd(dimension="4", sizes="16 12 4 2", space_directions="(1,0,0) (0,1,0) (0,0,1) none", kinds=None),
+            "4 dimen",
+        ),
         (nrrd().replace(b"kinds", b"sizes"), "gives 'sizes' twice"),
         (nrrd(space_directions="(1,0) (0,1) (0,0)"), "three numbers required"),
         (nrrd(space="over-the-rainbow"), "space 'over-the-rainbow' is unknown"),

@@ -20,7 +20,10 @@ def scaled(*factors):
     [
         ({"sform": scaled(1, 1, 2), "qform": AFFINE}, "0.75 x 0.5 x 4 mm by the sform, of 0.75 x 0.5 x 2 mm by pixdim"),
         ({"sform": LPS_TO_RAS, "qform": AFFINE}, "1 x 1 x 1 mm by the sform, of 0.75 x 0.5 x 2 mm by pixdim"),
-        ({"sform": AFFINE, "pixdim": (0.75, 0.75, 2)}, "0.75 x 0.5 x 2 mm by the sform, of 0.75 x 0.75 x 2 mm by pixdim"),
+        (
+            {"sform": AFFINE, "pixdim": (0.75, 0.75, 2)},
+            "0.75 x 0.5 x 2 mm by the sform, of 0.75 x 0.75 x 2 mm by pixdim",
+        ),
         ({"sform": scaled(1, 1, 1.01)}, "0.75 x 0.5 x 2.02 mm by the sform, of 0.75 x 0.5 x 2 mm by pixdim"),
     ],
 )
