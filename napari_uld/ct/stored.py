@@ -245,36 +245,40 @@ def inflate(data: bytes, needed: int, file: Path) -> np.ndarray:
     """
     if needed > len(data) * _MOST_PACKED:
         raise damaged(file, f"{needed} bytes promised, {len(data)} compressed ones are there")
-    most = needed + _MOST_PADDING
-    out, filled = np.empty(most, np.uint8), 0
-    view, place = memoryview(data), 0
-    stream = zlib.decompressobj(_EITHER_FRAME)
+    out, filled = np.empty(needed + _MOST_PADDING, np.uint8), 0
+    rest = memoryview(data)
     while True:
-        part = stream.unconsumed_tail or view[place : place + _CHUNK]
-        place += 0 if stream.unconsumed_tail else len(part)
-        if not part:
-            raise damaged(file, "the compressed data end before their end marker")
-        try:
-            piece = stream.decompress(part, most + 1 - filled)
-        except zlib.error as error:
-            raise damaged(file, f"the compressed data are damaged: {error}") from error
-        if filled + len(piece) > most:
-            raise ScanError(
-                f"{file} decompresses to more than the {needed} bytes that its header promises; the exact number is "
-                "required: correct the header, or download the file again"
-            )
-        out[filled : filled + len(piece)] = np.frombuffer(piece, np.uint8)
-        filled += len(piece)
-        if stream.eof:
-            rest = (stream.unused_data + bytes(view[place:])).lstrip(b"\0")
-            if not rest.startswith(_GZIP):
-                break
-            place, stream = len(data) - len(rest), zlib.decompressobj(_EITHER_FRAME)
-    if rest.strip(b"\0\r\n"):
+        filled, rest = _inflate_part(rest, out, filled, file)
+        if bytes(rest[:2]) != _GZIP:
+            break
+    if any(bytes(rest)):
         raise damaged(file, f"{len(rest)} bytes follow the end of the compressed data")
     if filled < needed:
         raise damaged(file, f"{filled} bytes decompressed, {needed} required")
     return out[:filled]
+
+
+def _inflate_part(view: memoryview, out: np.ndarray, filled: int, file: Path) -> tuple[int, memoryview]:
+    """Decompress one part into `out`; give how far that is filled now, and what follows, padding left out."""
+    stream, place = zlib.decompressobj(_EITHER_FRAME), 0
+    while not stream.eof:
+        chunk = stream.unconsumed_tail or view[place : place + _CHUNK]
+        place += 0 if stream.unconsumed_tail else len(chunk)
+        if not chunk:
+            raise damaged(file, "the compressed data end before their end marker")
+        try:
+            piece = stream.decompress(chunk, len(out) + 1 - filled)
+        except zlib.error as error:
+            raise damaged(file, f"the compressed data are damaged: {error}") from error
+        if filled + len(piece) > len(out):
+            raise ScanError(
+                f"{file} decompresses to more than the {len(out) - _MOST_PADDING} bytes that its header promises; the "
+                "exact number is required: correct the header, or download the file again"
+            )
+        out[filled : filled + len(piece)] = np.frombuffer(piece, np.uint8)
+        filled += len(piece)
+    rest = (stream.unused_data + bytes(view[place:])).lstrip(b"\0")
+    return filled, memoryview(rest)
 
 
 def _written_out(stored: Stored, header: Path) -> np.ndarray:
