@@ -33,17 +33,39 @@ _KEY_SLICE_NAME = re.compile(r"\d{6}_\d{2}_\d{2}_\d{3}\.png")
 def is_deeplesion(path: Path) -> bool:
     """Tell whether a file or folder is (part of) a DeepLesion download."""
     if path.is_file():
-        return path.name == CSV_NAME or bool(_SLICE_NAME.fullmatch(path.name) or _KEY_SLICE_NAME.fullmatch(path.name))
-    if (path / IMAGES_NAME).is_dir() or (path / CSV_NAME).is_file():
+        is_named = _SLICE_NAME.fullmatch(path.name) or _KEY_SLICE_NAME.fullmatch(path.name)
+        return path.name == CSV_NAME or bool(is_named and _is_png(path))
+    if is_named_download(path):
         return True
-    children = sorted(path.iterdir())
-    if any(_SERIES_NAME.fullmatch(one.name) or _KEY_SLICE_NAME.fullmatch(one.name) for one in children):
+    return any(_SLICE_NAME.fullmatch(one.name) and _is_16_bit(one) for one in sorted(path.iterdir()))
+
+
+def is_named_download(folder: Path) -> bool:
+    """Tell whether names speak for DeepLesion: of the folder, its table, its series or its key slices."""
+    if (folder / IMAGES_NAME).is_dir() or (folder / CSV_NAME).is_file():
         return True
-    return any(_SLICE_NAME.fullmatch(one.name) and _is_16_bit(one) for one in children)
+    if _SERIES_NAME.fullmatch(folder.name) and any(_SLICE_NAME.fullmatch(one.name) for one in folder.iterdir()):
+        return True
+    return any(
+        (_SERIES_NAME.fullmatch(one.name) and one.is_dir()) or _KEY_SLICE_NAME.fullmatch(one.name)
+        for one in folder.iterdir()
+    )
+
+
+def is_slice_name(name: str) -> bool:
+    """Tell whether a file is called as a slice: NNN.png."""
+    return bool(_SLICE_NAME.fullmatch(name))
+
+
+def _is_png(file: Path) -> bool:
+    with file.open("rb") as stream:
+        return stream.read(8) == b"\x89PNG\r\n\x1a\n"
 
 
 def _is_16_bit(png: Path) -> bool:
     """Tell slices from the 8-bit previews that some programs put beside DICOM files."""
+    if not png.is_file():
+        return False
     with png.open("rb") as stream:
         # The bit depth follows signature, chunk length and name, width and height.
         return stream.read(25)[24:] == b"\x10"

@@ -24,6 +24,7 @@ from napari_uld.ct.dicom_images import (
 from napari_uld.ct.dicom_streams import check_pixel_data
 from napari_uld.ct.entries import ScanEntry, group_by_reason
 from napari_uld.ct.geometry import stack_slices, to_volume
+from napari_uld.ct.plausibility import check_hu
 from napari_uld.ct.volume import CTVolume
 from napari_uld.errors import MissingSlicesError, ScanError
 
@@ -114,6 +115,8 @@ def read_dicom(entry: ScanEntry) -> CTVolume:
         If a file is damaged or lacks what CT images must have.
     GeometryError
         If the slices do not form one regular grid.
+    UnsupportedScanError
+        If the values cannot be Hounsfield units.
     """
     wanted: dict[Path, list[int]] = {}
     for file, frame in entry.frames:
@@ -132,6 +135,7 @@ def read_dicom(entry: ScanEntry) -> CTVolume:
         )
     except MissingSlicesError as error:
         raise MissingSlicesError("; ".join((str(error), *entry.said))) from error
+    check_hu(stack.hu, entry.path)
     return to_volume(
         stack,
         source=entry.path,

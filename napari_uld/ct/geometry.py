@@ -261,7 +261,11 @@ def _sideways(positions: np.ndarray, normal: np.ndarray, source: Path) -> list[s
             "on a straight line: put each part into its own folder"
         )
     shift = positions[-1] - positions[0]
-    tilt = float(np.degrees(np.arctan2(np.linalg.norm(np.cross(shift, normal)), shift @ normal)))
+    return tilt_said(float(np.degrees(np.arctan2(np.linalg.norm(np.cross(shift, normal)), shift @ normal))))
+
+
+def tilt_said(tilt: float) -> list[str]:
+    """Tell of slices that are stacked aslant, `tilt` degrees off their normal."""
     if tilt <= TILT_TOLERANCE:
         return []
     return [

@@ -1,20 +1,22 @@
-"""CT in single image files: NIfTI (nibabel), NRRD and MetaImage (SimpleITK), each validated before it is believed."""
+"""CT in single image files: NIfTI, NRRD and MetaImage, told apart by content and validated before they are believed."""
 
-import gzip
-import zlib
+from collections.abc import Callable
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
-import SimpleITK as sitk
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
+from nibabel.volumeutils import apply_read_scaling
 
 from napari_uld.ct.entries import Kind, ScanEntry
-from napari_uld.ct.geometry import COSINE_TOLERANCE, Stack, to_volume
+from napari_uld.ct.geometry import COSINE_TOLERANCE, Stack, check_spacing, tilt_said, to_volume
+from napari_uld.ct.header import ImageHeader, read_start
+from napari_uld.ct.metaimage import read_metaimage_header, starts_metaimage
+from napari_uld.ct.nifti import read_nifti_header, starts_nifti, unpacked_start
+from napari_uld.ct.nrrd import read_nrrd_header
+from napari_uld.ct.plausibility import check_hu
+from napari_uld.ct.stored import load
 from napari_uld.ct.volume import CTVolume
 from napari_uld.ct.windows import AIR_HU
-from napari_uld.errors import GeometryError, ScanError, UnsupportedScanError
+from napari_uld.errors import GeometryError, UnsupportedScanError
 
 SUFFIXES: dict[str, Kind] = {
     ".nii.gz": "nifti",
@@ -24,43 +26,60 @@ SUFFIXES: dict[str, Kind] = {
     ".mha": "mha",
     ".mhd": "mha",
 }
-# A volume of whole numbers with no negative and at most so many different values is a label mask.
-MOST_LABELS = 256
-_DAMAGED = (EOFError, HeaderDataError, ImageFileError, MemoryError, OSError, OverflowError, ValueError, zlib.error)
+_HEADERS: dict[Kind, Callable[[Path], ImageHeader]] = {
+    "nifti": read_nifti_header,
+    "nrrd": read_nrrd_header,
+    "mha": read_metaimage_header,
+}
+_GZIP = b"\x1f\x8b"
 
 
 def image_kind(file: Path) -> Kind | None:
-    """Tell the format from the file's suffix, or None."""
-    name = file.name.lower()
-    return next((kind for suffix, kind in SUFFIXES.items() if name.endswith(suffix)), None)
+    """Tell the format from how the file begins, and only where that says nothing from its suffix.
+
+    Raises
+    ------
+    ScanError
+        If the file cannot be read.
+    """
+    packed = read_start(file, 4096)
+    start = unpacked_start(packed, 4096)
+    if starts_nifti(start):
+        return "nifti"
+    if start.startswith(b"NRRD"):
+        return "nrrd"
+    if starts_metaimage(start):
+        return "mha"
+    if start[128:132] == b"DICM":
+        return None
+    return next((kind for suffix, kind in SUFFIXES.items() if file.name.lower().endswith(suffix)), None)
 
 
-def find_image(file: Path) -> ScanEntry:
+def find_image(file: Path, kind: Kind) -> ScanEntry:
     """Describe one image file from its header.
+
+    Parameters
+    ----------
+    file
+        The file, or the header of a pair.
+    kind
+        What `image_kind` says of it.
 
     Raises
     ------
     UnsupportedScanError
         If it is not a 3D volume of real numbers.
     ScanError
-        If the header cannot be read.
+        If the header cannot be read, or promises what the file does not hold.
     """
-    kind = image_kind(file)
-    if kind is None:
-        raise UnsupportedScanError(f"{file}: {', '.join(SUFFIXES)} required; convert it to one of these")
-    shape, scalar = _nifti_header(file) if kind == "nifti" else _itk_header(file)
-    if len(shape) != 3 or min(shape) < 1:
-        raise UnsupportedScanError(
-            f"{file} has {len(shape)} dimensions {shape}; one 3D volume is required: "
-            "save the time point or channel you want as its own file"
-        )
-    if not scalar:
-        raise UnsupportedScanError(
-            f"{file} has colour, vector or complex voxels; one real number a voxel, in Hounsfield units, is required"
-        )
-    suffix = next(suffix for suffix in SUFFIXES if file.name.lower().endswith(suffix))
-    note = " x ".join(str(size) for size in shape) + " voxels"
-    return ScanEntry(file.name[: -len(suffix)], kind, file, shape[2], note, (file,))
+    if kind != "nifti" and read_start(file, 2) == _GZIP:
+        raise UnsupportedScanError(f"{file} is compressed as a whole; only NIfTI may be: unpack it first (gunzip)")
+    stored = _HEADERS[kind](file).stored
+    name = next((file.name[: -len(suffix)] for suffix in SUFFIXES if file.name.lower().endswith(suffix)), file.name)
+    z, y, x = stored.shape
+    # A detached header's voxels belong to it.
+    files = (file,) if stored.file == file else (file, stored.file)
+    return ScanEntry(name or file.name, kind, file, z, f"{x} x {y} x {z} voxels", files)
 
 
 def read_image(entry: ScanEntry) -> CTVolume:
@@ -69,117 +88,71 @@ def read_image(entry: ScanEntry) -> CTVolume:
     Raises
     ------
     UnsupportedScanError
-        If it is a label mask or not a volume.
+        If it is a label mask, a grey image or not a volume.
+    GeometryError
+        If its axes or spacing are no scan's.
     ScanError
         If it is damaged or cut short.
     """
-    stack = _read_nifti(entry.path) if entry.kind == "nifti" else _read_itk(entry.path)
+    header = _HEADERS[entry.kind](entry.path)
+    spacing, direction, said = _grid(header, entry.path)
+    values, about_file = load(header.stored, entry.path)
+    values = apply_read_scaling(values, np.float64(header.slope), np.float64(header.inter))
+    hu, about_values = _to_hu(values, entry.path)
+    corrections = (*header.said, *said, *about_file, *about_values)
+    stack = Stack(hu, spacing, header.origin, direction, np.arange(len(hu)), corrections)
     return to_volume(stack, source=entry.path, name=entry.name)
 
 
-def _damaged(file: Path, found: object) -> ScanError:
-    return ScanError(f"{file} cannot be read ({found}); it is damaged or cut short: copy or download it again")
-
-
-def _nifti_header(file: Path) -> tuple[tuple[int, ...], bool]:
-    """Give the shape (x, y, z, ...) and whether voxels are real numbers."""
-    try:
-        image = nib.load(file)
-    except _DAMAGED as error:
-        raise _damaged(file, error) from error
-    if not isinstance(image, nib.nifti1.Nifti1Image):
-        raise UnsupportedScanError(f"{file} is {type(image).__name__}; a single-file NIfTI (.nii, .nii.gz) is required")
-    return image.shape, image.get_data_dtype().kind in "iuf"
-
-
-def _read_nifti(file: Path) -> Stack:
-    """Read a NIfTI as a stack with LPS geometry."""
-    try:
-        data = file.read_bytes()
-        # Decompressing to the end also checks the checksum, which a partial read never reaches.
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
-        # The header's length comes first, in either byte order: 348 in NIfTI-1, 540 in NIfTI-2.
-        is_second = 540 in (int.from_bytes(data[:4], "little"), int.from_bytes(data[:4], "big"))
-        image = (nib.nifti2.Nifti2Image if is_second else nib.nifti1.Nifti1Image).from_bytes(data)
-        values = np.asanyarray(image.dataobj)
-    except _DAMAGED as error:
-        raise _damaged(file, error) from error
+def _grid(header: ImageHeader, file: Path) -> tuple[tuple[float, float, float], np.ndarray, list[str]]:
+    """Give spacing (z, y, x) and axes as for slices of DICOM: upright within, stacked along their normal."""
+    direction = header.direction
+    x, y, z = (float(value) for value in header.spacing)
+    check_spacing((z, y, x), file)
     said = []
-    if not (int(image.header["qform_code"]) or int(image.header["sform_code"])):
-        said.append("the file stores no orientation: left to right and head are assumed, check them")
-    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine  # NIfTI speaks RAS
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        direction = affine[:3, :3] / spacing
-    return _image_stack(values.T, spacing, affine[:3, 3], direction, file, said)
-
-
-def _itk_header(file: Path) -> tuple[tuple[int, ...], bool]:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(file))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise _damaged(file, f"no complete {file.suffix[1:]} image") from error
-    scalar = reader.GetNumberOfComponents() == 1 and "complex" not in sitk.GetPixelIDValueAsString(reader.GetPixelID())
-    return reader.GetSize(), scalar
-
-
-def _read_itk(file: Path) -> Stack:
-    """Read a NRRD or MetaImage as a stack; SimpleITK speaks LPS."""
-    try:
-        image = sitk.ReadImage(str(file))
-    except RuntimeError as error:
-        raise _damaged(file, f"no complete {file.suffix[1:]} image") from error
-    direction = np.array(image.GetDirection()).reshape(3, 3)
-    return _image_stack(
-        sitk.GetArrayFromImage(image), np.array(image.GetSpacing()), np.array(image.GetOrigin()), direction, file, []
-    )
-
-
-def _image_stack(
-    values: np.ndarray, spacing: np.ndarray, origin: np.ndarray, direction: np.ndarray, file: Path, said: list[str]
-) -> Stack:
-    """Check voxels and axes and make a stack; `spacing` is (x, y, z) mm."""
     if not np.allclose(direction.T @ direction, np.eye(3), rtol=0, atol=COSINE_TOLERANCE):
-        raise GeometryError(
-            f"{file}: the axes {np.round(direction, 3).tolist()} are not at right angles; "
-            "resample the scan to a grid without shear"
-        )
-    if np.array_equal(spacing, np.ones(3)) and not origin.any():
-        said = [*said, "voxels of exactly 1 mm at the origin: the file may not know its spacing, so check measures"]
-    hu, more = _checked_hu(values, file)
-    x, y, z = (float(value) for value in spacing)
-    return Stack(hu, (z, y, x), origin, direction, np.arange(len(hu)), (*said, *more))
+        row, column, along = direction.T
+        lengths = np.linalg.norm(direction, axis=0)
+        normal = np.cross(row, column)
+        if abs(row @ column) > COSINE_TOLERANCE or not np.allclose(lengths, 1, atol=COSINE_TOLERANCE):
+            raise GeometryError(
+                f"{file}: the axes {np.round(direction, 3).tolist()} are not at right angles within a slice; "
+                "resample the scan to a grid without shear"
+            )
+        if along @ normal < 0:
+            normal = -normal
+        said = tilt_said(float(np.degrees(np.arctan2(np.linalg.norm(np.cross(along, normal)), along @ normal))))
+        direction = np.stack([row, column, normal], axis=1)
+        z *= float(along @ normal)
+        check_spacing((z, y, x), file)
+    if np.array_equal(header.spacing, np.ones(3)) and not header.origin.any():
+        said.append("voxels of exactly 1 mm at the origin: the file may not know its spacing, so check measures")
+    return (z, y, x), direction, said
 
 
-def _checked_hu(values: np.ndarray, file: Path) -> tuple[np.ndarray, list[str]]:
-    """Give voxels as int16 HU, refusing label masks; say what was put right."""
+def _to_hu(values: np.ndarray, file: Path) -> tuple[np.ndarray, list[str]]:
+    """Give voxels as int16 HU, refusing what cannot be HU; say what was put right."""
     said = []
+    empty = None
     if values.dtype.kind == "f":
         empty = ~np.isfinite(values)
-        if empty.any():
+        if not empty.any():
+            empty = None
+        else:
             said.append(f"{int(empty.sum())} voxels without a value set to {AIR_HU} HU")
             values = np.where(empty, AIR_HU, values)
-    low, high = values.min(), values.max()
-    if low >= 0:
-        if high <= 1 or (high < 2**16 and _few_whole_numbers(values)):
-            raise UnsupportedScanError(
-                f"{file} looks like a label mask (values from {low:g} to {high:g}, few and none negative); "
-                "a CT in Hounsfield units is required: open the scan the mask belongs to"
-            )
-        said.append("no value is below 0: check that the file holds Hounsfield units")
     limits = np.iinfo(np.int16)
-    if low < limits.min or high > limits.max:
+    if values.dtype.newbyteorder("=") != np.int16 and (values.min() < limits.min or values.max() > limits.max):
         said.append("values beyond the 16-bit range clipped")
         values = np.clip(values, limits.min, limits.max)
     if values.dtype.kind == "f":
         values = np.rint(values)
-    return values.astype(np.int16), said
-
-
-def _few_whole_numbers(values: np.ndarray) -> bool:
-    """Tell whether non-negative values are whole and take at most `MOST_LABELS` different ones."""
-    whole = values.astype(np.uint16)
-    return bool((whole == values).all()) and int((np.bincount(whole.ravel()) > 0).sum()) <= MOST_LABELS
+    hu = values.astype(np.int16, copy=False)
+    # What was filled in is no witness.
+    measured = hu if empty is None else hu[~empty]
+    if not measured.size:
+        raise UnsupportedScanError(f"{file}: no voxel has a value; a CT in Hounsfield units is required: open another")
+    check_hu(measured, file)
+    if measured.min() >= 0:
+        said.append("no value is below 0: check that the file holds Hounsfield units")
+    return hu, said

@@ -6,10 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from napari_uld.ct.deeplesion import find_deeplesion, is_deeplesion, read_deeplesion
+from napari_uld.ct.deeplesion import (
+    find_deeplesion,
+    is_deeplesion,
+    is_named_download,
+    is_slice_name,
+    read_deeplesion,
+)
 from napari_uld.ct.dicom import find_dicom, read_dicom
 from napari_uld.ct.entries import FoundScans, Kind, LeftOut, ScanEntry, group_by_reason
+from napari_uld.ct.header import read_start
 from napari_uld.ct.images import find_image, image_kind, read_image
+from napari_uld.ct.stored import check_real
 from napari_uld.ct.volume import CTVolume
 from napari_uld.errors import AmbiguousScanError, ScanError, UnsupportedScanError
 
@@ -47,10 +55,10 @@ def find_scans(path: Path | str) -> FoundScans:
     if not path.exists():
         raise ScanError(f"{path} does not exist; give a scan's file or folder")
     try:
-        if is_deeplesion(path):
-            return find_deeplesion(path)
         if path.is_file():
-            return _find_in_file(path)
+            return find_deeplesion(path) if is_deeplesion(path) else _find_in_file(path)
+        if not path.is_dir():
+            raise ScanError(f"{path} is neither a file nor a folder; give a scan's file or folder")
         return _find_in_folder(path)
     except PermissionError as error:
         raise ScanError(f"{path} may not be read ({error}); ask for permission or copy it") from error
@@ -95,6 +103,14 @@ def read_entry(entry: ScanEntry) -> CTVolume:
     return _READERS[entry.kind](entry)
 
 
+def _is_image(file: Path) -> bool:
+    """Tell whether a file is an image, also one that cannot be read."""
+    try:
+        return image_kind(file) is not None
+    except ScanError:
+        return False
+
+
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
@@ -107,9 +123,10 @@ def _why(scans: FoundScans) -> str:
 
 def _find_in_file(file: Path) -> FoundScans:
     """Find the scan of one file; a DICOM slice brings its whole series."""
-    if image_kind(file):
-        return FoundScans((find_image(file),))
-    siblings = [child for child in sorted(file.parent.iterdir()) if child.is_file() and not image_kind(child)]
+    if kind := image_kind(file):
+        return FoundScans((find_image(file, kind),))
+    check_real(file, read_start(file, 512))
+    siblings = [child for child in sorted(file.parent.iterdir()) if child.is_file() and not _is_image(child)]
     entries, left_out = find_dicom(siblings, file.parent)
     mine = tuple(entry for entry in entries if file in entry.files)
     if not mine:
@@ -121,32 +138,67 @@ _REQUIRED = "required is a CT as DICOM, NIfTI, NRRD, MetaImage or DeepLesion's 1
 
 
 def _find_in_folder(folder: Path) -> FoundScans:
-    """Find all scans in a folder and its subfolders."""
-    entries: list[ScanEntry] = []
-    left_out: dict[Path, str] = {}
-    others: list[Path] = []
-    for file in _files_below(folder):
-        if not image_kind(file):
-            others.append(file)
-            continue
-        try:
-            entries.append(find_image(file))
-        except ScanError as error:
-            left_out[file] = str(error)
-    in_dicom, no_slices = find_dicom(others, folder)
-    left_out |= no_slices
-    if not entries and not in_dicom:
-        raise _nothing_found(folder, group_by_reason(left_out))
-    scans = sorted(_with_unique_names([*entries, *in_dicom]), key=lambda entry: entry.name)
+    """Find all scans in a folder and its subfolders; no kind of file hides another."""
+    slices, no_slices_because = _deeplesion_in(folder)
+    series = {file.parent for entry in slices for file in entry.files}
+    files = [file for file in _files_below(folder) if not (file.parent in series and is_slice_name(file.name))]
+    entries, left_out = _find_single(files, folder)
+    if slices and entries and not is_named_download(folder):
+        # Pictures that somebody saved beside a scan: nothing but their numbers speaks for DeepLesion.
+        left_out |= {file: _PICTURE for entry in slices for file in entry.files}
+        slices = FoundScans(())
+    if slices:
+        own = {file: one.reason for one in slices.left_out for file in one.files}
+        left_out = {file: own.get(file, why) for file, why in left_out.items() if file in own or why != _NOT_DICOM}
+    if not slices and not entries:
+        raise no_slices_because or _nothing_found(folder, group_by_reason(left_out))
+    scans = sorted(_with_unique_names([*entries, *slices]), key=lambda entry: entry.name)
     return FoundScans(tuple(scans), group_by_reason(left_out))
 
 
+# What `find_dicom` says of files that are none: beside DeepLesion's download they are its own tables and archives.
+_NOT_DICOM = "not DICOM"
+_PICTURE = (
+    "a numbered picture beside a scan; DeepLesion's slices are looked for in a folder of their own, named as its series"
+)
+
+
+def _deeplesion_in(folder: Path) -> tuple[FoundScans, ScanError | None]:
+    """Find DeepLesion's slices, or say why there are none where there should be."""
+    if not is_deeplesion(folder):
+        return FoundScans(()), None
+    try:
+        return find_deeplesion(folder), None
+    except ScanError as error:
+        return FoundScans(()), error
+
+
+def _find_single(files: list[Path], folder: Path) -> tuple[list[ScanEntry], dict[Path, str]]:
+    """Find the images and DICOM series among `files`, and why each other file is none."""
+    entries: list[ScanEntry] = []
+    left_out: dict[Path, str] = {}
+    others: list[Path] = []
+    for file in files:
+        try:
+            if kind := image_kind(file):
+                entries.append(find_image(file, kind))
+            else:
+                others.append(file)
+        except ScanError as error:
+            left_out[file] = str(error)
+    # The voxels of a detached header are part of its scan.
+    held = {file for entry in entries for file in entry.files}
+    in_dicom, no_dicom = find_dicom([file for file in others if file not in held], folder)
+    return [*entries, *in_dicom], left_out | no_dicom
+
+
 def _files_below(folder: Path) -> list[Path]:
-    """List all files but hidden ones, in order."""
+    """List all files but hidden ones, in order; what is neither file nor folder, a pipe say, is not read."""
     files: list[Path] = []
     for where, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        files += [Path(where, name) for name in sorted(names) if not name.startswith(".")]
+        below = [Path(where, name) for name in sorted(names) if not name.startswith(".")]
+        files += [file for file in below if file.is_file()]
     return files
 
 
