@@ -13,12 +13,13 @@ from napari_uld.cli.common import (
     JsonFile,
     Small,
     SplitName,
-    console,
     follow,
     positive_numbers,
     print_table,
+    say,
     version_of,
     writable,
+    writable_folder,
     write_json,
 )
 
@@ -48,7 +49,8 @@ def train(
 
     version = version_of(small, bundled)
     loaded = load_recipe(recipe, version)
-    folder = out or Path("runs") / (loaded.method.name + ("" if version == "published" else f"_{version}"))
+    named = Path("runs") / (loaded.method.name + ("" if version == "published" else f"_{version}"))
+    folder = writable_folder(out or named)
     start = find_checkpoint(init) if init else None
     options = TrainingOptions(
         data=data,
@@ -62,8 +64,8 @@ def train(
     )
     checkpoint = follow(run(loaded, options))
     for note in training_notes(folder):
-        console.print(f"[yellow]{note}[/yellow]")
-    console.print(f"The best epoch's checkpoint is {checkpoint}; the log is {folder / 'log.jsonl'}")
+        say(note, "yellow")
+    say(f"The best epoch's checkpoint is {checkpoint}; the log is {folder / 'log.jsonl'}")
 
 
 def evaluate(
@@ -96,6 +98,7 @@ def evaluate(
             device=device,
         )
     )
+    write_json(out, evaluation.to_dict())
     columns = [f"{rate:g} FP" for rate in evaluation.curve.rates] + ["average"]
     values = [*evaluation.curve.values, evaluation.curve.average]
     cells = [f"{v:.3f} [{a:.3f}, {b:.3f}]" for v, a, b in zip(values, evaluation.low, evaluation.high, strict=True)]
@@ -103,7 +106,6 @@ def evaluate(
     title = f"{subject}: {evaluation.lesions} lesions on {evaluation.images} images of {evaluation.patients} patients"
     sensitivity = {"": "sensitivity"} | dict(zip(columns, cells, strict=True)) | {"AP": f"{evaluation.ap:.3f}"}
     print_table(title, [sensitivity, {"": "from a score of"} | dict(zip(columns, scores, strict=True)) | {"AP": ""}])
-    write_json(out, evaluation.to_dict())
 
 
 def positives(
@@ -116,15 +118,15 @@ def positives(
     from napari_uld.training.reports.positives import count_positives, plot_positives
 
     report = follow(count_positives(read_coco(boxes)))
+    write_json(out, report.to_dict())
+    if plot is not None:
+        plot_positives(report, plot)
     title = f"{boxes.name}: positive anchors of {report.boxes} boxes"
     print_table(title, [count.of_boxes() for count in report.rules])
     histograms = [{"rule, stride": f"{count.rule}, {count.stride}"} | count.histogram() for count in report.rules]
     print_table("Boxes by their number of positive anchors, %", histograms)
     print_table(f"Positive anchors of {report.images} images", [count.of_images() for count in report.rules])
     print_table("Cells of an image that its bounding map fills", [count.summary() for count in report.cells])
-    if plot is not None:
-        plot_positives(report, plot)
-    write_json(out, report.to_dict())
 
 
 def experiments(

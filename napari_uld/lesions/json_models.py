@@ -258,6 +258,11 @@ def _sentence(error: pydantic.ValidationError, row_name: str) -> str:
     return f"{place}: found {quoted}, required: {errors[0]['msg']}{more}"
 
 
+def unicode_of(name: str) -> str:
+    """Give the name of a file or scan with a mark for whatever in it is no Unicode: such a name loses nobody a file."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", name)
+
+
 def dump(content: object, path: Path) -> bytes:
     """Give a file's text: two spaces a level, lists of numbers on one line, the same bytes every time.
 
