@@ -35,7 +35,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
+            warnings.showwarning = _show_warning  # type: ignore[assignment]
             app()
     except (UldError, OSError) as error:
         _end(str(error), closed=isinstance(error, ClosedPipeError | BrokenPipeError))
@@ -46,12 +46,12 @@ def main() -> None:
 _usual_warning = warnings.showwarning
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
+def _show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, *more: Any) -> None:
     """Show what a person can act on as a sentence, without the line of code that says it."""
     if issubclass(category, GuaranteeWarning):
         _tell(str(message))
     else:
-        _usual_warning(message, category, *where)
+        _usual_warning(message, category, filename, lineno, *more)
 
 
 def _end(sentence: str, *, closed: bool = False) -> None:

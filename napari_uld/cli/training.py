@@ -44,8 +44,9 @@ def train(
     """Train a detector."""
     from napari_uld.detectors.specs.recipe import load_recipe
     from napari_uld.inference.catalogue import find_checkpoint
-    from napari_uld.training.loop import TrainingOptions, training_notes
+    from napari_uld.training.loop import TrainingOptions
     from napari_uld.training.loop import train as run
+    from napari_uld.training.run_files import training_notes
 
     version = version_of(small, bundled)
     loaded = load_recipe(recipe, version)

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
 from torch import Tensor
 
 from napari_uld.detectors.build import build_detector
@@ -49,12 +50,19 @@ def save_checkpoint(path: Path, model: Detector, recipe: dict[str, Any], evaluat
     """Write a model in half precision with its full recipe and the evaluation it got.
 
     Weights beyond half precision's range stay in single precision.
+
+    Raises
+    ------
+    OSError
+        If the disk does not take it; what was there before is intact.
     """
     # One key alone: safetensors writes several in any order, and the same training shall give the same file.
     metadata = {FORMAT: json.dumps({"version": VERSION, "recipe": recipe, "evaluation": evaluation})}
     tensors = {name: _halve(tensor) for name, tensor in model.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, lambda partial: save_file(tensors, partial, metadata=metadata))
+    # Through our own hands: what the disk says is passed on.
+    data = serialize(tensors, metadata=metadata)
+    replace_file(path, lambda partial: partial.write_bytes(data))
 
 
 def load_checkpoint(path: Path, device: str = "auto") -> LoadedDetector:

@@ -14,7 +14,7 @@ from napari_uld.errors import DataError, RecipeError
 from napari_uld.evaluation.froc import FP_RATES
 
 from ..data.phantom.write import ABOUT, TABLE
-from ..loop import STATE
+from ..run_files import STATE
 from .results import Result, load_result
 from .run_spec import RUN, RunSpec, differences, find_run, read_spec, slug
 
