@@ -16,7 +16,8 @@ from napari_uld.detectors.build import build_detector
 from napari_uld.detectors.earlier_names import renamed
 from napari_uld.detectors.parts import Detector
 from napari_uld.detectors.specs.inputs import InputSpec
-from napari_uld.detectors.specs.system import system_of
+from napari_uld.detectors.specs.recipe import problems
+from napari_uld.detectors.specs.system import System, system_of
 from napari_uld.errors import CheckpointError
 from napari_uld.files import replace_file
 from napari_uld.inference.catalogue import FORMAT, RENAMED_IN, VERSION, CheckpointInfo, read_info
@@ -82,14 +83,12 @@ def load_checkpoint(path: Path, device: str = "auto") -> LoadedDetector:
     try:
         system = system_of(info.recipe)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where_found = ".".join(map(str, first["loc"]))
-        raise CheckpointError(f"{path}: its recipe is damaged ({where_found}: {first['msg']})") from error
+        raise CheckpointError(f"{path}: its recipe is damaged ({problems(error, System)})") from error
     try:
         model = build_detector(system)
         model.load_state_dict(read_weights(path, info, model))
     except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: its weights do not fit its recipe ({error})") from error
+        raise CheckpointError(f"{path}: its weights do not fit its recipe; copy or train it again") from error
     if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
         # It would find nothing, which looks like a healthy scan.
         raise CheckpointError(f"{path} holds weights that are no numbers: the file is damaged, or training diverged")

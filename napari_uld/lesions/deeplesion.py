@@ -28,9 +28,9 @@ from napari_uld.lesions import storage
 from napari_uld.lesions.annotations import Annotation, Annotations, LesionType, Source, State, new_id
 from napari_uld.lesions.boxes import as_boxes
 from napari_uld.lesions.findings import as_box
-from napari_uld.lesions.json_models import FOUND_LENGTH
 from napari_uld.lesions.recist import Recist
 from napari_uld.lesions.rle import Rle
+from napari_uld.words import FOUND_LENGTH
 
 # Extra columns, in this order.
 PROVENANCE = (

@@ -116,7 +116,7 @@ def read_file(path: Path) -> dict:
         If the file is missing or is none.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read ({error}); generate the phantoms again") from error
     if not isinstance(content, dict):
