@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+# Where in the file, what went wrong as pydantic has it, and the schema of the table that it lies in.
+Refused = tuple[tuple[int | str, ...], Any, type[BaseModel]]
 # How much of what was found an error quotes.
 FOUND_LENGTH = 80
 # By the beginning of pydantic's name for what went wrong; the braces are of its context.
@@ -80,7 +82,7 @@ def flattened(
     A table whose schema is chosen by what stands in it is checked by a schema of its own, whose errors are one
     error of the outer one.
     """
-    rows: list[tuple[tuple[int | str, ...], Any, type[BaseModel]]] = []
+    rows: list[Refused] = []
     for one in error.errors(include_url=False):
         inner = one.get("ctx", {}).get("error")
         if isinstance(inner, ValidationError):

@@ -84,12 +84,12 @@ class Run:
         self.out, self.seed = options.out, options.seed
         self.device = pick_device(options.device)
         # Data first: what is wrong with them is said before anything slow happens.
-        self.train_set = training_set(options.data, recipe, options.seed)
-        self.val_set = validation_set(options.data, recipe)
+        self.train_set, of_train = training_set(options.data, recipe, options.seed)
+        self.val_set, of_val = validation_set(options.data, recipe)
         state = read_state(self.out / STATE, recipe, self.seed, len(self.train_set)) if options.resume else None
         torch.manual_seed(options.seed)
         self.model = build_detector(recipe)
-        self.notes = self._initial_weights()
+        self.notes = [*filter(None, (of_train, of_val)), *self._initial_weights()]
         pretrained = recipe.detector.pretrained == "imagenet" and not options.from_scratch
         if pretrained if state is None else state.get("norms_are_frozen", False):
             self.model.freeze_norms()

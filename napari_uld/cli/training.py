@@ -106,6 +106,8 @@ def evaluate(
     scores = [f"{score:.3f}" if 0 <= score <= 1 else "-" for score in evaluation.curve.scores] + [""]
     title = f"{subject}: {evaluation.lesions} lesions on {evaluation.images} images of {evaluation.patients} patients"
     sensitivity = {"": "sensitivity"} | dict(zip(columns, cells, strict=True)) | {"AP": f"{evaluation.ap:.3f}"}
+    if evaluation.left_out:
+        say(evaluation.left_out, "yellow")
     print_table(title, [sensitivity, {"": "from a score of"} | dict(zip(columns, scores, strict=True)) | {"AP": ""}])
 
 

@@ -156,7 +156,7 @@ def edited(path: Path, change: Callable[[dict], object]) -> None:
             lambda c: c["lesions"][1].update(box=[5, 2, 3, 4]),
             "lesion 2, field box: found [5, 2, 3, 4], required: A box's low",
         ),
-        (lambda c: c["lesions"][0].update(score=float("nan")), "lesion 1, field score: found nan, required: a finite number"),
+        (lambda c: c["lesions"][0].update(score=float("nan")), "lesion 1, field score: found nan, required: a finite"),
         (lambda c: c["lesions"][0].update(score="0.5"), "lesion 1, field score: found '0.5', required: a number"),
         (lambda c: c["lesions"][0].update(key_slice=1.5), "lesion 1, field key_slice: found 1.5"),
         (lambda c: c["lesions"][0].update(state="maybe"), "lesion 1, field state: found 'maybe', required: 'pending'"),

@@ -26,7 +26,7 @@ def recipe(tmp_path: Path, text: str) -> Path:
     [
         (
             HEAD + "[training]\nlearning_rate = 1",
-            "training.learning_rate is no key of [training], which has optimizer, lr",
+            "is no key of [training], which has optimizer, lr, momentum",
         ),
         (HEAD + "[training]\nepoch = 1", "did you mean epochs?"),
         (HEAD + "[training]\nmomentun = 1", "did you mean momentum?"),
