@@ -61,11 +61,11 @@ def in_image(box: Box, size: tuple[int, int], *, smallest: float = MIN_SIDE) -> 
     sides = f"[{x1:g}, {y1:g}, {x2:g}, {y2:g}]"
     if min(x2 - x1, y2 - y1) < smallest:
         raise BoxError(f"the box {sides} is {x2 - x1:g} x {y2 - y1:g} pixels; {smallest:g} or more are required")
-    x1, x2 = (min(max(float(x), -0.5), width - 0.5) for x in (x1, x2))
-    y1, y2 = (min(max(float(y), -0.5), height - 0.5) for y in (y1, y2))
-    if min(x2 - x1, y2 - y1) < min(smallest, 1):
+    left, right = (min(max(float(x), -0.5), width - 0.5) for x in (x1, x2))
+    top, bottom = (min(max(float(y), -0.5), height - 0.5) for y in (y1, y2))
+    if (left, top, right, bottom) != (x1, y1, x2, y2) and min(right - left, bottom - top) < 1:
         raise BoxError(f"the box {sides} lies outside its image of {width} x {height} pixels")
-    return x1, y1, x2, y2
+    return left, top, right, bottom
 
 
 def area(boxes: np.ndarray, *, pixel_inclusive: bool = False) -> np.ndarray:
