@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,30 @@ class Evaluation:
         } | ({"left_out": self.left_out} if self.left_out else {})
 
 
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What was found on key slices, and what of it is right.
+
+    Parameters
+    ----------
+    slices
+        The key slices.
+    boxes
+        One (n, 4) array per slice: native pixel-centre boxes, best first.
+    matches
+        The same detections, matched with the slices' lesions.
+    """
+
+    slices: Sequence[KeySlice]
+    boxes: tuple[np.ndarray, ...]
+    matches: Matches
+
+    def on_slice(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """One slice's boxes (n, 4), best first, their scores (n,), and whether each is false (n,)."""
+        rows = self.matches.images == index
+        return self.boxes[index], self.matches.scores[rows], self.matches.false_positive[rows]
+
+
 def evaluate_subject(
     subject: str,
     data: Path,
@@ -84,17 +108,19 @@ def evaluate_subject(
     count_negatives: bool = False,
     rates: Sequence[float] = FP_RATES,
     device: str = "auto",
+    show: Callable[[Found], Work[None]] | None = None,
 ) -> Work[Evaluation]:
     """Score a checkpoint (path or bundled name) or a saved findings file on a data set.
 
     Phantoms are scored against their whole truth, unless `annotated` asks for the lesions that
     DL_info.csv lists. `count_negatives` counts detections of the false-positive class as lesions
     too ("+FP" in the ULDor paper). Sensitivity is read, and averaged, at `rates` false positives per image.
+    `show` is given what was found on key slices, to draw it.
 
     Raises
     ------
     UldError
-        If the subject or the data cannot be read, or hold nothing to score.
+        If the subject or the data cannot be read, hold nothing to score, or nothing that `show` takes.
     """
     whole_truth = not annotated and (data / TRUTH_FOLDER).is_dir()
     # Data first: what is wrong with them is said before a network is loaded.
@@ -103,18 +129,22 @@ def evaluate_subject(
         if count_negatives:
             raise DataError("A findings file holds no detections of the false-positive class: give the checkpoint")
         findings = read_findings(Path(subject))
-        matches, slices = match_findings(findings, slices)
-        _check_boxes(Path(subject), findings, slices)
-        return replace(score(matches, slices, rates), left_out=note)
-    detector = load_checkpoint(find_checkpoint(subject), device)
-    if detector.inputs.volume:
-        if annotated or count_negatives:
-            raise DataError(f"{subject} finds bodies in volumes: they are scored against the whole truth alone")
-        volumes = true_volumes(data, split)
-        return score((yield from match_volumes(detector, volumes)), volumes, rates)
-    dataset = SlabDataset(data, slices, detector.inputs)
-    matches = yield from match_detector(detector, dataset, count_negatives=count_negatives)
-    return replace(score(matches, slices, rates), left_out=note)
+        found = place_findings(findings, slices)
+        _check_boxes(Path(subject), findings, found.slices)
+    else:
+        detector = load_checkpoint(find_checkpoint(subject), device)
+        if detector.inputs.volume:
+            if annotated or count_negatives:
+                raise DataError(f"{subject} finds bodies in volumes: they are scored against the whole truth alone")
+            if show is not None:
+                raise DataError(f"{subject} finds bodies in volumes: only what is found on key slices can be drawn")
+            volumes = true_volumes(data, split)
+            return score((yield from match_volumes(detector, volumes)), volumes, rates)
+        dataset = SlabDataset(data, slices, detector.inputs)
+        found = yield from detect_on_slices(detector, dataset, count_negatives=count_negatives)
+    if show is not None:
+        yield from show(found)
+    return replace(score(found.matches, found.slices, rates), left_out=note)
 
 
 def evaluate_detector(detector: LoadedDetector, dataset: SlabDataset | VolumeDataset) -> Work[Evaluation]:
@@ -126,18 +156,23 @@ def evaluate_detector(detector: LoadedDetector, dataset: SlabDataset | VolumeDat
 
 
 def match_detector(detector: LoadedDetector, dataset: SlabDataset, *, count_negatives: bool = False) -> Work[Matches]:
+    """Detect on every image of a data set and match the boxes with its lesions (see `detect_on_slices`)."""
+    return (yield from detect_on_slices(detector, dataset, count_negatives=count_negatives)).matches
+
+
+def detect_on_slices(detector: LoadedDetector, dataset: SlabDataset, *, count_negatives: bool = False) -> Work[Found]:
     """Detect on every image of a data set and match the boxes with its lesions at IoU >= .5 (see `candidates`)."""
-    overlaps, scores = [], []
+    boxes, scores = [], []
     started = time.monotonic()
     for index in range(len(dataset)):
         left = (time.monotonic() - started) / max(index, 1) * (len(dataset) - index)
         yield Progress(index, len(dataset), f"Evaluating, {left:.0f} s left" if index else "Evaluating")
         (detections,) = candidates([dataset.slab(index)], detector, count_negatives=count_negatives)
-        overlaps.append(iou(detections.boxes, dataset.slices[index].boxes))
+        boxes.append(detections.boxes)
         # "More and more" of the false-positive class are added: each comes after every lesion.
         scores.append(detections.scores - (detections.labels != LESION_LABEL))
     yield Progress(len(dataset), len(dataset), "Evaluated")
-    return match(overlaps, scores, threshold=HIT_IOU)
+    return _matched(dataset.slices, boxes, scores)
 
 
 def match_volumes(detector: LoadedDetector, volumes: Sequence[TrueVolume]) -> Work[Matches]:
@@ -151,13 +186,8 @@ def match_volumes(detector: LoadedDetector, volumes: Sequence[TrueVolume]) -> Wo
     return match(overlaps, scores, threshold=VOLUME_IOU)
 
 
-def match_findings(findings: Findings, slices: list[KeySlice]) -> tuple[Matches, list[KeySlice]]:
-    """Match a scan's saved findings with the lesions of its key slices.
-
-    Returns
-    -------
-    matches, slices
-        The matches and the key slices that belong to the scan.
+def place_findings(findings: Findings, slices: list[KeySlice]) -> Found:
+    """Match a scan's saved findings with the lesions of its key slices: of those that belong to the scan.
 
     Raises
     ------
@@ -168,13 +198,21 @@ def match_findings(findings: Findings, slices: list[KeySlice]) -> tuple[Matches,
     if not slices_of_scan:
         raise DataError(f"The data hold no key slice of the scan {findings.scan_name} that these findings are of")
     lesions = findings.take(~findings.negative)
-    overlaps, scores = [], []
+    boxes, scores = [], []
     for key in slices_of_scan:
         rows = [row for row in range(len(lesions)) if key.number in lesions.slice_boxes[row]]
-        boxes = np.asarray([lesions.slice_boxes[row][key.number] for row in rows]).reshape(-1, 4)
-        overlaps.append(iou(boxes, key.boxes))
+        boxes.append(np.asarray([lesions.slice_boxes[row][key.number] for row in rows]).reshape(-1, 4))
         scores.append(lesions.scores[rows])
-    return match(overlaps, scores, threshold=HIT_IOU), slices_of_scan
+    return _matched(slices_of_scan, boxes, scores)
+
+
+def _matched(slices: Sequence[KeySlice], boxes: Sequence[np.ndarray], scores: Sequence[np.ndarray]) -> Found:
+    """Match each slice's boxes, in any order, with its lesions."""
+    overlaps = [iou(found, key.boxes) for found, key in zip(boxes, slices, strict=True)]
+    # As matches are ordered: of equal scores the first one first.
+    orders = [np.argsort(-each, kind="stable") for each in scores]
+    sorted_boxes = tuple(found[order] for found, order in zip(boxes, orders, strict=True))
+    return Found(slices, sorted_boxes, match(overlaps, scores, threshold=HIT_IOU))
 
 
 def _check_boxes(path: Path, findings: Findings, slices: Sequence[KeySlice]) -> None:

@@ -70,8 +70,8 @@ def writable(path: Path | None) -> Path | None:
     return path
 
 
-def writable_folder(path: Path) -> Path:
-    """Refuse a folder to fill that could not be made or written to, before any work is done."""
+def fillable(path: Path) -> Path:
+    """Refuse a folder to fill that could not be made, with those above it, or written to, before any work is done."""
     there = path.resolve()
     while not there.exists() and there != there.parent:
         there = there.parent
@@ -79,6 +79,15 @@ def writable_folder(path: Path) -> Path:
         raise typer.BadParameter(f"{visible(there)} is a file: give the name of a folder")
     _check_room(there)
     return path
+
+
+def writable_folder(path: Path | None) -> Path | None:
+    """Refuse an output folder that is a file, or whose own folder is not there, before any work is done."""
+    if path is None:
+        return None
+    if not path.resolve().parent.is_dir():
+        raise typer.BadParameter(f"the folder {visible(path.resolve().parent)} does not exist: make it first")
+    return fillable(path)
 
 
 def _check_room(folder: Path) -> None:

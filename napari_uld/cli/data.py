@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from napari_uld.cli.common import JsonFile, follow, print_table, say, writable_folder, write_json
+from napari_uld.cli.common import JsonFile, fillable, follow, print_table, say, write_json
 
 
 def phantom(
-    out: Annotated[Path, typer.Argument(callback=writable_folder, help="A new folder.")],
+    out: Annotated[Path, typer.Argument(callback=fillable, help="A new folder.")],
     patients: Annotated[int, typer.Option(min=1)] = 10,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     phases: Annotated[int, typer.Option(min=1, help="Contrast phases of a study.")] = 1,

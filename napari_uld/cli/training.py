@@ -13,6 +13,7 @@ from napari_uld.cli.common import (
     JsonFile,
     Small,
     SplitName,
+    fillable,
     follow,
     positive_numbers,
     print_table,
@@ -51,7 +52,7 @@ def train(
     version = version_of(small, bundled)
     loaded = load_recipe(recipe, version)
     named = Path("runs") / (loaded.method.name + ("" if version == "published" else f"_{version}"))
-    folder = writable_folder(out or named)
+    folder = fillable(out or named)
     start = find_checkpoint(init) if init else None
     options = TrainingOptions(
         data=data,
@@ -82,11 +83,16 @@ def evaluate(
     rates: Annotated[
         str, typer.Option(help="False positives per image to read sensitivity at, and to average over.")
     ] = "0.5,1,2,4",
+    gallery: Annotated[
+        Path | None,
+        typer.Option(callback=writable_folder, help="Draw examples of what is found and missed into this folder."),
+    ] = None,
     device: Device = "auto",
     out: JsonFile = None,
 ) -> None:
     """Sensitivity at mean numbers of false positives per image, with 95% bootstrap intervals, and average precision."""
     from napari_uld.training.evaluate import evaluate_subject
+    from napari_uld.training.reports.gallery import open_gallery
 
     evaluation = follow(
         evaluate_subject(
@@ -97,6 +103,7 @@ def evaluate(
             count_negatives=count_negatives,
             rates=positive_numbers(rates, "--rates"),
             device=device,
+            show=open_gallery(gallery, data) if gallery is not None else None,
         )
     )
     write_json(out, evaluation.to_dict())
@@ -109,6 +116,8 @@ def evaluate(
     if evaluation.left_out:
         say(evaluation.left_out, "yellow")
     print_table(title, [sensitivity, {"": "from a score of"} | dict(zip(columns, scores, strict=True)) | {"AP": ""}])
+    if gallery is not None:
+        say(f"Examples of what is found and missed are in {gallery}")
 
 
 def positives(
@@ -150,11 +159,18 @@ def experiments(
         Path | None,
         typer.Option(callback=writable, help="Write the tables of what is trained into this file; train nothing."),
     ] = None,
+    plots: Annotated[
+        Path | None,
+        typer.Option(
+            callback=writable_folder, help="Draw the FROC curves of what is trained into this folder; train nothing."
+        ),
+    ] = None,
 ) -> None:
     """Train and score the recipes that the tables compare, going on where it stopped; several may run side by side."""
     from napari_uld.training.reports.experiment_list import select
     from napari_uld.training.reports.experiments import run_all, survey, time_all
     from napari_uld.training.reports.planning import Place, State
+    from napari_uld.training.reports.plots import write_plots
     from napari_uld.training.reports.tables import write_tables
 
     chosen = select(name, only, seeds)
@@ -163,7 +179,10 @@ def experiments(
         follow(time_all(chosen, place))
     if tables is not None:
         write_tables(tables, chosen, place)
-    if timing or tables is not None:
+    if plots is not None:
+        for path, lacking in follow(write_plots(plots, chosen, place)).items():
+            say(f"Drawn: {path}" + (f"; not trained yet: {', '.join(lacking)}" if lacking else ""))
+    if timing or tables is not None or plots is not None:
         return
     outcomes = survey(chosen, place) if listed else follow(run_all(chosen, place, renew=renew))
     print_table("Experiments", [asdict(outcome) for outcome in outcomes])

@@ -10,6 +10,9 @@ from napari_uld.lesions import storage
 from napari_uld.lesions.annotation_file import lesion_to_json
 from napari_uld.lesions.annotations import Annotation, Edit, now
 
+# What became of the edits before it: the annotation file holds them, or a person gave them up.
+SAVED, DISCARDED = "saved", "discarded"
+
 
 def log_path(annotation_file: Path) -> Path:
     """Where the review log of an annotation file lies: `x.lesions.json` -> `x.lesions.log.jsonl`."""
@@ -29,7 +32,24 @@ def append_log(path: Path, edits: Iterable[Edit], reviewer: str, *, timeout: flo
     AnnotationFileError
         If it cannot be written.
     """
-    lines = b"".join(_line(edit, reviewer) for edit in edits)
+    _append(path, b"".join(_line(edit, reviewer) for edit in edits), timeout)
+
+
+def append_mark(path: Path, action: str, scan_id: str, reviewer: str, *, timeout: float = storage.LOCK_TIMEOUT) -> None:
+    """Add a line that says what became of the edits so far: `SAVED` or `DISCARDED`.
+
+    Raises
+    ------
+    FileLockedError
+        If another program holds the log's lock.
+    AnnotationFileError
+        If it cannot be written.
+    """
+    mark = {"time": now(), "reviewer": reviewer, "action": action, "scan_id": scan_id, "before": None, "after": None}
+    _append(path, (json.dumps(mark) + "\n").encode(), timeout)
+
+
+def _append(path: Path, lines: bytes, timeout: float) -> None:
     with storage.locked(path, timeout):
         try:
             append_lines(path, lines)

@@ -18,17 +18,26 @@ from psygnal import Signal
 
 from napari_uld.ct.windows import Window
 from napari_uld.errors import AnnotationFileError, UldError
-from napari_uld.lesions.annotations import Edit
-from napari_uld.lesions.review_log import append_log, log_path
 from napari_uld.masks import MaskKind, MaskParameters
 from napari_uld.viewer.layers.canvas import fit_body, show_caption
-from napari_uld.viewer.layers.editing import take_over
+from napari_uld.viewer.layers.editing import take_in_hand, take_over
 from napari_uld.viewer.layers.marks import draw, drawn_of
 from napari_uld.viewer.layers.masks import MaskPainter
-from napari_uld.viewer.layers.parts import MARKS, PART, Part, case_of, find_layer, part_of
+from napari_uld.viewer.layers.parts import (
+    MARKS,
+    PART,
+    Part,
+    case_of,
+    disown,
+    find_layer,
+    insert_layer,
+    is_copy,
+    part_of,
+)
 from napari_uld.viewer.layers.scan import case_layers, windows_of
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.files import save_case
+from napari_uld.viewer.state.keeping import Keeper
 from napari_uld.viewer.state.links import Links
 from napari_uld.viewer.state.rows import Row
 from napari_uld.viewer.state.thresholds import Thresholds
@@ -67,10 +76,15 @@ class Session:
         # Questions are asked in windows; where there are none, nothing unsaved is ever given up.
         self.ask_unsaved: Callable[[Case], Answer] = lambda case: Answer.KEEP_OPEN
         self.ask_path: Callable[[Case], Path | None] = lambda case: None
+        # Whether to bring back what a crash left in the log alone; None to be asked again.
+        self.ask_restore: Callable[[Case], bool | None] = lambda case: None
+        # Does something a moment after the last time that it was asked for; never where no window's loop runs.
+        self.soon: Callable[[Callable[[], None]], object] = lambda act: None
+        self.saves_itself: Callable[[], bool] = lambda: False
         # Does something once napari is through with what it is doing; at once where no window's loop runs.
         self.later: Callable[[Callable[[], None]], object] = lambda act: act()
         self._busy = False
-        self._log_works = True
+        self.keeper: Keeper | None = None
         self._links = Links()
         # What a person chose for a detector holds for the next scan too.
         self.thresholds = Thresholds()
@@ -100,20 +114,39 @@ class Session:
         """Give a layer of the open case, or None where somebody removed it."""
         return None if self.case is None else find_layer(self.viewer, self.case, part)
 
+    def needed_layer(self, part: Part) -> Layer | None:
+        """Give a layer of the open case that is to be worked on; one that somebody removed comes back."""
+        if self.case is not None and self.layer(part) is None:
+            parts = list(Part)
+            data, look, kind = case_layers(self.case)[parts.index(part)]
+            insert_layer(self.viewer, self.case, Layer.create(data, look, kind), under=parts[parts.index(part) + 1 :])
+        return self.layer(part)
+
     @property
     def z(self) -> int:
         """Index of the slice that is shown."""
         ct = self.layer(Part.CT)
         if self.case is None or ct is None:
             return 0
-        z = round((self.viewer.dims.point[0] - ct.translate[0]) / ct.scale[0])
+        z = round((self.viewer.dims.point[self._axis] - ct.translate[0]) / ct.scale[0])
         return min(max(z, 0), self.case.volume.shape[0] - 1)
 
     def show_slice(self, z: int) -> None:
         """Show the slice with this index."""
         ct = self.layer(Part.CT)
         if ct is not None:
-            self.viewer.dims.set_point(0, float(ct.translate[0] + z * ct.scale[0]))
+            self.viewer.dims.set_point(self._axis, float(ct.translate[0] + z * ct.scale[0]))
+
+    @property
+    def _axis(self) -> int:
+        """Which of the viewer's axes the scan's slices lie along: layers of more axes have theirs before it."""
+        return self.viewer.dims.ndim - 3
+
+    @property
+    def is_axial(self) -> bool:
+        """Whether slices are shown one by one, as they were taken: what is drawn on others lies on no slice."""
+        dims = self.viewer.dims
+        return dims.ndisplay == 2 and dims.order[-2:] == (self._axis + 1, self._axis + 2)
 
     def show_native(self, native: int) -> None:
         """Show the slice with this number in the scan's files, or say that it is not there."""
@@ -194,12 +227,27 @@ class Session:
 
     def may_close(self) -> bool:
         """Ask about unsaved edits; tell whether the case may go."""
+        if self.keeper is not None:
+            self.keeper.save()
         if self.case is None or not self.case.annotations.unsaved:
             return True
         answer = self.ask_unsaved(self.case)
         if answer is Answer.SAVE:
             return self.save()
+        if answer is Answer.DISCARD and self.keeper is not None:
+            self.keeper.discard()
         return answer is Answer.DISCARD
+
+    def offer_restore(self) -> None:
+        """Ask about decisions that a crash left in the review log alone, and bring them back where that is wanted."""
+        if self.case is None or self.keeper is None or not self.case.unsaved:
+            return
+        wanted = self.ask_restore(self.case)
+        if wanted:
+            count = self.keeper.restore()
+            show_info(f"{count} lesion{'s are' if count != 1 else ' is'} as before the program ended.")
+        elif wanted is not None:
+            self.keeper.discard()
 
     # -- layers that come and go --
 
@@ -207,6 +255,8 @@ class Session:
         self._adopt(event.value)
 
     def _adopt(self, layer: Layer) -> None:
+        if is_copy(self.viewer, layer):
+            disown(layer)
         case, part = case_of(layer), part_of(layer)
         if case is None:
             return
@@ -223,6 +273,7 @@ class Session:
             self._show_caption()
         if isinstance(layer, Shapes):
             layer.events.data.connect(self._drawn)
+            layer.events.features.connect(self._pasted)
 
     def _open(self, case: Case) -> None:
         old, self.case, self.painter = self.case, case, None
@@ -230,8 +281,9 @@ class Session:
         if old is not None:
             self._leave(old)
         self._links.connect((case.rows_changed, case.current_changed), self._redraw)
-        self._links.connect(case.edited, self._log)
-        self._log_works = True
+        self.keeper = Keeper(
+            case, warn=show_warning, soon=lambda act: self.soon(act), saves_itself=lambda: self.saves_itself()
+        )
         self.case_changed.emit()
 
     def _removed(self, event: Any) -> None:
@@ -258,18 +310,11 @@ class Session:
 
     def _leave(self, case: Case) -> None:
         self._links.release()
+        if self.keeper is not None and self.keeper.case is case:
+            self.keeper.release()
+            self.keeper = None
         for layer in [layer for layer in self.viewer.layers if case_of(layer) is case]:
             self.viewer.layers.remove(layer)
-
-    def _log(self, edit: Edit) -> None:
-        """Add a decision to the review log; a folder that cannot be written to is mentioned once."""
-        if self.case is None or not self._log_works:
-            return
-        try:
-            append_log(log_path(self.case.path), [edit], self.case.reviewer)
-        except AnnotationFileError as error:
-            self._log_works = False
-            show_warning(f"Decisions are not logged: {error}")
 
     def _moved(self) -> None:
         if self.painter is not None:
@@ -301,14 +346,34 @@ class Session:
         if self.case is None or self._busy or case_of(layer) is not self.case:
             return
         action = event.action.value
-        if action not in ("changed", "added", "removed"):
+        if action in ("changed", "added", "removed"):
+            self._take_over(layer, action, tuple(event.data_indices))
+        if action == "added":
+            self.later(lambda: self._drawing_ends(layer))
+
+    def _take_over(self, layer: Shapes, action: str, indices: tuple[int, ...]) -> None:
+        if self.case is None:
             return
         try:
             with self._while_busy():
-                take_over(self.case, layer, action, tuple(event.data_indices))
+                take_over(self.case, layer, action, indices)
         except UldError as error:
             show_info(str(error))
         self._redraw()
+
+    def _pasted(self, event: Any) -> None:
+        """Take over what was pasted: of that a layer says no more than that its features are others."""
+        layer: Shapes = event.source
+        if self.case is None or self._busy or str(layer.mode).startswith("add") or case_of(layer) is not self.case:
+            return
+        if len(layer.data) > len(drawn_of(self.case, layer.metadata[PART])):
+            self._take_over(layer, "added", ())
+
+    def _drawing_ends(self, layer: Shapes) -> None:
+        """Drawing is one act: what was drawn is in hand now, and the next drag moves it."""
+        row = None if self.case is None else self.case.current
+        if row is not None and layer in self.viewer.layers and str(layer.mode).startswith("add"):
+            take_in_hand(self.viewer, layer, row.key, self.z, "select")
 
     @contextmanager
     def _while_busy(self):  # noqa: ANN202

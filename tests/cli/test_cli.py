@@ -18,9 +18,9 @@ from napari_uld.lesions.findings_file import write_findings
 from napari_uld.progress import Progress, Work, finish
 from napari_uld.training.data.key_slices import true_slices
 from napari_uld.training.data.phantom import generate_phantoms
-from napari_uld.training.reports import experiments
+from napari_uld.training.reports import experiments, plots
 from napari_uld.training.reports.experiments import Outcome
-from napari_uld.training.reports.planning import State
+from napari_uld.training.reports.planning import Experiment, Place, State
 
 from .running import run
 
@@ -83,10 +83,28 @@ def test_experiments_of_another_recipe_are_told_and_renewed_only_where_asked(
     assert ("was 0.2" in done.output) is not renew
 
 
-def test_wrong_usage_is_status_2() -> None:
+def test_plots_are_drawn_and_nothing_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_plots(folder: Path, chosen: list[Experiment], place: Place) -> Work[dict[Path, list[str]]]:
+        yield Progress(0, 0)
+        assert (place.root, place.phantoms) == (tmp_path / "r", tmp_path / "p")
+        return {folder / f"{experiment.name}.png": ["+ attention gates"] for experiment in chosen}
+
+    monkeypatch.setattr(plots, "write_plots", write_plots)
+    monkeypatch.setattr(experiments, "run_all", None)
+    place = ("--root", tmp_path / "r", "--phantoms", tmp_path / "p")
+    done = run("experiments", "retinanet", *place, "--plots", tmp_path / "x")
+    assert done.returncode == 0, done.stderr
+    assert "retinanet.png; not trained yet: + attention gates" in " ".join(done.stdout.split())
+
+
+def test_wrong_usage_is_status_2(tmp_path: Path) -> None:
     assert run("train").returncode == 2
     assert run("no-such-command").returncode == 2
     assert run("recipes", "--json", "/no/such/folder/x.json").returncode == 2
+    assert run("experiments", "--plots", "/no/such/folder/plots").returncode == 2
+    (tmp_path / "file").touch()
+    assert run("experiments", "--plots", tmp_path / "file").returncode == 2
+    assert run("evaluate", "x", "--data", "/no/such/folder", "--gallery", "/no/such/folder/g").returncode == 2
     assert run("evaluate", "x.findings.json", "--data", "/no/such/folder", "--rates", "0").returncode == 2
 
 
@@ -96,8 +114,9 @@ def test_rates_that_are_no_positive_numbers_are_refused(rates: str) -> None:
         positive_numbers(rates, "--rates")
 
 
-def test_findings_are_scored_at_the_rates_asked_for(tmp_path: Path) -> None:
-    key = true_slices(finish(generate_phantoms(tmp_path / "p", 1, 1)), "all")[0]
+def test_findings_are_scored_at_the_rates_asked_for_and_drawn(tmp_path: Path) -> None:
+    keys = true_slices(finish(generate_phantoms(tmp_path / "p", 1, 1)), "all")
+    key = keys[0]
     findings = Findings.from_rows(
         scan_id=key.series,
         scan_name=key.series,
@@ -109,12 +128,15 @@ def test_findings_are_scored_at_the_rates_asked_for(tmp_path: Path) -> None:
     )
     write_findings(tmp_path / "x.findings.json", findings)
     asked = ("--data", tmp_path / "p", "--split", "all", "--rates", "0.125,8", "--json", tmp_path / "e.json")
+    asked = (*asked, "--gallery", tmp_path / "g")
     done = run("evaluate", tmp_path / "x.findings.json", *asked)
     assert done.returncode == 0, done.stderr
     assert "0.125 FP" in done.stdout
     scored = json.loads((tmp_path / "e.json").read_text())
     assert scored["fp_per_image"] == [0.125, 8]
     assert scored["average"] == pytest.approx(sum(scored["sensitivity"]) / 2, abs=1e-4)
+    names = {lesion_type.name.lower() for key in keys for lesion_type in key.types}
+    assert {path.name for path in (tmp_path / "g").iterdir()} == {f"{name}.png" for name in names}
 
 
 def test_a_phantom_study_is_generated_and_a_full_folder_is_left_alone(tmp_path: Path) -> None:

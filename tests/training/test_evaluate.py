@@ -1,6 +1,7 @@
 """Scoring saved findings and checkpoints on a data set."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,20 +16,22 @@ from napari_uld.inference.checkpoint import save_checkpoint
 from napari_uld.inference.detect import SlabDetections
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.findings_file import write_findings
-from napari_uld.progress import finish
+from napari_uld.progress import Work, finish
+from napari_uld.training import evaluate
 from napari_uld.training.data.key_slices import read_slab, true_slices
 from napari_uld.training.data.slab_dataset import SlabDataset
-from napari_uld.training.evaluate import evaluate_subject, match_detector
+from napari_uld.training.evaluate import Found, evaluate_subject, match_detector
 
 
-def findings_on(series: str, boxes: np.ndarray, numbers: list[int]) -> Findings:
+def findings_on(series: str, boxes: np.ndarray, numbers: list[int], scores: tuple[float, float] = (1, 0.5)) -> Findings:
+    """Findings whose scores go from the one to the other."""
     return Findings.from_rows(
         scan_id=series,
         scan_name=series,
         method="perfect",
         checkpoint="none",
         boxes=boxes,
-        scores=np.linspace(1, 0.5, len(boxes)),
+        scores=np.linspace(*scores, len(boxes)),
         key_slices=numbers,
     )
 
@@ -114,3 +117,35 @@ def test_the_false_positive_class_comes_after_every_lesion(phantoms: Path, monke
     dataset = SlabDataset(phantoms, true_slices(phantoms, "val")[:1], InputSpec())
     matches = finish(match_detector(None, dataset, count_negatives=True))  # type: ignore[arg-type]
     assert matches.scores.tolist() == pytest.approx([0.2, -0.1])
+
+
+def test_what_is_scored_can_be_shown_best_first(phantoms: Path, tmp_path: Path) -> None:
+    key = true_slices(phantoms, "all")[0]
+    # The least sure one comes first; it lies where no lesion is.
+    boxes = np.concatenate([[[0.0, 0.0, 1.0, 1.0]], key.boxes])
+    name, numbers = f"{key.series}_{key.number:03d}-{key.number:03d}", [key.number] * len(boxes)
+    findings = findings_on(name, boxes, numbers, scores=(0.5, 1))
+    path = tmp_path / "x.findings.json"
+    write_findings(path, findings)
+    shown: list[Found] = []
+
+    def show(found: Found) -> Work[None]:
+        shown.append(found)
+        yield from ()
+
+    evaluation = finish(evaluate_subject(str(path), phantoms, "all", show=show))
+    assert evaluation.to_dict() == finish(evaluate_subject(str(path), phantoms, "all")).to_dict()
+    (found,) = shown
+    assert [key.number for key in found.slices] == [key.number]
+    on_slice, scores, false = found.on_slice(0)
+    np.testing.assert_array_equal(on_slice, boxes[::-1])
+    np.testing.assert_allclose(scores, np.linspace(1, 0.5, len(boxes)))
+    assert false.tolist() == [False] * len(key.boxes) + [True]
+
+
+def test_what_is_found_in_volumes_cannot_be_shown(phantoms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_volumes = SimpleNamespace(inputs=InputSpec(volume=True, slices=8, slices_per_image=1))
+    monkeypatch.setattr(evaluate, "load_checkpoint", lambda *_: in_volumes)
+    work = evaluate_subject("faster_rcnn", phantoms, "all", show=lambda _: iter(()))  # type: ignore[arg-type, return-value]
+    with pytest.raises(DataError, match="only what is found on key slices can be drawn"):
+        next(work)

@@ -14,11 +14,11 @@ import pytest
 
 from napari_uld.ct.volume import CTVolume
 from napari_uld.lesions import storage
-from napari_uld.lesions.annotation_file import has_annotations, lesion_from_json, read_annotations, save_annotations
-from napari_uld.lesions.annotations import Annotation, Annotations, Edit, State
+from napari_uld.lesions.annotation_file import has_annotations, read_annotations, save_annotations
+from napari_uld.lesions.annotations import Annotations, Edit, State
 from napari_uld.lesions.findings import Findings
-from napari_uld.lesions.json_models import LesionModel, parse
-from napari_uld.lesions.review_log import append_log, log_path
+from napari_uld.lesions.recovery import restore, unsaved_lesions
+from napari_uld.lesions.review_log import SAVED, append_log, append_mark, log_path
 from napari_uld.viewer.state.case import Case
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork to kill a process in mid-review")
@@ -46,30 +46,22 @@ def findings() -> Findings:
     )
 
 
-def restored(path: Path) -> dict[str, Annotation]:
-    """What is known of a review when its scan is opened again: the file, and the log of what came after it."""
-    rows: dict[str, Annotation] = {}
+def reopened(path: Path) -> tuple[Annotations, str]:
+    """What a person gets who opens the scan again and wants back what was not saved, and the file's fingerprint."""
+    annotations, fingerprint = Annotations(SCAN), storage.ABSENT
     if has_annotations(path):
-        rows = {row.id: row for row in read_annotations(path).annotations}
-    if log_path(path).exists():
-        whole, _, _ = log_path(path).read_bytes().rpartition(b"\n")
-        for line in whole.splitlines():
-            before, after = (json.loads(line)[key] for key in ("before", "after"))
-            if after is not None:
-                model = parse(LesionModel, json.dumps(after).encode(), str(path), "lesion")
-                rows[after["id"]] = lesion_from_json(model, SCAN)
-            elif before is not None:
-                rows.pop(before["id"], None)
-    return rows
+        file = read_annotations(path)
+        annotations, fingerprint = file.annotations, file.fingerprint
+    restore(annotations, unsaved_lesions(log_path(path), annotations, fingerprint))
+    return annotations, fingerprint
 
 
 def review(path: Path, seed: int, told: int) -> None:
     """Review as the window does: every edit into the log, a save now and then; tell each decision once it stands."""
     rng = random.Random(seed)
-    file = read_annotations(path) if has_annotations(path) else None
-    annotations = Annotations(SCAN, restored(path).values())
+    annotations, fingerprint = reopened(path)
     case = Case(volume(path.parent), annotations, path, reviewer="r")
-    case.fingerprint = file.fingerprint if file is not None else storage.ABSENT
+    case.fingerprint = fingerprint
     case.set_findings(findings())
     case.threshold = 0.0
 
@@ -92,6 +84,7 @@ def review(path: Path, seed: int, told: int) -> None:
             case.fingerprint = save_annotations(
                 path, case.annotations, scan_name="case", scan_source=source, read_fingerprint=read
             )
+            append_mark(log_path(path), SAVED, SCAN, case.reviewer)
         elif draw < 0.4:
             case.add(rng.randrange(FINDINGS), (1.0, 1.0, 4.0 + rng.random(), 6.0))
         elif draw < 0.45:
@@ -129,7 +122,7 @@ def check_kills(tmp_path: Path, count: int, seed: int) -> None:
     known: Told = {}
     for number in range(count):
         known |= dict(killed(path, seed * 1000 + number, rng.uniform(0, 0.06)))
-        rows = restored(path)
+        rows = {row.id: row for row in reopened(path)[0]}
         for key, state in known.items():
             found = rows[key].state.value if key in rows else "gone"
             # The last edit may stand in the log and not be told yet: nothing that was told is older than what stands.
@@ -140,8 +133,8 @@ def check_kills(tmp_path: Path, count: int, seed: int) -> None:
 
 def _last_logged(path: Path) -> str:
     whole, _, _ = log_path(path).read_bytes().rpartition(b"\n")
-    row = json.loads(whole.splitlines()[-1])
-    return str((row["after"] or row["before"])["id"])
+    rows = [entry["after"] or entry["before"] for entry in map(json.loads, whole.splitlines()[-2:])]
+    return next(str(row["id"]) for row in reversed(rows) if row is not None)
 
 
 @needs_fork

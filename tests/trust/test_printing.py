@@ -13,7 +13,7 @@ import pytest
 import typer
 
 import napari_uld.ct
-from napari_uld.cli.common import ClosedPipeError, console, follow, print_table, say, visible, writable, writable_folder
+from napari_uld.cli.common import ClosedPipeError, console, fillable, follow, print_table, say, visible, writable
 from napari_uld.ct.volume import CTVolume
 from napari_uld.errors import AmbiguousScanError
 from napari_uld.lesions.findings_file import read_findings
@@ -137,10 +137,10 @@ def test_targets_are_refused_before_the_work(tmp_path: Path) -> None:
     with pytest.raises(typer.BadParameter, match="is no file that can be replaced"):
         writable(Path(os.devnull))
     with pytest.raises(typer.BadParameter, match="is a file: give the name of a folder"):
-        writable_folder(tmp_path / "file" / "run")
+        fillable(tmp_path / "file" / "run")
     assert writable(tmp_path / "new") == tmp_path / "new"
     assert writable(tmp_path / "file") == tmp_path / "file"
-    assert writable_folder(tmp_path / "a" / "b") == tmp_path / "a" / "b"
+    assert fillable(tmp_path / "a" / "b") == tmp_path / "a" / "b"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"], "nothing was made by looking"
 
 
@@ -151,7 +151,7 @@ def test_a_folder_that_takes_no_file_is_refused_before_the_work(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("napari_uld.cli.common.tempfile", SimpleNamespace(TemporaryFile=full))
-    for check in (writable, writable_folder):
+    for check in (writable, fillable):
         with pytest.raises(typer.BadParameter, match="No space left on device"):
             check(tmp_path / "x")
 

@@ -13,7 +13,7 @@ from napari_uld.ct.windows import Window
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.errors import DataError
 from napari_uld.inference.slabs import Slab, extract_slab, slab_offsets
-from napari_uld.lesions.annotations import Annotation
+from napari_uld.lesions.annotations import Annotation, LesionType
 from napari_uld.lesions.deeplesion import annotations_from_dl_info
 from napari_uld.lesions.recist import Recist, from_mask
 from napari_uld.lesions.rle import Rle, decode
@@ -48,6 +48,8 @@ class KeySlice:
         (low, high) HU that it was read with.
     corrected
         Masks in native pixels that a person corrected, by index of their lesion.
+    types
+        DeepLesion's coarse types of its lesions; () where none is known.
     size
         Width and height of the image, None where nobody looked.
     """
@@ -59,6 +61,7 @@ class KeySlice:
     recists: tuple[Recist | None, ...]
     window: Window
     corrected: Mapping[int, Rle] = field(default_factory=dict)
+    types: tuple[LesionType, ...] = ()
     size: tuple[int, int] | None = None
 
     @property
@@ -126,7 +129,9 @@ def _of_series(root: Path, info: DlInfo, series: str, left_out: LeftOut) -> list
         recists = tuple(lesion.recist for lesion in on_slice)
         window = next(row.window for row in rows if row.key_slice == number)
         corrected = _corrected(root, series, number, on_slice)
-        slices.append(KeySlice(series, number, rows[0].spacing, boxes, recists, window, corrected, sizes[number]))
+        types = tuple(lesion.lesion_type for lesion in on_slice)
+        spacing, size = rows[0].spacing, sizes[number]
+        slices.append(KeySlice(series, number, spacing, boxes, recists, window, corrected, types, size))
     return slices
 
 
@@ -166,7 +171,8 @@ def true_slices(root: Path, split: Split) -> list[KeySlice]:
             recists = tuple(from_mask(decode(lesion.masks[number])) for lesion in cut)
             boxes = np.asarray([lesion.boxes[number] for lesion in cut])
             size = image_size(root / "Images_png" / series / f"{number:03d}.png")
-            slices.append(KeySlice(series, number, spacing, boxes, recists, window, size=size))
+            types = tuple(lesion.lesion_type for lesion in cut)
+            slices.append(KeySlice(series, number, spacing, boxes, recists, window, types=types, size=size))
     if not slices:
         raise DataError(f"{root} holds no phantom of the split {split!r}")
     return slices

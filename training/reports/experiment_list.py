@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from napari_uld.errors import RecipeError
 
-from .planning import Experiment, Row
+from .planning import Experiment, Plot, Row
 
 TWO_STAGE = Experiment(
     "two_stage",
@@ -23,6 +23,8 @@ TWO_STAGE = Experiment(
         Row("uldor", "uldor", host="mask_rcnn"),
         Row("uldor +FP", "uldor", host="mask_rcnn", count_negatives=True),
     ),
+    # The second is Fig. 5 of ULDor's paper.
+    plots=(Plot(), Plot("uldor", ("mask_rcnn_no_mask", "mask_rcnn", "uldor", "uldor +FP"), ceilings=True)),
 )
 
 BMC = {"objectness": "bmc", "regression": "bmc"}
@@ -58,7 +60,7 @@ FROM_HOST = Experiment(
     ),
 )
 
-# Table 1 of the improved RetinaNet's paper: each row adds to the one before.
+# Table 1 and Fig. 2 of the improved RetinaNet's paper: each row adds to the one before.
 RETINANET = Experiment(
     "retinanet",
     "The improved RetinaNet",
@@ -69,6 +71,7 @@ RETINANET = Experiment(
         Row("+ attention gates", "retinanet_dense_ag", host="+ dense supervision"),
     ),
     rates=(0.5, 1.0, 2.0, 4.0, 8.0, 16.0),
+    plots=(Plot(size_rate=4.0),),
 )
 
 # What comes with the package, and the papers' comparisons once more: does their order show when training has converged?

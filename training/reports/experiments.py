@@ -23,7 +23,7 @@ from ..loop import TrainingOptions, train
 from ..run_files import CHECKPOINT, LOG, STATE, read_log
 from .planning import Experiment, Place, Row, Run, State, plan
 from .results import Result, write_json
-from .run_spec import RESULTS_VERSION, read_spec
+from .run_spec import read_spec
 from .timing import seconds_a_slice
 
 LOCK = "lock"
@@ -98,7 +98,7 @@ def _score(planned: Run, checkpoint: Path) -> Work[None]:
         "seconds_trained": _seconds_trained(planned.folder / LOG),
         "device": str(detector.device),
         "threads": torch.get_num_threads(),
-        "versions": {"results": RESULTS_VERSION, "python": platform.python_version()}
+        "versions": {"results": planned.spec.results, "python": platform.python_version()}
         | {name: version(name) for name in ("napari-uld", "torch", "torchvision", "numpy")},
     }
     Result.of(matches, slices, facts).save(*planned.files)

@@ -16,7 +16,7 @@ from napari_uld.evaluation.froc import FP_RATES
 from ..data.phantom.write import ABOUT, TABLE
 from ..run_files import STATE
 from .results import Result, load_result
-from .run_spec import RUN, RunSpec, differences, find_run, read_spec, slug
+from .run_spec import RUN, RunSpec, differences, find_run, read_spec, results_version, slug
 
 
 class State(StrEnum):
@@ -81,6 +81,28 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Plot:
+    """One picture of an experiment's FROC curves.
+
+    Parameters
+    ----------
+    name
+        Of its file; default the experiment's.
+    rows
+        Labels of the rows that it shows; default all.
+    ceilings
+        Whether curves are drawn up to the sensitivity of all detections together, and that is marked.
+    size_rate
+        False positives per image at which sensitivity by the lesions' size is drawn beside the curves, or None.
+    """
+
+    name: str | None = None
+    rows: tuple[str, ...] | None = None
+    ceilings: bool = False
+    size_rate: float | None = None
+
+
+@dataclass(frozen=True)
 class Experiment:
     """One table.
 
@@ -94,6 +116,8 @@ class Experiment:
         False positives per image at which its table reads sensitivity; averages are over `FP_RATES` in all.
     version
         Of its recipes.
+    plots
+        Its pictures.
     """
 
     name: str
@@ -103,6 +127,7 @@ class Experiment:
     budget: Budget = Budget()
     rates: tuple[float, ...] = FP_RATES
     version: Version = "small"
+    plots: tuple[Plot, ...] = (Plot(),)
 
     def row(self, label: str) -> Row:
         """The row of that label."""
@@ -186,7 +211,9 @@ def plan(experiment: Experiment, row: Row, seed: int, place: Place) -> Run:
     recipe = row_recipe(row, budget, experiment.version)
     data = {name: _phantoms(place.phantoms / name, *getattr(budget, name)) for name in ("train", "test")}
     init = plan(experiment, row.init, seed, place) if row.init else None
-    spec = RunSpec(recipe=recipe, data=data, seed=seed, init=init.spec if init else None)
+    spec = RunSpec(
+        recipe=recipe, data=data, seed=seed, init=init.spec if init else None, results=results_version(recipe)
+    )
     home = place.root / experiment.name / f"{slug(row.label)}-seed{seed}"
     return Run(row, place, find_run(spec, home), spec, init)
 

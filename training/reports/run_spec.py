@@ -17,6 +17,8 @@ from .results import write_json
 # Raise it when what a training or its evaluation computes changes otherwise than by a key of the recipe (a loss, the
 # matching): results of another version are of another run.
 RESULTS_VERSION = 1
+# The same where the ABM is learnt: its areas were counted in pixels of each input before, in millimetres now.
+ABM_RESULTS_VERSION = 2
 RUN = "run.json"
 
 
@@ -34,7 +36,7 @@ class RunSpec(Spec):
     init
         The run whose weights it starts from.
     results
-        `RESULTS_VERSION` of the code.
+        `results_version` of the code.
     """
 
     recipe: Recipe
@@ -57,6 +59,11 @@ class RunSpec(Spec):
     def write(self, folder: Path) -> None:
         """Say in a run's folder what it computes with."""
         write_json(folder / RUN, self.model_dump(mode="json"))
+
+
+def results_version(recipe: Recipe) -> int:
+    """Version of what the code makes of a recipe."""
+    return ABM_RESULTS_VERSION if recipe.supervision.maps.names & {"abm", "lesion_abms"} else RESULTS_VERSION
 
 
 def read_spec(folder: Path) -> RunSpec | None:

@@ -32,14 +32,23 @@ def write_tables(path: Path, experiments: Sequence[Experiment], place: Place) ->
     DataError
         If no row of any is finished.
     """
-    parts = []
-    for experiment in experiments:
-        results, timings = collect(experiment, place)
-        if any(results.values()):
-            parts.append(experiment_section(experiment, results, timings))
-    if not parts:
-        raise DataError(f"{place.root} holds no finished run of {', '.join(e.name for e in experiments)}")
+    parts = [experiment_section(*each) for each in collect_all(experiments, place)]
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def collect_all(experiments: Sequence[Experiment], place: Place) -> list[tuple[Experiment, Results, Timings]]:
+    """What is finished of those experiments of which anything is (see `collect`).
+
+    Raises
+    ------
+    DataError
+        If no row of any is finished.
+    """
+    collected = [(experiment, *collect(experiment, place)) for experiment in experiments]
+    finished = [each for each in collected if any(each[1].values())]
+    if not finished:
+        raise DataError(f"{place.root} holds no finished run of {', '.join(e.name for e in experiments)}")
+    return finished
 
 
 def collect(experiment: Experiment, place: Place) -> tuple[Results, Timings]:
@@ -154,14 +163,14 @@ def markdown(rows: list[dict[str, str]]) -> str:
 
 def _spread(values: np.ndarray) -> str:
     """Mean of (seeds,) values, and from the lowest to the highest where there are several."""
-    mean = _short(float(values.mean()))
-    return mean if len(values) == 1 else f"{mean} ({_short(float(values.min()))}-{_short(float(values.max()))})"
+    mean = short(float(values.mean()))
+    return mean if len(values) == 1 else f"{mean} ({short(float(values.min()))}-{short(float(values.max()))})"
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
     """Three decimals, without the 0 before the point."""
     return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
 
 
 def _signed(value: float) -> str:
-    return ("+" if value >= 0 else "") + _short(value)
+    return ("+" if value >= 0 else "") + short(value)

@@ -7,10 +7,13 @@ from napari.components import ViewerModel
 from napari.layers import Shapes
 from napari.utils.notifications import show_info
 
+from napari_uld.errors import BoxError, UldError
 from napari_uld.lesions.recist import Recist
 from napari_uld.viewer.layers.marks import box_of, drawn_of
 from napari_uld.viewer.layers.parts import PART, Part
 from napari_uld.viewer.state.case import Case
+
+HALF_A_SLICE = 0.5
 
 
 def take_over(case: Case, layer: Shapes, action: str, indices: Sequence[int]) -> None:
@@ -40,9 +43,8 @@ def take_over(case: Case, layer: Shapes, action: str, indices: Sequence[int]) ->
             if known.count(key) > keys.count(key):
                 case.remove(key)
     # A new shape is known by its being one too many: napari gives it the features of the one selected before.
-    elif action == "added" and len(keys) > len(known) and part is Part.LESIONS:
-        corners = layer.data[-1]
-        case.select(case.add(_z(corners), box_of(corners)).id)
+    elif action == "added" and part is Part.LESIONS:
+        _drawn_boxes(case, layer.data[len(known) :])
     elif action == "added" and len(keys) > len(known):
         show_info("Draw a new lesion as a rectangle in the Lesions layer.")
     elif action == "changed" and part is Part.RECIST:
@@ -51,6 +53,20 @@ def take_over(case: Case, layer: Shapes, action: str, indices: Sequence[int]) ->
     elif action == "changed":
         for i in indices:
             _moved_box(case, keys[i], layer.data[i])
+
+
+def _drawn_boxes(case: Case, shapes: Sequence[np.ndarray]) -> None:
+    """Make a lesion of each shape, and say once why others are none."""
+    refused: list[UldError] = []
+    for corners in shapes:
+        try:
+            if np.ptp(corners[:, 0]) > HALF_A_SLICE:
+                raise BoxError("A lesion's box lies on one slice: draw it where slices are shown one by one (axial)")
+            case.select(case.add(_z(corners), box_of(corners)).id)
+        except UldError as error:
+            refused.append(error)
+    if refused:
+        raise refused[0]
 
 
 def take_in_hand(viewer: ViewerModel, layer: Shapes, key: str, z: int, mode: str) -> None:

@@ -53,6 +53,17 @@ def find_layer(viewer: ViewerModel, case: Case, part: StrEnum) -> Layer | None:
     return next((layer for layer in viewer.layers if _is(layer, case, (part,))), None)
 
 
+def disown(layer: Layer) -> None:
+    """Make a layer that napari copied from one of a case's (a duplicate, a projection) one like any other."""
+    layer.metadata = {key: value for key, value in layer.metadata.items() if key not in (METADATA, PART)}
+
+
+def is_copy(viewer: ViewerModel, layer: Layer) -> bool:
+    """Whether a case has another layer already that is what this one says it is."""
+    case, part = case_of(layer), layer.metadata.get(PART)
+    return case is not None and any(other is not layer and _is(other, case, (part,)) for other in viewer.layers)
+
+
 def insert_layer(viewer: ViewerModel, case: Case, layer: Layer, *, under: Collection[StrEnum] = MARKS) -> None:
     """Add a layer to an open case directly under the lowest of these parts; nothing else is taken in hand."""
     above = (i for i, other in enumerate(viewer.layers) if _is(other, case, under))

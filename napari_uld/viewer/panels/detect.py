@@ -85,6 +85,7 @@ class DetectPanel(DetectorPanel):
             self._following.case_links.connect(case.findings_changed, self._recount)
             self._follow(case.threshold)
         super()._open(case)
+        self._recount()
 
     def _follow(self, value: float) -> None:
         """Stand where the case's threshold is; a detector's operating point moves it."""

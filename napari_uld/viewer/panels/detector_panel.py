@@ -144,7 +144,14 @@ class DetectorPanel(QWidget):
         return self.checkpoints.names.value is not None
 
     def _open(self, _case: Case | None) -> None:
+        # What it said is of the scan before.
+        if not self.running:
+            self._describe()
         self._enable()
+
+    def _describe(self) -> None:
+        """Say what there is to say before anything was run on the open scan."""
+        self._say("")
 
     def _enable(self) -> None:
         self.run_button.enabled = self.session.case is not None and self._ready and not self.running

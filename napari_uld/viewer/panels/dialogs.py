@@ -45,6 +45,21 @@ def ask_unsaved(case: Case) -> Answer:
     return {button.Save: Answer.SAVE, button.Discard: Answer.DISCARD}.get(answer, Answer.KEEP_OPEN)
 
 
+def ask_restore(case: Case) -> bool | None:
+    """Ask whether to bring back what was decided and never saved; None where nobody answers."""
+    button = QMessageBox.StandardButton
+    count = len(case.unsaved)
+    answer = QMessageBox.question(
+        None,
+        "Unsaved decisions",
+        f"When {case.volume.name} was open last, {count} lesion{'s were' if count != 1 else ' was'} changed and not "
+        "saved: the program ended before. Bring that back? Each change can be undone.",
+        button.Yes | button.No | button.Cancel,
+        button.Yes,
+    )
+    return {button.Yes: True, button.No: False}.get(answer)
+
+
 def ask_save_path(case: Case) -> Path | None:
     """Ask for a file to save the annotations in, or None where nobody wants one."""
     chosen, _ = QFileDialog.getSaveFileName(

@@ -68,6 +68,9 @@ class InsidePanel(DetectorPanel):
         self.recipe = ComboBox(choices=[THE_CHECKPOINT, *_recipe_names()], label="Or a recipe")
         self._lay_out([self.checkpoints.names, self.checkpoints.open_file, self.recipe, self.device])
         self.recipe.changed.connect(self._enable)
+        self._describe()
+
+    def _describe(self) -> None:
         self._say(EXPLANATION)
 
     def _task(self, case: Case) -> tuple[str, Callable[[], Work[Inside]]]:

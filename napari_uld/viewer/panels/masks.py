@@ -115,7 +115,7 @@ class MasksPanel(QWidget):
     def _choose(self) -> None:
         parameters = MaskParameters(**{name: widget.value for name, widget in self.fields.items()})
         self.session.choose_mask(self.kind.value, parameters)
-        layer = self.session.layer(Part.MASK)
+        layer = self.session.needed_layer(Part.MASK)
         if layer is not None:
             layer.visible = True
         self._show()

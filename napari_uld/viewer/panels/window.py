@@ -3,6 +3,7 @@
 # PyQt's stubs call every getter optional.
 # mypy: disable-error-code="override"
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,9 +12,13 @@ from napari.viewer import Viewer
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QWidget
 
-from napari_uld.viewer.panels.dialogs import ask_save_path, ask_unsaved
+from napari_uld.viewer.panels.dialogs import ask_restore, ask_save_path, ask_unsaved
 from napari_uld.viewer.session import Session
+from napari_uld.viewer.state.settings import settings
 from napari_uld.viewer.tools.workbench import Workbench, workbench_of
+
+# Milliseconds without a further edit after which edits are saved.
+AUTO_SAVE_AFTER = 2000
 
 
 class WindowGuard(QObject):
@@ -50,6 +55,20 @@ class WindowGuard(QObject):
         return super().eventFilter(watched, event)
 
 
+class _Soon:
+    """Does something once it was not asked for again for a while."""
+
+    def __init__(self) -> None:
+        self._timer = QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(lambda: self._act())
+        self._act: Callable[[], None] = lambda: None
+
+    def __call__(self, act: Callable[[], None]) -> None:
+        self._act = act
+        self._timer.start(AUTO_SAVE_AFTER)
+
+
 def workbench_in_window(viewer: ViewerModel) -> Workbench:
     """Give the workbench of a viewer; its session asks its questions in windows, guarded where the viewer has one."""
     workbench = workbench_of(viewer)
@@ -59,7 +78,9 @@ def workbench_in_window(viewer: ViewerModel) -> Workbench:
     if window is None or window.findChild(WindowGuard) is None:
         session.ask_unsaved = ask_unsaved
         session.ask_path = ask_save_path
+        session.ask_restore = ask_restore
         session.later = partial(QTimer.singleShot, 0)
+        session.soon, session.saves_itself = _Soon(), lambda: settings().auto_save
     if window is not None and window.findChild(WindowGuard) is None:
         WindowGuard(window, session)
     return workbench

@@ -71,6 +71,7 @@ def read_volume(path: Paths) -> list[LayerTuple]:
         show_review()
         # Once napari has added the layers.
         session.later(session.arrange)
+        session.later(session.offer_restore)
     return case_layers(case)
 
 
@@ -111,7 +112,7 @@ def read_detections(path: Paths) -> list[LayerTuple]:
     try:
         case.require_own(findings)
     except AnnotationError as error:
-        raise AnnotationError(f"{chosen}: {error}") from error
+        raise AnnotationError(f"{error} The file is {chosen}") from error
     negatives = findings.take(findings.negative)
     # Negatives alone are no run of a detector: what one found on this scan stays.
     if not len(findings) or len(negatives) < len(findings):

@@ -12,6 +12,7 @@ from napari_uld.errors import AnnotationError
 from napari_uld.lesions.annotations import Annotation, Annotations, Edit, Source, State, new_id, now
 from napari_uld.lesions.findings import Box, Findings
 from napari_uld.lesions.recist import Recist
+from napari_uld.lesions.recovery import Unsaved
 from napari_uld.lesions.rle import Rle
 from napari_uld.lesions.storage import ABSENT
 from napari_uld.viewer.state.rows import Mark, Row, rows_of
@@ -57,6 +58,8 @@ class Case:
         self.reviewer = reviewer
         # Of the annotation file as it was read; saving refuses to overwrite any other.
         self.fingerprint = ABSENT
+        # Lesions that a crash left in the review log alone.
+        self.unsaved: Unsaved = {}
         # What the scan was read from, where that is known.
         self.files: frozenset[Path] = frozenset()
         self.findings: Findings | None = None
@@ -110,7 +113,7 @@ class Case:
         """
         if findings.scan_id != self.volume.scan_id:
             raise AnnotationError(
-                f"These findings are of the scan {findings.scan_name} ({findings.scan_id}); the open scan is "
+                f"Findings of another scan, {findings.scan_name} ({findings.scan_id}): the open scan is "
                 f"{self.volume.name} ({self.volume.scan_id}). Open the scan they belong to first."
             )
 
@@ -256,7 +259,7 @@ class Case:
     def _use(self, annotations: Annotations, path: Path) -> None:
         if annotations.scan_id != self.volume.scan_id:
             raise AnnotationError(
-                f"{path} holds the annotations of the scan {annotations.scan_id}; the open scan is "
+                f"Lesions of another scan, {annotations.scan_id}, are in {path}: the open scan is "
                 f"{self.volume.name} ({self.volume.scan_id}). Open the scan they belong to first."
             )
         self._annotations = annotations

@@ -1,12 +1,13 @@
 """Where a case comes from and goes to: saved annotations, DeepLesion's table, findings of a detector."""
 
+import contextlib
 import hashlib
 from pathlib import Path
 
 from napari_uld.ct.deeplesion import CSV_NAME
 from napari_uld.ct.dl_info import read_dl_info
 from napari_uld.ct.volume import CTVolume
-from napari_uld.errors import AnnotationFileError
+from napari_uld.errors import AnnotationFileError, UldError
 from napari_uld.lesions.annotation_file import (
     SUFFIX,
     AnnotationFile,
@@ -17,6 +18,11 @@ from napari_uld.lesions.annotation_file import (
 )
 from napari_uld.lesions.annotations import Annotations
 from napari_uld.lesions.deeplesion import annotations_from_dl_info, write_dl_info
+from napari_uld.lesions.findings import Findings
+from napari_uld.lesions.findings_file import SUFFIX as FINDINGS_SUFFIX
+from napari_uld.lesions.findings_file import read_findings, write_findings
+from napari_uld.lesions.recovery import unsaved_lesions
+from napari_uld.lesions.review_log import SAVED, append_mark, log_path
 from napari_uld.lesions.storage import ABSENT
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.settings import settings
@@ -43,7 +49,10 @@ def open_case(volume: CTVolume) -> tuple[Case, tuple[str, ...]]:
         annotations, fingerprint = _from_dl_info(volume), ABSENT
     case = Case(volume, annotations, path, reviewer=chosen.reviewer)
     case.fingerprint = fingerprint
-    return case, (*volume.corrections, *notes)
+    case.unsaved = unsaved_lesions(log_path(path), annotations, fingerprint)
+    findings, note = _found_before(case)
+    case.set_findings(findings)
+    return case, (*volume.corrections, *notes, *note)
 
 
 def open_annotations(case: Case, path: Path) -> str:
@@ -79,9 +88,43 @@ def save_case(case: Case, path: Path | None = None) -> Path:
         # Another name was chosen by a person, who was asked about overwriting.
         read_fingerprint=case.fingerprint if target == case.path else None,
     )
+    for log in {log_path(case.path), log_path(target)}:
+        with contextlib.suppress(AnnotationFileError):
+            # Without the mark a log offers once more what is in the file: nothing then differs.
+            append_mark(log, SAVED, case.volume.scan_id, case.reviewer)
     case.path = target
     case.saved.emit(target)
     return target
+
+
+def keep_findings(case: Case) -> None:
+    """Write what a detector found beside the annotations: undecided findings are there when the scan opens again.
+
+    Raises
+    ------
+    AnnotationFileError
+        If it cannot be written.
+    """
+    if case.findings is not None:
+        write_findings(findings_path(case), case.findings)
+
+
+def findings_path(case: Case) -> Path:
+    """Where a case's findings are kept: ``x.lesions.json`` -> ``x.lesions.findings.json``."""
+    return case.path.with_name(case.path.name.removesuffix(".json") + FINDINGS_SUFFIX)
+
+
+def _found_before(case: Case) -> tuple[Findings | None, list[str]]:
+    """The findings that were kept for a scan, and a note where they cannot be shown."""
+    path = findings_path(case)
+    if not path.exists():
+        return None, []
+    try:
+        findings = read_findings(path)
+        case.require_own(findings)
+    except UldError as error:
+        return None, [f"What a detector found before is not shown: {error}"]
+    return findings, []
 
 
 def annotation_file_name(name: str) -> Path:

@@ -24,12 +24,15 @@ class ReviewSettings:
         Findings below it are not shown; None for each detector's operating point.
     checkpoint
         Name of a bundled checkpoint, or a path; "" for the first bundled one.
+    auto_save
+        Whether decisions are saved a moment after they were made.
     """
 
     reviewer: str
     device: str = "auto"
     score_threshold: float | None = None
     checkpoint: str = ""
+    auto_save: bool = True
 
 
 def settings() -> ReviewSettings:
@@ -40,4 +43,5 @@ def settings() -> ReviewSettings:
         device=page.device,
         score_threshold=page.score_threshold or None,
         checkpoint=page.checkpoint,
+        auto_save=page.auto_save,
     )

@@ -33,6 +33,7 @@ KEYS = (
     Key("U", "undo", review.undo),
     Key("H", "redo", review.redo),
     Key("W", "save (write)", Session.save),
+    Key("Escape", "stop drawing", review.stop_drawing),
     Key("8", "lung window", lambda session: session.set_window("lung")),
     Key("9", "mediastinum window", lambda session: session.set_window("mediastinum")),
     Key("0", "liver window", lambda session: session.set_window("liver")),

@@ -5,7 +5,7 @@ from napari.utils.notifications import show_info
 
 from napari_uld.lesions.annotations import Edit, State
 from napari_uld.viewer.layers.editing import take_in_hand
-from napari_uld.viewer.layers.parts import Part
+from napari_uld.viewer.layers.parts import MARKS, Part
 from napari_uld.viewer.session import Session
 
 
@@ -43,17 +43,28 @@ def edit_box(session: Session) -> None:
         show_info("Choose a lesion first.")
         return
     session.jump(row)
-    layer = session.layer(Part.DETECTIONS if row.annotation is None else Part.LESIONS)
+    layer = session.needed_layer(Part.DETECTIONS if row.annotation is None else Part.LESIONS)
     if isinstance(layer, Shapes):
         take_in_hand(session.viewer, layer, row.key, session.z, "select")
 
 
 def draw_lesion(session: Session) -> None:
-    """Make the next rectangle that is drawn a new lesion."""
-    layer = session.layer(Part.LESIONS)
+    """Make the next rectangle that is drawn a new lesion; then, or with Esc, drawing ends."""
+    if not session.is_axial:
+        show_info("Lesions are drawn on slices as they were taken: show them one by one, from above (axial, 2D).")
+        return
+    layer = session.needed_layer(Part.LESIONS)
     if isinstance(layer, Shapes):
         session.viewer.layers.selection.active = layer
         layer.mode = "add_rectangle"
+
+
+def stop_drawing(session: Session) -> None:
+    """End drawing where it was begun, without a lesion."""
+    for part in MARKS:
+        layer = session.layer(part)
+        if isinstance(layer, Shapes) and str(layer.mode).startswith("add"):
+            layer.mode = "pan_zoom"
 
 
 def _show_edit(session: Session, edit: Edit | None, action: str) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.errors import DataError
+from napari_uld.lesions.annotations import LesionType
 from napari_uld.lesions.recist import Recist
 from napari_uld.training.data.key_slices import KeySlice, annotated_slices, read_slab, true_slices
 from napari_uld.training.data.phantom import read_truth
@@ -35,6 +36,16 @@ def test_a_listed_lesion_has_the_same_box_in_the_table_and_in_the_truth(phantoms
     for key in annotated_slices(phantoms, "all"):
         distance = np.abs(key.boxes[:, None] - true[key.series, key.number][None]).max(axis=2).min(axis=1)
         assert (distance < 0.01).all()
+
+
+def test_lesions_have_the_types_of_the_truth_and_those_of_the_table(phantoms: Path) -> None:
+    for key in true_slices(phantoms, "all"):
+        cut = [lesion for lesion in read_truth(phantoms, key.series) if key.number in lesion.boxes]
+        assert key.types == tuple(lesion.lesion_type for lesion in cut)
+    # DeepLesion's table knows no types of what is there for training.
+    types = {split: {t for key in annotated_slices(phantoms, split) for t in key.types} for split in ("train", "test")}
+    assert types["train"] == {LesionType.UNKNOWN}
+    assert LesionType.UNKNOWN not in types["test"]
 
 
 def test_reading_only_the_slices_needed_gives_the_slab_of_the_whole_scan(phantoms: Path) -> None:

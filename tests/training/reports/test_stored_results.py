@@ -7,9 +7,11 @@ import pytest
 
 from napari_uld.training.reports import planning
 from napari_uld.training.reports.experiment_list import EXPERIMENTS
-from napari_uld.training.reports.planning import Experiment, Place, plan
+from napari_uld.training.reports.planning import Experiment, Place, State, plan
 
 RESULTS = Path(__file__).parents[3] / "benchmarks" / "results"
+# Runs, as folders there, that the tables still lack by today's recipes; what lies there of them is of earlier ones.
+PENDING = frozenset((RESULTS / "pending.txt").read_text(encoding="utf-8").split())
 
 
 @pytest.fixture
@@ -25,6 +27,9 @@ def test_every_row_has_its_result_by_todays_recipes(experiment: Experiment, stor
     for row in experiment.rows:
         for seed in experiment.seeds:
             run = plan(experiment, row, seed, stored)
+            if run.folder.relative_to(RESULTS).as_posix() in PENDING:
+                assert run.state is not State.FINISHED, f"{run.folder} is there: take it out of pending.txt"
+                continue
             assert run.differs == "", f"{run.folder}: {run.differs}"
             result = run.result()
             assert result.curve.average == pytest.approx(result.facts["average"], abs=1e-4)
@@ -37,4 +42,6 @@ def test_no_result_is_of_no_row(stored: Place) -> None:
         for row in experiment.rows
         for seed in experiment.seeds
     }
-    assert planned == set(RESULTS.glob("*/*"))
+    there = set(RESULTS.glob("*/*"))
+    assert there <= planned
+    assert {folder.relative_to(RESULTS).as_posix() for folder in planned - there} <= PENDING

@@ -138,7 +138,8 @@ def test_every_key_is_in_the_help(review: ReviewPanel) -> None:
 
 def test_the_keys_work_while_the_table_has_the_focus(review: ReviewPanel, session: Session) -> None:
     shortcuts = {shortcut.key().toString(): shortcut for shortcut in review.findChildren(QShortcut)}
-    assert set(shortcuts) == {key.key for key in KEYS}
+    # Qt has a shorter name for Escape.
+    assert set(shortcuts) == {key.key.replace("Escape", "Esc") for key in KEYS}
     review.table.selectRow(0)
     shortcuts["N"].activated.emit()
     assert session.case.rows[0].mark is Mark.REJECTED

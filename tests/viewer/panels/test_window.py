@@ -9,6 +9,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDockWidget, QMainWindow
 
 from napari_uld.lesions.findings import Findings
+from napari_uld.viewer.panels import window as window_module
 from napari_uld.viewer.panels.detect import DetectPanel
 from napari_uld.viewer.panels.review import ReviewPanel
 from napari_uld.viewer.panels.window import WindowGuard, workbench_in_window
@@ -48,6 +49,7 @@ def test_closing_the_window_asks_about_unsaved_edits_wherever_the_panel_is(
     qtbot.wait(10)
     session.case.add(3, (10.0, 10.0, 40.0, 40.0))
     asked = []
+    session.saves_itself = lambda: False
     session.ask_unsaved = lambda case: asked.append(case) or Answer.KEEP_OPEN
     window.close()
     assert asked == [session.case]
@@ -56,6 +58,27 @@ def test_closing_the_window_asks_about_unsaved_edits_wherever_the_panel_is(
     window.close()
     assert asked == [session.case]
     assert not window.isVisible()
+
+
+def test_closing_the_window_saves_what_a_person_decided(window: QMainWindow, session: Session, qtbot: QtBot) -> None:
+    docked(window, ReviewPanel(session.viewer))
+    session.case.add(3, (10.0, 10.0, 40.0, 40.0))
+    session.ask_unsaved = lambda case: pytest.fail("there is nothing to ask")
+    window.close()
+    assert not window.isVisible()
+    assert session.case.path.exists()
+    assert not session.case.annotations.unsaved
+
+
+def test_decisions_are_saved_by_themselves_a_moment_later(
+    window: QMainWindow, session: Session, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(window_module, "AUTO_SAVE_AFTER", 20)
+    docked(window, ReviewPanel(session.viewer))
+    session.case.add(3, (10.0, 10.0, 40.0, 40.0))
+    assert session.case.annotations.unsaved
+    qtbot.waitUntil(lambda: not session.case.annotations.unsaved, timeout=5000)
+    assert session.case.path.exists()
 
 
 @pytest.mark.usefixtures("tiny_checkpoint")
@@ -98,6 +121,7 @@ def test_closing_napari_asks_first_then_cancels_a_detection_and_ends_its_process
     qtbot.waitUntil(lambda: bool(panel.detector.calls))
     case.add(3, (10.0, 10.0, 40.0, 40.0))
     asked = []
+    session.saves_itself = lambda: False
     session.ask_unsaved = lambda case: asked.append(case) or Answer.KEEP_OPEN
     window.close()
     assert (asked, window.isVisible(), panel.running) == ([case], True, True)

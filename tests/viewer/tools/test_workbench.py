@@ -66,7 +66,8 @@ def test_no_key_is_taken_from_napari() -> None:
         str(binding) for bindings in napari.settings.get_settings().shortcuts.shortcuts.values() for binding in bindings
     }
     assert taken
-    assert not ALL_KEYS & taken
+    # Esc ends drawing in napari, too.
+    assert ALL_KEYS & taken <= {"Escape"}
     assert len(ALL_KEYS) == len(KEYS)
 
 
