@@ -160,11 +160,14 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     """
     try:
         whole, _, _ = path.read_bytes().rpartition(b"\n")
-        return [json.loads(line) for line in whole.splitlines()]
-    except (OSError, ValueError) as error:
+        rows = [json.loads(line) for line in whole.splitlines()]
+    except (OSError, ValueError, RecursionError) as error:
         raise TrainingError(f"{path} cannot be read as a run's log: begin again in another folder") from error
+    if not all(isinstance(row, dict) for row in rows):
+        raise TrainingError(f"{path} is no run's log: begin again in another folder")
+    return rows
 
 
 def training_notes(out: Path) -> list[str]:
     """What was said when a run began: data that were left out, weights that were not at hand, or did not fit."""
-    return [note for row in read_log(out / LOG) if row["event"] == "start" for note in row["notes"]]
+    return [note for row in read_log(out / LOG) if row.get("event") == "start" for note in row.get("notes", ())]

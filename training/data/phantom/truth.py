@@ -117,7 +117,7 @@ def read_file(path: Path) -> dict:
     """
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read ({error}); generate the phantoms again") from error
     if not isinstance(content, dict):
         raise DataError(f"{path} holds no JSON object; generate the phantoms again")
