@@ -5,10 +5,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-# Where in the file, what went wrong as pydantic has it, and the schema of the table that it lies in.
-Refused = tuple[tuple[int | str, ...], Any, type[BaseModel]]
 # How much of what was found an error quotes.
 FOUND_LENGTH = 80
 # By the beginning of pydantic's name for what went wrong; the braces are of its context.
@@ -74,26 +72,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {found[0]}?" if found else ""
 
 
-def flattened(
-    error: ValidationError, model: type[BaseModel]
-) -> list[tuple[tuple[int | str, ...], Any, type[BaseModel]]]:
-    """Give each error with its full location and the schema of the table that it lies in.
-
-    A table whose schema is chosen by what stands in it is checked by a schema of its own, whose errors are one
-    error of the outer one.
-    """
-    rows: list[Refused] = []
-    for one in error.errors(include_url=False):
-        inner = one.get("ctx", {}).get("error")
-        if isinstance(inner, ValidationError):
-            schema = _schema_called(inner.title) or model
-            rows += [((*one["loc"], *loc), found, within) for loc, found, within in flattened(inner, schema)]
-        else:
-            rows.append((one["loc"], one, _table_of(model, one["loc"][:-1])))
-    return rows
-
-
-def _table_of(model: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel]:
+def table_at(model: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel]:
     """Give the schema of a table within a schema."""
     for name in location:
         field = model.model_fields.get(str(name))
@@ -103,11 +82,3 @@ def _table_of(model: type[BaseModel], location: tuple[int | str, ...]) -> type[B
             break
         model = inner
     return model
-
-
-def _schema_called(title: str, base: type[BaseModel] = BaseModel) -> type[BaseModel] | None:
-    for schema in base.__subclasses__():
-        found = schema if schema.__name__ == title else _schema_called(title, schema)
-        if found is not None:
-            return found
-    return None

@@ -83,7 +83,7 @@ def load_checkpoint(path: Path, device: str = "auto") -> LoadedDetector:
     try:
         system = system_of(info.recipe)
     except ValidationError as error:
-        raise CheckpointError(f"{path}: its recipe is damaged ({problems(error, System)})") from error
+        raise CheckpointError(f"{path}: its recipe is damaged ({problems(error, info.recipe, System)})") from error
     try:
         model = build_detector(system)
         model.load_state_dict(read_weights(path, info, model))

@@ -38,7 +38,7 @@ def _recipe_of(checkpoint: CheckpointInfo) -> Recipe:
     try:
         return Recipe(**checkpoint.recipe)
     except (ValidationError, TypeError) as error:
-        why = f" ({problems(error)})" if isinstance(error, ValidationError) else ""
+        why = f" ({problems(error, checkpoint.recipe)})" if isinstance(error, ValidationError) else ""
         raise CheckpointError(f"{checkpoint.path}: its recipe is damaged{why}") from error
 
 

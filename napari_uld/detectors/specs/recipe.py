@@ -9,10 +9,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
 from napari_uld.detectors.specs.base import Fraction, Spec
-from napari_uld.detectors.specs.mining import Mining, MiningSpec
-from napari_uld.detectors.specs.system import System
+from napari_uld.detectors.specs.mining import MINERS, Mining, MiningSpec
+from napari_uld.detectors.specs.system import DEFAULT_FAMILY, FAMILIES, System
 from napari_uld.errors import RecipeError
-from napari_uld.words import flattened, nearest, quoted, required
+from napari_uld.words import nearest, quoted, required, table_at
 
 # The keys of [method] that only describe; whatever else stands there changes what is computed.
 DESCRIPTIVE = {"name", "title", "paper", "published"}
@@ -124,15 +124,28 @@ def load_recipe(name_or_path: str | Path, version: Version = "published") -> Rec
             data = _merge(data, overrides[name])
         return Recipe(**data)
     except ValidationError as error:
-        raise RecipeError(f"{path}: {problems(error)}") from error
+        raise RecipeError(f"{path}: {problems(error, data)}") from error
 
 
-def problems(error: ValidationError, model: type[BaseModel] = Recipe) -> str:
-    """Say what a schema refused of a recipe: each key, what was found and what was required."""
-    return "; ".join(_problem(*row) for row in flattened(error, model))
+def problems(error: ValidationError, data: dict[str, Any], model: type[BaseModel] = Recipe) -> str:
+    """Say what a schema refused of a recipe's `data`: each key, what was found and what was required."""
+    return "; ".join(_problem(one, _table(one["loc"][:-1], data, model)) for one in error.errors(include_url=False))
 
 
-def _problem(location: tuple[int | str, ...], error: Any, table: type[BaseModel]) -> str:
+def _table(location: tuple[int | str, ...], data: dict[str, Any], model: type[BaseModel]) -> type[BaseModel]:
+    """Give the schema of one of a recipe's tables; that of some is their family's."""
+    detector = data.get("detector")
+    family = FAMILIES.get(str(detector.get("family", DEFAULT_FAMILY)) if isinstance(detector, dict) else DEFAULT_FAMILY)
+    if family is not None and location and location[0] in ("detector", "supervision"):
+        return table_at(getattr(family, str(location[0])), location[1:])
+    mining = data.get("mining")
+    if location == ("mining",) and isinstance(mining, dict) and str(mining.get("miner")) in MINERS:
+        return MINERS[str(mining["miner"])].spec
+    return table_at(model, location)
+
+
+def _problem(error: Any, table: type[BaseModel]) -> str:
+    location = error["loc"]
     where = ".".join(map(str, location)) or "the whole recipe"
     if error["type"] == "extra_forbidden":
         key, known = str(location[-1]), list(table.model_fields)
