@@ -18,9 +18,10 @@ from napari_uld.progress import finish
 from napari_uld.training.data.key_slices import KeySlice, annotated_slices, true_slices
 from napari_uld.training.data.slab_dataset import SlabDataset
 from napari_uld.training.evaluate import match_detector, score
-from napari_uld.training.loop import STATE, TrainingOptions, train
+from napari_uld.training.loop import TrainingOptions, train
 from napari_uld.training.reports.planning import Budget, Row, row_recipe
 from napari_uld.training.reports.run_spec import slug
+from napari_uld.training.run_files import STATE
 
 RUNS = Path("runs/choices")
 BMC = {"objectness": "bmc", "regression": "bmc"}

@@ -3,13 +3,13 @@
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from napari_uld.errors import DataError
+from napari_uld.errors import BoxError, DataError
 from napari_uld.evaluation.average_precision import average_precision
 from napari_uld.evaluation.froc import FP_RATES, Froc, bootstrap_froc, froc, interval
 from napari_uld.evaluation.matching import Matches, match
@@ -18,11 +18,12 @@ from napari_uld.inference.candidates import candidates
 from napari_uld.inference.catalogue import find_checkpoint
 from napari_uld.inference.checkpoint import LoadedDetector, load_checkpoint
 from napari_uld.inference.volumes import run_volume
+from napari_uld.lesions.boxes import in_image
 from napari_uld.lesions.findings import LESION_LABEL, Findings
 from napari_uld.lesions.findings_file import read_findings
 from napari_uld.progress import Progress, Work
 
-from .data.key_slices import KeySlice, Split, annotated_slices, true_slices
+from .data.key_slices import KeySlice, Split, read_split, true_slices
 from .data.phantom.truth import FOLDER as TRUTH_FOLDER
 from .data.slab_dataset import SlabDataset
 from .data.volume_dataset import TrueVolume, VolumeDataset, true_volumes
@@ -45,6 +46,8 @@ class Evaluation:
         Average precision.
     images, lesions, patients
         Size of the data set.
+    left_out
+        A line about what of the data was left out, "" for nothing.
     """
 
     curve: Froc
@@ -54,6 +57,7 @@ class Evaluation:
     images: int
     lesions: int
     patients: int
+    left_out: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, for JSON and for a checkpoint's metadata."""
@@ -68,7 +72,7 @@ class Evaluation:
             "images": self.images,
             "lesions": self.lesions,
             "patients": self.patients,
-        }
+        } | ({"left_out": self.left_out} if self.left_out else {})
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,11 +124,13 @@ def evaluate_subject(
     """
     whole_truth = not annotated and (data / TRUTH_FOLDER).is_dir()
     # Data first: what is wrong with them is said before a network is loaded.
-    slices = (true_slices if whole_truth else annotated_slices)(data, split)
+    slices, note = (true_slices(data, split), "") if whole_truth else read_split(data, split)
     if subject.endswith(".json"):
         if count_negatives:
             raise DataError("A findings file holds no detections of the false-positive class: give the checkpoint")
-        found = place_findings(read_findings(Path(subject)), slices)
+        findings = read_findings(Path(subject))
+        found = place_findings(findings, slices)
+        _check_boxes(Path(subject), findings, found.slices)
     else:
         detector = load_checkpoint(find_checkpoint(subject), device)
         if detector.inputs.volume:
@@ -138,7 +144,7 @@ def evaluate_subject(
         found = yield from detect_on_slices(detector, dataset, count_negatives=count_negatives)
     if show is not None:
         yield from show(found)
-    return score(found.matches, found.slices, rates)
+    return replace(score(found.matches, found.slices, rates), left_out=note)
 
 
 def evaluate_detector(detector: LoadedDetector, dataset: SlabDataset | VolumeDataset) -> Work[Evaluation]:
@@ -207,6 +213,20 @@ def _matched(slices: Sequence[KeySlice], boxes: Sequence[np.ndarray], scores: Se
     orders = [np.argsort(-each, kind="stable") for each in scores]
     sorted_boxes = tuple(found[order] for found, order in zip(boxes, orders, strict=True))
     return Found(slices, sorted_boxes, match(overlaps, scores, threshold=HIT_IOU))
+
+
+def _check_boxes(path: Path, findings: Findings, slices: Sequence[KeySlice]) -> None:
+    """Refuse findings that do not lie in the images they are scored on."""
+    for key in slices:
+        for row, boxes in enumerate(findings.slice_boxes, 1):
+            if key.number not in boxes or key.size is None:
+                continue
+            try:
+                in_image(boxes[key.number], key.size, smallest=0)
+            except BoxError as error:
+                raise DataError(
+                    f"{path}, finding {row}, slice {key.number}: {error}; give the findings of this very scan"
+                ) from error
 
 
 def _is_of(key: KeySlice, scan_name: str) -> bool:

@@ -1,9 +1,7 @@
 """One training loop for every recipe."""
 
-import json
 import math
 import os
-import pickle
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +10,6 @@ from pkgutil import resolve_name
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -20,7 +17,6 @@ from napari_uld.detectors.build import build_detector
 from napari_uld.detectors.specs.mining import MINERS
 from napari_uld.detectors.specs.recipe import Recipe
 from napari_uld.errors import TrainingError
-from napari_uld.files import replace_file
 from napari_uld.inference.catalogue import CheckpointInfo
 from napari_uld.inference.checkpoint import LoadedDetector, initialise, save_checkpoint
 from napari_uld.inference.device import mixed_precision, pick_device, place
@@ -30,14 +26,10 @@ from .data.sets import training_set, validation_set
 from .evaluate import evaluate_detector
 from .imagenet import take_imagenet
 from .miners.miner import Miner
+from .run_files import CHECKPOINT, LOG, STATE, add_to_log, check_room, read_state, save_state, writing
 from .schedule import Schedule, learning_rate, make_optimizer, monitored
 
-CHECKPOINT = "checkpoint.safetensors"
-STATE = "state.pt"
-LOG = "log.jsonl"
 LOG_EVERY = 10
-# Of the resuming state: modules had other names before.
-STATE_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -92,12 +84,12 @@ class Run:
         self.out, self.seed = options.out, options.seed
         self.device = pick_device(options.device)
         # Data first: what is wrong with them is said before anything slow happens.
-        self.train_set = training_set(options.data, recipe, options.seed)
-        self.val_set = validation_set(options.data, recipe)
-        state = self._read_state() if options.resume else None
+        self.train_set, of_train = training_set(options.data, recipe, options.seed)
+        self.val_set, of_val = validation_set(options.data, recipe)
+        state = read_state(self.out / STATE, recipe, self.seed, len(self.train_set)) if options.resume else None
         torch.manual_seed(options.seed)
         self.model = build_detector(recipe)
-        self.notes = self._initial_weights()
+        self.notes = [*filter(None, (of_train, of_val)), *self._initial_weights()]
         pretrained = recipe.detector.pretrained == "imagenet" and not options.from_scratch
         if pretrained if state is None else state.get("norms_are_frozen", False):
             self.model.freeze_norms()
@@ -154,9 +146,14 @@ class Run:
         return LoadedDetector(model, self.recipe.input, info, self.device)
 
     def save_state(self) -> None:
-        """Write what resuming needs, all at once or not at all."""
+        """Write what resuming needs, all at once or not at all.
+
+        Raises
+        ------
+        TrainingError
+            If the disk does not take it.
+        """
         state = {
-            "version": STATE_VERSION,
             "recipe": self.recipe.model_dump(mode="json"),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -171,49 +168,25 @@ class Run:
             "miner": self.miner.state(),
             "norms_are_frozen": self.model.norms_are_frozen,
         }
-        replace_file(self.out / STATE, lambda partial: torch.save(state, partial))
-
-    def _read_state(self) -> dict[str, Any]:
-        """What a stopped run left, checked to be this one's."""
-        path = self.out / STATE
-        if not path.is_file():
-            raise TrainingError(f"{path} is not there: nothing to resume; leave --resume out to begin")
-        try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError) as error:
-            raise TrainingError(f"{path} is damaged ({error}): begin again in another folder") from error
-        if state.get("version") != STATE_VERSION:
-            raise TrainingError(f"{path} was begun by another version of napari-uld: begin again in another folder")
-        if _meaning(state["recipe"]) != self.recipe.meaning() or state["seed"] != self.seed:
-            raise TrainingError(f"{path} is of another recipe or seed: give the same ones, or another output folder")
-        if state["images"] != len(self.train_set):
-            raise TrainingError(
-                f"{path} was trained on {state['images']} images, the data given hold {len(self.train_set)}: "
-                "give the same data, or another output folder"
-            )
-        return state
+        save_state(self.out / STATE, state)
 
     def _take(self, state: dict[str, Any]) -> None:
         """Take up a stopped run."""
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.epoch, self.step = state["epoch"], state["step"]
-        self.schedule = Schedule(state["best"], state["best_epoch"], state["drops"])
-        self.miner.load(state["miner"])
+        try:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.scaler.load_state_dict(state["scaler"])
+            self.epoch, self.step = state["epoch"], state["step"]
+            self.schedule = Schedule(state["best"], state["best_epoch"], state["drops"])
+            self.miner.load(state["miner"])
+        except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
+            raise TrainingError(
+                f"{self.out / STATE} is damaged: it does not fit its own recipe; begin again in another folder"
+            ) from error
 
     def log(self, **row: Any) -> None:
         """Append a row to the log."""
-        with (self.out / LOG).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-
-
-def _meaning(stored: dict[str, Any]) -> dict[str, Any] | None:
-    """What a stored recipe means by today's schema, None where that does not read it: keys may have come since."""
-    try:
-        return Recipe(**stored).meaning()
-    except ValidationError:
-        return None
+        add_to_log(self.out / LOG, row)
 
 
 def train(recipe: Recipe, options: TrainingOptions) -> Work[Path]:
@@ -230,15 +203,17 @@ def train(recipe: Recipe, options: TrainingOptions) -> Work[Path]:
     Raises
     ------
     TrainingError
-        If the loss is not finite, or a run cannot be resumed or begun where one is.
+        If the loss is not finite, a run cannot be resumed or begun where one is, or the disk takes no more.
     """
-    options.out.mkdir(parents=True, exist_ok=True)
+    with writing(options.out):
+        options.out.mkdir(parents=True, exist_ok=True)
     if not options.resume and (options.out / STATE).exists():
         raise TrainingError(f"{options.out} holds a run already: --resume goes on with it, or give another folder")
     run = Run(recipe, options)
     if not options.resume:
         (options.out / LOG).unlink(missing_ok=True)
         run.save_state()
+        check_room(options.out)
     run.log(event="start", recipe=recipe.method.name, images=len(run.train_set), seed=options.seed, notes=run.notes)
     yield Progress(run.step, recipe.training.epochs * run.steps_per_epoch, "; ".join(run.notes) or "Training")
     spec = recipe.training
@@ -251,12 +226,6 @@ def train(recipe: Recipe, options: TrainingOptions) -> Work[Path]:
         if run.stopped_early:
             run.log(event="early stop", epoch=run.epoch, best_epoch=run.schedule.best_epoch)
     return options.out / CHECKPOINT
-
-
-def training_notes(out: Path) -> list[str]:
-    """What was said when a run began: weights that were not at hand, or did not fit."""
-    rows = [json.loads(line) for line in (out / LOG).read_text(encoding="utf-8").splitlines()]
-    return [note for row in rows if row["event"] == "start" for note in row["notes"]]
 
 
 def _epoch(run: Run) -> Work[None]:
@@ -276,7 +245,8 @@ def _epoch(run: Run) -> Work[None]:
         summed = sum(losses.values())
         if not math.isfinite(summed):
             raise TrainingError(
-                f"The loss is {summed} at step {run.step} ({losses}): a lower learning rate than {rate:g} may help"
+                f"The loss is {summed} at step {run.step} ({_listed(losses)}): "
+                f"a lower learning rate than {rate:g} may help"
             )
         if run.step % LOG_EVERY == 0:
             run.log(
@@ -323,7 +293,8 @@ def _validate(run: Run) -> Work[None]:
     name, value = monitored(evaluation, spec)
     if run.schedule.take(value, run.epoch, spec):
         kept = result | {"data": "validation split", "epoch": run.epoch, "monitored": name}
-        save_checkpoint(run.out / CHECKPOINT, run.miner.kept, run.recipe.model_dump(mode="json"), kept)
+        with writing(run.out / CHECKPOINT):
+            save_checkpoint(run.out / CHECKPOINT, run.miner.kept, run.recipe.model_dump(mode="json"), kept)
     watched = {"monitored": name, "value": round(value, 4), "drops": run.schedule.drops}
     run.log(event="validation", epoch=run.epoch, **result, **watched)
     message = f"Epoch {run.epoch}: {name} {value:.3f}"
@@ -354,6 +325,10 @@ def _collate(
 ) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
     images, targets = zip(*batch, strict=True)
     return list(images), list(targets)
+
+
+def _listed(losses: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in losses.items())
 
 
 def _clock(seconds: float) -> str:

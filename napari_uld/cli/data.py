@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from napari_uld.cli.common import JsonFile, console, follow, print_table, write_json
+from napari_uld.cli.common import JsonFile, fillable, follow, print_table, say, write_json
 
 
 def phantom(
-    out: Annotated[Path, typer.Argument(help="A new folder.")],
+    out: Annotated[Path, typer.Argument(callback=fillable, help="A new folder.")],
     patients: Annotated[int, typer.Option(min=1)] = 10,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     phases: Annotated[int, typer.Option(min=1, help="Contrast phases of a study.")] = 1,
@@ -17,7 +17,7 @@ def phantom(
     """Generate CT-like studies with lesions, in DeepLesion's layout, and the whole truth beside them."""
     from napari_uld.training.data.phantom import generate_phantoms
 
-    console.print(f"Phantoms are in {follow(generate_phantoms(out, patients, seed, phases=phases))}")
+    say(f"Phantoms are in {follow(generate_phantoms(out, patients, seed, phases=phases))}")
 
 
 def masks(
@@ -31,6 +31,6 @@ def masks(
     from napari_uld.training.data.mask_run import store_masks
 
     report = follow(store_masks(data, annotated_slices(data, "all"), kind, processes))
+    write_json(out, report.to_dict())
     print_table(f"{data}: {kind} masks", [report.of_run()])
     print_table("How they came about", report.of_origins())
-    write_json(out, report.to_dict())

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from napari_uld.cli.common import Bundled, JsonFile, Small, console, print_table, version_of, writable, write_json
+from napari_uld.cli.common import Bundled, JsonFile, Small, print_table, say, version_of, writable, write_json
+from napari_uld.files import replace_file
 
 
 def anchors(
@@ -37,16 +38,17 @@ def anchors(
     sizes = read_box_sizes(data, split)
     found = search_anchors(sizes, bounds, seed=seed, exact=exact, plus_one=plus_one)
     report = report_anchors(sizes, found, plus_one=plus_one)
+    write_json(out, report.to_dict())
+    if toml is not None:
+        command = shlex.join(["napari-uld", *sys.argv[1:]])
+        fragment = recipe_fragment(report, data.name, command).encode("utf-8", "backslashreplace")
+        replace_file(toml, lambda partial: partial.write_bytes(fragment))
+    if plot is not None:
+        plot_anchors(report, plot)
     print_table(f"Anchors of {' '.join(f'{size:g}' for size in SIZES)} px", [fit.of_anchors() for fit in report.fits])
     title = f"{data.name}: IoU of {len(sizes):,} boxes with their best anchors"
     print_table(title, [fit.of_boxes() for fit in report.fits])
-    console.print(report.search)
-    if toml is not None:
-        command = shlex.join(["napari-uld", *sys.argv[1:]])
-        toml.write_text(recipe_fragment(report, data.name, command), encoding="utf-8")
-    if plot is not None:
-        plot_anchors(report, plot)
-    write_json(out, report.to_dict())
+    say(report.search)
 
 
 def info(
@@ -59,8 +61,8 @@ def info(
     from napari_uld.training.reports.description import describe
 
     description = describe(subject, version_of(small, bundled))
-    print_table(description["title"], description["rows"])
     write_json(out, description)
+    print_table(description["title"], description["rows"])
 
 
 def recipes(out: JsonFile = None) -> None:
@@ -72,5 +74,5 @@ def recipes(out: JsonFile = None) -> None:
         method = load_recipe(name).method
         published = "  ".join(f"{value:g}" for value in method.published.values())
         rows.append({"recipe": name, "system": method.title, "published, %": published, "paper": method.paper})
-    print_table("Recipes (sensitivity at .5, 1, 2, 4 and some at 8 and 16 FP per image as published)", rows)
     write_json(out, rows)
+    print_table("Recipes (sensitivity at .5, 1, 2, 4 and some at 8 and 16 FP per image as published)", rows)

@@ -8,12 +8,14 @@ from typing import Annotated
 
 import typer
 
-from napari_uld.cli.common import Device, console, follow, print_table, writable
-from napari_uld.errors import UldError
+from napari_uld.cli.common import Device, follow, print_table, say, writable
+from napari_uld.errors import AmbiguousScanError, UldError
 
 
 def demo(
-    screenshot: Annotated[Path | None, typer.Option(help="Write the window's picture here and close.")] = None,
+    screenshot: Annotated[
+        Path | None, typer.Option(callback=writable, help="Write the window's picture here and close.")
+    ] = None,
 ) -> None:
     """Open the sample study, run a detector on it and show what it found."""
     _check_window()
@@ -23,7 +25,7 @@ def demo(
     if rows:
         print_table("Findings", rows)
     if screenshot is not None:
-        console.print(f"The picture is in {screenshot}")
+        say(f"The picture is in {screenshot}")
 
 
 def detect(
@@ -48,10 +50,16 @@ def detect(
     from napari_uld.lesions.findings_file import write_findings
 
     detector = load_checkpoint(find_checkpoint(checkpoint), device)
-    volume = read_scan(scan, series)
-    for correction in volume.corrections:
-        console.print(f"[yellow]{correction}[/yellow]")
+    try:
+        volume = read_scan(scan, series)
+    except AmbiguousScanError as error:
+        raise AmbiguousScanError(f"{error}: --series NAME") from error
     findings = follow(run(volume, detector))
+    # First kept, then told: a terminal that is gone, or cannot print a name, loses nothing.
+    if out is not None:
+        write_findings(out, findings)
+    for correction in volume.corrections:
+        say(correction, "yellow")
     if threshold is None:
         threshold = findings.operating_point or DEFAULT_THRESHOLD
     shown = findings.above(threshold)
@@ -65,8 +73,6 @@ def detect(
         for i in range(len(shown))
     ]
     print_table(f"{volume.name}: {len(shown)} of {len(findings)} findings from a score of {threshold:g} on", rows)
-    if out is not None:
-        write_findings(out, findings)
 
 
 def _check_window() -> None:

@@ -13,10 +13,11 @@ from napari_uld.cli.common import (
     JsonFile,
     Small,
     SplitName,
-    console,
+    fillable,
     follow,
     positive_numbers,
     print_table,
+    say,
     version_of,
     writable,
     writable_folder,
@@ -44,12 +45,14 @@ def train(
     """Train a detector."""
     from napari_uld.detectors.specs.recipe import load_recipe
     from napari_uld.inference.catalogue import find_checkpoint
-    from napari_uld.training.loop import TrainingOptions, training_notes
+    from napari_uld.training.loop import TrainingOptions
     from napari_uld.training.loop import train as run
+    from napari_uld.training.run_files import training_notes
 
     version = version_of(small, bundled)
     loaded = load_recipe(recipe, version)
-    folder = out or Path("runs") / (loaded.method.name + ("" if version == "published" else f"_{version}"))
+    named = Path("runs") / (loaded.method.name + ("" if version == "published" else f"_{version}"))
+    folder = fillable(out or named)
     start = find_checkpoint(init) if init else None
     options = TrainingOptions(
         data=data,
@@ -63,8 +66,8 @@ def train(
     )
     checkpoint = follow(run(loaded, options))
     for note in training_notes(folder):
-        console.print(f"[yellow]{note}[/yellow]")
-    console.print(f"The best epoch's checkpoint is {checkpoint}; the log is {folder / 'log.jsonl'}")
+        say(note, "yellow")
+    say(f"The best epoch's checkpoint is {checkpoint}; the log is {folder / 'log.jsonl'}")
 
 
 def evaluate(
@@ -103,16 +106,18 @@ def evaluate(
             show=open_gallery(gallery, data) if gallery is not None else None,
         )
     )
+    write_json(out, evaluation.to_dict())
     columns = [f"{rate:g} FP" for rate in evaluation.curve.rates] + ["average"]
     values = [*evaluation.curve.values, evaluation.curve.average]
     cells = [f"{v:.3f} [{a:.3f}, {b:.3f}]" for v, a, b in zip(values, evaluation.low, evaluation.high, strict=True)]
     scores = [f"{score:.3f}" if 0 <= score <= 1 else "-" for score in evaluation.curve.scores] + [""]
     title = f"{subject}: {evaluation.lesions} lesions on {evaluation.images} images of {evaluation.patients} patients"
     sensitivity = {"": "sensitivity"} | dict(zip(columns, cells, strict=True)) | {"AP": f"{evaluation.ap:.3f}"}
+    if evaluation.left_out:
+        say(evaluation.left_out, "yellow")
     print_table(title, [sensitivity, {"": "from a score of"} | dict(zip(columns, scores, strict=True)) | {"AP": ""}])
     if gallery is not None:
-        console.print(f"Examples of what is found and missed are in {gallery}")
-    write_json(out, evaluation.to_dict())
+        say(f"Examples of what is found and missed are in {gallery}")
 
 
 def positives(
@@ -125,15 +130,15 @@ def positives(
     from napari_uld.training.reports.positives import count_positives, plot_positives
 
     report = follow(count_positives(read_coco(boxes)))
+    write_json(out, report.to_dict())
+    if plot is not None:
+        plot_positives(report, plot)
     title = f"{boxes.name}: positive anchors of {report.boxes} boxes"
     print_table(title, [count.of_boxes() for count in report.rules])
     histograms = [{"rule, stride": f"{count.rule}, {count.stride}"} | count.histogram() for count in report.rules]
     print_table("Boxes by their number of positive anchors, %", histograms)
     print_table(f"Positive anchors of {report.images} images", [count.of_images() for count in report.rules])
     print_table("Cells of an image that its bounding map fills", [count.summary() for count in report.cells])
-    if plot is not None:
-        plot_positives(report, plot)
-    write_json(out, report.to_dict())
 
 
 def experiments(
@@ -176,7 +181,7 @@ def experiments(
         write_tables(tables, chosen, place)
     if plots is not None:
         for path, lacking in follow(write_plots(plots, chosen, place)).items():
-            console.print(f"Drawn: {path}" + (f"; not trained yet: {', '.join(lacking)}" if lacking else ""))
+            say(f"Drawn: {path}" + (f"; not trained yet: {', '.join(lacking)}" if lacking else ""))
     if timing or tables is not None or plots is not None:
         return
     outcomes = survey(chosen, place) if listed else follow(run_all(chosen, place, renew=renew))

@@ -130,7 +130,7 @@ def read_info(path: Path) -> CheckpointInfo:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be read as a checkpoint ({error}): is the file complete?") from error
+        raise CheckpointError(f"{path} cannot be read as a checkpoint: {_why(path)}") from error
     if FORMAT not in metadata:
         raise CheckpointError(f"{path} is a safetensors file, but no checkpoint written by `napari-uld train`")
     try:
@@ -139,9 +139,29 @@ def read_info(path: Path) -> CheckpointInfo:
         info = CheckpointInfo(path, None, description["recipe"], description["evaluation"], version)
         _ = info.name, info.title, info.operating_point
     except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: its description is damaged ({error!r})") from error
+        raise CheckpointError(f"{path}: its description is damaged; copy or train it again") from error
     if version > VERSION:
         raise CheckpointError(f"{path} has format version {version}; this program knows up to {VERSION}: update it")
     if version < OLDEST_VERSION:
         raise CheckpointError(f"{path} has format version {version}, older than {OLDEST_VERSION}: train it again")
     return info
+
+
+def _why(path: Path) -> str:
+    """Say why a file is no safetensors file, as far as its first bytes tell."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        return str(error.strerror or error)
+    if not size:
+        return "it is empty; copy it again"
+    if start == b"version ":
+        return "it is a Git LFS pointer, not the file itself; fetch that with `git lfs pull`"
+    if start[:2] in (b"PK", b"\x80\x02", b"\x80\x04"):
+        return "it is a pickle of torch, which may run any code; required is a file written by `napari-uld train`"
+    promised = int.from_bytes(start, "little") + 8
+    if size < 8 or (size < promised < 1 << 27):
+        return f"it is cut short at {size} bytes; copy it again"
+    return "it is damaged or cut short, or was not written by `napari-uld train`; copy it again"

@@ -8,14 +8,16 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
 from torch import Tensor
 
 from napari_uld.detectors.build import build_detector
 from napari_uld.detectors.earlier_names import renamed
 from napari_uld.detectors.parts import Detector
 from napari_uld.detectors.specs.inputs import InputSpec
-from napari_uld.detectors.specs.system import system_of
+from napari_uld.detectors.specs.recipe import problems
+from napari_uld.detectors.specs.system import System, system_of
 from napari_uld.errors import CheckpointError
 from napari_uld.files import replace_file
 from napari_uld.inference.catalogue import FORMAT, RENAMED_IN, VERSION, CheckpointInfo, read_info
@@ -49,12 +51,19 @@ def save_checkpoint(path: Path, model: Detector, recipe: dict[str, Any], evaluat
     """Write a model in half precision with its full recipe and the evaluation it got.
 
     Weights beyond half precision's range stay in single precision.
+
+    Raises
+    ------
+    OSError
+        If the disk does not take it; what was there before is intact.
     """
     # One key alone: safetensors writes several in any order, and the same training shall give the same file.
     metadata = {FORMAT: json.dumps({"version": VERSION, "recipe": recipe, "evaluation": evaluation})}
     tensors = {name: _halve(tensor) for name, tensor in model.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, lambda partial: save_file(tensors, partial, metadata=metadata))
+    # Through our own hands: what the disk says is passed on.
+    data = serialize(tensors, metadata=metadata)
+    replace_file(path, lambda partial: partial.write_bytes(data))
 
 
 def load_checkpoint(path: Path, device: str = "auto") -> LoadedDetector:
@@ -74,14 +83,12 @@ def load_checkpoint(path: Path, device: str = "auto") -> LoadedDetector:
     try:
         system = system_of(info.recipe)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where_found = ".".join(map(str, first["loc"]))
-        raise CheckpointError(f"{path}: its recipe is damaged ({where_found}: {first['msg']})") from error
+        raise CheckpointError(f"{path}: its recipe is damaged ({problems(error, info.recipe, System)})") from error
     try:
         model = build_detector(system)
         model.load_state_dict(read_weights(path, info, model))
     except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: its weights do not fit its recipe ({error})") from error
+        raise CheckpointError(f"{path}: its weights do not fit its recipe; copy or train it again") from error
     if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
         # It would find nothing, which looks like a healthy scan.
         raise CheckpointError(f"{path} holds weights that are no numbers: the file is damaged, or training diverged")

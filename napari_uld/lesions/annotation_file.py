@@ -119,7 +119,11 @@ def save_annotations(
     content = {
         "format": LesionFileModel.FORMAT,
         "version": LesionFileModel.VERSION,
-        "scan": {"id": annotations.scan_id, "name": scan_name, "source": scan_source},
+        "scan": {
+            "id": annotations.scan_id,
+            "name": json_models.unicode_of(scan_name),
+            "source": json_models.unicode_of(scan_source),
+        },
         "lesions": [lesion_to_json(row) for row in annotations],
     }
     data = json_models.dump(content, path)

@@ -11,6 +11,10 @@ from napari_uld.errors import BoxError
 
 # RECIST boxes are the end points' extremes with this margin, native pixels (DeepLesion).
 RECIST_MARGIN = 5.0
+# Nobody measures a smaller lesion in a CT, pixels: a smaller box is a slip of the hand.
+MIN_SIDE = 3.0
+
+Box = tuple[float, float, float, float]
 
 
 def as_boxes(boxes: object, dims: int = 2) -> np.ndarray:
@@ -35,6 +39,33 @@ def as_boxes(boxes: object, dims: int = 2) -> np.ndarray:
         row = int(np.flatnonzero((array[:, :dims] > array[:, dims:]).any(axis=1))[0])
         raise BoxError(f"A box's low corner must not exceed its high corner; box {row} is {array[row].tolist()}")
     return array
+
+
+def in_image(box: Box, size: tuple[int, int], *, smallest: float = MIN_SIDE) -> Box:
+    """Check a 2D box against its image, and give the part of it that lies in it.
+
+    Parameters
+    ----------
+    size
+        The image's width and height in pixels; it reaches half a pixel beyond its outermost centres.
+    smallest
+        How long both sides must be, in pixels.
+
+    Raises
+    ------
+    BoxError
+        If the box is malformed, too small to be a lesion's, or too little of it lies in the image.
+    """
+    ((x1, y1, x2, y2),) = as_boxes([box])
+    width, height = size
+    sides = f"[{x1:g}, {y1:g}, {x2:g}, {y2:g}]"
+    if min(x2 - x1, y2 - y1) < smallest:
+        raise BoxError(f"the box {sides} is {x2 - x1:g} x {y2 - y1:g} pixels; {smallest:g} or more are required")
+    left, right = (min(max(float(x), -0.5), width - 0.5) for x in (x1, x2))
+    top, bottom = (min(max(float(y), -0.5), height - 0.5) for y in (y1, y2))
+    if (left, top, right, bottom) != (x1, y1, x2, y2) and min(right - left, bottom - top) < 1:
+        raise BoxError(f"the box {sides} lies outside its image of {width} x {height} pixels")
+    return left, top, right, bottom
 
 
 def area(boxes: np.ndarray, *, pixel_inclusive: bool = False) -> np.ndarray:

@@ -26,11 +26,11 @@ from napari_uld.ct.dl_info import DlInfo, DlInfoRow, parse_dl_info
 from napari_uld.errors import AnnotationError, AnnotationFileError, BoxError
 from napari_uld.lesions import storage
 from napari_uld.lesions.annotations import Annotation, Annotations, LesionType, Source, State, new_id
-from napari_uld.lesions.boxes import as_boxes
+from napari_uld.lesions.boxes import as_boxes, in_image
 from napari_uld.lesions.findings import as_box
-from napari_uld.lesions.json_models import FOUND_LENGTH
 from napari_uld.lesions.recist import Recist
 from napari_uld.lesions.rle import Rle
+from napari_uld.words import FOUND_LENGTH
 
 # Extra columns, in this order.
 PROVENANCE = (
@@ -171,6 +171,7 @@ def _fields(row: DlInfoRow, before: Annotation | None, after: Annotation) -> dic
         fields["Key_slice_index"] = str(after.key_slice)
         fields["Slice_range"] = _numbers([min(first, after.key_slice), max(last, after.key_slice)])
     if before is None or before.box != after.box:
+        _check_box(row, after)
         fields["Bounding_boxes"] = _numbers([v + _OFFSET for v in after.box])
     if before is None or (before.key_slice, before.box) != (after.key_slice, after.box):
         fields["Normalized_lesion_location"] = _numbers([float("nan")] * 3)
@@ -183,6 +184,17 @@ def _fields(row: DlInfoRow, before: Annotation | None, after: Annotation) -> dic
     if before is None or before.noisy != after.noisy:
         fields["Possibly_noisy"] = str(int(after.noisy))
     return fields | _provenance(fields, after)
+
+
+def _check_box(row: DlInfoRow, lesion: Annotation) -> None:
+    """Refuse to write a box that nobody could find on its image again."""
+    try:
+        in_image(lesion.box, row.image_size)
+    except BoxError as error:
+        raise AnnotationFileError(
+            f"The lesion {lesion.id} on slice {lesion.key_slice} of {row.series} cannot go into DL_info.csv: {error}. "
+            "Mend or reject it first; nothing was written"
+        ) from error
 
 
 def _provenance(fields: Mapping[str, str], lesion: Annotation) -> dict[str, str]:

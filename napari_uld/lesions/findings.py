@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from napari_uld.errors import BoxError
-from napari_uld.lesions.boxes import as_boxes
+from napari_uld.lesions.boxes import Box, as_boxes
 from napari_uld.lesions.rle import Rle
 
-Box = tuple[float, float, float, float]
 SliceBoxes = Mapping[int, Box]
 # Class numbers: what detectors are for, and what hard negatives are taught as.
 LESION_LABEL, HARD_NEGATIVE_LABEL = 1, 2

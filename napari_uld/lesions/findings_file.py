@@ -23,7 +23,7 @@ def write_findings(path: Path, findings: Findings) -> None:
     content = {
         "format": FindingFileModel.FORMAT,
         "version": FindingFileModel.VERSION,
-        "scan": {"id": findings.scan_id, "name": findings.scan_name},
+        "scan": {"id": findings.scan_id, "name": json_models.unicode_of(findings.scan_name)},
         "method": findings.method,
         "checkpoint": findings.checkpoint,
         "operating_point": findings.operating_point,

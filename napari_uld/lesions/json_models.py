@@ -11,10 +11,12 @@ import pydantic
 from pydantic import AfterValidator, Field
 
 from napari_uld.errors import AnnotationFileError, UldError
+from napari_uld.files import text_of
 from napari_uld.lesions.annotations import Source, State
 from napari_uld.lesions.boxes import as_boxes
 from napari_uld.lesions.recist import Point, Recist
 from napari_uld.lesions.rle import Rle
+from napari_uld.words import quoted, required
 
 BoxTuple = tuple[float, float, float, float]
 
@@ -58,8 +60,6 @@ DepthField = Annotated[
 TimeField = Annotated[str, AfterValidator(_iso_time), Field(description='ISO 8601, UTC, or ""')]
 # A list of nothing but numbers, as json.dumps spreads it over lines.
 _NUMBERS = re.compile(r"\[\n([-+.\deE,\s]+?)\n\s*\]")
-# How much of what was found an error quotes.
-FOUND_LENGTH = 80
 AnyModel = TypeVar("AnyModel", bound=Model)
 
 
@@ -215,7 +215,7 @@ def parse_file(model: type[File], data: bytes, path: Path, row_name: str) -> Fil
         If it does not fit, see `parse`.
     """
     with contextlib.suppress(pydantic.ValidationError):
-        head = _Head.model_validate_json(data)
+        head = _Head.model_validate_json(_text(data, path))
         if head.format == model.FORMAT and head.version > model.VERSION:
             raise NewerVersionError(
                 f"{path}: found version {head.version} of the format, required {model.VERSION} or older; "
@@ -240,9 +240,16 @@ def parse(model: type[AnyModel], data: bytes, where: str, row_name: str) -> AnyM
         If it does not fit, naming the row, the field, what was found and what was required.
     """
     try:
-        return model.model_validate_json(data)
+        return model.model_validate_json(_text(data, where))
     except pydantic.ValidationError as error:
         raise AnnotationFileError(f"{where}{_sentence(error, row_name)}") from error
+
+
+def _text(data: bytes, where: str | Path) -> str:
+    try:
+        return text_of(data)
+    except UnicodeDecodeError as error:
+        raise AnnotationFileError(f"{where} is no JSON file: it holds bytes that are no text") from error
 
 
 def _sentence(error: pydantic.ValidationError, row_name: str) -> str:
@@ -252,10 +259,14 @@ def _sentence(error: pydantic.ValidationError, row_name: str) -> str:
         place, location = f", {row_name} {location[1] + 1}", location[2:]
     if location:
         place += f", field {'.'.join(map(str, location))}"
-    quoted = repr(errors[0]["input"])
-    quoted = quoted if len(quoted) <= FOUND_LENGTH else quoted[:FOUND_LENGTH] + "..."
+    found = "nothing" if errors[0]["type"] == "missing" else quoted(errors[0]["input"])
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return f"{place}: found {quoted}, required: {errors[0]['msg']}{more}"
+    return f"{place}: found {found}, required: {required(errors[0])}{more}"
+
+
+def unicode_of(name: str) -> str:
+    """Give the name of a file or scan with a mark for whatever in it is no Unicode: such a name loses nobody a file."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", name)
 
 
 def dump(content: object, path: Path) -> bytes:

@@ -1,12 +1,11 @@
 """The review log, `<scan>.lesions.log.jsonl`: every decision ever made, one line each, only added to."""
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from napari_uld.errors import AnnotationFileError
-from napari_uld.files import flush_folder
+from napari_uld.files import append_lines
 from napari_uld.lesions import storage
 from napari_uld.lesions.annotation_file import lesion_to_json
 from napari_uld.lesions.annotations import Annotation, Edit, now
@@ -53,23 +52,9 @@ def append_mark(path: Path, action: str, scan_id: str, reviewer: str, *, timeout
 def _append(path: Path, lines: bytes, timeout: float) -> None:
     with storage.locked(path, timeout):
         try:
-            is_new = not path.exists()
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
-            try:
-                os.ftruncate(descriptor, _whole(path.read_bytes()))
-                os.lseek(descriptor, 0, os.SEEK_END)
-                storage.write_all(descriptor, lines)
-            finally:
-                os.close(descriptor)
-            if is_new:
-                flush_folder(path.parent)
+            append_lines(path, lines)
         except OSError as error:
             raise AnnotationFileError(f"Cannot write the review log {path}: {error.strerror or error}") from error
-
-
-def _whole(data: bytes) -> int:
-    """Bytes up to the end of the last whole line: a line is written with its end or it is torn."""
-    return data.rfind(b"\n") + 1
 
 
 def _line(edit: Edit, reviewer: str) -> bytes:

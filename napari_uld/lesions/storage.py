@@ -7,14 +7,13 @@ under another name first, and takes the path's name in one step.
 import contextlib
 import hashlib
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import filelock
 
 from napari_uld.errors import AnnotationFileError, FileChangedError, FileLockedError
-from napari_uld.files import replace_file
+from napari_uld.files import UNSUPPORTED, copy_mode, replace_file, warn_missing, write_all
 
 LOCK_TIMEOUT = 5.0  # seconds
 # The fingerprint of a file that is not there.
@@ -46,7 +45,7 @@ def damaged_path(path: Path) -> Path:
 
 @contextlib.contextmanager
 def locked(path: Path, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
-    """Hold `<path>.lock`; the lock of a process that died is free.
+    """Hold `<path>.lock`; the lock of a process that died is free. A share without locks is told, and written to.
 
     Raises
     ------
@@ -57,7 +56,8 @@ def locked(path: Path, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
     """
     if not path.parent.is_dir():  # the lock would make it, out of a mistyped name
         raise AnnotationFileError(f"Cannot save {path}: there is no folder {path.parent}; make it, or choose another")
-    lock = filelock.FileLock(f"{path}.lock")
+    # Whoever may write in the folder may take it, whoever made it.
+    lock = filelock.FileLock(f"{path}.lock", mode=0o666)
     try:
         lock.acquire(timeout=timeout)
     except filelock.Timeout as error:
@@ -66,11 +66,14 @@ def locked(path: Path, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
             "close it there, or wait, and save again: nothing is lost here"
         ) from error
     except OSError as error:
-        raise _unwritable(path, error) from error
+        if error.errno not in UNSUPPORTED:
+            raise _unwritable(path, error) from error
+        warn_missing(path.parent, "it has no locks: of two programs that save one file at one moment, one is lost")
     try:
         yield
     finally:
-        lock.release()
+        with contextlib.suppress(OSError):  # what was saved is saved
+            lock.release()
 
 
 def save(
@@ -122,7 +125,7 @@ def _replace(path: Path, data: bytes, readable: Callable[[bytes], bool]) -> None
         # It is on the disk before the version before it becomes the backup.
         _write(partial, data)
         if path.exists():
-            shutil.copymode(path, partial)
+            copy_mode(path, partial)
             _keep(path, backup_path(path) if readable(path.read_bytes()) else damaged_path(path))
 
     # The lock makes the partial file's fixed name safe; what a killed process left there is overwritten.
@@ -147,17 +150,9 @@ def _keep(path: Path, kept: Path) -> None:
 def _write(path: Path, data: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
     try:
-        write_all(descriptor, data)
+        write_all(descriptor, data, path.parent)
     finally:
         os.close(descriptor)
-
-
-def write_all(descriptor: int, data: bytes) -> None:
-    """Write all of `data` and flush it to the disk."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
-    os.fsync(descriptor)
 
 
 def _unwritable(path: Path, error: OSError) -> AnnotationFileError:

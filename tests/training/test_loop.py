@@ -20,7 +20,8 @@ from napari_uld.progress import finish
 from napari_uld.training.data.augment import Augmentation
 from napari_uld.training.data.slab_dataset import SlabDataset
 from napari_uld.training.evaluate import evaluate_subject
-from napari_uld.training.loop import CHECKPOINT, LOG, STATE, STATE_VERSION, Run, TrainingOptions, train
+from napari_uld.training.loop import Run, TrainingOptions, train
+from napari_uld.training.run_files import CHECKPOINT, LOG, STATE, STATE_VERSION
 from napari_uld.training.schedule import Schedule, make_optimizer
 
 Make = Callable[..., Recipe]

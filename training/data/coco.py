@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from napari_uld.errors import AnnotationFileError
+from napari_uld.errors import AnnotationFileError, BoxError
+from napari_uld.lesions.boxes import MIN_SIDE, in_image
 from napari_uld.lesions.json_models import Model, parse
 
 
@@ -86,19 +87,16 @@ def read_coco(path: Path) -> list[CocoImage]:
         image = images.get(row.image_id)
         if image is None:
             raise AnnotationFileError(f"{path}, annotation {position}: found no image with the id {row.image_id}")
-        if not _meets(row, image):
+        x, y, width, height = row.bbox
+        try:
+            in_image((x, y, x + width, y + height), (image.width, image.height))
+        except BoxError as error:
             raise AnnotationFileError(
-                f"{path}, annotation {position}: found the box {list(row.bbox)}, "
-                f"required one in its image of {image.width} x {image.height} pixels"
-            )
+                f"{path}, annotation {position}: found the box {list(row.bbox)}, required one of {MIN_SIDE:g} x "
+                f"{MIN_SIDE:g} or more in its image of {image.width} x {image.height} pixels: mend or remove it"
+            ) from error
         rows[row.image_id].append(row)
     return [_image(image, rows[number]) for number, image in images.items()]
-
-
-def _meets(row: CocoBoxModel, image: CocoImageModel) -> bool:
-    """Whether any of a box lies in its image, whose outermost pixel centres are half a pixel from its border."""
-    x, y, width, height = row.bbox
-    return x < image.width - 0.5 and y < image.height - 0.5 and x + width > -0.5 and y + height > -0.5
 
 
 def _image(image: CocoImageModel, rows: list[CocoBoxModel]) -> CocoImage:

@@ -1,9 +1,9 @@
 """Key slices to train and to evaluate on: which there are, and their slabs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -13,11 +13,12 @@ from napari_uld.ct.windows import Window
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.errors import DataError
 from napari_uld.inference.slabs import Slab, extract_slab, slab_offsets
-from napari_uld.lesions.annotations import Annotation, LesionType, State
+from napari_uld.lesions.annotations import Annotation, LesionType
 from napari_uld.lesions.deeplesion import annotations_from_dl_info
 from napari_uld.lesions.recist import Recist, from_mask
 from napari_uld.lesions.rle import Rle, decode
 
+from .left_out import LeftOut, image_size
 from .phantom.truth import read_spacing, read_truth, truth_series
 
 Split = Literal["train", "val", "test", "all"]
@@ -49,6 +50,8 @@ class KeySlice:
         Masks in native pixels that a person corrected, by index of their lesion.
     types
         DeepLesion's coarse types of its lesions; () where none is known.
+    size
+        Width and height of the image, None where nobody looked.
     """
 
     series: str
@@ -59,6 +62,7 @@ class KeySlice:
     window: Window
     corrected: Mapping[int, Rle] = field(default_factory=dict)
     types: tuple[LesionType, ...] = ()
+    size: tuple[int, int] | None = None
 
     @property
     def diameters(self) -> np.ndarray:
@@ -72,7 +76,25 @@ class KeySlice:
         return self.series.split("_")[0]
 
 
+class SplitSlices(NamedTuple):
+    """The key slices of a split, and a line about the rows of its table that are left out ("" where none is)."""
+
+    slices: list[KeySlice]
+    note: str
+
+
 def annotated_slices(root: Path, split: Split) -> list[KeySlice]:
+    """Give the key slices of `read_split`.
+
+    Raises
+    ------
+    DataError
+        As `read_split` does.
+    """
+    return read_split(root, split).slices
+
+
+def read_split(root: Path, split: Split) -> SplitSlices:
     """Key slices of ``DL_info.csv`` whose images are on disk, without possibly noisy or rejected rows.
 
     Raises
@@ -81,26 +103,35 @@ def annotated_slices(root: Path, split: Split) -> list[KeySlice]:
         If none is there, or a corrected mask is not of its image's size.
     """
     info = _table(root, split)
-    slices = []
+    slices, left_out = [], LeftOut(info.path, split)
     for series, rows in sorted(info.by_series.items()):
-        if split != "all" and rows[0].split != SPLITS[split]:
-            continue
-        on_disk = set(slices_on_disk(root, series)) if (root / "Images_png" / series).is_dir() else set()
-        lesions = [
-            lesion
-            for lesion in annotations_from_dl_info(info, series, series)
-            if lesion.key_slice in on_disk and not lesion.noisy and lesion.state is State.ACCEPTED
-        ]
-        for number in sorted({lesion.key_slice for lesion in lesions}):
-            on_slice = [lesion for lesion in lesions if lesion.key_slice == number]
-            boxes = np.asarray([lesion.box for lesion in on_slice])
-            recists = tuple(lesion.recist for lesion in on_slice)
-            window = next(row.window for row in rows if row.key_slice == number)
-            corrected = _corrected(root, series, number, on_slice)
-            types = tuple(lesion.lesion_type for lesion in on_slice)
-            slices.append(KeySlice(series, number, rows[0].spacing, boxes, recists, window, corrected, types))
+        if split == "all" or rows[0].split == SPLITS[split]:
+            slices += _of_series(root, info, series, left_out)
     if not slices:
-        raise DataError(f"{root} holds no key slice of the split {split!r} with its image on disk")
+        why = left_out.note or f"{info.path} lists none: its column Train_Val_Test says which row is of which"
+        raise DataError(f"{root} holds no key slice of the split {split!r} to use. {why}")
+    return SplitSlices(slices, left_out.note)
+
+
+def _of_series(root: Path, info: DlInfo, series: str, left_out: LeftOut) -> list[KeySlice]:
+    folder, rows = root / "Images_png" / series, info.by_series[series]
+    on_disk = set(slices_on_disk(root, series)) if folder.is_dir() else set()
+    sizes = {number: image_size(folder / f"{number:03d}.png") for number in {row.key_slice for row in rows} & on_disk}
+    lesions: dict[int, list[Annotation]] = {}
+    for row, lesion in zip(rows, annotations_from_dl_info(info, series, series), strict=True):
+        number = lesion.key_slice
+        box = left_out.takes(row, lesion, number in on_disk, sizes.get(number))
+        if box is not None:
+            lesions.setdefault(number, []).append(lesion if box == lesion.box else replace(lesion, box=box))
+    slices = []
+    for number, on_slice in sorted(lesions.items()):
+        boxes = np.asarray([lesion.box for lesion in on_slice])
+        recists = tuple(lesion.recist for lesion in on_slice)
+        window = next(row.window for row in rows if row.key_slice == number)
+        corrected = _corrected(root, series, number, on_slice)
+        types = tuple(lesion.lesion_type for lesion in on_slice)
+        spacing, size = rows[0].spacing, sizes[number]
+        slices.append(KeySlice(series, number, spacing, boxes, recists, window, corrected, types, size))
     return slices
 
 
@@ -139,8 +170,9 @@ def true_slices(root: Path, split: Split) -> list[KeySlice]:
             cut = [lesion for lesion in lesions if number in lesion.boxes]
             recists = tuple(from_mask(decode(lesion.masks[number])) for lesion in cut)
             boxes = np.asarray([lesion.boxes[number] for lesion in cut])
+            size = image_size(root / "Images_png" / series / f"{number:03d}.png")
             types = tuple(lesion.lesion_type for lesion in cut)
-            slices.append(KeySlice(series, number, spacing, boxes, recists, window, types=types))
+            slices.append(KeySlice(series, number, spacing, boxes, recists, window, types=types, size=size))
     if not slices:
         raise DataError(f"{root} holds no phantom of the split {split!r}")
     return slices
@@ -159,7 +191,7 @@ def split_of(root: Path) -> dict[str, int]:
 
 def _table(root: Path, split: Split) -> DlInfo:
     if split not in get_args(Split):
-        raise DataError(f"There is no split {split!r}: choose one of {', '.join(get_args(Split))}")
+        raise DataError(f"There is no split {split!r}: choose one of {', '.join(get_args(Split))} with --split")
     if not (root / "DL_info.csv").is_file():
         raise DataError(f"{root} holds no DL_info.csv: give a folder in DeepLesion's layout")
     return read_dl_info(root / "DL_info.csv")

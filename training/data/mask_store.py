@@ -7,7 +7,6 @@ Lines are only added. One that a killed run tore is the last, has no end, and is
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from napari_uld.errors import AnnotationFileError, DataError
+from napari_uld.files import append_lines
 from napari_uld.lesions import json_models, storage
 from napari_uld.lesions.rle import Rle
 from napari_uld.masks import MaskKind
@@ -198,12 +198,8 @@ def append(path: Path, slices: Iterable[StoredSlice]) -> None:
         return
     try:
         path.parent.mkdir(exist_ok=True)
-        with storage.locked(path), path.open("a+b", buffering=0) as stream:
-            if stream.tell() > 0:
-                stream.seek(-1, os.SEEK_END)
-                if stream.read(1) != b"\n":
-                    stream.truncate(path.read_bytes().rfind(b"\n") + 1)
-            storage.write_all(stream.fileno(), lines)
+        with storage.locked(path):
+            append_lines(path, lines)
     except OSError as error:
         raise DataError(
             f"Cannot write {path}: {error.strerror or error}; what was stored before is kept. "

@@ -4,21 +4,22 @@ from pathlib import Path
 
 from napari_uld.detectors.specs.recipe import Recipe
 
-from .key_slices import annotated_slices
+from .key_slices import read_split
 from .slab_dataset import SlabDataset
 from .volume_dataset import VolumeDataset, true_volumes
 
 
-def training_set(root: Path, recipe: Recipe, seed: int) -> SlabDataset | VolumeDataset:
-    """The training split as a recipe's network sees it."""
+def training_set(root: Path, recipe: Recipe, seed: int) -> tuple[SlabDataset | VolumeDataset, str]:
+    """The training split as a recipe's network sees it, and a line about what of it is left out ("" for nothing)."""
     if recipe.input.volume:
-        return VolumeDataset(true_volumes(root, "train"), recipe.input, training=recipe.training, seed=seed)
-    slices = annotated_slices(root, "train")
-    return SlabDataset(root, slices, recipe.input, recipe.supervision, training=recipe.training, seed=seed)
+        return VolumeDataset(true_volumes(root, "train"), recipe.input, training=recipe.training, seed=seed), ""
+    slices, note = read_split(root, "train")
+    return SlabDataset(root, slices, recipe.input, recipe.supervision, training=recipe.training, seed=seed), note
 
 
-def validation_set(root: Path, recipe: Recipe) -> SlabDataset | VolumeDataset:
-    """The validation split, as it is."""
+def validation_set(root: Path, recipe: Recipe) -> tuple[SlabDataset | VolumeDataset, str]:
+    """The validation split, as it is, and a line about what of it is left out."""
     if recipe.input.volume:
-        return VolumeDataset(true_volumes(root, "val"), recipe.input)
-    return SlabDataset(root, annotated_slices(root, "val"), recipe.input)
+        return VolumeDataset(true_volumes(root, "val"), recipe.input), ""
+    slices, note = read_split(root, "val")
+    return SlabDataset(root, slices, recipe.input), note

@@ -2,9 +2,12 @@
 
 from typing import Any
 
+from pydantic import ValidationError
+
 from napari_uld.detectors.build import build_detector, parameter_count
-from napari_uld.detectors.specs.recipe import Recipe, Version, load_recipe, recipe_names
-from napari_uld.inference.catalogue import bundled_checkpoints, find_checkpoint, read_info
+from napari_uld.detectors.specs.recipe import Recipe, Version, load_recipe, problems, recipe_names
+from napari_uld.errors import CheckpointError
+from napari_uld.inference.catalogue import CheckpointInfo, bundled_checkpoints, find_checkpoint, read_info
 
 
 def describe(subject: str, version: Version = "published") -> dict[str, Any]:
@@ -25,10 +28,18 @@ def describe(subject: str, version: Version = "published") -> dict[str, Any]:
         return result
     name = subject.removesuffix(".safetensors")
     checkpoint = read_info(find_checkpoint(name if name in bundled_checkpoints() else subject))
-    result = _describe_recipe(Recipe(**checkpoint.recipe), "published")
+    result = _describe_recipe(_recipe_of(checkpoint), "published")
     reached = [{"key": f"evaluation.{k}", "value": str(v)} for k, v in checkpoint.evaluation.items()]
     rows = [{"key": "checkpoint", "value": f"{checkpoint.path.name} ({checkpoint.digest})"}, *reached, *result["rows"]]
     return {**result, "rows": rows, "evaluation": checkpoint.evaluation}
+
+
+def _recipe_of(checkpoint: CheckpointInfo) -> Recipe:
+    try:
+        return Recipe(**checkpoint.recipe)
+    except (ValidationError, TypeError) as error:
+        why = f" ({problems(error, checkpoint.recipe)})" if isinstance(error, ValidationError) else ""
+        raise CheckpointError(f"{checkpoint.path}: its recipe is damaged{why}") from error
 
 
 def _describe_recipe(recipe: Recipe, version: Version) -> dict[str, Any]:

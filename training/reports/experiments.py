@@ -1,7 +1,6 @@
 """Experiments: recipes trained on the same phantoms with the same budget, kept and resumed."""
 
 import itertools
-import json
 import logging
 import platform
 from collections.abc import Sequence
@@ -20,7 +19,8 @@ from napari_uld.progress import Progress, Work
 from ..data.key_slices import true_slices
 from ..data.slab_dataset import SlabDataset
 from ..evaluate import match_detector
-from ..loop import CHECKPOINT, LOG, STATE, TrainingOptions, train
+from ..loop import TrainingOptions, train
+from ..run_files import CHECKPOINT, LOG, STATE, read_log
 from .planning import Experiment, Place, Row, Run, State, plan
 from .results import Result, write_json
 from .run_spec import read_spec
@@ -106,8 +106,7 @@ def _score(planned: Run, checkpoint: Path) -> Work[None]:
 
 def _seconds_trained(log: Path) -> float:
     """Seconds of all optimizer steps: an epoch's last logged mean, over the epochs, times the steps."""
-    rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    steps = [row for row in rows if row["event"] == "step"]
+    steps = [row for row in read_log(log) if row["event"] == "step"]
     by_epoch = {row["epoch"]: row["seconds"] for row in steps}
     return round(sum(by_epoch.values()) / len(by_epoch) * max(row["step"] for row in steps), 1) if steps else 0.0
 

@@ -14,7 +14,7 @@ from napari_uld.errors import DataError, RecipeError
 from napari_uld.evaluation.froc import FP_RATES
 
 from ..data.phantom.write import ABOUT, TABLE
-from ..loop import STATE
+from ..run_files import STATE
 from .results import Result, load_result
 from .run_spec import RUN, RunSpec, differences, find_run, read_spec, results_version, slug
 
@@ -243,7 +243,7 @@ def _phantoms(root: Path, patients: int, seed: int) -> dict[str, Any]:
     make = f"napari-uld phantom {root} --patients {patients} --seed {seed}"
     if not (root / TABLE).is_file() or not (root / ABOUT).is_file():
         raise DataError(f"{root} holds no complete phantoms: {make}")
-    about = json.loads((root / ABOUT).read_text(encoding="utf-8"))
+    about = json.loads((root / ABOUT).read_bytes())
     if (about["patients"], about["seed"]) != (patients, seed):
         raise DataError(
             f"{root} holds phantoms of {about['patients']} patients, seed {about['seed']}, instead of "

@@ -104,7 +104,7 @@ def load_result(arrays: Path, facts: Path) -> Result:
             numbers=stored["numbers"],
             patients=stored["patients"],
             diameters=tuple(np.split(stored["diameters"], ends)),
-            facts=json.loads(facts.read_text(encoding="utf-8")),
+            facts=json.loads(facts.read_bytes()),
         )
 
 

@@ -66,7 +66,7 @@ def collect(experiment: Experiment, place: Place) -> tuple[Results, Timings]:
             results[row.label][seed] = run.result()
             branch = getattr(run.spec.recipe.supervision, "roi_branch", "none")
             if branch != "none" and (run.folder / TIMING).is_file():
-                seconds = json.loads((run.folder / TIMING).read_text(encoding="utf-8"))
+                seconds = json.loads((run.folder / TIMING).read_bytes())
                 timings[row.label].append(seconds["with maps"] / seconds["without maps"])
     return results, timings
 

@@ -6,12 +6,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
 from napari_uld.detectors.specs.base import Fraction, Spec
-from napari_uld.detectors.specs.mining import Mining, MiningSpec
-from napari_uld.detectors.specs.system import System
+from napari_uld.detectors.specs.mining import MINERS, Mining, MiningSpec
+from napari_uld.detectors.specs.system import DEFAULT_FAMILY, FAMILIES, System
 from napari_uld.errors import RecipeError
+from napari_uld.words import nearest, quoted, required, table_at
 
 # The keys of [method] that only describe; whatever else stands there changes what is computed.
 DESCRIPTIVE = {"name", "title", "paper", "published"}
@@ -118,13 +119,46 @@ def load_recipe(name_or_path: str | Path, version: Version = "published") -> Rec
         overrides = {name: data.pop(name, {}) for name in ("small", "bundled")}
         for name, table in overrides.items():
             if not isinstance(table, dict):
-                raise RecipeError(f"{path}: [{name}] must be a table of overrides; found {table!r}")
+                raise RecipeError(f"{path}: [{name}] must be a table of overrides; found {quoted(table)}")
         for name in LAID_OVER[version]:
             data = _merge(data, overrides[name])
         return Recipe(**data)
     except ValidationError as error:
-        problems = "; ".join(f"[{'.'.join(map(str, e['loc']))}] {e['msg']}" for e in error.errors())
-        raise RecipeError(f"{path}: {problems}") from error
+        raise RecipeError(f"{path}: {problems(error, data)}") from error
+
+
+def problems(error: ValidationError, data: dict[str, Any], model: type[BaseModel] = Recipe) -> str:
+    """Say what a schema refused of a recipe's `data`: each key, what was found and what was required."""
+    return "; ".join(_problem(one, _table(one["loc"][:-1], data, model)) for one in error.errors(include_url=False))
+
+
+def _table(location: tuple[int | str, ...], data: dict[str, Any], model: type[BaseModel]) -> type[BaseModel]:
+    """Give the schema of one of a recipe's tables; that of some is their family's."""
+    detector = data.get("detector")
+    family = FAMILIES.get(str(detector.get("family", DEFAULT_FAMILY)) if isinstance(detector, dict) else DEFAULT_FAMILY)
+    if family is not None and location and location[0] in ("detector", "supervision"):
+        return table_at(getattr(family, str(location[0])), location[1:])
+    mining = data.get("mining")
+    if location == ("mining",) and isinstance(mining, dict) and str(mining.get("miner")) in MINERS:
+        return MINERS[str(mining["miner"])].spec
+    return table_at(model, location)
+
+
+def _problem(error: Any, table: type[BaseModel]) -> str:
+    location = error["loc"]
+    where = ".".join(map(str, location)) or "the whole recipe"
+    if error["type"] == "extra_forbidden":
+        key, known = str(location[-1]), list(table.model_fields)
+        within = ".".join(map(str, location[:-1]))
+        if within:
+            return f"{where} is no key of [{within}], which has {', '.join(known)}{nearest(key, known)}"
+        known += ["small", "bundled"]
+        return f"[{key}] is no table of a recipe, which has {', '.join(known)}{nearest(key, known)}"
+    if error["type"] == "missing":
+        return f"{where} is missing; it is required"
+    if error["type"] == "value_error" and isinstance(error["input"], dict | BaseModel):
+        return f"[{where}] {required(error)}" if location else required(error)
+    return f"{where}: found {quoted(error['input'])}, required {required(error)}"
 
 
 def _find(name_or_path: str | Path) -> Path:
@@ -132,7 +166,9 @@ def _find(name_or_path: str | Path) -> Path:
         return Path(str(resources.files("napari_uld.training.recipes"))) / f"{name_or_path}.toml"
     path = Path(name_or_path)
     if not path.is_file():
-        raise RecipeError(f"There is no recipe {name_or_path}: give a TOML file or one of {', '.join(recipe_names())}")
+        names = recipe_names()
+        meant = nearest(str(name_or_path), names)
+        raise RecipeError(f"There is no recipe {name_or_path}: give a TOML file or one of {', '.join(names)}{meant}")
     return path
 
 
@@ -141,15 +177,17 @@ def _read(path: Path, depth: int = 0) -> dict[str, Any]:
     if depth > MOST_HOSTS:
         raise RecipeError(f"{path}: its hosts refer to one another in a circle")
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        data = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+    except (OSError, UnicodeDecodeError, RecursionError, tomllib.TOMLDecodeError) as error:
         raise RecipeError(f"{path} is no readable TOML file: {error}") from error
     method = data.get("method")
     host = method.pop("host", None) if isinstance(method, dict) else None
     if host is None:
         return data
     if host not in recipe_names():
-        raise RecipeError(f"{path}: its host {host!r} is none of {', '.join(recipe_names())}")
+        raise RecipeError(
+            f"{path}: its host {host!r} is none of {', '.join(recipe_names())}{nearest(str(host), recipe_names())}"
+        )
     return _merge({k: v for k, v in _read(_find(host), depth + 1).items() if k != "method"}, data)
 
 

@@ -24,10 +24,10 @@ def box(image: int, *xywh: float, **more: Any) -> dict[str, Any]:
 
 
 def test_each_image_gets_its_own_boxes_as_corners_in_the_files_order(tmp_path: Path) -> None:
-    rows = [box(7, 10, 20, 30.5, 5, noisy=1), box(3, 1, 2, 3, 4), box(7, 0, 0, 2, 2, noisy=0)]
+    rows = [box(7, 10, 20, 30.5, 5, noisy=1), box(3, 1, 2, 3, 4), box(7, 0, 0, 3, 3, noisy=0)]
     first, second = read_coco(coco_file(tmp_path, rows))
     assert (first.name, first.width, first.height) == ("000001_01_01/009.png", 100, 60)
-    np.testing.assert_array_equal(first.boxes, [[10, 20, 40.5, 25], [0, 0, 2, 2]])
+    np.testing.assert_array_equal(first.boxes, [[10, 20, 40.5, 25], [0, 0, 3, 3]])
     assert first.noisy.tolist() == [True, False]
     np.testing.assert_array_equal(second.boxes, [[1, 2, 4, 6]])
     assert second.noisy.tolist() == [False], "a file that does not say so has no noisy box"
@@ -52,6 +52,7 @@ def test_boxes_cannot_be_changed(tmp_path: Path) -> None:
         (box(7, 1, 2, 3), "bbox"),
         (box(7, 1, 2, 3, float("nan")), "bbox.3"),
         (box(7, 1, 2, 3, 4, noisy=2), "noisy"),
+        (box(7, 1, 2, 2.9, 4), "annotation 1: found the box .* 3 x 3 or more"),
         (box(8, 1, 2, 3, 4), "annotation 1: found no image with the id 8"),
         (box(7, 99.5, 2, 3, 4), "annotation 1: found the box .* 100 x 60 pixels"),
         (box(7, 1, -5, 3, 4.5), "annotation 1: found the box"),

@@ -116,8 +116,8 @@ def read_file(path: Path) -> dict:
         If the file is missing or is none.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read ({error}); generate the phantoms again") from error
     if not isinstance(content, dict):
         raise DataError(f"{path} holds no JSON object; generate the phantoms again")
