@@ -223,3 +223,31 @@ def test_a_rejected_detection_stays_one_whatever_napari_does(session: Session) -
     review.decide(session, State.REJECTED)
     duplicate(session.viewer, lesions(session))
     assert [each.state for each in session.case.annotations].count(State.REJECTED) == 1
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "word"),
+    [(-300, -200, "outside its image of 96 x 96"), (97, 140, "outside its image"), (40, 41, "3 or more are required")],
+)
+def test_a_box_outside_the_slice_or_no_larger_than_a_click_is_no_lesion(
+    session: Session, told: list[str], low: float, high: float, word: str
+) -> None:
+    lesions(session).add_rectangles(rectangle(5, low, high))
+    assert len(session.case.annotations) == 1
+    assert len(lesions(session).data) == 1
+    assert word in told[-1]
+
+
+def test_of_a_box_that_reaches_beyond_the_slice_what_lies_in_it_is_the_lesion(session: Session) -> None:
+    lesions(session).add_rectangles(rectangle(5, 80, 120))
+    *_, drawn = session.case.annotations
+    assert drawn.box == (80, 80, 95.5, 95.5)
+
+
+def test_a_lesions_box_is_not_dragged_out_of_its_slice(session: Session, told: list[str]) -> None:
+    before = [row.box for row in session.case.annotations]
+    layer = lesions(session)
+    layer.data = [(corners + [0, 300, 300], "rectangle") for corners in layer.data]
+    assert [row.box for row in session.case.annotations] == before
+    assert "outside its image" in told[-1]
+    assert np.array(layer.data[0])[:, 1].max() < 96, "it is seen where it is"

@@ -54,18 +54,20 @@ class LeftOut:
         """
         self.listed += 1
         line = f"line {row.line_number}"
-        if lesion.noisy:
-            return self._leave("marked as possibly noisy", line)
-        if lesion.state is not State.ACCEPTED:
-            return self._leave("not accepted by a person", line)
-        if not on_disk:
-            return self._leave("without their image on disk", line)
-        if size is None:
-            return self._leave("whose image is damaged", line)
+        reasons = {
+            "marked as possibly noisy": lesion.noisy,
+            "not accepted by a person": lesion.state is not State.ACCEPTED,
+            "without their image on disk": not on_disk,
+            "whose image is damaged": size is None,
+        }
+        if size is None or any(reasons.values()):
+            self._leave(next(reason for reason, holds in reasons.items() if holds), line)
+            return None
         try:
             box = in_image(lesion.box, size)
         except BoxError as error:
-            return self._leave("whose box is none on its image", f"{line}: {error}")
+            self._leave("whose box is none on its image", f"{line}: {error}")
+            return None
         # DeepLesion's own boxes have a margin about the measurement, which may reach beyond the image.
         if max(abs(a - b) for a, b in zip(box, lesion.box, strict=True)) <= RECIST_MARGIN:
             return lesion.box

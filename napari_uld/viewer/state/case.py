@@ -10,6 +10,7 @@ from psygnal import Signal
 from napari_uld.ct.volume import CTVolume
 from napari_uld.errors import AnnotationError
 from napari_uld.lesions.annotations import Annotation, Annotations, Edit, Source, State, new_id, now
+from napari_uld.lesions.boxes import in_image
 from napari_uld.lesions.findings import Box, Findings
 from napari_uld.lesions.recist import Recist
 from napari_uld.lesions.recovery import Unsaved
@@ -189,9 +190,9 @@ class Case:
         AnnotationError
             If there is no such lesion.
         BoxError
-            If the box is malformed.
+            If the box is malformed, too small, or outside the slice.
         """
-        self._edit(key, "move box", box=box)
+        self._edit(key, "move box", box=self._on_slice(box))
 
     def paint_mask(self, key: str, mask: Rle | None) -> None:
         """Give a lesion a mask painted on its key slice (None: take it away); painting accepts the lesion.
@@ -219,7 +220,14 @@ class Case:
         self._edit(key, "measure", recist=recist, box=recist.box())
 
     def add(self, z: int, box: Box) -> Annotation:
-        """Add a lesion that a person drew on slice `z`."""
+        """Add a lesion that a person drew on slice `z`; what lies outside the slice is cut off.
+
+        Raises
+        ------
+        BoxError
+            If the box is malformed, too small, or outside the slice.
+        """
+        box = self._on_slice(box)
         native = self.volume.native_slice(z)
         return self._annotations.add(
             Annotation(
@@ -241,6 +249,10 @@ class Case:
             self._annotations.remove(row.annotation.id)
         else:
             self.decide(key, State.REJECTED)
+
+    def _on_slice(self, box: Box) -> Box:
+        _, height, width = self.volume.shape
+        return in_image(box, (width, height))
 
     def _edit(self, key: str, action: str, **changes: object) -> None:
         """Change a lesion; a finding that nobody decided on is accepted and changed in one edit."""
