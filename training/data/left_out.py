@@ -54,26 +54,20 @@ class LeftOut:
         """
         self.listed += 1
         line = f"line {row.line_number}"
-        if lesion.noisy:
-            return self._leave("marked as possibly noisy", line)
-        if lesion.state is not State.ACCEPTED:
-            return self._leave("not accepted by a person", line)
-        if not on_disk:
-            return self._leave("without their image on disk", line)
-        if size is None:
-            return self._leave("whose image is damaged", line)
+        reason = _reason(lesion, on_disk, size)
+        if reason or size is None:
+            self._reasons.setdefault(reason, []).append(line)
+            return None
         try:
             box = in_image(lesion.box, size)
         except BoxError as error:
-            return self._leave("whose box is none on its image", f"{line}: {error}")
+            self._reasons.setdefault("whose box is none on its image", []).append(f"{line}: {error}")
+            return None
         # DeepLesion's own boxes have a margin about the measurement, which may reach beyond the image.
         if max(abs(a - b) for a, b in zip(box, lesion.box, strict=True)) <= RECIST_MARGIN:
             return lesion.box
         self._cut.append(line)
         return box
-
-    def _leave(self, reason: str, line: str) -> None:
-        self._reasons.setdefault(reason, []).append(line)
 
     @property
     def note(self) -> str:
@@ -86,6 +80,17 @@ class LeftOut:
         if self._cut:
             parts.append(f"{len(self._cut)} boxes are cut at their image's edge ({_some(self._cut)})")
         return f"{self.table}, split {self.split}: {'; '.join(parts)}" if parts else ""
+
+
+def _reason(lesion: Annotation, on_disk: bool, size: tuple[int, int] | None) -> str:
+    """Why a row is left out whatever its box, "" where it is not."""
+    if lesion.noisy:
+        return "marked as possibly noisy"
+    if lesion.state is not State.ACCEPTED:
+        return "not accepted by a person"
+    if not on_disk:
+        return "without their image on disk"
+    return "whose image is damaged" if size is None else ""
 
 
 def _some(lines: list[str]) -> str:
