@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from napari_uld.ct import find_scans, read_scan
-from napari_uld.errors import MissingSlicesError, UnsupportedScanError
+from napari_uld.errors import MissingSlicesError, ScanError
 
 from .dicom_series import body, write
 
@@ -34,7 +34,7 @@ def test_a_damaged_slice_that_leaves_a_hole_refuses_the_scan_and_is_named(tmp_pa
     files[5].write_bytes(damage(files[5].read_bytes()))
     with pytest.raises(MissingSlicesError, match=r"IM0006\.dcm"):
         read_scan(tmp_path)
-    with pytest.raises(UnsupportedScanError, match=r"IM0006\.dcm"):
+    with pytest.raises(ScanError, match=r"IM0006\.dcm"):
         read_scan(files[5])
 
 

@@ -54,28 +54,20 @@ class LeftOut:
         """
         self.listed += 1
         line = f"line {row.line_number}"
-        reasons = {
-            "marked as possibly noisy": lesion.noisy,
-            "not accepted by a person": lesion.state is not State.ACCEPTED,
-            "without their image on disk": not on_disk,
-            "whose image is damaged": size is None,
-        }
-        if size is None or any(reasons.values()):
-            self._leave(next(reason for reason, holds in reasons.items() if holds), line)
+        reason = _reason(lesion, on_disk, size)
+        if reason or size is None:
+            self._reasons.setdefault(reason, []).append(line)
             return None
         try:
             box = in_image(lesion.box, size)
         except BoxError as error:
-            self._leave("whose box is none on its image", f"{line}: {error}")
+            self._reasons.setdefault("whose box is none on its image", []).append(f"{line}: {error}")
             return None
         # DeepLesion's own boxes have a margin about the measurement, which may reach beyond the image.
         if max(abs(a - b) for a, b in zip(box, lesion.box, strict=True)) <= RECIST_MARGIN:
             return lesion.box
         self._cut.append(line)
         return box
-
-    def _leave(self, reason: str, line: str) -> None:
-        self._reasons.setdefault(reason, []).append(line)
 
     @property
     def note(self) -> str:
@@ -88,6 +80,17 @@ class LeftOut:
         if self._cut:
             parts.append(f"{len(self._cut)} boxes are cut at their image's edge ({_some(self._cut)})")
         return f"{self.table}, split {self.split}: {'; '.join(parts)}" if parts else ""
+
+
+def _reason(lesion: Annotation, on_disk: bool, size: tuple[int, int] | None) -> str:
+    """Why a row is left out whatever its box, "" where it is not."""
+    if lesion.noisy:
+        return "marked as possibly noisy"
+    if lesion.state is not State.ACCEPTED:
+        return "not accepted by a person"
+    if not on_disk:
+        return "without their image on disk"
+    return "whose image is damaged" if size is None else ""
 
 
 def _some(lines: list[str]) -> str:
