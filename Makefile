@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LATEST := .venv-latest
 
-.PHONY: demo test check bench experiments pictures latest constraints clean
+.PHONY: demo test check fuzz bench experiments pictures latest constraints clean
 
 # On a machine with a display the demo opens napari; without one it runs under Xvfb and leaves demo.png.
 demo: $(READY)
@@ -24,6 +24,11 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Damages files at random for ten minutes each: every one is read or refused, as a second decoder does.
+fuzz: $(READY)
+	$(BIN)/python -m tests.trust.fuzz_readers --seconds 600
+	$(BIN)/python -m tests.trust.fuzz_files --seconds 600
 
 bench: $(READY)
 	$(BIN)/napari-uld phantom runs/phantoms/test --patients 120 --seed 12
