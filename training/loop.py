@@ -167,6 +167,7 @@ class Run:
             "images": len(self.train_set),
             "miner": self.miner.state(),
             "norms_are_frozen": self.model.norms_are_frozen,
+            "abm_in_mm": True,
         }
         save_state(self.out / STATE, state)
 

@@ -122,6 +122,11 @@ def read_state(path: Path, recipe: Recipe, seed: int, images: int) -> dict[str, 
         raise TrainingError(f"{path} is damaged: it lacks {', '.join(missing)}; begin again in another folder")
     if _meaning(state["recipe"]) != recipe.meaning() or state["seed"] != seed:
         raise TrainingError(f"{path} is of another recipe or seed: give the same ones, or another output folder")
+    if "abm" in "".join(recipe.supervision.maps.names) and not state.get("abm_in_mm"):
+        raise TrainingError(
+            f"{path} learnt another ABM: its areas were counted in pixels, they are in millimetres now; "
+            "begin again in another folder"
+        )
     if state["images"] != images:
         raise TrainingError(
             f"{path} was trained on {state['images']} images, the data given hold {images}: "

@@ -29,6 +29,8 @@ _LEAST_NOISE, _SHORTEST_TAIL, _LONGEST_TAIL, _LOPSIDED = 2.5, 2.2, 6.5, 1.6
 _FEW, _FLAT = 4, 0.8
 # Grey levels: nearly all of them taken, by values that spread so far ...
 _ALL_LEVELS, _GREY_SPREAD = 225, 45
+# The least brightest level of a grey image with a background of 0.
+_BRIGHT = 160
 # ... or, with air's value added, cut off at the lowest by this share, with most others so far from it (HU).
 _DARKEST, _CUT_OFF, _APART = -1000, 0.05, 60
 # Fewer voxels tell less: of grey levels, and of labels.
@@ -161,7 +163,9 @@ def _labels_or_grey(found: _Values) -> str | None:
     has_background = found.low == 0 and found.counts[0] * labels >= voxels
     if found.high <= 255 and found.steady < _FLAT / 2 and voxels >= _FEWEST_GREY:
         fills_levels = found.high - found.low >= _ALL_LEVELS and found.spread() >= _GREY_SPREAD
-        return "an 8-bit grey image: its values lie between 0 and 255" if has_background or fills_levels else None
+        # An organ cut out of a scan has that background too, and its tissue's few HU.
+        is_grey = fills_levels or (has_background and found.high >= _BRIGHT)
+        return "an 8-bit grey image: its values lie between 0 and 255" if is_grey else None
     return mask if has_background and (labels <= 64 or found.high > 255) else None
 
 

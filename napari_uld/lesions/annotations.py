@@ -227,6 +227,19 @@ class Annotations:
         self._do(Edit(action, None, lesion))
         return lesion
 
+    def put_back(self, lesion: Annotation, action: str = "restore") -> None:
+        """Make a lesion what it was before, as it is given: nothing follows from the change but the change.
+
+        Raises
+        ------
+        AnnotationError
+            If it belongs to another scan.
+        """
+        self._check(lesion)
+        before = self._rows.get(lesion.id)
+        if before != lesion:
+            self._do(Edit(action, before, lesion))
+
     def remove(self, lesion_id: str) -> None:
         """Remove a lesion (undo brings it back).
 

@@ -5,7 +5,7 @@ follows the log's last mark of that.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,19 @@ from pydantic import ValidationError
 from napari_uld.lesions.annotation_file import lesion_from_json
 from napari_uld.lesions.annotations import Annotation, Annotations
 from napari_uld.lesions.json_models import LesionModel
-from napari_uld.lesions.review_log import DISCARDED, SAVED
+from napari_uld.lesions.review_log import DISCARDED, SAVED, SAVED_BESIDE
 
 # By lesion: what it was at the last moment, None where it was removed.
 Unsaved = Mapping[str, Annotation | None]
 
 
-def unsaved_lesions(log: Path, annotations: Annotations, fingerprint: str) -> Unsaved:
-    """What the log knows of a scan's lesions that its annotation file does not.
+def unsaved_lesions(logs: Iterable[Path], annotations: Annotations, fingerprint: str) -> Unsaved:
+    """What the logs know of a scan's lesions that its annotation file does not.
 
     Parameters
     ----------
-    log
-        The review log; it need not be there.
+    logs
+        The review logs that may hold the scan's edits, the earlier first; they need not be there.
     annotations
         The lesions as they were read.
     fingerprint
@@ -35,16 +35,19 @@ def unsaved_lesions(log: Path, annotations: Annotations, fingerprint: str) -> Un
     Returns
     -------
     dict
-        The lesions that differ. Nothing where the log has no mark of a file being written, as logs of earlier versions:
+        The lesions that differ. Nothing where no log has a mark of a file being written, as logs of earlier versions:
         what is in it was saved or given up, nobody knows which.
     """
     final: dict[str, Annotation | None] = {}
     marked = not fingerprint
-    for entry in _entries(log):
+    for entry in (entry for log in dict.fromkeys(logs) for entry in _entries(log)):
         if entry.get("scan_id") != annotations.scan_id:
             continue
         if entry.get("action") in (SAVED, DISCARDED):
             final, marked = {}, True
+            continue
+        if entry.get("action") == SAVED_BESIDE:
+            marked = True
             continue
         lesion_id, after = _changed(entry, annotations.scan_id)
         if lesion_id:
@@ -58,13 +61,10 @@ def unsaved_lesions(log: Path, annotations: Annotations, fingerprint: str) -> Un
 def restore(annotations: Annotations, unsaved: Unsaved) -> None:
     """Bring unsaved lesions back, as edits: each can be undone, and none is saved yet."""
     for lesion_id, after in unsaved.items():
-        if after is None:
-            annotations.remove(lesion_id)
+        if after is not None:
+            annotations.put_back(after)
         elif lesion_id in annotations:
-            changes = {name: getattr(after, name) for name in after.__dataclass_fields__}
-            annotations.edit(lesion_id, action="restore", **changes)
-        else:
-            annotations.add(after, "restore")
+            annotations.remove(lesion_id)
 
 
 def _entries(log: Path) -> Iterator[dict[str, Any]]:

@@ -85,10 +85,12 @@ class Session:
         self.later: Callable[[Callable[[], None]], object] = lambda act: act()
         self._busy = False
         self.keeper: Keeper | None = None
+        self._given_up: Case | None = None
         self._links = Links()
         # What a person chose for a detector holds for the next scan too.
         self.thresholds = Thresholds()
         self._fitted: float | None = None
+        self.closed.connect(self._give_up)
         viewer.canvas.events.size.connect(self._canvas_resized)
         viewer.layers.events.inserted.connect(self._inserted)
         viewer.layers.events.removed.connect(self._removed)
@@ -234,8 +236,8 @@ class Session:
         answer = self.ask_unsaved(self.case)
         if answer is Answer.SAVE:
             return self.save()
-        if answer is Answer.DISCARD and self.keeper is not None:
-            self.keeper.discard()
+        # Given up when the case goes: what is to take its place may yet be refused.
+        self._given_up = self.case if answer is Answer.DISCARD else None
         return answer is Answer.DISCARD
 
     def offer_restore(self) -> None:
@@ -311,10 +313,16 @@ class Session:
     def _leave(self, case: Case) -> None:
         self._links.release()
         if self.keeper is not None and self.keeper.case is case:
+            self._give_up()
             self.keeper.release()
             self.keeper = None
         for layer in [layer for layer in self.viewer.layers if case_of(layer) is case]:
             self.viewer.layers.remove(layer)
+
+    def _give_up(self) -> None:
+        """The case goes: so do the edits that a person gave up, but not those that nobody was asked about."""
+        if self.keeper is not None and self._given_up is self.keeper.case and not self.keeper.case.unsaved:
+            self.keeper.discard()
 
     def _moved(self) -> None:
         if self.painter is not None:

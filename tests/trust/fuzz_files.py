@@ -71,7 +71,7 @@ def seeds(folder: Path) -> dict[str, tuple[bytes, Reader]]:
         "annotations": (annotations, read_annotations),
         "findings": (path.read_bytes(), read_findings),
         "coco": (json.dumps(coco).encode(), read_coco),
-        "review log": (json.dumps(entry).encode() + b"\n", lambda p: unsaved_lesions(p, Annotations("scan"), "")),
+        "review log": (json.dumps(entry).encode() + b"\n", lambda p: unsaved_lesions([p], Annotations("scan"), "")),
         "table": (f"{','.join(COLUMNS)}\n{ROW}\n".encode(), _read_table),
         "recipe": (toml.encode(), load_recipe),
         "checkpoint": (serialize({"a": np.zeros(4, np.float16)}, {FORMAT: described}), lambda p: read_info(p).digest),

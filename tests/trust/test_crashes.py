@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +12,13 @@ from hypothesis import strategies as st
 from napari.components import ViewerModel
 
 from napari_uld.ct.volume import CTVolume
-from napari_uld.lesions.annotations import Annotation, Annotations, State, new_id
+from napari_uld.lesions.annotation_file import save_annotations
+from napari_uld.lesions.annotations import Annotation, Annotations, Source, State, new_id
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.recovery import restore, unsaved_lesions
 from napari_uld.lesions.review_log import SAVED, append_log, append_mark, log_path
 from napari_uld.viewer.session import Answer, Session
-from napari_uld.viewer.state.files import findings_path, open_case, save_case
+from napari_uld.viewer.state.files import findings_path, open_annotations, open_case, save_case
 from napari_uld.viewer.tools import review
 
 from ..viewer.conftest import show
@@ -85,7 +87,76 @@ def test_edits_that_a_person_discarded_are_not_offered(open_again: Open, finding
     decide_all(session, findings)
     session.ask_unsaved = lambda case: Answer.DISCARD
     assert session.may_close()
+    assert len(open_again().case.unsaved) == 3, "the scan is open yet: what is to take its place may be refused"
+    session.closed.emit()
     assert not open_again().case.unsaved
+
+
+def test_what_was_not_answered_is_offered_again_after_the_next_save(open_again: Open, findings: Findings) -> None:
+    decide_all(open_again(), findings)
+    again = open_again()
+    again.offer_restore()
+    again.case.add(5, (50.0, 50.0, 70.0, 70.0))
+    assert again.save()
+    assert len(open_again().case.unsaved) == 3
+
+
+def test_a_machines_lesion_comes_back_as_the_machines(open_again: Open, findings: Findings) -> None:
+    session = open_again()
+    session.case.set_findings(findings)
+    key = findings.finding_id(0)
+    session.case.decide(key, State.ACCEPTED)
+    session.case.move_box(key, (15.0, 19.0, 45.0, 41.0))
+    assert session.save()
+    review.undo(session)
+    again = open_again()
+    again.ask_restore = lambda case: True
+    again.offer_restore()
+    assert table(again) == table(session)
+    assert table(again)[0].source is Source.MINED
+
+
+def test_two_scans_of_one_folder_keep_their_findings_and_edits_apart(
+    volume: CTVolume, findings: Findings, open_again: Open
+) -> None:
+    other = replace(volume, series_uid="9.9.9")
+    viewers = [ViewerModel(), ViewerModel()]
+    sessions = [show(viewer, open_case(scan)[0]) for viewer, scan in zip(viewers, (volume, other), strict=True)]
+    sessions[0].case.set_findings(findings)
+    sessions[0].case.add(3, (10.0, 10.0, 30.0, 30.0))
+    sessions[1].case.set_findings(replace(findings, scan_id="9.9.9"))
+    assert sessions[1].save()
+    again, notes = open_case(replace(volume))
+    assert again.findings is not None
+    assert not any("not shown:" in note and "detector" in note for note in notes)
+    assert len(again.unsaved) == 1
+
+
+def test_another_annotation_file_has_its_own_unsaved_edits(
+    open_again: Open, findings: Findings, tmp_path: Path
+) -> None:
+    decide_all(open_again(), findings)
+    session = open_again()
+    assert session.case.unsaved
+    other = tmp_path / "other.lesions.json"
+    save_annotations(other, Annotations("1.2.3"), scan_name="study", scan_source="x")
+    open_annotations(session.case, other)
+    assert not session.case.unsaved
+
+
+def test_after_a_save_by_hand_decisions_are_saved_by_themselves_again(open_again: Open, findings: Findings) -> None:
+    session = open_again()
+    session.saves_itself = lambda: True
+    session.soon = lambda act: act()
+    session.save()
+    text = session.case.path.read_text()
+    session.case.path.write_text(text + "\n")
+    session.case.add(3, (10.0, 10.0, 30.0, 30.0))
+    assert session.case.annotations.unsaved
+    session.case.path.write_text(text)
+    assert session.save()
+    session.case.add(5, (50.0, 50.0, 70.0, 70.0))
+    assert not session.case.annotations.unsaved
 
 
 def test_what_was_saved_is_not_offered_and_what_came_after_is(open_again: Open, findings: Findings) -> None:
@@ -251,5 +322,5 @@ def test_whatever_was_done_the_log_knows_what_the_file_does_not(
         elif row is not None:
             annotations.remove(row.id)
     again = Annotations("1.2.3", saved)
-    restore(again, unsaved_lesions(log, again, "f" if any(action == "save" for action, _ in done) else ""))
+    restore(again, unsaved_lesions([log], again, "f" if any(action == "save" for action, _ in done) else ""))
     assert {row.id: row for row in again} == {row.id: row for row in annotations}

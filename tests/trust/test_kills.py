@@ -52,7 +52,7 @@ def reopened(path: Path) -> tuple[Annotations, str]:
     if has_annotations(path):
         file = read_annotations(path)
         annotations, fingerprint = file.annotations, file.fingerprint
-    restore(annotations, unsaved_lesions(log_path(path), annotations, fingerprint))
+    restore(annotations, unsaved_lesions([log_path(path)], annotations, fingerprint))
     return annotations, fingerprint
 
 

@@ -1,6 +1,7 @@
 """What a person does to the shapes of a case, taken over as edits of its annotations."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 import numpy as np
 from napari.components import ViewerModel
@@ -14,6 +15,7 @@ from napari_uld.viewer.layers.parts import PART, Part
 from napari_uld.viewer.state.case import Case
 
 HALF_A_SLICE = 0.5
+T = TypeVar("T")
 
 
 def take_over(case: Case, layer: Shapes, action: str, indices: Sequence[int]) -> None:
@@ -51,18 +53,26 @@ def take_over(case: Case, layer: Shapes, action: str, indices: Sequence[int]) ->
         for key in dict.fromkeys(keys[i] for i in indices if keys[i]):
             _measured(case, key, [layer.data[i] for i, other in enumerate(keys) if other == key])
     elif action == "changed":
-        for i in indices:
-            _moved_box(case, keys[i], layer.data[i])
+        _each(lambda i: _moved_box(case, keys[i], layer.data[i]), indices)
 
 
 def _drawn_boxes(case: Case, shapes: Sequence[np.ndarray]) -> None:
-    """Make a lesion of each shape, and say once why others are none."""
+    """Make a lesion of each shape."""
+
+    def add(corners: np.ndarray) -> None:
+        if np.ptp(corners[:, 0]) > HALF_A_SLICE:
+            raise BoxError("A lesion's box lies on one slice: draw it where slices are shown one by one (axial)")
+        case.select(case.add(_z(corners), box_of(corners)).id)
+
+    _each(add, shapes)
+
+
+def _each(act: Callable[[T], object], things: Iterable[T]) -> None:
+    """Do something with each thing, then raise what the first one was refused with."""
     refused: list[UldError] = []
-    for corners in shapes:
+    for thing in things:
         try:
-            if np.ptp(corners[:, 0]) > HALF_A_SLICE:
-                raise BoxError("A lesion's box lies on one slice: draw it where slices are shown one by one (axial)")
-            case.select(case.add(_z(corners), box_of(corners)).id)
+            act(thing)
         except UldError as error:
             refused.append(error)
     if refused:

@@ -92,6 +92,7 @@ def read_lesions(path: Paths) -> list[LayerTuple]:
         message = open_annotations(case, chosen)
         if message:
             show_warning(message)
+        session.offer_restore()
     return NOTHING
 
 

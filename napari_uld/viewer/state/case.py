@@ -8,7 +8,7 @@ from pathlib import Path
 from psygnal import Signal
 
 from napari_uld.ct.volume import CTVolume
-from napari_uld.errors import AnnotationError
+from napari_uld.errors import AnnotationError, RecistError
 from napari_uld.lesions.annotations import Annotation, Annotations, Edit, Source, State, new_id, now
 from napari_uld.lesions.boxes import in_image
 from napari_uld.lesions.findings import Box, Findings
@@ -216,7 +216,13 @@ class Case:
         ------
         AnnotationError
             If there is no such lesion.
+        RecistError
+            If an end of a diameter lies outside the slice.
         """
+        _, height, width = self.volume.shape
+        beyond = (recist.points < -0.5) | (recist.points > (width - 0.5, height - 0.5))
+        if beyond.any():
+            raise RecistError(f"A diameter ends outside the slice of {width} x {height} pixels: measure it within")
         self._edit(key, "measure", recist=recist, box=recist.box())
 
     def add(self, z: int, box: Box) -> Annotation:

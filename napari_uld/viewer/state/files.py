@@ -22,7 +22,7 @@ from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.findings_file import SUFFIX as FINDINGS_SUFFIX
 from napari_uld.lesions.findings_file import read_findings, write_findings
 from napari_uld.lesions.recovery import unsaved_lesions
-from napari_uld.lesions.review_log import SAVED, append_mark, log_path
+from napari_uld.lesions.review_log import SAVED, SAVED_BESIDE, append_mark, log_path
 from napari_uld.lesions.storage import ABSENT
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.settings import settings
@@ -49,7 +49,9 @@ def open_case(volume: CTVolume) -> tuple[Case, tuple[str, ...]]:
         annotations, fingerprint = _from_dl_info(volume), ABSENT
     case = Case(volume, annotations, path, reviewer=chosen.reviewer)
     case.fingerprint = fingerprint
-    case.unsaved = unsaved_lesions(log_path(path), annotations, fingerprint)
+    # Where another scan of the folder was saved meanwhile, this one's edits are in the log of the path that it took.
+    first, with_scan_id = _own_paths(volume)
+    case.unsaved = unsaved_lesions(map(log_path, (first, with_scan_id, path)), annotations, fingerprint)
     findings, note = _found_before(case)
     case.set_findings(findings)
     return case, (*volume.corrections, *notes, *note)
@@ -68,6 +70,7 @@ def open_annotations(case: Case, path: Path) -> str:
     saved = read_annotations(path)
     case.replace_annotations(saved.annotations, saved.path)
     case.fingerprint = saved.fingerprint
+    case.unsaved = unsaved_lesions([log_path(saved.path)], saved.annotations, saved.fingerprint)
     return saved.message
 
 
@@ -88,10 +91,12 @@ def save_case(case: Case, path: Path | None = None) -> Path:
         # Another name was chosen by a person, who was asked about overwriting.
         read_fingerprint=case.fingerprint if target == case.path else None,
     )
+    # What nobody answered about is offered again.
+    mark = SAVED_BESIDE if case.unsaved else SAVED
     for log in {log_path(case.path), log_path(target)}:
         with contextlib.suppress(AnnotationFileError):
             # Without the mark a log offers once more what is in the file: nothing then differs.
-            append_mark(log, SAVED, case.volume.scan_id, case.reviewer)
+            append_mark(log, mark, case.volume.scan_id, case.reviewer)
     case.path = target
     case.saved.emit(target)
     return target
@@ -110,8 +115,9 @@ def keep_findings(case: Case) -> None:
 
 
 def findings_path(case: Case) -> Path:
-    """Where a case's findings are kept: ``x.lesions.json`` -> ``x.lesions.findings.json``."""
-    return case.path.with_name(case.path.name.removesuffix(".json") + FINDINGS_SUFFIX)
+    """Where a case's findings are kept: beside its scan, each scan of a folder by itself."""
+    _, with_scan_id = _own_paths(case.volume)
+    return with_scan_id.with_name(with_scan_id.name.removesuffix(SUFFIX) + FINDINGS_SUFFIX)
 
 
 def _found_before(case: Case) -> tuple[Findings | None, list[str]]:
@@ -141,9 +147,8 @@ def _saved(volume: CTVolume) -> tuple[Path, AnnotationFile | None, list[str]]:
     -------
     Where the scan's lesions are saved, what is there, and a note on every file of another scan.
     """
-    first = annotation_path(volume.source)
+    first, with_scan_id = _own_paths(volume)
     stem = first.name.removesuffix(SUFFIX)
-    with_scan_id = first.with_name(f"{stem}.{hashlib.sha256(volume.scan_id.encode()).hexdigest()[:8]}{SUFFIX}")
     beside = sorted(
         path
         for path in first.parent.iterdir()
@@ -181,6 +186,13 @@ def _saved(volume: CTVolume) -> tuple[Path, AnnotationFile | None, list[str]]:
         if file.path == first or file.scan_source == volume.source.name
     ]
     return target, saved, notes
+
+
+def _own_paths(volume: CTVolume) -> tuple[Path, Path]:
+    """The annotation file that the first scan of a folder takes, and the one that is this scan's alone."""
+    first = annotation_path(volume.source)
+    digest = hashlib.sha256(volume.scan_id.encode()).hexdigest()[:8]
+    return first, first.with_name(f"{first.name.removesuffix(SUFFIX)}.{digest}{SUFFIX}")
 
 
 def export_refusal(volume: CTVolume) -> str:

@@ -42,6 +42,7 @@ class Keeper:
         self._links = Links()
         self._links.connect(case.edited, self._log)
         self._links.connect(case.findings_changed, self._keep_findings)
+        self._links.connect(case.saved, self._works_again)
 
     def release(self) -> None:
         """Listen no more."""
@@ -55,7 +56,10 @@ class Keeper:
             save_case(self.case)
         except AnnotationFileError as error:
             self._saving_works = False
-            self._warn(f"The lesions were not saved by themselves: {error}")
+            self._warn(f"The lesions are not saved by themselves until you save them (W): {error}")
+
+    def _works_again(self) -> None:
+        self._log_works = self._saving_works = True
 
     def discard(self) -> None:
         """Say in the log that a person gave the unsaved edits up, so that they are not offered again."""
@@ -80,7 +84,7 @@ class Keeper:
             append_log(log_path(self.case.path), [edit], self.case.reviewer)
         except AnnotationFileError as error:
             self._log_works = False
-            self._warn(f"Decisions are not logged: {error}")
+            self._warn(f"Decisions are not logged until the lesions are saved: {error}")
 
     def _keep_findings(self) -> None:
         try:
