@@ -22,7 +22,7 @@ from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.findings_file import SUFFIX as FINDINGS_SUFFIX
 from napari_uld.lesions.findings_file import read_findings, write_findings
 from napari_uld.lesions.recovery import unsaved_lesions
-from napari_uld.lesions.review_log import SAVED, append_mark, log_path
+from napari_uld.lesions.review_log import BEGUN, SAVED, append_mark, log_path
 from napari_uld.lesions.storage import ABSENT
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.settings import settings
@@ -80,6 +80,10 @@ def save_case(case: Case, path: Path | None = None) -> Path:
         If the file cannot be written, is locked, or was changed by somebody else since it was read.
     """
     target = path or case.path
+    if not has_annotations(target):
+        with contextlib.suppress(AnnotationFileError):
+            # A crash between this file and its mark leaves a log that is known to have marks.
+            append_mark(log_path(target), BEGUN, case.volume.scan_id, case.reviewer)
     case.fingerprint = save_annotations(
         target,
         case.annotations,
