@@ -84,7 +84,7 @@ def test_an_unknown_key_is_named(tmp_path: Path) -> None:
         ("[mining]\nminer = 'hard_negatives'\n", "need the class 'false_positive'"),
         ("[mining]\nminer = 'gold'\n", "give one of none, hard_negatives"),
         ("[detector]\nfamily = 'yolo'\n", "give one of two_stage, retinanet"),
-        ("[detector]\nwidht = 1\n", r"\[detector\.widht\] Extra"),
+        ("[detector]\nwidht = 1\n", r"detector\.widht is no key of \[detector\].*did you mean width\?"),
         ("[detector]\nclasses = ['lesion', 'false_positive']\n", "which this recipe does not mine"),
         (TWO_CLASSES + "[supervision]\nroi_branch = 'abm'\n", "roi_branch must be ellipse or grabcut"),
         (TWO_CLASSES + "per_image = 0\n", "mining.per_image"),
