@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from napari_uld.lesions.annotation_file import lesion_from_json
 from napari_uld.lesions.annotations import Annotation, Annotations
 from napari_uld.lesions.json_models import LesionModel
-from napari_uld.lesions.review_log import DISCARDED, SAVED, SAVED_BESIDE
+from napari_uld.lesions.review_log import BEGUN, DISCARDED, SAVED
 
 # By lesion: what it was at the last moment, None where it was removed.
 Unsaved = Mapping[str, Annotation | None]
@@ -46,9 +46,7 @@ def unsaved_lesions(logs: Iterable[Path], annotations: Annotations, fingerprint:
         if entry.get("action") in (SAVED, DISCARDED):
             final, marked = {}, True
             continue
-        if entry.get("action") == SAVED_BESIDE:
-            marked = True
-            continue
+        marked = marked or entry.get("action") == BEGUN
         lesion_id, after = _changed(entry, annotations.scan_id)
         if lesion_id:
             final[lesion_id] = after

@@ -10,9 +10,10 @@ from napari_uld.lesions import storage
 from napari_uld.lesions.annotation_file import lesion_to_json
 from napari_uld.lesions.annotations import Annotation, Edit, now
 
-# What became of the edits before it: the annotation file holds them, or a person gave them up; or it holds those of one
-# session, while nobody has said yet what is to become of what an earlier one left.
-SAVED, DISCARDED, SAVED_BESIDE = "saved", "discarded", "saved beside what is unanswered"
+# What became of the edits before it: the annotation file holds them, or a person gave them up.
+SAVED, DISCARDED = "saved", "discarded"
+# Said before an annotation file is written for the first time: from here on this log marks what became of its edits.
+BEGUN = "begun"
 
 
 def log_path(annotation_file: Path) -> Path:
@@ -37,7 +38,7 @@ def append_log(path: Path, edits: Iterable[Edit], reviewer: str, *, timeout: flo
 
 
 def append_mark(path: Path, action: str, scan_id: str, reviewer: str, *, timeout: float = storage.LOCK_TIMEOUT) -> None:
-    """Add a line that says what became of the edits so far: `SAVED`, `DISCARDED` or `SAVED_BESIDE`.
+    """Add a line that says what became of the edits so far: `SAVED`, `DISCARDED` or, not yet, `BEGUN`.
 
     Raises
     ------

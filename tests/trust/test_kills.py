@@ -14,12 +14,14 @@ import pytest
 
 from napari_uld.ct.volume import CTVolume
 from napari_uld.lesions import storage
-from napari_uld.lesions.annotation_file import has_annotations, read_annotations, save_annotations
+from napari_uld.lesions.annotation_file import has_annotations, read_annotations
 from napari_uld.lesions.annotations import Annotations, Edit, State
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.recovery import restore, unsaved_lesions
-from napari_uld.lesions.review_log import SAVED, append_log, append_mark, log_path
+from napari_uld.lesions.review_log import SAVED, append_log, log_path
+from napari_uld.viewer.state import files
 from napari_uld.viewer.state.case import Case
+from napari_uld.viewer.state.files import save_case
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork to kill a process in mid-review")
 SCAN = "1.2.3"
@@ -79,12 +81,7 @@ def review(path: Path, seed: int, told: int) -> None:
         if draw < 0.1:
             case.annotations.undo()
         elif draw < 0.3:
-            source = case.volume.source.name
-            read = case.fingerprint
-            case.fingerprint = save_annotations(
-                path, case.annotations, scan_name="case", scan_source=source, read_fingerprint=read
-            )
-            append_mark(log_path(path), SAVED, SCAN, case.reviewer)
+            save_case(case)
         elif draw < 0.4:
             case.add(rng.randrange(FINDINGS), (1.0, 1.0, 4.0 + rng.random(), 6.0))
         elif draw < 0.45:
@@ -133,13 +130,36 @@ def check_kills(tmp_path: Path, count: int, seed: int) -> None:
 
 def _last_logged(path: Path) -> str:
     whole, _, _ = log_path(path).read_bytes().rpartition(b"\n")
-    rows = [entry["after"] or entry["before"] for entry in map(json.loads, whole.splitlines()[-2:])]
-    return next(str(row["id"]) for row in reversed(rows) if row is not None)
+    entries = map(json.loads, reversed(whole.splitlines()))
+    rows = (entry["after"] or entry["before"] for entry in entries)
+    return next(str(row["id"]) for row in rows if row is not None)
 
 
 @needs_fork
 def test_a_killed_review_loses_no_decision_that_was_told(tmp_path: Path) -> None:
     check_kills(tmp_path, 6, 1)
+
+
+@needs_fork
+def test_a_kill_between_the_first_file_and_its_mark_loses_nothing_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "case.lesions.json"
+    case = Case(volume(tmp_path), Annotations(SCAN), path, reviewer="r")
+    case.edited.connect(lambda edit: append_log(log_path(path), [edit], "r"))
+    first = case.add(3, (1.0, 1.0, 5.0, 5.0))
+    mark = files.append_mark
+
+    def killed_then(log: Path, action: str, *rest: str) -> None:
+        if action == SAVED:
+            raise KeyboardInterrupt
+        mark(log, action, *rest)
+
+    monkeypatch.setattr(files, "append_mark", killed_then)
+    with pytest.raises(KeyboardInterrupt):
+        save_case(case)
+    second = case.add(4, (1.0, 1.0, 6.0, 6.0))
+    assert {row.id for row in reopened(path)[0]} == {first.id, second.id}
 
 
 @needs_fork

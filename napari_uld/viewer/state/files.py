@@ -22,7 +22,7 @@ from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.findings_file import SUFFIX as FINDINGS_SUFFIX
 from napari_uld.lesions.findings_file import read_findings, write_findings
 from napari_uld.lesions.recovery import unsaved_lesions
-from napari_uld.lesions.review_log import SAVED, SAVED_BESIDE, append_mark, log_path
+from napari_uld.lesions.review_log import BEGUN, SAVED, append_mark, log_path
 from napari_uld.lesions.storage import ABSENT
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.settings import settings
@@ -83,6 +83,10 @@ def save_case(case: Case, path: Path | None = None) -> Path:
         If the file cannot be written, is locked, or was changed by somebody else since it was read.
     """
     target = path or case.path
+    if not has_annotations(target):
+        with contextlib.suppress(AnnotationFileError):
+            # A crash between this file and its mark leaves a log that is known to have marks.
+            append_mark(log_path(target), BEGUN, case.volume.scan_id, case.reviewer)
     case.fingerprint = save_annotations(
         target,
         case.annotations,
@@ -91,12 +95,11 @@ def save_case(case: Case, path: Path | None = None) -> Path:
         # Another name was chosen by a person, who was asked about overwriting.
         read_fingerprint=case.fingerprint if target == case.path else None,
     )
-    # What nobody answered about is offered again.
-    mark = SAVED_BESIDE if case.unsaved else SAVED
-    for log in {log_path(case.path), log_path(target)}:
+    # What an earlier session left and nobody answered about is offered again: no mark hides it.
+    for log in () if case.unsaved else {log_path(case.path), log_path(target)}:
         with contextlib.suppress(AnnotationFileError):
             # Without the mark a log offers once more what is in the file: nothing then differs.
-            append_mark(log, mark, case.volume.scan_id, case.reviewer)
+            append_mark(log, SAVED, case.volume.scan_id, case.reviewer)
     case.path = target
     case.saved.emit(target)
     return target
