@@ -58,6 +58,8 @@ DepthField = Annotated[
     Field(description="low, high slice numbers of a 3D box, slice centres at integers"),
 ]
 TimeField = Annotated[str, AfterValidator(_iso_time), Field(description='ISO 8601, UTC, or ""')]
+# Whatever a file calls its slices, it is a number of at most 32 bits.
+SliceNumber = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 # A list of nothing but numbers, as json.dumps spreads it over lines.
 _NUMBERS = re.compile(r"\[\n([-+.\deE,\s]+?)\n\s*\]")
 AnyModel = TypeVar("AnyModel", bound=Model)
@@ -110,7 +112,7 @@ class LesionModel(Model):
     """One lesion."""
 
     id: str = Field(min_length=1)
-    key_slice: int = Field(description="the file's own slice number")
+    key_slice: SliceNumber = Field(description="the file's own slice number")
     box: BoxField
     recist: RecistModel | None
     mask: MaskModel | None
@@ -151,7 +153,7 @@ class LesionFileModel(FileModel):
 class SliceBoxModel(Model):
     """A finding's box on one slice it was traced through."""
 
-    slice: int
+    slice: SliceNumber
     box: BoxField
 
 
@@ -166,8 +168,8 @@ class FindingModel(Model):
 
     box: BoxField
     score: float
-    label: int
-    key_slice: int
+    label: SliceNumber
+    key_slice: SliceNumber
     negative: bool
     slice_boxes: Annotated[tuple[SliceBoxModel, ...], Field(min_length=1), AfterValidator(_each_slice_once)]
     mask: MaskModel | None
