@@ -1,6 +1,6 @@
 """What choices of a recipe reach on validation phantoms, which no table is made of.
 
-python benchmarks/bench_choices.py CHOICE [PHANTOMS] [--only LABEL]
+python benchmarks/bench_choices.py CHOICE [PHANTOMS] [--only LABEL] [--device cpu]
 
 Trains each way on the phantoms' training split (seed 0), or goes on where it stopped, in runs/choices, and scores it on
 the validation split: against the whole truth, and against the lesions that DL_info.csv lists. Differences are to the
@@ -42,6 +42,16 @@ CHOICES = {
             Row("flips and affine", "faster_rcnn", {"training": {"z_shift": 0.0}}),
             Row("noise and window", "faster_rcnn", {"training": {"z_shift": 0.0, "noise_hu": 20, "window_shift": 0.1}}),
             Row("off the key slice", "faster_rcnn", {"training": {"z_shift": 0.5}}),
+            Row("further off", "faster_rcnn", {"training": {"z_shift": 1.0}}),
+            Row("twice as long", "faster_rcnn", {"training": {"epochs": 28, "milestones": (18, 24)}}),
+            Row("wider window", "faster_rcnn", {"input": {"window": (-450, 550)}}),
+        ),
+    ),
+    "retinanet_trained_out": (
+        "bundled",
+        (
+            Row("flips and affine", "retinanet_dense_ag"),
+            Row("off the key slice", "retinanet_dense_ag", {"training": {"z_shift": 0.5}}),
         ),
     ),
 }
@@ -53,6 +63,7 @@ def main() -> None:
     parser.add_argument("choice", choices=CHOICES)
     parser.add_argument("phantoms", nargs="?", type=Path, default=Path("runs/phantoms/train"))
     parser.add_argument("--only", action="append", help="Label of a way; may be given again.")
+    parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     version, rows = CHOICES[arguments.choice]
     first: dict[str, Matches] = {}
@@ -61,11 +72,11 @@ def main() -> None:
             continue
         recipe = row_recipe(row, Budget(), version)
         out = RUNS / arguments.choice / slug(row.label)
-        options = TrainingOptions(arguments.phantoms, out, resume=(out / STATE).is_file(), device="cpu")
+        options = TrainingOptions(arguments.phantoms, out, resume=(out / STATE).is_file(), device=arguments.device)
         checkpoint = finish(train(recipe, options))
         for truth, read in (("whole truth", true_slices), ("listed", annotated_slices)):
             slices = read(arguments.phantoms, "val")
-            detector = load_checkpoint(checkpoint, "cpu")
+            detector = load_checkpoint(checkpoint, arguments.device)
             matches = finish(match_detector(detector, SlabDataset(arguments.phantoms, slices, detector.inputs)))
             evaluation = score(matches, slices)
             values = " ".join(f"{value:.3f}" for value in evaluation.curve.values)

@@ -1,7 +1,6 @@
 """One training loop for every recipe."""
 
 import math
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from napari_uld.inference.checkpoint import LoadedDetector, initialise, save_che
 from napari_uld.inference.device import mixed_precision, pick_device, place
 from napari_uld.progress import Progress, Work
 
+from .data.phantom.write import worker_count
 from .data.sets import training_set, validation_set
 from .evaluate import evaluate_detector
 from .imagenet import take_imagenet
@@ -176,7 +176,9 @@ class Run:
         try:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
-            self.scaler.load_state_dict(state["scaler"])
+            # A run on a CPU scales nothing.
+            if state["scaler"]:
+                self.scaler.load_state_dict(state["scaler"])
             self.epoch, self.step = state["epoch"], state["step"]
             self.schedule = Schedule(state["best"], state["best_epoch"], state["drops"])
             self.miner.load(state["miner"])
@@ -315,7 +317,8 @@ def _loader(run: Run) -> Iterator[tuple[list[Tensor], list[dict[str, Tensor]]]]:
             shuffle=True,
             generator=order,
             collate_fn=_collate,
-            num_workers=min(8, os.cpu_count() or 1) if on_gpu else 0,
+            # One core feeds the GPU.
+            num_workers=min(8, worker_count() - 1) if on_gpu else 0,
             pin_memory=on_gpu,
         )
     )

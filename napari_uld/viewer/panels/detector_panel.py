@@ -69,7 +69,7 @@ class DetectorPanel(QWidget):
         self.run_button.changed.connect(self.run)
         self.cancel_button.changed.connect(self.cancel)
         self.checkpoints.names.changed.connect(self._enable)
-        self._following = Following(self.session, self._open)
+        self._following = Following(self, self.session, self._open)
 
     def _lay_out(self, fields: Sequence[Widget]) -> None:
         """Stand the fields above the buttons and the status, and follow the open case from now on."""

@@ -1,6 +1,8 @@
-"""What a panel hears of its session and of the case that is open in it, as long as its window is there."""
+"""What a panel hears of its session and of the case that is open in it, as long as both are there."""
 
 from collections.abc import Callable
+
+from qtpy.QtWidgets import QWidget
 
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
@@ -8,10 +10,12 @@ from napari_uld.viewer.state.links import Links
 
 
 class Following:
-    """Connections that end by themselves: the case's when another is opened, all of them with the window.
+    """Connections that end by themselves: the case's when another is opened, all of them with the panel or the window.
 
     Parameters
     ----------
+    panel
+        Who hears.
     session
         The session.
     opened
@@ -19,10 +23,12 @@ class Following:
         case by `case_links`.
     """
 
-    def __init__(self, session: Session, opened: Callable[[Case | None], None]) -> None:
+    def __init__(self, panel: QWidget, session: Session, opened: Callable[[Case | None], None]) -> None:
         self._session = session
         self._opened = opened
         self.links, self.case_links = Links(), Links()
+        # A panel that is closed on its own is deleted on its own.
+        panel.destroyed.connect(self._end)
 
     def begin(self) -> None:
         """Follow from now on."""

@@ -60,7 +60,7 @@ class MasksPanel(QWidget):
         self.workbench = workbench_in_window(viewer)
         self.session = self.workbench.session
         self._case: Case | None = None
-        self._following = Following(self.session, self._open)
+        self._following = Following(self, self.session, self._open)
         choices = [(title, kind) for kind, (title, _, _) in KINDS.items()]
         self.kind = ComboBox(choices=choices, value=self.session.mask_kind, label="Mask")
         self.fields: dict[str, Any] = {

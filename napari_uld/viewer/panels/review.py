@@ -56,7 +56,7 @@ class ReviewPanel(QWidget):
         self._case: Case | None = None
         self._marking = False
         self._build()
-        self._following = Following(self.session, self._open)
+        self._following = Following(self, self.session, self._open)
         self._following.links.connect(self.session.view_changed, self._show_window)
         self._following.begin()
 

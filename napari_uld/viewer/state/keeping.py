@@ -38,19 +38,21 @@ class Keeper:
         self._warn = warn
         self._soon = soon
         self._saves_itself = saves_itself
-        self._log_works = self._saving_works = True
+        self._log_works = self._saving_works = self._listens = True
         self._links = Links()
         self._links.connect(case.edited, self._log)
         self._links.connect(case.findings_changed, self._keep_findings)
         self._links.connect(case.saved, self._works_again)
 
     def release(self) -> None:
-        """Listen no more."""
+        """Listen no more, nor save in a moment: who closes a case has asked what becomes of its edits."""
+        self._listens = False
         self._links.release()
 
     def save(self) -> None:
         """Save what changed, where decisions are saved without being asked for."""
-        if not self.case.annotations.unsaved or not self._saving_works or not self._saves_itself():
+        works = self._listens and self._saving_works
+        if not works or not self.case.annotations.unsaved or not self._saves_itself():
             return
         try:
             save_case(self.case)
