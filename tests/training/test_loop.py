@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,16 @@ def test_a_stopped_and_resumed_run_ends_where_an_uninterrupted_one_does(
     run.close()
     finish(train(tiny_recipe(), TrainingOptions(data=phantoms, out=tmp_path, device="cpu", resume=True)))
     assert same_weights(trained, tmp_path)
+
+
+def test_a_run_begun_on_a_cpu_goes_on_where_gradients_are_scaled(
+    trained: Path, phantoms: Path, tiny_recipe: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scaler = partial(torch.amp.GradScaler, "cpu")
+    monkeypatch.setattr(torch.amp, "GradScaler", lambda enabled: scaler(enabled=True))
+    run = Run(tiny_recipe(), TrainingOptions(data=phantoms, out=trained, device="cpu", resume=True))
+    assert run.scaler.is_enabled()
+    assert run.epoch == tiny_recipe().training.epochs
 
 
 @pytest.fixture(scope="module")

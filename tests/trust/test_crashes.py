@@ -17,6 +17,7 @@ from napari_uld.lesions.annotations import Annotation, Annotations, Source, Stat
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.recovery import restore, unsaved_lesions
 from napari_uld.lesions.review_log import SAVED, append_log, append_mark, log_path
+from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.session import Answer, Session
 from napari_uld.viewer.state.files import findings_path, open_annotations, open_case, save_case
 from napari_uld.viewer.tools import review
@@ -260,6 +261,21 @@ def test_decisions_are_saved_by_themselves_where_that_is_wanted(open_again: Open
     asked[-1]()
     assert not session.case.annotations.unsaved
     assert table(open_again()) == table(session)
+
+
+def test_what_a_person_gave_up_is_not_saved_a_moment_later(open_again: Open, findings: Findings) -> None:
+    session = open_again()
+    session.saves_itself = lambda: True
+    asked: list[Callable[[], None]] = []
+    session.soon = asked.append
+    decide_all(session, findings)
+    session.saves_itself = lambda: False
+    session.ask_unsaved = lambda case: Answer.DISCARD
+    path = session.case.path
+    session.viewer.layers.remove(session.layer(Part.CT))
+    session.saves_itself = lambda: True
+    asked[-1]()
+    assert not path.exists()
 
 
 def test_closing_does_not_ask_where_decisions_are_saved_by_themselves(open_again: Open, findings: Findings) -> None:

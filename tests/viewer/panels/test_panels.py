@@ -47,6 +47,15 @@ def table(panel: ReviewPanel, column: str) -> list[str]:
 # -- Review --
 
 
+def test_a_panel_that_is_closed_on_its_own_hears_no_more(session: Session, qtbot: QtBot) -> None:
+    panels = [ReviewPanel(session.viewer), MasksPanel(session.viewer)]
+    for panel in panels:
+        with qtbot.waitSignal(panel.destroyed):
+            panel.deleteLater()
+    session.case.add(2, (10.0, 10.0, 30.0, 30.0))
+    assert session.save()
+
+
 def test_the_table_shows_every_lesion_with_its_own_slice_number(review: ReviewPanel) -> None:
     assert table(review, "Slice") == ["12", "15", "15"]
     assert table(review, "State") == ["to decide", "expert", "to decide"]
