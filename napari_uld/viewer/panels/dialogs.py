@@ -1,10 +1,11 @@
 """The few questions that are asked in windows of their own."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QFileDialog, QLabel, QListWidget, QMessageBox, QVBoxLayout
 
-from napari_uld.ct import FoundScans
+from napari_uld.ct import ScanEntry
 from napari_uld.ct.deeplesion import CSV_NAME
 from napari_uld.lesions.annotation_file import SUFFIX
 from napari_uld.viewer.session import Answer
@@ -12,24 +13,26 @@ from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.files import annotation_file_name, dl_info_table
 
 
-def choose_scan(path: Path, scans: FoundScans) -> str | None:
-    """Ask which of several scans to open; give its name, or None where nobody wants one."""
+def choose_scan(said: str, scans: Sequence[ScanEntry]) -> ScanEntry | None:
+    """Ask which of several scans to open, None where nobody wants one; `said` is where they come from."""
     dialog = QDialog()
     dialog.setWindowTitle("Choose a scan")
     names = QListWidget()
+    alike = len({entry.name for entry in scans}) < len(scans)
     for entry in scans:
-        names.addItem(f"{entry.name}   {entry.slices} slices   {entry.note}")
+        where = f"   {entry.path}" if alike else ""
+        names.addItem(f"{entry.name}   {entry.slices} slices   {entry.note}{where}")
     names.setCurrentRow(0)
     names.itemDoubleClicked.connect(dialog.accept)
     buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Open | QDialogButtonBox.StandardButton.Cancel)
     buttons.accepted.connect(dialog.accept)
     buttons.rejected.connect(dialog.reject)
     layout = QVBoxLayout(dialog)
-    layout.addWidget(QLabel(f"{path.name} holds {len(scans)} scans. One is open at a time."))
+    layout.addWidget(QLabel(f"{said} One is open at a time."))
     layout.addWidget(names)
     layout.addWidget(buttons)
     dialog.resize(520, 320)
-    return scans[names.currentRow()].name if dialog.exec() else None
+    return scans[names.currentRow()] if dialog.exec() else None
 
 
 def ask_unsaved(case: Case) -> Answer:

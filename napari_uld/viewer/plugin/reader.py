@@ -1,13 +1,14 @@
 """What napari calls when something is dropped on it: scans, annotations, findings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from napari import current_viewer
-from napari.utils.notifications import show_info, show_warning
+from napari.layers import Layer
+from napari.utils.notifications import show_error, show_info, show_warning
 
-from napari_uld.ct import find_scans, read_entry, read_scan
-from napari_uld.errors import AnnotationError, ScanError
+from napari_uld.ct import ScanEntry, find_scans, read_entry, read_scan
+from napari_uld.errors import AnnotationError, ScanError, UldError
 from napari_uld.lesions.annotation_file import SUFFIX
 from napari_uld.lesions.findings_file import SUFFIX as FINDINGS_SUFFIX
 from napari_uld.lesions.findings_file import read_findings
@@ -16,6 +17,7 @@ from napari_uld.viewer.layers.parts import LayerTuple
 from napari_uld.viewer.layers.scan import case_layers
 from napari_uld.viewer.panels.dialogs import choose_scan
 from napari_uld.viewer.panels.window import workbench_in_window
+from napari_uld.viewer.plugin.arrivals import Arrivals
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.files import open_annotations, open_case
@@ -42,6 +44,8 @@ def get_reader(path: Paths) -> Reader:
 def read_volume(path: Paths) -> list[LayerTuple]:
     """Open a CT scan with what is known about its lesions; it takes the place of the scan that was open.
 
+    Of several that are dropped at once the first is opened, and all are offered.
+
     Raises
     ------
     ScanError
@@ -51,28 +55,58 @@ def read_volume(path: Paths) -> list[LayerTuple]:
     """
     chosen = _first(path)
     session = _session()
-    if session is not None and _is_open(chosen, session.case):
-        return NOTHING
     if session is None:
-        case, notes = open_case(read_scan(chosen))
-    else:
+        return _layers(*open_case(read_scan(chosen)))
+    if _is_open(chosen, session.case):
+        return NOTHING
+    with _ARRIVALS.reading(session) as arrived:
         scans = find_scans(chosen)
-        name = scans[0].name if len(scans) == 1 else choose_scan(chosen, scans)
-        if name is None or not session.may_close():
-            return NOTHING
         for left_out in scans.left_out:
             show_info(f"Left out {left_out}")
-        entry = next(entry for entry in scans if entry.name == name)
-        case, notes = open_case(read_entry(entry))
-        case.files = frozenset(file.resolve() for file in entry.files)
+        if arrived:
+            arrived += scans
+            return NOTHING
+        said = f"{chosen.name} holds {len(scans)} scans."
+        entry = scans[0] if len(scans) == 1 else choose_scan(said, scans)
+        if entry is None or not session.may_close():
+            return NOTHING
+        layers = _opened(session, entry)
+        arrived.append(entry)
+        return layers
+
+
+def _opened(session: Session, entry: ScanEntry) -> list[LayerTuple]:
+    """Layers of a scan that takes the place of the one that is open."""
+    case, notes = open_case(read_entry(entry))
+    case.files = frozenset(file.resolve() for file in entry.files)
+    show_review()
+    # Once the layers are added.
+    session.later(session.arrange)
+    session.later(session.offer_restore)
+    return _layers(case, notes)
+
+
+def _layers(case: Case, notes: Sequence[str]) -> list[LayerTuple]:
     for note in notes:
         show_warning(f"{case.volume.name}: {note}")
-    if session is not None:
-        show_review()
-        # Once napari has added the layers.
-        session.later(session.arrange)
-        session.later(session.offer_restore)
     return case_layers(case)
+
+
+def _offer(session: Session, scans: Sequence[ScanEntry]) -> None:
+    """Let the person choose among scans that were dropped together; the first is open already."""
+    entry = choose_scan(f"{len(scans)} scans were dropped at once.", scans)
+    if entry is None or entry is scans[0] or not session.may_close():
+        return
+    try:
+        layers = _opened(session, entry)
+    except UldError as error:
+        show_error(str(error))
+        return
+    for layer in layers:
+        session.viewer.add_layer(Layer.create(*layer))
+
+
+_ARRIVALS = Arrivals(_offer)
 
 
 def read_lesions(path: Paths) -> list[LayerTuple]:

@@ -5,12 +5,12 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication, QFileDialog, QListWidget, QMessageBox
 
-from napari_uld.ct.entries import FoundScans, ScanEntry
+from napari_uld.ct.entries import ScanEntry
 from napari_uld.viewer.panels.dialogs import ask_export_path, ask_save_path, ask_unsaved, choose_scan
 from napari_uld.viewer.session import Answer
 from napari_uld.viewer.state.case import Case
 
-FOUND = FoundScans(tuple(ScanEntry(name, "dicom", Path("study"), 20) for name in ("arterial", "portal")))
+FOUND = tuple(ScanEntry(name, "dicom", Path("study"), 20) for name in ("arterial", "portal"))
 
 
 @pytest.mark.parametrize(("button", "chosen"), [("accept", "portal"), ("reject", None)])
@@ -21,7 +21,22 @@ def test_the_chooser_gives_the_scan_that_was_picked(qtbot: QtBot, button: str, c
         getattr(dialog, button)()
 
     QTimer.singleShot(50, answer)
-    assert choose_scan(Path("study"), FOUND) == chosen
+    entry = choose_scan("study holds 2 scans.", FOUND)
+    assert (entry and entry.name) == chosen
+
+
+def test_scans_of_one_name_are_told_apart_by_their_folders(qtbot: QtBot) -> None:
+    shown = []
+
+    def look() -> None:
+        dialog = QApplication.activeModalWidget()
+        names = dialog.findChild(QListWidget)
+        shown.extend(names.item(row).text().rstrip() for row in range(names.count()))
+        dialog.reject()
+
+    QTimer.singleShot(50, look)
+    choose_scan("2 scans were dropped at once.", [ScanEntry("CT", "dicom", Path(folder), 20) for folder in "ab"])
+    assert [text.split()[-1] for text in shown] == ["a", "b"]
 
 
 @pytest.mark.parametrize(

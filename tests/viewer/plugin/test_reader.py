@@ -138,9 +138,9 @@ def test_with_a_window_the_person_chooses_among_several(
     scan: Path, open_session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (scan.parent / "other.nii.gz").write_bytes(scan.read_bytes())
-    monkeypatch.setattr(reader, "choose_scan", lambda path, found: found[0].name)
+    monkeypatch.setattr(reader, "choose_scan", lambda said, found: found[0])
     assert read(scan.parent)[0][1]["name"] == "CT other"
-    monkeypatch.setattr(reader, "choose_scan", lambda path, found: None)
+    monkeypatch.setattr(reader, "choose_scan", lambda said, found: None)
     assert read(scan.parent) == NOTHING
 
 

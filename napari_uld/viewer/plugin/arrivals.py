@@ -1,0 +1,50 @@
+"""Scans that arrive together: several paths dropped at once are read one by one, and one scan is open at a time."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from weakref import WeakKeyDictionary
+
+from napari.components import ViewerModel
+
+from napari_uld.ct import ScanEntry
+from napari_uld.viewer.session import Session
+
+
+class Arrivals:
+    """What napari asks a session to open in one call.
+
+    Parameters
+    ----------
+    offer
+        Called with the session and the scans once all are there, where there are several; the first is open.
+    """
+
+    def __init__(self, offer: Callable[[Session, Sequence[ScanEntry]], None]) -> None:
+        self._offer = offer
+        self._scans: WeakKeyDictionary[Session, list[ScanEntry]] = WeakKeyDictionary()
+
+    @contextmanager
+    def reading(self, session: Session) -> Iterator[list[ScanEntry]]:
+        """While a path is read: the scans that arrived with it, for its own to be added."""
+        try:
+            yield self._scans.setdefault(session, [])
+        finally:
+            session.later(partial(self._settle, session))
+
+    def _settle(self, session: Session) -> None:
+        if _napari_is_opening():
+            session.later(partial(self._settle, session))
+            return
+        scans = self._scans.pop(session, [])
+        if len(scans) > 1:
+            self._offer(session, scans)
+
+
+def _napari_is_opening() -> bool:
+    """Tell whether napari is in the midst of its paths: it draws its progress, and so runs the loop, between them."""
+    frame = sys._getframe()  # noqa: SLF001 nothing else tells who is running the loop
+    while frame.f_back is not None and frame.f_code is not ViewerModel.open.__code__:
+        frame = frame.f_back
+    return frame.f_back is not None
