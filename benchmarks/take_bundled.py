@@ -2,8 +2,8 @@
 
 python benchmarks/take_bundled.py [RUNS]
 
-RUNS is the folder that `napari-uld experiments` keeps its runs in. A bundled detector whose run there is finished is
-replaced by it; what each finds on two slices of the sample study goes into tests/inference/golden/bundled.json.
+RUNS is the folder that `napari-uld experiments` keeps its runs in. A bundled detector is replaced by the finished run
+of its recipe there, of several by the one that is best on the validation split; what each finds on two slices of the sample study goes into tests/inference/golden/bundled.json.
 """
 
 import argparse
@@ -37,7 +37,8 @@ def main() -> None:
     parser.add_argument("runs", nargs="?", type=Path, default=Path("runs/experiments"))
     arguments = parser.parse_args()
     finished = [path.parent for path in arguments.runs.glob("trained_out/*/result.json")]
-    trained = {read_info(run / CHECKPOINT).name: run / CHECKPOINT for run in finished if (run / CHECKPOINT).is_file()}
+    there = [read_info(run / CHECKPOINT) for run in finished if (run / CHECKPOINT).is_file()]
+    trained = {info.name: info.path for info in sorted(there, key=lambda info: info.evaluation["average"])}
     for name, path in bundled_checkpoints().items():
         if name in trained:
             shutil.copyfile(trained[name], path)

@@ -1,5 +1,6 @@
 """RECIST measurements: the long and the short diameter of a lesion on one slice."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -59,6 +60,11 @@ class Recist:
     def diameters(self) -> tuple[float, float]:
         """Lengths of the long and the short diameter in pixels."""
         p1, p2, p3, p4 = self.points
+        return float(np.hypot(*(p2 - p1))), float(np.hypot(*(p4 - p3)))
+
+    def millimetres(self, spacing: Sequence[float]) -> tuple[float, float]:
+        """Lengths of the long and the short diameter in mm; `spacing` is a scan's (z, y, x)."""
+        p1, p2, p3, p4 = self.points * (spacing[2], spacing[1])
         return float(np.hypot(*(p2 - p1))), float(np.hypot(*(p4 - p3)))
 
     def box(self, margin: float = RECIST_MARGIN) -> tuple[float, float, float, float]:

@@ -80,6 +80,8 @@ TRAINED_OUT = Experiment(
     "Trained out",
     (
         HOST,
+        # Whether there is more to gain.
+        Row(LONGER, "faster_rcnn", {"training": {"epochs": 28, "milestones": (18, 24)}}, host="faster_rcnn"),
         Row("faster_rcnn_bm", "faster_rcnn_bm", host="faster_rcnn"),
         Row("faster_rcnn_bmc", "faster_rcnn_bmc", host="faster_rcnn"),
         Row("3dce_bmc", "3dce_bmc", host="faster_rcnn"),

@@ -37,6 +37,7 @@ from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.files import export_dl_info, export_refusal
 from napari_uld.viewer.tools import review
 from napari_uld.viewer.tools.keys import KEYS, key_of
+from napari_uld.viewer.tools.measuring import measure
 
 EXPORT_TIP = "Export to DL_info.csv: the table that detectors are trained from gets this series' lesions"
 
@@ -110,6 +111,7 @@ class ReviewPanel(QWidget):
         self.save = _button("Save", "save", session.save)
         self.save_as = _plain("Save as…", "Save the lesions in another file", self._save_as)
         self.export = _plain("Export…", EXPORT_TIP, self._export)
+        self.measure = _button("Measure", "measure", lambda: measure(session))
         self.edit_box = _plain(
             "Edit box", "Drag the box of the lesion at hand on its key slice", lambda: review.edit_box(session)
         )
@@ -120,7 +122,7 @@ class ReviewPanel(QWidget):
         rows = (
             (self.accept, self.reject, self.previous, self.next),
             (self.undo, self.redo, self.edit_box, self.draw),
-            (self.save, self.save_as, self.export),
+            (self.measure, self.save, self.save_as, self.export),
         )
         for i, row in enumerate(rows):
             for j, button in enumerate(row):
@@ -185,7 +187,7 @@ class ReviewPanel(QWidget):
         some = case is not None and bool(case.rows)
         for button in (self.previous, self.next):
             button.setEnabled(some)
-        for button in (self.accept, self.reject, self.edit_box):
+        for button in (self.accept, self.reject, self.measure, self.edit_box):
             button.setEnabled(case is not None and case.current is not None)
         self.undo.setEnabled(case is not None and case.annotations.can_undo)
         self.redo.setEnabled(case is not None and case.annotations.can_redo)

@@ -209,8 +209,10 @@ class Case:
         elif self._known(key).corrected_mask is not None:
             self._edit(key, "paint mask", mask=None)
 
-    def measure(self, key: str, recist: Recist) -> None:
+    def measure(self, key: str, recist: Recist, native: int | None = None) -> None:
         """Give a lesion another RECIST, and the box that DeepLesion draws about it; a finding is accepted by that.
+
+        Measured on another slice (`native`), that one is its key slice from then on.
 
         Raises
         ------
@@ -223,7 +225,8 @@ class Case:
         beyond = (recist.points < -0.5) | (recist.points > (width - 0.5, height - 0.5))
         if beyond.any():
             raise RecistError(f"A diameter ends outside the slice of {width} x {height} pixels: measure it within")
-        self._edit(key, "measure", recist=recist, box=recist.box())
+        moved = {} if native is None else {"key_slice": native}
+        self._edit(key, "measure", recist=recist, box=recist.box(), **moved)
 
     def add(self, z: int, box: Box) -> Annotation:
         """Add a lesion that a person drew on slice `z`; what lies outside the slice is cut off.

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-import numpy as np
-
 from napari_uld.ct.volume import CTVolume
 from napari_uld.lesions.annotations import Annotation, Annotations, LesionType, Source, State
 from napari_uld.lesions.boxes import RECIST_MARGIN
@@ -140,10 +138,9 @@ def _finding_row(volume: CTVolume, findings: Findings, i: int) -> Row:
 
 
 def _diameter(volume: CTVolume, box: Box, recist: Recist | None) -> float:
-    _, dy, dx = volume.spacing
     if recist is not None:
-        (x1, y1), (x2, y2) = recist.long
-        return float(np.hypot((x2 - x1) * dx, (y2 - y1) * dy))
+        return recist.millimetres(volume.spacing)[0]
+    _, dy, dx = volume.spacing
     x1, y1, x2, y2 = box
     return max((x2 - x1 - 2 * RECIST_MARGIN) * dx, (y2 - y1 - 2 * RECIST_MARGIN) * dy, 0.0)
 

@@ -1,6 +1,6 @@
 """The review's keys: one table that feeds both the bindings and the help.
 
-All of them are free in napari's own map.
+All of them are free in napari's own map, but for M, which there makes a new label.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from napari.layers import Layer
 from napari_uld.lesions.annotations import State
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.tools import review
+from napari_uld.viewer.tools.measuring import measure
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ KEYS = (
     Key("K", "previous undecided", lambda session: review.step(session, -1, pending_only=True)),
     Key("G", "accept (good)", lambda session: review.decide(session, State.ACCEPTED)),
     Key("N", "reject (no)", lambda session: review.decide(session, State.REJECTED)),
+    Key("M", "measure (RECIST)", measure),
     Key("U", "undo", review.undo),
     Key("H", "redo", review.redo),
     Key("W", "save (write)", Session.save),

@@ -1,0 +1,119 @@
+"""A lesion's mask from its box alone, to measure what nobody has measured yet.
+
+GrabCut as in `grabcut`, seeded without a RECIST: outside the box background, the inner part of the ellipse in the
+box foreground, the rest unknown. Grey levels are spread about the lesion's own: what lies farther from it is no
+lesion, however bright. Figures of `benchmarks/bench_diameters.py`, validation phantoms: an inner part of .7 is right
+to 1.4 +- 1.8 mm about detected boxes, .5 to 2.0 +- 2.8, .3 to 3.7 +- 5.4, and the ellipse itself to 2.4 +- 2.2.
+"""
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+from scipy import ndimage
+
+from napari_uld.ct.volume import CTVolume
+from napari_uld.ct.windows import Window
+from napari_uld.errors import RecistError
+from napari_uld.lesions.boxes import RECIST_MARGIN, Box, as_boxes
+from napari_uld.lesions.recist import Recist, from_mask
+from napari_uld.masks.ellipse import pixel_grid
+from napari_uld.masks.ellipse import window as pixel_window
+from napari_uld.masks.grabcut import ITERATIONS, MARGIN, cut
+
+# Share of the ellipse's axes within which all is lesion.
+CORE = 0.7
+# HU about the lesion's median that the grey levels are spread over, and the fewest that they may be.
+ABOUT, NARROWEST = 150.0, 50.0
+# Half axes of the ellipse are at least this long (px).
+SHORTEST = 1.0
+
+
+def mask_from_box(hu: np.ndarray, box: object, window: Window) -> np.ndarray:
+    """Segment the lesion in a box on one slice.
+
+    Parameters
+    ----------
+    hu
+        (height, width) slice in Hounsfield units.
+    box
+        Pixel-centre box (x1, y1, x2, y2) with DeepLesion's margin about the lesion, as detectors give it.
+    window
+        (low, high) HU that the slice is read with; grey levels are not spread beyond it where it holds the lesion.
+
+    Returns
+    -------
+    bool array (height, width), one piece without holes, never empty.
+
+    Raises
+    ------
+    BoxError
+        If the box is malformed.
+    """
+    shape = (hu.shape[0], hu.shape[1])
+    low, high = np.split(as_boxes([box])[0], 2)
+    core, whole = (_ellipse(low, high, share, shape) for share in (CORE, 1.0))
+    labels = np.full(shape, cv2.GC_BGD, np.uint8)
+    labels[pixel_window(np.ceil(low), np.floor(high), shape)] = cv2.GC_PR_FGD
+    labels[core] = cv2.GC_FGD
+    crop = pixel_window(low - MARGIN, high + MARGIN, shape)
+    if not (labels[crop] == cv2.GC_BGD).any():
+        return whole
+    mask = np.zeros(shape, bool)
+    mask[crop] = cut(hu[crop], labels[crop], _levels(hu[core], window), ITERATIONS)
+    pieces, _ = ndimage.label(mask)
+    # The core is foreground, but its pixels on a slice's edge may belong to several pieces.
+    main = np.bincount(pieces[core & mask]).argmax() if (core & mask).any() else 0
+    return ndimage.binary_fill_holes(pieces == main) if main else whole
+
+
+def _ellipse(low: np.ndarray, high: np.ndarray, share: float, shape: tuple[int, int]) -> np.ndarray:
+    """The ellipse in a box without its margin, its axes shortened to a share; the nearest pixel at least."""
+    centre = np.clip((low + high) / 2, 0, np.array(shape[::-1]) - 1)
+    half = np.maximum((high - low) / 2 - RECIST_MARGIN, SHORTEST) * share
+    mask = np.zeros(shape, bool)
+    rows, columns = pixel_window(np.ceil(centre - half), np.floor(centre + half), shape)
+    mask[rows, columns] = (((pixel_grid(rows, columns) - centre) / half) ** 2).sum(axis=-1) <= 1
+    x, y = np.rint(centre).astype(int)
+    mask[y, x] = True
+    return mask
+
+
+def _levels(lesion: np.ndarray, window: Window) -> Window:
+    """The window about a lesion's values, within the one that the slice is read with where that leaves enough."""
+    middle = float(np.median(lesion))
+    low, high = max(window[0], middle - ABOUT), min(window[1], middle + ABOUT)
+    return (low, high) if high - low >= NARROWEST else (middle - ABOUT, middle + ABOUT)
+
+
+def longest_recist(volume: CTVolume, boxes: Mapping[int, Box], window: Window) -> tuple[int, Recist]:
+    """Measure a lesion on whichever of its slices it is longest, from its boxes alone.
+
+    Parameters
+    ----------
+    volume
+        The scan.
+    boxes
+        The lesion's box on each slice, by native number; slices that the scan lacks are left out.
+    window
+        (low, high) HU that it is read with.
+
+    Returns
+    -------
+    native, recist
+        The slice's number, and the longest diameter with the longest perpendicular to it there.
+
+    Raises
+    ------
+    RecistError
+        If none of the slices is there.
+    """
+    there = set(volume.slice_numbers.tolist())
+    recists = [
+        (native, from_mask(mask_from_box(volume.hu[volume.z_of(native)], box, window)))
+        for native, box in sorted(boxes.items())
+        if native in there
+    ]
+    if not recists:
+        raise RecistError(f"{volume.name} has none of the lesion's slices {sorted(boxes)}: there is nothing to measure")
+    return max(recists, key=lambda each: each[1].diameters[0])

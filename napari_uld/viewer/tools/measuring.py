@@ -1,0 +1,51 @@
+"""From a lesion to its RECIST by one key."""
+
+from napari.layers import Shapes
+from napari.utils.notifications import show_info
+
+from napari_uld.errors import UldError
+from napari_uld.lesions.recist import Recist, from_mask
+from napari_uld.lesions.rle import Rle, decode
+from napari_uld.masks.from_box import longest_recist
+from napari_uld.viewer.layers.editing import take_in_hand
+from napari_uld.viewer.layers.parts import Part
+from napari_uld.viewer.layers.scan import series_window
+from napari_uld.viewer.session import Session
+from napari_uld.viewer.state.case import Case
+from napari_uld.viewer.state.rows import Row
+
+
+def measure(session: Session) -> None:
+    """Measure the lesion at hand and take its diameters in hand, ready to be dragged; that accepts a finding."""
+    row = session.case.current if session.case is not None else None
+    if session.case is None or row is None:
+        show_info("Choose a lesion first.")
+        return
+    try:
+        native, recist, source = _automatic(session.case, row)
+        session.case.measure(row.key, recist, native)
+    except UldError as error:
+        show_info(str(error))
+        return
+    measured = session.case.row(row.key)
+    session.jump(measured)
+    layer = session.needed_layer(Part.RECIST)
+    if measured is not None and isinstance(layer, Shapes):
+        take_in_hand(session.viewer, layer, measured.key, session.z, "direct")
+    long, short = recist.millimetres(session.case.volume.spacing)
+    show_info(f"{long:.1f} x {short:.1f} mm on slice {native}. From {source}; drag an end to correct it.")
+
+
+def _automatic(case: Case, row: Row) -> tuple[int, Recist, str]:
+    """The slice to measure on, the diameters there, and what they were taken from: a mask where there is one."""
+    mask = row.corrected_mask or _detectors(case, row)
+    if mask is not None and decode(mask).any():
+        return row.native, from_mask(decode(mask)), "its mask"
+    return *longest_recist(case.volume, row.boxes, series_window(case)), "grey values in its box"
+
+
+def _detectors(case: Case, row: Row) -> Rle | None:
+    """The mask that a detector predicted, unless the box was moved since."""
+    if row.annotation is not None:
+        return row.annotation.mask
+    return None if case.findings is None or row.finding is None else case.findings.masks[row.finding]
