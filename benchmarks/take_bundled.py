@@ -3,7 +3,8 @@
 python benchmarks/take_bundled.py [RUNS]
 
 RUNS is the folder that `napari-uld experiments` keeps its runs in. A bundled detector is replaced by the finished run
-of its recipe there, of several by the one that is best on the validation split; what each finds on two slices of the sample study goes into tests/inference/golden/bundled.json.
+of its recipe there, of several by the one that is best on the validation split. What each finds on two slices of the
+sample study goes into tests/inference/golden/bundled.json.
 """
 
 import argparse
