@@ -34,7 +34,7 @@ from napari_uld.viewer.layers.parts import (
     is_copy,
     part_of,
 )
-from napari_uld.viewer.layers.scan import case_layers, windows_of
+from napari_uld.viewer.layers.scan import case_layers, slider_range, windows_of
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.files import save_case
 from napari_uld.viewer.state.keeping import Keeper
@@ -81,6 +81,7 @@ class Session:
         # Does something a moment after the last time that it was asked for; never where no window's loop runs.
         self.soon: Callable[[Callable[[], None]], object] = lambda act: None
         self.saves_itself: Callable[[], bool] = lambda: False
+        self.wheel_turns_slices: Callable[[], bool] = lambda: True
         # Does something once napari is through with what it is doing; at once where no window's loop runs.
         self.later: Callable[[Callable[[], None]], object] = lambda act: act()
         self._busy = False
@@ -270,7 +271,8 @@ class Session:
         if part is Part.MASK and isinstance(layer, Image):
             self.painter = MaskPainter(case, layer)
             self.painter.choose(self.mask_kind, self.mask_parameters, self.z)
-        if part is Part.CT:
+        if part is Part.CT and isinstance(layer, Image):
+            layer.contrast_limits_range = slider_range(case)
             layer.events.contrast_limits.connect(self._show_caption)
             self._show_caption()
         if isinstance(layer, Shapes):

@@ -40,6 +40,12 @@ def windows_of(case: Case) -> dict[str, Window]:
     return {SERIES: series_window(case), **WINDOWS}
 
 
+def slider_range(case: Case) -> Window:
+    """Give the HU between which a window may be set by hand: the scan's own and those of all windows."""
+    lows, highs = zip(*windows_of(case).values(), strict=True)
+    return min(float(case.volume.hu.min()), *lows), max(float(case.volume.hu.max()), *highs)
+
+
 def _ct(case: Case) -> LayerTuple:
     look = {
         **geometry(case),

@@ -81,6 +81,7 @@ def workbench_in_window(viewer: ViewerModel) -> Workbench:
         session.ask_restore = ask_restore
         session.later = partial(QTimer.singleShot, 0)
         session.soon, session.saves_itself = _Soon(), lambda: settings().auto_save
+        session.wheel_turns_slices = lambda: settings().wheel_turns_slices
     if window is not None and window.findChild(WindowGuard) is None:
         WindowGuard(window, session)
     return workbench

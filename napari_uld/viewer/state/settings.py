@@ -26,6 +26,8 @@ class ReviewSettings:
         Name of a bundled checkpoint, or a path; "" for the first bundled one.
     auto_save
         Whether decisions are saved a moment after they were made.
+    wheel_turns_slices
+        Whether the wheel turns slices and Ctrl zooms, or the other way round, as napari has it.
     """
 
     reviewer: str
@@ -33,6 +35,7 @@ class ReviewSettings:
     score_threshold: float | None = None
     checkpoint: str = ""
     auto_save: bool = True
+    wheel_turns_slices: bool = True
 
 
 def settings() -> ReviewSettings:
@@ -44,4 +47,5 @@ def settings() -> ReviewSettings:
         score_threshold=page.score_threshold or None,
         checkpoint=page.checkpoint,
         auto_save=page.auto_save,
+        wheel_turns_slices=page.wheel_turns_slices,
     )

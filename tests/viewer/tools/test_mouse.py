@@ -101,3 +101,34 @@ def test_a_drag_is_followed_while_it_lasts_a_stroke_saved_when_it_ends_and_each_
     review.undo(session)
     assert case.annotations[expert.id].mask is None
     assert not canvas.data[0, 60, 60:69].any()
+
+
+def test_a_right_drag_sets_the_window_and_neither_zooms_nor_draws(
+    make_napari_viewer: type[Viewer], case: Case, qtbot: QtBot
+) -> None:
+    viewer = make_napari_viewer(show=True)
+    session = show(viewer, case)
+    qtbot.wait(200)
+    session.fit_body()
+    qtbot.wait(200)
+    review.draw_lesion(session)
+    canvas = viewer.window._qt_viewer.canvas._scene_canvas
+    zoom, centre, window, rows = viewer.scene.camera.zoom, viewer.scene.camera.center, session.window, len(case.rows)
+    middle = np.array(canvas.size) // 2
+    press = canvas.events.mouse_press(pos=tuple(middle), button=2, buttons=[2], modifiers=())
+    for right in (20, 40):
+        at = tuple(middle + (right, 0))
+        canvas.events.mouse_move(pos=at, button=2, buttons=[2], modifiers=(), press_event=press)
+        qtbot.wait(20)
+    canvas.events.mouse_release(pos=at, button=2, buttons=[], modifiers=(), press_event=press)
+    assert session.window[1] - session.window[0] > window[1] - window[0]
+    assert (viewer.scene.camera.zoom, viewer.scene.camera.center) == (zoom, centre)
+    assert len(case.rows) == rows
+    assert session.layer(Part.LESIONS).mode == "add_rectangle"
+
+    z = session.z
+    native = type("Wheel", (), {"inverted": lambda self: False})()
+    canvas.events.mouse_wheel(pos=tuple(middle), delta=(0, -1), modifiers=(), native=native)
+    qtbot.wait(20)
+    assert session.z == z - 1
+    assert viewer.scene.camera.zoom == zoom
