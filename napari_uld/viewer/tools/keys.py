@@ -34,6 +34,8 @@ KEYS = (
     Key("M", "measure (RECIST)", measure),
     Key("U", "undo", review.undo),
     Key("H", "redo", review.redo),
+    Key("Ctrl+Z", "undo", review.undo),
+    Key("Ctrl+Shift+Z", "redo", review.redo),
     Key("W", "save (write)", Session.save),
     Key("Escape", "stop drawing", review.stop_drawing),
     Key("8", "lung window", lambda session: session.set_window("lung")),
