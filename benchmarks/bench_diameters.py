@@ -25,7 +25,7 @@ from napari_uld.lesions.boxes import RECIST_MARGIN
 from napari_uld.lesions.recist import Recist, from_mask
 from napari_uld.masks.from_box import mask_from_box
 from napari_uld.training.data.key_slices import KeySlice, annotated_slices, read_slab, true_slices
-from napari_uld.training.data.phantom import truth_series
+from napari_uld.training.data.phantom.truth import FOLDER
 
 # Detections below it are nobody's findings.
 LEAST_SCORE, LEAST_IOU = 0.05, 0.5
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="retinanet_dense_ag")
     arguments = parser.parse_args()
     detector = load_checkpoint(find_checkpoint(arguments.checkpoint), "cpu")
-    of_phantoms = bool(truth_series(arguments.data))
+    of_phantoms = (arguments.data / FOLDER).is_dir()
     slices = (true_slices if of_phantoms else annotated_slices)(arguments.data, arguments.split)
     ways: dict[str, Measure] = {"one key": grown, "ellipse in the box": ellipse}
     errors: dict[tuple[str, str], list[tuple[float, float]]] = {}
