@@ -4,7 +4,6 @@ No tool is known here: a session announces what happens, and tools listen.
 """
 
 from collections.abc import Callable
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,11 @@ from napari.utils.notifications import show_error, show_info, show_warning
 from psygnal import Signal
 
 from napari_uld.ct.windows import Window
-from napari_uld.errors import AnnotationFileError, UldError
+from napari_uld.errors import AnnotationFileError
 from napari_uld.masks import MaskKind, MaskParameters
 from napari_uld.viewer.layers.canvas import fit_body, show_caption
-from napari_uld.viewer.layers.editing import take_in_hand, take_over
-from napari_uld.viewer.layers.marks import draw, drawn_of
 from napari_uld.viewer.layers.masks import MaskPainter
 from napari_uld.viewer.layers.parts import (
-    MARKS,
     PART,
     Part,
     case_of,
@@ -35,6 +31,7 @@ from napari_uld.viewer.layers.parts import (
     part_of,
 )
 from napari_uld.viewer.layers.scan import case_layers, slider_range, windows_of
+from napari_uld.viewer.marking import Marking
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.files import save_case
 from napari_uld.viewer.state.keeping import Keeper
@@ -84,7 +81,7 @@ class Session:
         self.wheel_turns_slices: Callable[[], bool] = lambda: True
         # Does something once napari is through with what it is doing; at once where no window's loop runs.
         self.later: Callable[[Callable[[], None]], object] = lambda act: act()
-        self._busy = False
+        self._marking: Marking | None = None
         self.keeper: Keeper | None = None
         self._given_up: Case | None = None
         self._links = Links()
@@ -96,6 +93,8 @@ class Session:
         viewer.layers.events.inserted.connect(self._inserted)
         viewer.layers.events.removed.connect(self._removed)
         viewer.dims.events.point.connect(self._moved)
+        viewer.dims.events.order.connect(self._moved)
+        viewer.dims.events.ndisplay.connect(self._moved)
         for layer in list(viewer.layers):
             self._adopt(layer)
 
@@ -275,15 +274,20 @@ class Session:
             layer.contrast_limits_range = slider_range(case)
             layer.events.contrast_limits.connect(self._show_caption)
             self._show_caption()
-        if isinstance(layer, Shapes):
-            layer.events.data.connect(self._drawn)
-            layer.events.features.connect(self._pasted)
+        if isinstance(layer, Shapes) and self._marking is not None:
+            self._marking.follow(layer)
 
     def _open(self, case: Case) -> None:
         old, self.case, self.painter = self.case, case, None
         case.thresholds = self.thresholds
         if old is not None:
             self._leave(old)
+        self._marking = Marking(
+            self.viewer,
+            case,
+            shown=lambda: self.z if self.is_axial else None,
+            later=lambda act: self.later(act),
+        )
         self._links.connect((case.rows_changed, case.current_changed), self._redraw)
         self.keeper = Keeper(
             case, warn=show_warning, soon=lambda act: self.soon(act), saves_itself=lambda: self.saves_itself()
@@ -314,6 +318,7 @@ class Session:
 
     def _leave(self, case: Case) -> None:
         self._links.release()
+        self._marking = None
         if self.keeper is not None and self.keeper.case is case:
             self._give_up()
             self.keeper.release()
@@ -329,66 +334,18 @@ class Session:
     def _moved(self) -> None:
         if self.painter is not None:
             self.painter.paint(self.z)
+        if self._marking is not None:
+            self._marking.turned()
         self._show_caption()
+
+    def _redraw(self) -> None:
+        """The case changed."""
+        if self._marking is not None:
+            self._marking.redraw()
+        if self.painter is not None:
+            self.painter.repaint(self.z)
 
     def _show_caption(self) -> None:
         """Write on the canvas what a reader of CT looks for first: which slice, which window."""
         show_caption(self.viewer, self.case, self.z, self.window)
         self.view_changed.emit()
-
-    # -- the case changed: redraw --
-
-    def _redraw(self) -> None:
-        if self.case is None or self._busy:
-            return
-        with self._while_busy():
-            for part in MARKS:
-                layer = self.layer(part)
-                if isinstance(layer, Shapes):
-                    draw(layer, drawn_of(self.case, part))
-        if self.painter is not None:
-            self.painter.repaint(self.z)
-
-    # -- somebody drew: edit the case --
-
-    def _drawn(self, event: Any) -> None:
-        layer: Shapes = event.source
-        if self.case is None or self._busy or case_of(layer) is not self.case:
-            return
-        action = event.action.value
-        if action in ("changed", "added", "removed"):
-            self._take_over(layer, action, tuple(event.data_indices))
-        if action == "added":
-            self.later(lambda: self._drawing_ends(layer))
-
-    def _take_over(self, layer: Shapes, action: str, indices: tuple[int, ...]) -> None:
-        if self.case is None:
-            return
-        try:
-            with self._while_busy():
-                take_over(self.case, layer, action, indices)
-        except UldError as error:
-            show_info(str(error))
-        self._redraw()
-
-    def _pasted(self, event: Any) -> None:
-        """Take over what was pasted: of that a layer says no more than that its features are others."""
-        layer: Shapes = event.source
-        if self.case is None or self._busy or str(layer.mode).startswith("add") or case_of(layer) is not self.case:
-            return
-        if len(layer.data) > len(drawn_of(self.case, layer.metadata[PART])):
-            self._take_over(layer, "added", ())
-
-    def _drawing_ends(self, layer: Shapes) -> None:
-        """Drawing is one act: what was drawn is in hand now, and the next drag moves it."""
-        row = None if self.case is None else self.case.current
-        if row is not None and layer in self.viewer.layers and str(layer.mode).startswith("add"):
-            take_in_hand(self.viewer, layer, row.key, self.z, "select")
-
-    @contextmanager
-    def _while_busy(self):  # noqa: ANN202
-        before, self._busy = self._busy, True
-        try:
-            yield
-        finally:
-            self._busy = before

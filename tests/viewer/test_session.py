@@ -11,6 +11,7 @@ from napari_uld.lesions.annotations import Annotation, Annotations, State
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.review_log import log_path
 from napari_uld.masks import MaskKind, MaskParameters
+from napari_uld.viewer.layers import marks
 from napari_uld.viewer.layers.marks import COLOURS
 from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.session import Answer, Session
@@ -58,21 +59,42 @@ def test_layers_are_named_and_ordered_from_the_scan_up(session: Session) -> None
 
 def test_a_traced_detection_is_one_rectangle_on_each_of_its_slices(session: Session) -> None:
     layer = shapes(session, Part.DETECTIONS)
-    traced = [c[0, 0] for c, label in zip(layer.data, layer.features["label"], strict=True) if label == "0.70"]
-    assert sorted(traced) == [6, 7, 8]
-    assert all(np.ptp(corners[:, 0]) == 0 for corners in layer.data)
+    traced = {}
+    for z in range(10):
+        session.show_slice(z)
+        assert all((corners[:, 0] == z).all() for corners in layer.data)
+        traced[z] = list(layer.features["label"])
+    assert [z for z, labels in traced.items() if "0.70" in labels] == [6, 7, 8]
+    assert traced[4] == ["0.90"]
+
+
+def test_where_slices_are_not_shown_one_by_one_all_marks_are_there(session: Session) -> None:
+    layer = shapes(session, Part.DETECTIONS)
+    for show_all in ({"ndisplay": 3}, {"ndisplay": 2, "order": (1, 0, 2)}):
+        session.viewer.dims.update(show_all)
+        assert sorted(corners[0, 0] for corners in layer.data) == [4, 6, 7, 8]
+    session.viewer.dims.order = (0, 1, 2)
+    assert {corners[0, 0] for corners in layer.data} == {session.z}
+
+
+def test_of_very_many_boxes_those_of_the_key_slices_stand_for_all(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(marks, "MOST_BOXES", 3)
+    session.viewer.dims.ndisplay = 3
+    assert sorted(corners[0, 0] for corners in shapes(session, Part.DETECTIONS).data) == [4, 7]
 
 
 def test_deciding_moves_the_box_to_the_lesions_in_its_new_colour_and_keeps_the_layers(session: Session) -> None:
     before = [id(layer) for layer in session.viewer.layers]
     session.jump(session.case.rows[0])
     review.decide(session, State.REJECTED)
-    lesions = shapes(session, Part.LESIONS)
-    assert lesions.nshapes == 4
-    colours = list(lesions.features["colour"])
-    assert colours.count(COLOURS[Mark.REJECTED]) == 3
-    rejected = [c for c, colour in zip(lesions.edge_color, colours, strict=True) if colour == COLOURS[Mark.REJECTED]]
-    np.testing.assert_allclose(rejected[0][:3], [0xCC / 255, 0x79 / 255, 0xA7 / 255], atol=1e-6)
+    lesions, detections = shapes(session, Part.LESIONS), shapes(session, Part.DETECTIONS)
+    for z in (6, 7, 8):
+        session.show_slice(z)
+        assert list(lesions.features["colour"]) == [COLOURS[Mark.REJECTED]]
+        assert detections.nshapes == 0
+    np.testing.assert_allclose(lesions.edge_color[0][:3], [0xCC / 255, 0x79 / 255, 0xA7 / 255], atol=1e-6)
     assert [id(layer) for layer in session.viewer.layers] == before
 
 
@@ -93,7 +115,7 @@ def test_the_threshold_filters_the_detections_that_are_drawn(session: Session) -
     session.case.threshold = 0.99
     assert shapes(session, Part.DETECTIONS).nshapes == 0
     session.case.threshold = 0.1
-    assert shapes(session, Part.DETECTIONS).nshapes == 5
+    assert sorted(shapes(session, Part.DETECTIONS).features["label"]) == ["0.20", "0.90"]
 
 
 def test_jumping_shows_the_key_slice_and_the_caption_names_it(session: Session) -> None:
@@ -135,18 +157,18 @@ def test_dragging_a_detection_accepts_it_where_it_was_dragged_to(session: Sessio
 
 def test_a_box_dragged_off_its_key_slice_goes_back(session: Session) -> None:
     layer = shapes(session, Part.DETECTIONS)
+    session.show_slice(6)
     before = [corners.copy() for corners in layer.data]
-    index = next(i for i, corners in enumerate(layer.data) if corners[0, 0] == 6)
-    drag(layer, index, (5.0, 5.0))
+    assert len(before) == 1
+    drag(layer, 0, (5.0, 5.0))
     np.testing.assert_allclose(layer.data, before)
     assert not session.case.annotations.unsaved
 
 
-@pytest.mark.parametrize("selected", [set(), {0}])
-def test_a_rectangle_drawn_in_the_lesions_layer_is_a_new_lesion(session: Session, selected: set[int]) -> None:
+def test_a_rectangle_drawn_in_the_lesions_layer_is_a_new_lesion(session: Session) -> None:
     layer = shapes(session, Part.LESIONS)
     layer.mode = "select"
-    layer.selected_data = selected
+    session.show_slice(2)
     layer.add_rectangles(np.array([[2, 10, 20], [2, 10, 40], [2, 30, 40], [2, 30, 20]]))
     assert session.case.current.native == 17
     assert session.case.current.box == (20.0, 10.0, 40.0, 30.0)

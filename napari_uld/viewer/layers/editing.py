@@ -18,7 +18,7 @@ HALF_A_SLICE = 0.5
 T = TypeVar("T")
 
 
-def take_over(case: Case, layer: Shapes, action: str, indices: Sequence[int]) -> None:
+def take_over(case: Case, layer: Shapes, action: str, indices: Sequence[int], at: int | None) -> None:
     """Make edits of what was drawn, dragged or deleted.
 
     Parameters
@@ -31,6 +31,8 @@ def take_over(case: Case, layer: Shapes, action: str, indices: Sequence[int]) ->
         "added", "changed" or "removed": what napari says happened.
     indices
         The shapes it happened to.
+    at
+        The slice whose shapes the layer was made to show; None for all.
 
     Raises
     ------
@@ -39,7 +41,7 @@ def take_over(case: Case, layer: Shapes, action: str, indices: Sequence[int]) ->
     """
     part = layer.metadata[PART]
     keys = list(layer.features["key"])
-    known = [drawn.key for drawn in drawn_of(case, part)]
+    known = [drawn.key for drawn in drawn_of(case, part, at)]
     if action == "removed" and part is not Part.RECIST:
         for key in dict.fromkeys(known):
             if known.count(key) > keys.count(key):

@@ -1,6 +1,6 @@
 """What people and detectors marked, as shapes: RECIST lines, boxes of lesions and of detections.
 
-Shapes are made once and then updated in place. Data coordinates are voxels (z, y, x).
+Layers are made once and then filled with the shapes of the slice that is shown. Data coordinates are voxels (z, y, x).
 """
 
 from collections.abc import Sequence
@@ -27,6 +27,8 @@ COLOURS = {
 }
 RECIST_COLOUR = "#F0E442"
 THIN, THICK = 0.7, 1.2
+# Where all slices are shown at once, more boxes than these are those of the key slices alone.
+MOST_BOXES = 300
 TEXT_SIZE = 11
 
 
@@ -42,8 +44,8 @@ class Drawn:
 
 
 def marks_layer(case: Case, part: Part) -> LayerTuple:
-    """Give the Shapes layer `part` of a newly opened case, as napari's readers do."""
-    drawn = drawn_of(case, part)
+    """Give the Shapes layer `part` of a newly opened case, as readers do, with the marks of its middle slice."""
+    drawn = drawn_of(case, part, case.volume.shape[0] // 2)
     look: dict[str, Any] = {
         **geometry(case),
         "name": part.value,
@@ -61,22 +63,26 @@ def marks_layer(case: Case, part: Part) -> LayerTuple:
     return [d.corners for d in drawn], look, "shapes"
 
 
-def drawn_of(case: Case, part: Part) -> list[Drawn]:
-    """Everything that the Shapes layer `part` of a case has to show."""
-    position = slice_positions(case.volume)
+def drawn_of(case: Case, part: Part, at: int | None) -> list[Drawn]:
+    """Everything that the Shapes layer `part` of a case has to show on slice `at`, or on all (None).
+
+    Hundreds of lesions that are traced through the scan are thousands of shapes, a slice has a few of them.
+    """
+    shown = slice_positions(case.volume) if at is None else {case.volume.native_slice(at): at}
+    traced = at is not None or sum(len(row.boxes) for row in case.rows) <= MOST_BOXES
     current = case.current
     drawn: list[Drawn] = []
     for row in case.rows:
         width = THICK if current is not None and row.key == current.key else THIN
         if part is Part.RECIST:
-            if row.recist is not None and row.native in position:
-                drawn += _recist_lines(row, row.recist, position[row.native])
+            if row.recist is not None and row.native in shown:
+                drawn += _recist_lines(row, row.recist, shown[row.native])
         elif (row.annotation is None) == (part is Part.DETECTIONS):
             label = "" if row.score is None else f"{row.score:.2f}"
             drawn += [
-                Drawn(row.key, rectangle(position[native], box), COLOURS[row.mark], width, label)
-                for native, box in sorted(row.boxes.items())
-                if native in position
+                Drawn(row.key, rectangle(shown[native], row.boxes[native]), COLOURS[row.mark], width, label)
+                for native in (sorted(row.boxes.keys() & shown.keys()) if traced else (row.native,))
+                if native in shown
             ]
     return drawn
 
