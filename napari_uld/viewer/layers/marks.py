@@ -98,6 +98,8 @@ def draw(layer: Shapes, drawn: Sequence[Drawn]) -> None:
         layer.features = _features(drawn)
     elif not _features(drawn).equals(layer.features.astype(object)):
         layer.features = _features(drawn)
+    elif list(layer.edge_width) == [d.width for d in drawn]:
+        return
     if drawn:
         layer.edge_color = [d.colour for d in drawn]
         layer.edge_width = [d.width for d in drawn]

@@ -94,6 +94,8 @@ class ReviewPanel(QWidget):
         self.table.verticalHeader().setDefaultSectionSize(24)
         header = self.table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        # Of hundreds of rows those in sight alone are measured.
+        header.setResizeContentsPrecision(0)
         header.setSectionResizeMode(HEADERS.index("Type"), QHeaderView.ResizeMode.Stretch)
         self.table.setMinimumWidth(380)
         self.table.selectionModel().currentRowChanged.connect(self._picked)

@@ -1,0 +1,142 @@
+"""How long a person waits in the viewer: the same scan in a bare napari, with a case's layers, with 500 findings.
+
+xvfb-run -a -s "-screen 0 1600x1000x24" python benchmarks/bench_viewer.py [--slices 300] [--findings 500]
+
+A synthetic scan of 512 x 512 slices; the findings are traced through seven slices each. Milliseconds from the act to
+the drawn canvas, medians and largest of several, and for a slice step the ratio to the bare napari of the same run.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from napari import Viewer
+from qtpy.QtWidgets import QApplication
+
+from napari_uld.ct.volume import CTVolume
+from napari_uld.lesions.annotations import Annotations, State
+from napari_uld.lesions.findings import Findings
+from napari_uld.viewer.layers.scan import case_layers
+from napari_uld.viewer.panels.review import ReviewPanel
+from napari_uld.viewer.state.case import Case
+from napari_uld.viewer.tools import review
+from napari_uld.viewer.tools.workbench import workbench_of
+
+ROUNDS, TRACED = 12, 7
+
+
+def main() -> None:
+    """Print a line for each act."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--slices", type=int, default=300)
+    parser.add_argument("--findings", type=int, default=500)
+    arguments = parser.parse_args()
+    volume = scan(arguments.slices)
+    bare = Viewer()
+    bare.add_image(volume.hu, scale=volume.spacing, contrast_limits=(-175, 275))
+    base = report("bare napari, slice step", steps(bare))
+    bare.close()
+
+    viewer = Viewer()
+    case = Case(volume, Annotations(volume.scan_id), Path(tempfile.mkdtemp()) / "scan.lesions.json", reviewer="r")
+    session = workbench_of(viewer).session
+    for layer in case_layers(case):
+        data, look, kind = layer
+        getattr(viewer, f"add_{kind}")(data, **look)
+    viewer.window.add_dock_widget(ReviewPanel(viewer), name="Review")
+    session.arrange()
+    report("a case without findings, slice step", steps(viewer), base)
+    started = time.perf_counter()
+    case.set_findings(findings(volume, arguments.findings))
+    settle()
+    print(f"{arguments.findings} findings arrive: {1000 * (time.perf_counter() - started):.0f} ms")
+    report(f"{len(case.rows)} findings, slice step", steps(viewer), base)
+
+    def slide() -> None:
+        case.threshold = 0.5 if case.threshold < 0.45 else 0.41
+
+    report("score slider", [timed(slide) for _ in range(ROUNDS)])
+    review.step(session, 1, pending_only=True)
+    report("J", [timed(lambda: review.step(session, 1, pending_only=True)) for _ in range(ROUNDS)])
+    report("G", [timed(lambda: review.decide(session, State.ACCEPTED)) for _ in range(ROUNDS)])
+    report("N", [timed(lambda: review.decide(session, State.REJECTED)) for _ in range(ROUNDS)])
+    report("U", [timed(lambda: review.undo(session)) for _ in range(ROUNDS)])
+    report("2D to 3D", [timed(lambda: setattr(viewer.dims, "ndisplay", 3))])
+    report("3D to 2D", [timed(lambda: setattr(viewer.dims, "ndisplay", 2))])
+    viewer.close()
+
+
+def scan(slices: int) -> CTVolume:
+    """Noise about water in air."""
+    rng = np.random.default_rng(0)
+    hu = np.full((slices, 512, 512), -1000, np.int16)
+    hu[:, 60:450, 60:450] = rng.integers(-30, 60, (slices, 390, 390), dtype=np.int16)
+    return CTVolume(
+        hu=hu,
+        spacing=(1.0, 0.8, 0.8),
+        source=Path("scan.nii.gz"),
+        name="scan",
+        slice_numbers=np.arange(1, slices + 1),
+        series_uid="1.2.3",
+        window=(-175.0, 275.0),
+    )
+
+
+def findings(volume: CTVolume, count: int) -> Findings:
+    """Boxes all over the scan, each on its slice and three on either side."""
+    rng = np.random.default_rng(1)
+    corners, sizes = rng.uniform(60, 400, (count, 2)), rng.uniform(12, 40, (count, 2))
+    boxes = np.hstack([corners, corners + sizes])
+    keys = rng.integers(TRACED, len(volume.hu) - TRACED, count)
+    half = TRACED // 2
+    traces = tuple(
+        {int(key) + away: tuple(box.tolist()) for away in range(-half, half + 1)}
+        for key, box in zip(keys, boxes, strict=True)
+    )
+    return Findings.from_rows(
+        scan_id=volume.scan_id,
+        scan_name=volume.name,
+        method="random",
+        checkpoint="0",
+        boxes=boxes,
+        scores=rng.uniform(0.41, 0.99, count),
+        key_slices=keys,
+        slice_boxes=traces,
+    )
+
+
+def steps(viewer: Viewer) -> list[float]:
+    """Milliseconds of steps from slice to slice, after a few that are not counted."""
+    middle = viewer.dims.nsteps[0] // 2
+    taken = [timed(lambda z=z: viewer.dims.set_current_step(0, z)) for z in range(middle, middle + ROUNDS + 4)]
+    return taken[4:]
+
+
+def timed(act: Callable[[], object]) -> float:
+    """Milliseconds from an act until what it changed is drawn."""
+    started = time.perf_counter()
+    act()
+    settle()
+    return 1000 * (time.perf_counter() - started)
+
+
+def settle() -> None:
+    """Let Qt draw."""
+    for _ in range(3):
+        QApplication.processEvents()
+
+
+def report(name: str, taken: Sequence[float], base: float | None = None) -> float:
+    """Print and give the median."""
+    median = statistics.median(taken)
+    ratio = "" if base is None else f", {median / base:.2f}x bare napari"
+    print(f"{name}: {median:.0f} ms, {max(taken):.0f} at most{ratio}", flush=True)
+    return median
+
+
+if __name__ == "__main__":
+    main()
