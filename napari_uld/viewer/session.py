@@ -336,13 +336,13 @@ class Session:
 
     # -- the case changed: redraw --
 
-    def _redraw(self) -> None:
+    def _redraw(self, but: Layer | None = None) -> None:
         if self.case is None or self._busy:
             return
         with self._while_busy():
             for part in MARKS:
                 layer = self.layer(part)
-                if isinstance(layer, Shapes):
+                if isinstance(layer, Shapes) and layer is not but:
                     draw(layer, drawn_of(self.case, part))
         if self.painter is not None:
             self.painter.repaint(self.z)
@@ -367,7 +367,12 @@ class Session:
                 take_over(self.case, layer, action, indices)
         except UldError as error:
             show_info(str(error))
-        self._redraw()
+        if action == "changed":
+            # When the mouse is let go, napari goes on with the shape's number: until then it must stay that shape's.
+            self._redraw(but=layer)
+            self.later(self._redraw)
+        else:
+            self._redraw()
 
     def _pasted(self, event: Any) -> None:
         """Take over what was pasted: of that a layer says no more than that its features are others."""
