@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from napari.components import ViewerModel
-from napari.layers import Shapes
+from napari.layers import Layer, Shapes
 from napari.utils.notifications import show_info
 
 from napari_uld.errors import UldError
@@ -56,15 +56,15 @@ class Marking:
         if self._shown() != self._at:
             self.redraw()
 
-    def redraw(self) -> None:
-        """Show the case as it is now."""
+    def redraw(self, but: Layer | None = None) -> None:
+        """Show the case as it is now, on all layers `but` one."""
         if self._busy:
             return
         self._at = self._shown()
         with self._while_busy():
             for part in MARKS:
                 layer = find_layer(self._viewer, self._case, part)
-                if isinstance(layer, Shapes):
+                if isinstance(layer, Shapes) and layer is not but:
                     draw(layer, drawn_of(self._case, part, self._at))
 
     def _drawn(self, event: Any) -> None:
@@ -83,7 +83,12 @@ class Marking:
                 take_over(self._case, layer, action, indices, self._at)
         except UldError as error:
             show_info(str(error))
-        self.redraw()
+        if action == "changed":
+            # When the mouse is let go, napari goes on with the shape's number: until then it must stay that shape's.
+            self.redraw(but=layer)
+            self._later(self.redraw)
+        else:
+            self.redraw()
 
     def _pasted(self, event: Any) -> None:
         """Take over what was pasted: of that a layer says no more than that its features are others."""

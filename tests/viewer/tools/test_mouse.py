@@ -10,8 +10,10 @@ from napari.layers import Layer
 from pytestqt.qtbot import QtBot
 
 from napari_uld.lesions.annotations import Annotation
+from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.rle import decode
 from napari_uld.viewer.layers.parts import Part
+from napari_uld.viewer.panels.window import workbench_in_window
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.tools import review
 from napari_uld.viewer.tools.workbench import workbench_of
@@ -132,3 +134,32 @@ def test_a_right_drag_sets_the_window_and_neither_zooms_nor_draws(
     qtbot.wait(20)
     assert session.z == z - 1
     assert viewer.scene.camera.zoom == zoom
+
+
+def test_a_finding_that_is_dragged_becomes_a_lesion_and_no_other_finding_is_taken_in_hand(
+    make_napari_viewer: type[Viewer], case: Case, findings: Findings, qtbot: QtBot
+) -> None:
+    viewer = make_napari_viewer(show=True)
+    session, mouse = show(viewer, case), Mouse(viewer, qtbot)
+    workbench_in_window(viewer)
+    case.threshold = 0.0
+    case.set_findings(findings)
+    qtbot.wait(200)  # the canvas is laid out
+    session.fit_body()
+    qtbot.wait(200)
+    boxes = session.layer(Part.DETECTIONS)
+    for key in [row.key for row in case.rows if row.annotation is None]:
+        session.jump(case.row(key))
+        review.edit_box(session)
+        x1, y1, x2, y2 = case.row(key).box
+        z, y, x = session.z, (y1 + y2) / 2, (x1 + x2) / 2
+        mouse.move(boxes, (z, y, x))
+        mouse.press(boxes, (z, y, x))
+        for by in (2, 4, 6):
+            mouse.move(boxes, (z, y + by, x))
+        mouse.release(boxes, (z, y + by, x))
+        qtbot.wait(10)  # it is redrawn once napari has done with it
+        assert case.row(key).annotation is not None
+        assert case.row(key).box == pytest.approx((x1, y1 + 6, x2, y2 + 6), abs=1)
+        assert not boxes.selected_data
+        assert key not in set(boxes.features["key"])
