@@ -69,8 +69,7 @@ def why_no_image(header: Dataset) -> str:
         return "a structured report (SR)"
     # Some anonymisers empty the SOP class: an image of modality CT is then taken for what it says.
     if kind not in (CTImageStorage, *MULTI_FRAME) and (kind or header.get("Modality") != "CT"):
-        name = kind.name if kind.is_valid else "unknown kind"
-        return f"no CT image: {name}, modality {header.get('Modality') or 'unknown'}"
+        return f"no CT image: {kind.name or 'unknown kind'}, modality {header.get('Modality') or 'unknown'}"
     if kind in MULTI_FRAME:
         if not header.get("PerFrameFunctionalGroupsSequence"):
             return f"{MULTI_FRAME[kind]} whose header has no functional groups (export it again)"
@@ -96,6 +95,8 @@ def why_damaged(header: Dataset) -> str:
     is_known = kind.name != kind  # private kinds are not
     if not is_known and not header.get("Modality") and not header.get("Rows"):
         return "damaged or cut short: its header breaks off before it says what it is"
+    if kind and not kind.is_valid:
+        return "damaged: its header names an impossible kind of object"
     is_ct = kind in (CTImageStorage, *MULTI_FRAME) or header.get("Modality") == "CT"
     if is_ct and not (header.get("Rows") and header.get("Columns")):
         return "damaged: its header gives no image size"

@@ -58,6 +58,15 @@ def test_what_names_a_scans_series_and_is_no_slice_of_it_is_said(
     assert says(volume, "IM0001.dcm", why, "may be part of this scan")
 
 
+def test_a_slice_that_lost_its_series_and_its_kind_is_missed(tmp_path: Path) -> None:
+    files = write(tmp_path)
+    data = files[0].read_bytes()
+    at = data.rindex(SOP_CLASS)
+    data = data[:at] + b"\0" * 20 + data[at + 20 :]
+    files[0].write_bytes(data.replace(b"UI\x08\x001.2.3.4\0", b"UI\x08\x001.2.9.9\0"))
+    assert says(read_scan(files[1]), "IM0001.dcm: damaged: its header names an impossible kind of object")
+
+
 def test_a_localiser_in_a_scans_series_is_not_worth_a_word(tmp_path: Path) -> None:
     assert series_without(tmp_path, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]).corrections == ()
 
