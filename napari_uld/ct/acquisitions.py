@@ -315,12 +315,13 @@ def _strays(series: Sequence[list[Image]], singles: Sequence[Image]) -> dict[int
     for image in singles:
         kinship = _kinship(image, ("StudyInstanceUID",))
         for place, images in enumerate(series):
-            lost = image.place is None and image.marks["folder"] == images[0].marks["folder"]
+            no_uid = not image.series[0] and bool(images[0].series[0])
+            lost = (image.place is None or no_uid) and image.marks["folder"] == images[0].marks["folder"]
             if lost or (kinship == kinships[place] and _irregularity([*images, image]) is None):
                 found.setdefault(place, []).append(image.file.name)
     return {
-        place: f"{', '.join(names)} beside it may be part of this scan: its SeriesInstanceUID says no, but it lies "
-        "where a slice is due, or nowhere; copy or export it again"
+        place: f"{', '.join(names)} beside it may be part of this scan: its SeriesInstanceUID is another or none, "
+        "but it lies where a slice is due, or its header is not whole; copy or export it again"
         for place, names in found.items()
     }
 

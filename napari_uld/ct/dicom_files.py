@@ -92,11 +92,13 @@ def why_no_slice(header: Dataset) -> str:
 def why_damaged(header: Dataset) -> str:
     """Say what a header lacks that every image has; empty where it is whole."""
     kind = sop_class(header)
-    is_known = kind.name != kind  # private kinds are not
-    if not is_known and not header.get("Modality") and not header.get("Rows"):
+    if kind not in _OTHER_OBJECTS and not header.get("Modality") and not header.get("Rows"):
         return "damaged or cut short: its header breaks off before it says what it is"
     if kind and not kind.is_valid:
         return "damaged: its header names an impossible kind of object"
+    samples = int(header.get("SamplesPerPixel") or 1)
+    if samples not in (1, 3, 4):
+        return f"damaged: its header gives {samples} samples to a pixel"
     is_ct = kind in (CTImageStorage, *MULTI_FRAME) or header.get("Modality") == "CT"
     if is_ct and not (header.get("Rows") and header.get("Columns")):
         return "damaged: its header gives no image size"

@@ -41,12 +41,20 @@ def test_a_slice_that_breaks_off_within_its_kind_is_missed(tmp_path: Path, left:
     assert says(read_scan(files[1]), "left out: IM0001.dcm: damaged or cut short", "may be part of this scan")
 
 
+def test_a_slice_without_anything_but_a_kind_is_missed(tmp_path: Path) -> None:
+    files = write(tmp_path)
+    data = files[0].read_bytes().replace(SOP_CLASS, SOP_CLASS[:-2] + b"20")  # nuclear medicine
+    files[0].write_bytes(data[: data.rindex(SOP_CLASS[:-2]) + len(SOP_CLASS)])
+    assert says(read_scan(files[1]), "left out: IM0001.dcm: damaged or cut short", "may be part of this scan")
+
+
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.99"}, "no CT image"),
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.66.4"}, "a segmentation"),
-        ({"SamplesPerPixel": 0x4201}, "a colour image"),
+        ({"SamplesPerPixel": 3}, "a colour image"),
+        ({"SamplesPerPixel": 0x4201, "SeriesInstanceUID": "1.2.3.5"}, "damaged: its header gives 16897 samples"),
         ({"RescaleType": "IU"}, "its values are IU"),
         ({"NumberOfFrames": 13}, "several frames"),
     ],
@@ -76,8 +84,15 @@ def test_a_slice_that_lost_its_series_is_missed(tmp_path: Path) -> None:
     assert says(volume, "IM0001.dcm beside it may be part of this scan")
 
 
-def test_a_slice_that_lost_its_series_and_its_place_is_missed(tmp_path: Path) -> None:
-    volume = series_without(tmp_path, SeriesInstanceUID="1.2.3.5", ImagePositionPatient=None)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"SeriesInstanceUID": "1.2.3.5", "ImagePositionPatient": None},
+        {"SeriesInstanceUID": "", "SeriesDescription": ""},
+    ],
+)
+def test_a_slice_that_lost_its_series_and_more_is_missed(tmp_path: Path, changes: dict[str, object]) -> None:
+    volume = series_without(tmp_path, **changes)
     assert says(volume, "IM0001.dcm beside it may be part of this scan")
 
 
