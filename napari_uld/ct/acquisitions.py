@@ -285,11 +285,13 @@ def join(series: Sequence[Sequence[Image]]) -> tuple[list[list[Image]], dict[int
     series
         The same, single images of one folder joined where they are one series in all but their UID.
     said
-        By place in ``series``: what a person must know of those that were joined, or why they were not.
+        By place in ``series``: what a person must know of those that were joined, or why they were not, and of
+        images that may belong to others.
     """
     joined = [list(one) for one in series if len(one) > 1]
-    said: dict[int, str] = {}
-    for group in _families([one[0] for one in series if len(one) == 1]):
+    singles = [one[0] for one in series if len(one) == 1]
+    said = _strays(joined, singles)
+    for group in _families(singles):
         if len(group) < FEWEST_IN_EVEN_SERIES:
             joined += [[image] for image in group]
             continue
@@ -304,6 +306,24 @@ def join(series: Sequence[Sequence[Image]]) -> tuple[list[list[Image]], dict[int
             said[len(joined)] = f"{ids}; they were not put together, since {why}"
             joined.append([image])
     return joined, said
+
+
+def _strays(series: Sequence[list[Image]], singles: Sequence[Image]) -> dict[int, str]:
+    """Say of which series a single image may be a slice in spite of its SeriesInstanceUID, as after damage."""
+    found: dict[int, list[str]] = {}
+    kinships = [_kinship(images[0], ("StudyInstanceUID",)) for images in series]
+    for image in singles:
+        kinship = _kinship(image, ("StudyInstanceUID",))
+        for place, images in enumerate(series):
+            no_uid = not image.series[0] and bool(images[0].series[0])
+            lost = (image.place is None or no_uid) and image.marks["folder"] == images[0].marks["folder"]
+            if lost or (kinship == kinships[place] and _irregularity([*images, image]) is None):
+                found.setdefault(place, []).append(image.file.name)
+    return {
+        place: f"{', '.join(names)} beside it may be part of this scan: its SeriesInstanceUID is another or none, "
+        "but it lies where a slice is due, or its header is not whole; copy or export it again"
+        for place, names in found.items()
+    }
 
 
 def _families(singles: list[Image]) -> Groups:

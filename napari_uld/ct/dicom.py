@@ -1,6 +1,8 @@
 """CT series in DICOM files: found by their headers, told apart by series and acquisition, read into HU."""
 
 import os
+import re
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -10,7 +12,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import JPEGLSLossless, JPEGLSNearLossless
 
 from napari_uld.ct.acquisitions import Part, join, split
-from napari_uld.ct.dicom_files import DAMAGED, read_file
+from napari_uld.ct.dicom_files import DAMAGED, LOCALISER, read_file, why_no_slice
 from napari_uld.ct.dicom_hu import ReadSlice, check_rescales, notes_of, read_slice
 from napari_uld.ct.dicom_images import (
     NOT_DICOM,
@@ -21,7 +23,7 @@ from napari_uld.ct.dicom_images import (
     images_in,
     window_of,
 )
-from napari_uld.ct.dicom_streams import check_pixel_data
+from napari_uld.ct.dicom_streams import check_elements, check_pixel_data
 from napari_uld.ct.entries import ScanEntry, group_by_reason
 from napari_uld.ct.geometry import stack_slices, to_volume
 from napari_uld.ct.plausibility import check_hu
@@ -84,15 +86,23 @@ def _entry(part: Part, root: Path, said: str, one_uid: bool) -> ScanEntry:
 
 def _slices_among(no_images: dict[Path, NoImage], entries: Sequence[ScanEntry]) -> dict[Path, str]:
     """Give the files that may have been slices of a scan before they were damaged, and why they are none now."""
-    alike = {(file.parent, file.suffix) for entry in entries for file in entry.files if file.suffix}
+    alike = {_likeness(file) for entry in entries for file in entry.files}
+    series = {entry.series_uid for entry in entries if entry.series_uid}
     among = {}
     for file, found in no_images.items():
-        if found.damaged:
+        # Localisers often share a scan's series; of other objects, none does.
+        if found.damaged or (found.series in series and found.reason != LOCALISER):
             among[file] = found.reason
-        elif found.reason == NOT_DICOM and (file.parent, file.suffix) in alike:
+        elif found.reason == NOT_DICOM and _likeness(file) in alike:
             empty = not file.stat().st_size
             among[file] = "empty: 0 bytes" if empty else "not DICOM, though its name is like those of slices"
     return among
+
+
+def _likeness(file: Path) -> tuple[Path, str]:
+    """Give what names of one scan's slices share: the folder, and the suffix or all but the numbers."""
+    is_suffix = file.suffix and not file.suffix[1:].isdigit()
+    return file.parent, file.suffix if is_suffix else re.sub(r"\d+", "0", file.name)
 
 
 def _told(entry: ScanEntry, damaged: dict[Path, str]) -> ScanEntry:
@@ -159,12 +169,15 @@ def _read_file(file: Path, wanted: Sequence[int] | None) -> _ReadFile:
     """Read one file, or the wanted frames of it."""
     try:
         dataset = read_file(file)
-        ignored = check_pixel_data(dataset, file)
+        ignored = [*check_elements(dataset, file), *check_pixel_data(dataset, file)]
         if dataset.file_meta.TransferSyntaxUID in (JPEGLSLossless, JPEGLSNearLossless):
             # The first decoder pydicom would take, libjpeg, can hang for ever on a damaged stream.
             dataset.pixel_array_options(decoding_plugin="pyjpegls")
         pixels = dataset.pixel_array
-        headers = [header for frame, header in classic_images(dataset) if wanted is None or frame in wanted]
+        every = dict(classic_images(dataset))
+        headers = [header for frame, header in every.items() if wanted is None or frame in wanted]
+        left_out = Counter(filter(None, map(why_no_slice, every.values())))
+        ignored += [f"{count} frame(s) of the file left out: {reason}" for reason, count in left_out.items()]
         # A single frame comes without an axis of frames.
         images = [pixels] if wanted is None else [pixels.reshape(-1, *pixels.shape[-2:])[frame] for frame in wanted]
         thickness = first_number(headers[0].get("SliceThickness"))

@@ -14,6 +14,7 @@ MULTI_FRAME = {
     "1.2.840.10008.5.1.4.1.1.2.1": "a multi-frame enhanced CT",
     "1.2.840.10008.5.1.4.1.1.2.2": "a multi-frame legacy converted CT",
 }
+LOCALISER = "a localiser"
 # Names of what is often found beside CT images, by SOP class.
 _OTHER_OBJECTS = {
     "1.2.840.10008.1.3.10": "a DICOMDIR index",
@@ -80,7 +81,7 @@ def why_no_image(header: Dataset) -> str:
 def why_no_slice(header: Dataset) -> str:
     """Say why an image, or a frame as a classic image, is no slice of a CT volume; empty where it is one."""
     if "LOCALIZER" in [str(value).upper() for value in header.get("ImageType") or []]:
-        return "a localiser"
+        return LOCALISER
     if int(header.get("SamplesPerPixel") or 1) > 1:
         return "a colour image"
     if not _is_hounsfield(header):
@@ -90,9 +91,15 @@ def why_no_slice(header: Dataset) -> str:
 
 def why_damaged(header: Dataset) -> str:
     """Say what a header lacks that every image has; empty where it is whole."""
-    if not sop_class(header) and not header.get("Modality") and not header.get("Rows"):
+    kind = sop_class(header)
+    if kind not in _OTHER_OBJECTS and not header.get("Modality") and not header.get("Rows"):
         return "damaged or cut short: its header breaks off before it says what it is"
-    is_ct = sop_class(header) in (CTImageStorage, *MULTI_FRAME) or header.get("Modality") == "CT"
+    if kind and not kind.is_valid:
+        return "damaged: its header names an impossible kind of object"
+    samples = int(header.get("SamplesPerPixel") or 1)
+    if samples not in (1, 3, 4):
+        return f"damaged: its header gives {samples} samples to a pixel"
+    is_ct = kind in (CTImageStorage, *MULTI_FRAME) or header.get("Modality") == "CT"
     if is_ct and not (header.get("Rows") and header.get("Columns")):
         return "damaged: its header gives no image size"
     return ""

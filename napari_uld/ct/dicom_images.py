@@ -111,10 +111,11 @@ class Image:
 
 @dataclass(frozen=True)
 class NoImage:
-    """Why a file holds no CT image, and whether it may have held one before it was damaged."""
+    """Why a file holds no CT image, whether it may have held one before it was damaged, and the series it names."""
 
     reason: str
     damaged: bool = False
+    series: str = ""
 
 
 def images_in(file: Path) -> list[Image] | NoImage:
@@ -126,10 +127,12 @@ def images_in(file: Path) -> list[Image] | NoImage:
             return NoImage(damage, damaged=True)
         reason = why_no_image(header)
         if reason:
-            return NoImage(reason)
+            return NoImage(reason, series=str(header.get("SeriesInstanceUID") or ""))
         found = {frame: (one, why_no_slice(one)) for frame, one in classic_images(header)}
         slices = [_image(one, file, frame) for frame, (one, reason) in found.items() if not reason]
-        return slices or NoImage(next(reason for _, reason in found.values()))
+        if slices:
+            return slices
+        return NoImage(next(reason for _, reason in found.values()), series=str(header.get("SeriesInstanceUID") or ""))
     except InvalidDicomError:
         return NoImage(NOT_DICOM)
     except DAMAGED as error:

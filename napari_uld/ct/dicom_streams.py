@@ -1,18 +1,29 @@
-"""Whether a DICOM file's pixel data are whole: decoders fill what is missing with what they like.
+"""Whether a DICOM file and its pixel data are whole: decoders fill what is missing with what they like.
 
-Checked is what lengths and markers can show: a native image's length, a code stream's start and end
-markers, its size, the lengths of its segments and tile parts.
+Checked is what order, lengths and markers can show: where a file's elements end, a native image's length,
+a code stream's start and end markers, its size, the lengths of its segments and tile parts.
 """
 
+import io
 import re
 import struct
+import zlib
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import BinaryIO
 
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
-from pydicom.uid import JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, JPEGTransferSyntaxes, RLELossless
+from pydicom.filereader import read_dataset, read_preamble
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    JPEG2000TransferSyntaxes,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+    RLELossless,
+)
 
 from napari_uld.errors import ScanError
 
@@ -22,6 +33,54 @@ _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 # JPEG-LS stuffs a zero bit instead: the byte after 0xFF lies below 0x80.
 _JPEG_LS_MARKER = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
 _END = 0xD9
+_UNDEFINED, _DELIMITER = 0xFFFFFFFF, 8  # bytes
+
+
+def check_elements(dataset: Dataset, file: Path) -> list[str]:
+    """Say where the order and the end of a file's elements show that bytes were lost or added.
+
+    Parameters
+    ----------
+    dataset
+        As it was read, no element looked at.
+    file
+        What it was read from.
+
+    Raises
+    ------
+    ScanError
+        If the file ends within an element, or its deflated data do not end where it does.
+    """
+    tags = [tag for tag in dataset.keys() if tag]  # noqa: SIM118 in the file's order; zeros are padding
+    said = [] if tags == sorted(tags) else ["elements of the header are not in order, as they are after damage"]
+    last = dataset.get_item(tags[-1])
+    if not isinstance(last, RawDataElement):
+        return said
+    found = len(last.value or b"")
+    if found < last.length < _UNDEFINED:
+        raise _damaged(file, f"its last element has {found} of {last.length} bytes")
+    with file.open("rb") as stream:
+        is_deflated = dataset.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian
+        elements = _inflated(stream, file) if is_deflated else stream
+        elements.seek(last.value_tell + found + (_DELIMITER if last.length == _UNDEFINED else 0))
+        rest = elements.read()
+    # What DICOM writes is even: one byte too many was added somewhere before, to the pixels as a rule.
+    if rest.strip(b"\0") or (found + len(rest)) % 2:
+        raise _damaged(file, f"{len(rest)} bytes after its last element")
+    return [*said, f"{len(rest)} bytes of padding after the last element left out"] if rest else said
+
+
+def _inflated(stream: BinaryIO, file: Path) -> BinaryIO:
+    """Inflate what follows the meta header of a file."""
+    read_preamble(stream, force=True)
+    read_dataset(stream, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    data = inflate.decompress(stream.read())
+    # Some writers end it as gzip does, with a checksum and the length.
+    trailer = struct.pack("<2L", zlib.crc32(data), len(data) & 0xFFFFFFFF)
+    if not inflate.eof or inflate.unused_data.removeprefix(trailer).strip(b"\0"):
+        raise _damaged(file, "its deflated data do not end where the file does")
+    return io.BytesIO(data)
 
 
 def check_pixel_data(dataset: Dataset, file: Path) -> list[str]:
