@@ -126,13 +126,15 @@ def images_in(file: Path) -> list[Image] | NoImage:
         if damage:
             return NoImage(damage, damaged=True)
         reason = why_no_image(header)
+        # What has no rows (a report) was never a slice, whatever series it names.
+        series = str(header.get("SeriesInstanceUID") or "") if header.get("Rows") else ""
         if reason:
-            return NoImage(reason, series=str(header.get("SeriesInstanceUID") or ""))
+            return NoImage(reason, series=series)
         found = {frame: (one, why_no_slice(one)) for frame, one in classic_images(header)}
         slices = [_image(one, file, frame) for frame, (one, reason) in found.items() if not reason]
         if slices:
             return slices
-        return NoImage(next(reason for _, reason in found.values()), series=str(header.get("SeriesInstanceUID") or ""))
+        return NoImage(next(reason for _, reason in found.values()), series=series)
     except InvalidDicomError:
         return NoImage(NOT_DICOM)
     except DAMAGED as error:

@@ -79,6 +79,16 @@ def test_a_localiser_in_a_scans_series_is_not_worth_a_word(tmp_path: Path) -> No
     assert series_without(tmp_path, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]).corrections == ()
 
 
+def test_a_report_that_names_a_scans_series_was_never_a_slice(tmp_path: Path) -> None:
+    files = write(tmp_path)
+    report = pydicom.dcmread(files[0])
+    report.SOPClassUID, report.Modality = "1.2.840.10008.5.1.4.1.1.88.33", "SR"
+    for name in ("Rows", "Columns", "PixelData", "SamplesPerPixel"):
+        delattr(report, name)
+    save(report, tmp_path / "report.dcm")
+    assert read_scan(files[1]).corrections == ()
+
+
 def test_a_slice_that_lost_its_series_is_missed(tmp_path: Path) -> None:
     volume = series_without(tmp_path, SeriesInstanceUID="1.2.3.5")
     assert says(volume, "IM0001.dcm beside it may be part of this scan")
