@@ -78,6 +78,12 @@ def why_no_image(header: Dataset) -> str:
     return ""
 
 
+def is_nameless_ct(header: Dataset) -> bool:
+    """Tell whether a header is a CT image's in all but a kind of object that DICOM does not know, as after damage."""
+    kind = sop_class(header)
+    return kind.name == kind and header.get("Modality") == "CT" and bool(header.get("Rows"))
+
+
 def why_no_slice(header: Dataset) -> str:
     """Say why an image, or a frame as a classic image, is no slice of a CT volume; empty where it is one."""
     if "LOCALIZER" in [str(value).upper() for value in header.get("ImageType") or []]:

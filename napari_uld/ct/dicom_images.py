@@ -12,6 +12,7 @@ from pydicom.multival import MultiValue
 from napari_uld.ct.dicom_files import (
     DAMAGED,
     MULTI_FRAME,
+    is_nameless_ct,
     read_file,
     sop_class,
     why_damaged,
@@ -129,7 +130,7 @@ def images_in(file: Path) -> list[Image] | NoImage:
         # What has no rows (a report) was never a slice, whatever series it names.
         series = str(header.get("SeriesInstanceUID") or "") if header.get("Rows") else ""
         if reason:
-            return NoImage(reason, series=series)
+            return NoImage(reason, damaged=is_nameless_ct(header), series=series)
         found = {frame: (one, why_no_slice(one)) for frame, one in classic_images(header)}
         slices = [_image(one, file, frame) for frame, (one, reason) in found.items() if not reason]
         if slices:

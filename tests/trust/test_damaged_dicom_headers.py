@@ -79,6 +79,17 @@ def test_a_localiser_in_a_scans_series_is_not_worth_a_word(tmp_path: Path) -> No
     assert series_without(tmp_path, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]).corrections == ()
 
 
+def test_a_slice_that_lost_its_series_and_has_a_kind_that_nobody_knows_is_missed(tmp_path: Path) -> None:
+    changes = {"SOPClassUID": "1.3.840.10008.5.1.4.1.1.3", "SeriesInstanceUID": "1.3.2.4"}
+    volume = series_without(tmp_path, **changes, ImagePositionPatient=None)
+    assert says(volume, "1.3.840.10008.5.1.4.1.1.3", "may be part of this scan")
+
+
+def test_a_screenshot_beside_a_scan_is_not_worth_a_word(tmp_path: Path) -> None:
+    changes = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7", "SeriesInstanceUID": "1.2.3.9"}
+    assert series_without(tmp_path, **changes).corrections == ()
+
+
 def test_a_report_that_names_a_scans_series_was_never_a_slice(tmp_path: Path) -> None:
     files = write(tmp_path)
     report = pydicom.dcmread(files[0])
