@@ -316,7 +316,8 @@ def _strays(series: Sequence[list[Image]], singles: Sequence[Image]) -> dict[int
         kinship = _kinship(image, ("StudyInstanceUID",))
         for place, images in enumerate(series):
             no_uid = not image.series[0] and bool(images[0].series[0])
-            lost = (image.place is None or no_uid) and image.marks["folder"] == images[0].marks["folder"]
+            alike = image.size == images[0].size and image.marks["folder"] == images[0].marks["folder"]
+            lost = alike and (image.place is None or no_uid)
             if lost or (kinship == kinships[place] and _irregularity([*images, image]) is None):
                 found.setdefault(place, []).append(image.file.name)
     return {

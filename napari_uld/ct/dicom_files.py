@@ -98,7 +98,9 @@ def why_no_slice(header: Dataset) -> str:
 def why_damaged(header: Dataset) -> str:
     """Say what a header lacks that every image has; empty where it is whole."""
     kind = sop_class(header)
-    if kind not in _OTHER_OBJECTS and not header.get("Modality") and not header.get("Rows"):
+    # Presets and protocols have neither, and are no images; of a kind that nobody knows it cannot be told.
+    may_be_image = kind.name == kind or "Image" in kind.name
+    if may_be_image and not header.get("Modality") and not header.get("Rows"):
         return "damaged or cut short: its header breaks off before it says what it is"
     if kind and not kind.is_valid:
         return "damaged: its header names an impossible kind of object"

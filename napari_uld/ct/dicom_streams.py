@@ -34,6 +34,7 @@ _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _JPEG_LS_MARKER = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
 _END = 0xD9
 _UNDEFINED, _DELIMITER = 0xFFFFFFFF, 8  # bytes
+PIXEL_DATA = 0x7FE00010
 
 
 def check_elements(dataset: Dataset, file: Path) -> list[str]:
@@ -64,9 +65,11 @@ def check_elements(dataset: Dataset, file: Path) -> list[str]:
         elements = _inflated(stream, file) if is_deflated else stream
         elements.seek(last.value_tell + found + (_DELIMITER if last.length == _UNDEFINED else 0))
         rest = elements.read()
-    # What DICOM writes is even: one byte too many was added somewhere before, to the pixels as a rule.
-    if rest.strip(b"\0") or (found + len(rest)) % 2:
+    if rest.strip(b"\0"):
         raise _damaged(file, f"{len(rest)} bytes after its last element")
+    # What DICOM writes is even: one byte too many was added before, most likely to the pixels.
+    if last.tag == PIXEL_DATA and last.length < _UNDEFINED and (found + len(rest)) % 2:
+        raise _damaged(file, f"an odd number of bytes, {found + len(rest)}, from its pixels to its end")
     return [*said, f"{len(rest)} bytes of padding after the last element left out"] if rest else said
 
 

@@ -73,8 +73,10 @@ class Recist:
         return float(x1), float(y1), float(x2), float(y2)
 
 
-def from_mask(mask: np.ndarray) -> Recist:
+def from_mask(mask: np.ndarray, pixel: tuple[float, float] = (1.0, 1.0)) -> Recist:
     """Measure a 2D mask: its longest chord, and the longest chord at a right angle to it.
+
+    Length and right angles are those of pixels that are `pixel` (dy, dx) mm large; end points stay on the image.
 
     End points lie on the mask's outline, half-way between a pixel inside and its neighbour outside:
     one pixel measures 1 x 1. On rotated ellipses with half axes of 1 to 30 pixels the diameters come
@@ -93,13 +95,15 @@ def from_mask(mask: np.ndarray) -> Recist:
     doubled = (2 * np.stack([xs, ys], axis=1)[:, None] + halves).reshape(-1, 2)
     outline = doubled / 2
     hull = cv2.convexHull(doubled.astype(np.int32))[:, 0] / 2
+    scale = np.array(pixel[::-1])
+    outline, hull, unit = outline * scale, hull * scale, float(scale.max())
     distance = np.hypot(*(hull[:, None] - hull[None]).transpose(2, 0, 1))
     i, j = np.unravel_index(int(distance.argmax()), distance.shape)
     p1, p2 = hull[i], hull[j]
     along = (p2 - p1) / distance[i, j]
     across = np.array([-along[1], along[0]])
     # Points that share a pixel-wide bin along the long diameter lie on one chord across it.
-    bins = np.floor((outline - p1) @ along + 1e-6).astype(int)
+    bins = np.floor((outline - p1) @ along / unit + 1e-6).astype(int)
     offset = (outline - p1) @ across
     low = np.full(bins.max() + 1, np.inf)
     high = np.full_like(low, -np.inf)
@@ -108,6 +112,7 @@ def from_mask(mask: np.ndarray) -> Recist:
     width = high - low
     # Of chords equally long (a bar has many) the one nearest the middle.
     widest = np.flatnonzero(width > width.max() - 1e-6)
-    chord = int(widest[np.argmin(np.abs(widest + 0.5 - distance[i, j] / 2))])
-    foot = p1 + (chord + 0.5) * along
-    return Recist.from_points([*p1, *p2, *(foot + low[chord] * across), *(foot + high[chord] * across)])
+    chord = int(widest[np.argmin(np.abs(widest + 0.5 - distance[i, j] / unit / 2))])
+    foot = p1 + (chord + 0.5) * unit * along
+    points = np.stack([p1, p2, foot + low[chord] * across, foot + high[chord] * across]) / scale
+    return Recist.from_points(np.clip(points, -0.5, np.array(mask.shape[::-1]) - 0.5))

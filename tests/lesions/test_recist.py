@@ -49,6 +49,37 @@ def test_a_bar_is_as_long_and_as_wide_as_it_has_pixels() -> None:
     assert np.abs(recist.points[2:, 0] - 7.5).max() <= 0.5
 
 
+@pytest.mark.parametrize("pixel", [(0.5, 1.0), (1.0, 0.5), (0.8, 0.8)])
+@pytest.mark.parametrize("degrees", [0, 35, 90, 120])
+def test_where_pixels_are_not_square_lengths_and_right_angles_are_those_in_millimetres(
+    pixel: tuple[float, float], degrees: float
+) -> None:
+    dy, dx = pixel
+    ys, xs = np.mgrid[:120, :120] * np.array([dy, dx])[:, None, None] - np.array([60 * dy, 60 * dx])[:, None, None]
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    mask = ((xs * cos + ys * sin) / 14) ** 2 + ((ys * cos - xs * sin) / 9) ** 2 <= 1
+    recist = from_mask(mask, pixel)
+    np.testing.assert_allclose(recist.millimetres((5.0, *pixel)), (28, 18), atol=1.2)
+    long, short = (np.subtract(*ends[::-1]) * (dx, dy) for ends in (recist.long, recist.short))
+    assert abs(long @ short) / np.linalg.norm(long) / np.linalg.norm(short) < 1e-6
+
+
+@given(
+    centre=st.tuples(st.floats(0, 80), st.floats(0, 80)),
+    half=st.floats(2, 30),
+    ratio=st.floats(0.2, 1),
+    degrees=st.floats(0, 180),
+)
+def test_ends_are_on_the_image_also_of_a_lesion_at_its_edge(
+    centre: tuple[float, float], half: float, ratio: float, degrees: float
+) -> None:
+    mask = ellipse(half, ratio * half, degrees, centre)
+    if mask.any():
+        points = from_mask(mask).points
+        assert (points >= -0.5).all()
+        assert (points <= 80.5).all()
+
+
 def test_an_empty_mask_is_refused() -> None:
     with pytest.raises(RecistError, match="empty"):
         from_mask(np.zeros((4, 4)))

@@ -85,6 +85,25 @@ def test_a_slice_that_lost_its_series_and_has_a_kind_that_nobody_knows_is_missed
     assert says(volume, "1.3.840.10008.5.1.4.1.1.3", "may be part of this scan")
 
 
+def test_a_hanging_protocol_is_not_taken_for_a_damaged_slice(tmp_path: Path) -> None:
+    files = write(tmp_path)
+    protocol = pydicom.dcmread(files[0])
+    for element in list(protocol):
+        if element.tag.group > 8 or element.keyword == "Modality":
+            del protocol[element.tag]
+    protocol.SOPClassUID = "1.2.840.10008.5.1.4.38.1"
+    save(protocol, tmp_path / "protocol.dcm")
+    assert read_scan(files[1]).corrections == ()
+
+
+def test_an_image_without_a_place_and_of_another_size_is_no_slice(tmp_path: Path) -> None:
+    files = write(tmp_path)
+    page = ct(np.zeros((48, 64), np.int16), 0, 1, "1.2.3.77")
+    del page.ImagePositionPatient
+    save(page, tmp_path / "dose.dcm")
+    assert read_scan(files[1]).corrections == ()
+
+
 def test_a_screenshot_beside_a_scan_is_not_worth_a_word(tmp_path: Path) -> None:
     changes = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7", "SeriesInstanceUID": "1.2.3.9"}
     assert series_without(tmp_path, **changes).corrections == ()
@@ -159,8 +178,16 @@ def test_a_byte_added_to_uncompressed_pixels_is_refused(tmp_path: Path) -> None:
     file = save(ct(body(1)[0], 0, 1, "1.2.3.4"), tmp_path / "a.dcm")
     data = file.read_bytes()
     file.write_bytes(data[:-500] + b"x" + data[-500:])
-    with pytest.raises(ScanError, match="1 bytes after its last element"):
+    with pytest.raises(ScanError, match="1 bytes after its last element|an odd number of bytes"):
         read_scan(file)
+
+
+def test_trailing_padding_of_odd_length_is_no_damage(tmp_path: Path) -> None:
+    dataset = ct(body(1)[0], 0, 1, "1.2.3.4")
+    dataset.DataSetTrailingPadding = bytes(100)
+    file = save(dataset, tmp_path / "a.dcm")
+    file.write_bytes(file.read_bytes() + b"\0")
+    assert says(read_scan(file), "1 bytes of padding after the last element left out")
 
 
 def test_an_element_after_the_pixels_that_breaks_off_is_refused(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from napari_uld.viewer.plugin import reader
 from napari_uld.viewer.session import Answer, Session
 from napari_uld.viewer.tools.workbench import workbench_of
 
+from .dicom_series import write
+
 MakeViewer = Callable[..., Viewer]
 Offered = list[list[str]]
 
@@ -45,7 +47,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, chosen: int | None) -> Offered:
 
 def drop(viewer: Viewer, qtbot: QtBot, *paths: Path) -> Session:
     viewer.open([str(path) for path in paths], plugin="napari-uld")
-    qtbot.wait(20)
+    qtbot.wait(150)
     return workbench_of(viewer).session
 
 
@@ -90,6 +92,30 @@ def test_a_folder_of_two_and_a_file_are_two_questions_and_three_scans(
     session = drop(make_napari_viewer(), qtbot, folder, paths[2])
     assert [said for said, *_ in offered] == ["patient holds 2 scans.", "2 scans were dropped at once."]
     assert session.case.volume.name == "late"
+
+
+def test_what_cannot_be_opened_hides_none_of_the_others(
+    make_napari_viewer: MakeViewer, qtbot: QtBot, paths: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths[0].write_text("version https://git-lfs.github.com/spec/v1\n")
+    offered = answering(monkeypatch, 0)
+    session = drop(make_napari_viewer(), qtbot, *paths)
+    assert offered == [["2 scans were dropped at once.", "portal", "late"]]
+    assert session.case.volume.name == "portal"
+
+
+def test_files_of_two_series_are_two_scans(
+    make_napari_viewer: MakeViewer, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    files = [*write(tmp_path / "a", uid="1.2.3.4"), *write(tmp_path / "b", uid="1.2.3.5")]
+    offered = answering(monkeypatch, 1)
+    session = drop(make_napari_viewer(), qtbot, *files)
+    ((said, *names),) = offered
+    assert said == "2 scans were dropped at once."
+    assert len(names) == 2
+    assert session.case.volume.series_uid == "1.2.3.5"
 
 
 def test_a_second_scan_that_cannot_be_read_leaves_the_first_open_and_says_why(

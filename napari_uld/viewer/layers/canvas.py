@@ -34,7 +34,8 @@ def fit_body(viewer: ViewerModel, ct: Layer, hu: np.ndarray) -> float | None:
     low = np.array([rows.start, columns.start]) * ct.scale[1:] + ct.translate[1:]
     high = np.array([rows.stop, columns.stop]) * ct.scale[1:] + ct.translate[1:]
     zoom = BODY_FILLS * float(np.min(np.array(viewer.canvas.size) / (high - low)))
-    viewer.scene.camera.center = (0.0, *(low + high) / 2)
+    # Coming back from 3D, napari shows the slice that the centre lies on.
+    viewer.scene.camera.center = (viewer.dims.point[viewer.dims.order[-3]], *(low + high) / 2)
     viewer.scene.camera.zoom = zoom
     return zoom
 

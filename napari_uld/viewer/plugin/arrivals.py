@@ -7,9 +7,13 @@ from functools import partial
 from weakref import WeakKeyDictionary
 
 from napari.components import ViewerModel
+from qtpy.QtCore import QTimer
 
 from napari_uld.ct import ScanEntry
 from napari_uld.viewer.session import Session
+
+# Milliseconds after which it is looked again whether napari is through with all paths.
+SOON = 50
 
 
 class Arrivals:
@@ -35,7 +39,7 @@ class Arrivals:
 
     def _settle(self, session: Session) -> None:
         if _napari_is_opening():
-            session.later(partial(self._settle, session))
+            QTimer.singleShot(SOON, partial(self._settle, session))
             return
         scans = self._scans.pop(session, [])
         if len(scans) > 1:

@@ -46,12 +46,14 @@ def read_volume(path: Paths) -> list[LayerTuple]:
 
     Of several that are dropped at once the first is opened, and all are offered.
 
+    In a window what cannot be opened is said.
+
     Raises
     ------
     ScanError
-        If there is no scan, it is damaged or no CT, or there are several and nobody to ask.
+        If there is no window and no scan, it is damaged or no CT, or there are several.
     AnnotationFileError
-        If it has annotations that cannot be read.
+        If there is no window and it has annotations that cannot be read.
     """
     chosen = _first(path)
     session = _session()
@@ -60,19 +62,33 @@ def read_volume(path: Paths) -> list[LayerTuple]:
     if _is_open(chosen, session.case):
         return NOTHING
     with _ARRIVALS.reading(session) as arrived:
-        scans = find_scans(chosen)
-        for left_out in scans.left_out:
-            show_info(f"Left out {left_out}")
-        if arrived:
-            arrived += scans
+        # Files of one scan are often dropped together.
+        if any(chosen.resolve() in map(Path.resolve, entry.files) for entry in arrived):
             return NOTHING
-        said = f"{chosen.name} holds {len(scans)} scans."
-        entry = scans[0] if len(scans) == 1 else choose_scan(said, scans)
-        if entry is None or not session.may_close():
+        try:
+            return _arrive(session, chosen, arrived)
+        except UldError as error:
+            # An error that is raised ends napari's way through the paths: the others would not even be looked at.
+            show_error(str(error))
             return NOTHING
-        layers = _opened(session, entry)
-        arrived.append(entry)
-        return layers
+
+
+def _arrive(session: Session, chosen: Path, arrived: list[ScanEntry]) -> list[LayerTuple]:
+    """Open a path's scan, or keep its scans to be offered where another one has just arrived."""
+    scans = find_scans(chosen)
+    for left_out in scans.left_out:
+        show_info(f"Left out {left_out}")
+    if arrived:
+        known = {(entry.path, entry.files, entry.label) for entry in arrived}
+        arrived += [entry for entry in scans if (entry.path, entry.files, entry.label) not in known]
+        return NOTHING
+    said = f"{chosen.name} holds {len(scans)} scans."
+    entry = scans[0] if len(scans) == 1 else choose_scan(said, scans)
+    if entry is None or not session.may_close():
+        return NOTHING
+    layers = _opened(session, entry)
+    arrived.append(entry)
+    return layers
 
 
 def _opened(session: Session, entry: ScanEntry) -> list[LayerTuple]:

@@ -210,7 +210,7 @@ class Case:
             self._edit(key, "paint mask", mask=None)
 
     def measure(self, key: str, recist: Recist, native: int | None = None) -> None:
-        """Give a lesion another RECIST, and the box that DeepLesion draws about it; a finding is accepted by that.
+        """Give a lesion another RECIST, and the box that DeepLesion draws about it; that accepts it, even if rejected.
 
         Measured on another slice (`native`), that one is its key slice from then on.
 
@@ -226,7 +226,7 @@ class Case:
         if beyond.any():
             raise RecistError(f"A diameter ends outside the slice of {width} x {height} pixels: measure it within")
         moved = {} if native is None else {"key_slice": native}
-        self._edit(key, "measure", recist=recist, box=recist.box(), **moved)
+        self._edit(key, "measure", recist=recist, box=recist.box(), state=State.ACCEPTED, **moved)
 
     def add(self, z: int, box: Box) -> Annotation:
         """Add a lesion that a person drew on slice `z`; what lies outside the slice is cut off.

@@ -1,6 +1,6 @@
 """The review's keys: one table that feeds both the bindings and the help.
 
-All of them are free in napari's own map, but for M, which there makes a new label.
+They are free in napari's own map, but for M, Ctrl+Z and Ctrl+Shift+Z, which there are of layers of labels.
 """
 
 from collections.abc import Callable

@@ -16,32 +16,41 @@ from napari_uld.viewer.state.rows import Row
 
 
 def measure(session: Session) -> None:
-    """Measure the lesion at hand and take its diameters in hand, ready to be dragged; that accepts a finding."""
+    """Measure the lesion at hand and take its diameters in hand, ready to be dragged; that accepts it.
+
+    What is measured already stays as it is: it may be a person's.
+    """
     row = session.case.current if session.case is not None else None
     if session.case is None or row is None:
         show_info("Choose a lesion first.")
         return
-    try:
-        native, recist, source = _automatic(session.case, row)
-        session.case.measure(row.key, recist, native)
-    except UldError as error:
-        show_info(str(error))
-        return
-    measured = session.case.row(row.key)
-    session.jump(measured)
-    layer = session.needed_layer(Part.RECIST)
-    if measured is not None and isinstance(layer, Shapes):
-        take_in_hand(session.viewer, layer, measured.key, session.z, "direct")
+    native, recist, source = row.native, row.recist, "Measured before"
+    if recist is None:
+        try:
+            native, recist, source = _automatic(session.case, row)
+            session.case.measure(row.key, recist, native)
+        except UldError as error:
+            show_info(str(error))
+            return
+    _take_in_hand(session, row.key)
     long, short = recist.millimetres(session.case.volume.spacing)
-    show_info(f"{long:.1f} x {short:.1f} mm on slice {native}. From {source}; drag an end to correct it.")
+    show_info(f"{long:.1f} x {short:.1f} mm on slice {native}. {source}; drag an end to correct it.")
+
+
+def _take_in_hand(session: Session, key: str) -> None:
+    row = session.case.row(key) if session.case is not None else None
+    session.jump(row)
+    layer = session.needed_layer(Part.RECIST)
+    if row is not None and isinstance(layer, Shapes):
+        take_in_hand(session.viewer, layer, key, session.z, "direct")
 
 
 def _automatic(case: Case, row: Row) -> tuple[int, Recist, str]:
     """The slice to measure on, the diameters there, and what they were taken from: a mask where there is one."""
     mask = row.corrected_mask or _detectors(case, row)
     if mask is not None and decode(mask).any():
-        return row.native, from_mask(decode(mask)), "its mask"
-    return *longest_recist(case.volume, row.boxes, series_window(case)), "grey values in its box"
+        return row.native, from_mask(decode(mask), case.volume.spacing[1:]), "From its mask"
+    return *longest_recist(case.volume, row.boxes, series_window(case)), "From grey values in its box"
 
 
 def _detectors(case: Case, row: Row) -> Rle | None:

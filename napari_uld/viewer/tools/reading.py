@@ -38,6 +38,8 @@ class ReadingMouse:
         viewer.mouse_wheel_callbacks[:] = [self.wheel, *others]
         viewer.mouse_drag_callbacks.insert(0, self.drag)
         self._notches = 0.0
+        # The press that is going on; the wheel would throw away what is being drawn or dragged.
+        self._press: object = None
 
     @property
     def _reads(self) -> bool:
@@ -51,6 +53,8 @@ class ReadingMouse:
             return
         notches = float(np.clip(event.delta[1], -1, 1))
         event.handled = True
+        if self._press is not None:
+            return
         if "Control" in event.modifiers:
             _zoom(viewer, ZOOM**notches, event.position)
             return
@@ -63,25 +67,43 @@ class ReadingMouse:
             viewer.dims.set_current_step(axis, viewer.dims.current_step[axis] + whole)
 
     def drag(self, viewer: ViewerModel, event: Any) -> Iterator[None]:
-        """Widen the window to the right, raise its level downwards; nothing is drawn or painted meanwhile."""
-        ct = self._session.layer(Part.CT)
-        if event.button != RIGHT or not self._reads or not isinstance(ct, Image) or set(event.modifiers):
+        """Know of every press; with the right button set the window, and draw or paint nothing meanwhile."""
+        if not self._reads:
             return
-        active, camera = viewer.layers.selection.active, viewer.scene.camera
-        mode, pans = getattr(active, "mode", None), camera.mouse_pan
-        if mode is not None:
-            active.mode = "pan_zoom"
-        # napari zooms with the right button.
-        camera.mouse_pan = False
-        event.handled = True
-        low, high = ct.contrast_limits
-        start, step = np.array(event.pos, float), max(1.0, (high - low) / PIXELS_A_WIDTH)
+        press = self._press = object()
+        ct = self._session.layer(Part.CT)
+        try:
+            if event.button == RIGHT and isinstance(ct, Image) and not set(event.modifiers):
+                event.handled = True
+                yield from _set_window(viewer, ct, event)
+            else:
+                yield
+                while event.type == "mouse_move":
+                    yield
+        finally:
+            # A press whose release never came ends when the next one begins.
+            if self._press is press:
+                self._press = None
+
+
+def _set_window(viewer: ViewerModel, ct: Image, event: Any) -> Iterator[None]:
+    """Widen the window to the right, raise its level downwards, until the button is let go."""
+    active, camera = viewer.layers.selection.active, viewer.scene.camera
+    mode, pans = getattr(active, "mode", None), camera.mouse_pan
+    if mode is not None:
+        active.mode = "pan_zoom"
+    # napari zooms with the right button.
+    camera.mouse_pan = False
+    low, high = ct.contrast_limits
+    start, step = np.array(event.pos, float), max(1.0, (high - low) / PIXELS_A_WIDTH)
+    try:
         yield
         while event.type == "mouse_move":
             right, down = (np.array(event.pos, float) - start) * step
             width, level = max(NARROWEST, high - low + right), (low + high) / 2 + down
             ct.contrast_limits = (level - width / 2, level + width / 2)
             yield
+    finally:
         if mode is not None:
             active.mode = mode
         camera.mouse_pan = pans

@@ -35,6 +35,22 @@ def test_one_key_measures_a_finding_accepts_it_and_takes_its_ends_in_hand(sessio
     assert {lines.features["key"][i] for i in lines.selected_data} == {key}
 
 
+def test_what_is_measured_already_is_taken_in_hand_and_stays_as_it_is(session: Session, expert: Annotation) -> None:
+    session.jump(session.case.row(expert.id))
+    measure(session)
+    assert session.case.annotations[expert.id] == expert
+    assert not session.case.annotations.can_undo
+    assert session.viewer.layers.selection.active is session.layer(Part.RECIST)
+
+
+def test_measuring_a_rejected_finding_accepts_it(session: Session) -> None:
+    key = take(session, 0.9)
+    session.case.decide(key, State.REJECTED)
+    session.jump(session.case.row(key))
+    measure(session)
+    assert session.case.row(key).annotation.state is State.ACCEPTED
+
+
 def test_measuring_is_one_edit(session: Session) -> None:
     key = take(session, 0.9)
     before = session.case.row(key)

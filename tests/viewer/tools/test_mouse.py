@@ -163,3 +163,17 @@ def test_a_finding_that_is_dragged_becomes_a_lesion_and_no_other_finding_is_take
         assert case.row(key).box == pytest.approx((x1, y1 + 6, x2, y2 + 6), abs=1)
         assert not boxes.selected_data
         assert key not in set(boxes.features["key"])
+
+
+def test_back_from_3d_the_slice_is_the_one_that_was_left(
+    make_napari_viewer: type[Viewer], case: Case, qtbot: QtBot
+) -> None:
+    viewer = make_napari_viewer(show=True)
+    session = show(viewer, case)
+    qtbot.wait(200)
+    session.fit_body()
+    session.show_slice(7)
+    for displayed in (3, 2):
+        viewer.dims.ndisplay = displayed
+        qtbot.wait(300)
+    assert session.z == 7

@@ -126,6 +126,33 @@ def test_a_window_is_never_turned_inside_out(session: Session) -> None:
     assert high - low == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("button", [1, 2])
+def test_while_a_button_is_down_the_wheel_turns_nothing_and_afterwards_it_does(
+    session: Session, turn: Turn, button: int
+) -> None:
+    session.show_slice(5)
+    event = SimpleNamespace(button=button, modifiers=(), pos=(0.0, 0.0), type="mouse_press", handled=False)
+    going = workbench_of(session.viewer).mouse.drag(session.viewer, event)
+    next(going)
+    assert turn(-1).handled
+    assert session.z == 5
+    event.type = "mouse_release"
+    assert list(going) == []
+    turn(-1)
+    assert session.z == 4
+
+
+def test_a_right_drag_whose_release_never_came_leaves_everything_as_it_was(session: Session) -> None:
+    review.draw_lesion(session)
+    pans = session.viewer.scene.camera.mouse_pan
+    event = SimpleNamespace(button=2, modifiers=(), pos=(0.0, 0.0), type="mouse_press", handled=False)
+    going = workbench_of(session.viewer).mouse.drag(session.viewer, event)
+    next(going)
+    going.close()
+    assert session.viewer.scene.camera.mouse_pan == pans
+    assert session.layer(Part.LESIONS).mode == "add_rectangle"
+
+
 def test_a_right_drag_draws_nothing_and_leaves_what_was_in_hand(session: Session) -> None:
     review.draw_lesion(session)
     lesions = session.layer(Part.LESIONS)
@@ -139,7 +166,8 @@ def test_a_right_drag_draws_nothing_and_leaves_what_was_in_hand(session: Session
 
 def test_other_buttons_are_naparis(session: Session) -> None:
     before = session.window
-    assert drag(session, [(50.0, 50.0)], button=1) == []
+    review.draw_lesion(session)
+    assert set(drag(session, [(50.0, 50.0)], button=1)) == {"add_rectangle"}
     assert session.window == before
 
 
