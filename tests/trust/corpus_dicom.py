@@ -40,6 +40,7 @@ SYNTAXES = {
 
 
 PHOTOMETRIC = "0028|0004"
+INTERCEPT = "0028|1052"
 # The encoder of JPEG 2000 wants images larger than the others.
 SIZES = {"jpeg_2000": (3, 32, 32)}
 
@@ -125,8 +126,11 @@ def second_opinion(path: Path) -> Opinion:
     reader.SetFileNames(files)
     reader.MetaDataDictionaryArrayUpdateOn()
     image = reader.Execute() if len(files) > 1 else sitk.ReadImage(files[0], imageIO="GDCMImageIO")
-    # Which end of the scale is shown white changes no Hounsfield units, but ITK turns the stored values round.
     places = range(len(files))
+    intercepts = [reader.GetMetaData(i, INTERCEPT) if len(files) > 1 else image.GetMetaData(INTERCEPT) for i in places]
+    if not all(float(intercept).is_integer() for intercept in intercepts):
+        raise ValueError("ITK reads all slices as the first one's type, and cuts decimals off instead of rounding")
+    # Which end of the scale is shown white changes no Hounsfield units, but ITK turns the stored values round.
     kinds = [reader.GetMetaData(i, PHOTOMETRIC) if len(files) > 1 else image.GetMetaData(PHOTOMETRIC) for i in places]
     if any(kind.strip() == "MONOCHROME1" for kind in kinds):
         raise ValueError("ITK inverts MONOCHROME1")

@@ -62,7 +62,7 @@ def second_opinion(path: Path) -> Opinion:
         direction, origin = lps[:3, :3] / spacing, lps[:3, 3]
     else:
         text = path.read_bytes()[:600]
-        if b"CompressedData = True" in text and not re.search(rb"CompressedDataSize = 0*[1-9]", text):
+        if b"CompressedData = True" in text and not re.search(rb"(?m)^CompressedDataSize = 0*[1-9]", text):
             raise ValueError("SimpleITK gives what happens to lie in memory where a header lacks this size, or says 0")
         read = sitk.ReadImage(str(path))
         values, dimension = sitk.GetArrayFromImage(read), read.GetDimension()
