@@ -126,13 +126,14 @@ def second_opinion(path: Path) -> Opinion:
     reader.SetFileNames(files)
     reader.MetaDataDictionaryArrayUpdateOn()
     image = reader.Execute() if len(files) > 1 else sitk.ReadImage(files[0], imageIO="GDCMImageIO")
-    places = range(len(files))
-    intercepts = [reader.GetMetaData(i, INTERCEPT) if len(files) > 1 else image.GetMetaData(INTERCEPT) for i in places]
-    if not all(float(intercept).is_integer() for intercept in intercepts):
+    if len(files) > 1:
+        headers = [{key: reader.GetMetaData(i, key) for key in reader.GetMetaDataKeys(i)} for i in range(len(files))]
+    else:
+        headers = [{key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}]
+    if not all(float(header.get(INTERCEPT, 0)).is_integer() for header in headers):
         raise ValueError("ITK reads all slices as the first one's type, and cuts decimals off instead of rounding")
     # Which end of the scale is shown white changes no Hounsfield units, but ITK turns the stored values round.
-    kinds = [reader.GetMetaData(i, PHOTOMETRIC) if len(files) > 1 else image.GetMetaData(PHOTOMETRIC) for i in places]
-    if any(kind.strip() == "MONOCHROME1" for kind in kinds):
+    if any(header[PHOTOMETRIC].strip() == "MONOCHROME1" for header in headers):
         raise ValueError("ITK inverts MONOCHROME1")
     hu = np.rint(np.clip(sitk.GetArrayFromImage(image), -32768, 32767)).astype(np.int16)
     x, y, z = image.GetSpacing()
