@@ -33,6 +33,8 @@ _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 # JPEG-LS stuffs a zero bit instead: the byte after 0xFF lies below 0x80.
 _JPEG_LS_MARKER = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
 _END = 0xD9
+# Bytes of 0xFF that may stand before a marker, where a writer makes a length even; more have taken the place of data.
+MOST_FILL = 2
 _UNDEFINED, _DELIMITER = 0xFFFFFFFF, 8  # bytes
 PIXEL_DATA = 0x7FE00010
 
@@ -193,6 +195,8 @@ def _wrong_with_jpeg(frame: bytes, size: tuple[int, int], marker: re.Pattern[byt
             if found is None:
                 return "its code stream has no end marker"
             at = found.start()
+            if at - len(frame[:at].rstrip(b"\xff")) > MOST_FILL:
+                return "bytes without meaning stand where its image should go on"
     if _is_too_much(frame[at + 2 :]):
         return "data follow its code stream's end marker"
     return _wrong_size(sizes, size)

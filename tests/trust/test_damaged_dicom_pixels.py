@@ -55,6 +55,26 @@ def put(dataset: Dataset, *fragments: bytes) -> None:
     dataset["PixelData"].is_undefined_length = True
 
 
+@pytest.mark.parametrize("name", ["JPEG", "JPEG-LS"])
+def test_a_streams_end_that_is_overwritten_is_no_fill(tmp_path: Path, name: str) -> None:
+    dataset = compressed(name)
+    whole = stream_of(dataset).rstrip(b"\0")
+    put(dataset, whole[:-62], b"\xff" * 60, whole[-2:])
+    save(dataset, tmp_path / "a.dcm")
+    with pytest.raises(ScanError, match="bytes without meaning stand where its image should go on"):
+        read_scan(tmp_path / "a.dcm")
+
+
+@pytest.mark.parametrize("name", ["JPEG", "JPEG-LS"])
+def test_a_byte_that_fills_up_before_the_end_marker_is_no_damage(tmp_path: Path, name: str) -> None:
+    dataset = compressed(name)
+    whole = stream_of(dataset).rstrip(b"\0")
+    before = read_scan(save(dataset, tmp_path / "a.dcm"))
+    put(dataset, whole[:-2], b"\xff", whole[-2:])
+    after = read_scan(save(dataset, tmp_path / "b.dcm"))
+    np.testing.assert_array_equal(before.hu, after.hu)
+
+
 @pytest.mark.parametrize("name", SYNTAXES)
 def test_whole_streams_are_read_as_a_second_decoder_reads_them(tmp_path: Path, name: str) -> None:
     files = [save(compressed(name, index), tmp_path / f"{index}.dcm") for index in range(3)]
