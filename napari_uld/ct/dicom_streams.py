@@ -194,9 +194,10 @@ def _wrong_with_jpeg(frame: bytes, size: tuple[int, int], marker: re.Pattern[byt
             found = marker.search(frame, at)
             if found is None:
                 return "its code stream has no end marker"
-            at = found.start()
-            if at - len(frame[:at].rstrip(b"\xff")) > MOST_FILL:
+            # With the marker's own.
+            if b"\xff" * (MOST_FILL + 2) in frame[at : found.start() + 1]:
                 return "bytes without meaning stand where its image should go on"
+            at = found.start()
     if _is_too_much(frame[at + 2 :]):
         return "data follow its code stream's end marker"
     return _wrong_size(sizes, size)

@@ -56,10 +56,11 @@ def put(dataset: Dataset, *fragments: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", ["JPEG", "JPEG-LS"])
-def test_a_streams_end_that_is_overwritten_is_no_fill(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("after", [b"", b"\0\0\0"])
+def test_a_streams_end_that_is_overwritten_is_no_fill(tmp_path: Path, name: str, after: bytes) -> None:
     dataset = compressed(name)
     whole = stream_of(dataset).rstrip(b"\0")
-    put(dataset, whole[:-62], b"\xff" * 60, whole[-2:])
+    put(dataset, whole[:-62], b"\xff" * 60, after, whole[-2:])
     save(dataset, tmp_path / "a.dcm")
     with pytest.raises(ScanError, match="bytes without meaning stand where its image should go on"):
         read_scan(tmp_path / "a.dcm")
