@@ -13,9 +13,8 @@ from napari_uld.detectors.specs.recipe import load_recipe
 from napari_uld.detectors.specs.system import System, system_of
 from napari_uld.inference.catalogue import VERSION, bundled_checkpoints, read_info
 
-# A checkpoint of version 2 as it came with the package, and those that still come so.
+# A checkpoint of version 2, as it once came with the package.
 KEPT = Path(__file__).parent / "version_2" / "3dce_bmc.safetensors"
-EARLIER = {"uldor"}
 
 
 def network(system: System) -> Detector:
@@ -80,7 +79,7 @@ def test_a_layer_that_the_network_has_not_keeps_a_name_that_fits_none() -> None:
 def test_a_checkpoints_weights_are_all_of_its_network_and_no_others(path: Path) -> None:
     info = read_info(path)
     assert info.name == path.stem
-    assert info.version == (2 if path == KEPT or info.name in EARLIER else VERSION)
+    assert info.version == (2 if path == KEPT else VERSION)
     model = network(system_of(info.recipe))
     stored = load_file(path)
     shapes = {
