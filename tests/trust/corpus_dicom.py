@@ -11,8 +11,9 @@ import SimpleITK as sitk
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import (
-    UID,
+    CTImageStorage,
     DeflatedExplicitVRLittleEndian,
+    EnhancedCTImageStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -134,7 +135,7 @@ def second_opinion(path: Path) -> Opinion:
         headers = [{key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}]
     if not all(float(header.get(INTERCEPT, 0)).is_integer() for header in headers):
         raise ValueError("ITK reads all slices as the first one's type, and cuts decimals off instead of rounding")
-    if any(not UID(header.get(KIND, "").strip(" \0")).name.endswith("CT Image Storage") for header in headers):
+    if any(header.get(KIND, "").strip(" \0") not in (CTImageStorage, EnhancedCTImageStorage) for header in headers):
         raise ValueError("GDCM gives objects of a kind that it does not know pixels of 1 mm")
     # Which end of the scale is shown white changes no Hounsfield units, but ITK turns the stored values round.
     if any(header[PHOTOMETRIC].strip() == "MONOCHROME1" for header in headers):
