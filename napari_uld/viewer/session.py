@@ -19,6 +19,7 @@ from napari_uld.ct.windows import Window
 from napari_uld.errors import AnnotationFileError
 from napari_uld.masks import MaskKind, MaskParameters
 from napari_uld.viewer.layers.canvas import fit_body, show_caption
+from napari_uld.viewer.layers.marking import Marking
 from napari_uld.viewer.layers.masks import MaskPainter
 from napari_uld.viewer.layers.parts import (
     PART,
@@ -31,7 +32,6 @@ from napari_uld.viewer.layers.parts import (
     part_of,
 )
 from napari_uld.viewer.layers.scan import case_layers, slider_range, windows_of
-from napari_uld.viewer.marking import Marking
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.files import save_case
 from napari_uld.viewer.state.keeping import Keeper
