@@ -42,7 +42,6 @@ CHOICES = {
             Row("flips and affine", "faster_rcnn", {"training": {"z_shift": 0.0}}),
             Row("noise and window", "faster_rcnn", {"training": {"z_shift": 0.0, "noise_hu": 20, "window_shift": 0.1}}),
             Row("off the key slice", "faster_rcnn", {"training": {"z_shift": 0.5}}),
-            Row("further off", "faster_rcnn", {"training": {"z_shift": 1.0}}),
             Row("twice as long", "faster_rcnn", {"training": {"epochs": 28, "milestones": (18, 24)}}),
             Row("wider window", "faster_rcnn", {"input": {"window": (-450, 550)}}),
         ),

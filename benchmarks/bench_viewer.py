@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from napari import Viewer
+from napari.layers import Layer
 from qtpy.QtWidgets import QApplication
 
 from napari_uld.ct.volume import CTVolume
@@ -30,30 +31,36 @@ ROUNDS, TRACED = 12, 7
 
 
 def main() -> None:
-    """Print a line for each act."""
+    """Measure in a folder of its own."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slices", type=int, default=300)
     parser.add_argument("--findings", type=int, default=500)
     arguments = parser.parse_args()
-    volume = scan(arguments.slices)
+    # What a detector finds is kept beside the scan.
+    with tempfile.TemporaryDirectory() as folder:
+        measure(Path(folder), arguments.slices, arguments.findings)
+
+
+def measure(folder: Path, slices: int, count: int) -> None:
+    """Print a line for each act."""
+    volume = scan(folder, slices)
     bare = Viewer()
     bare.add_image(volume.hu, scale=volume.spacing, contrast_limits=(-175, 275))
     base = report("bare napari, slice step", steps(bare))
     bare.close()
 
     viewer = Viewer()
-    case = Case(volume, Annotations(volume.scan_id), Path(tempfile.mkdtemp()) / "scan.lesions.json", reviewer="r")
+    case = Case(volume, Annotations(volume.scan_id), folder / "scan.lesions.json", reviewer="r")
     session = workbench_of(viewer).session
     for layer in case_layers(case):
-        data, look, kind = layer
-        getattr(viewer, f"add_{kind}")(data, **look)
+        viewer.add_layer(Layer.create(*layer))
     viewer.window.add_dock_widget(ReviewPanel(viewer), name="Review")
     session.arrange()
     report("a case without findings, slice step", steps(viewer), base)
     started = time.perf_counter()
-    case.set_findings(findings(volume, arguments.findings))
+    case.set_findings(findings(volume, count))
     settle()
-    print(f"{arguments.findings} findings arrive: {1000 * (time.perf_counter() - started):.0f} ms")
+    print(f"{count} findings arrive: {1000 * (time.perf_counter() - started):.0f} ms")
     report(f"{len(case.rows)} findings, slice step", steps(viewer), base)
 
     def slide() -> None:
@@ -70,7 +77,7 @@ def main() -> None:
     viewer.close()
 
 
-def scan(slices: int) -> CTVolume:
+def scan(folder: Path, slices: int) -> CTVolume:
     """Noise about water in air."""
     rng = np.random.default_rng(0)
     hu = np.full((slices, 512, 512), -1000, np.int16)
@@ -78,7 +85,7 @@ def scan(slices: int) -> CTVolume:
     return CTVolume(
         hu=hu,
         spacing=(1.0, 0.8, 0.8),
-        source=Path("scan.nii.gz"),
+        source=folder / "scan.nii.gz",
         name="scan",
         slice_numbers=np.arange(1, slices + 1),
         series_uid="1.2.3",

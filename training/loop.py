@@ -21,7 +21,7 @@ from napari_uld.inference.checkpoint import LoadedDetector, initialise, save_che
 from napari_uld.inference.device import mixed_precision, pick_device, place
 from napari_uld.progress import Progress, Work
 
-from .data.phantom.write import worker_count
+from .cores import worker_count
 from .data.sets import training_set, validation_set
 from .evaluate import evaluate_detector
 from .imagenet import take_imagenet

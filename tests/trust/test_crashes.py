@@ -41,6 +41,13 @@ def open_again(volume: CTVolume) -> Open:
     return opened
 
 
+def saves_when_asked(session: Session) -> list[Callable[[], None]]:
+    """Have a session save by itself; gives what it would do in a moment."""
+    asked: list[Callable[[], None]] = []
+    session.saves_itself, session.soon = lambda: True, asked.append
+    return asked
+
+
 def decide_all(session: Session, findings: Findings) -> None:
     session.case.set_findings(findings)
     session.case.threshold = 0.0
@@ -253,9 +260,7 @@ def test_findings_that_cannot_be_read_are_said_and_the_scan_opens(
 
 def test_decisions_are_saved_by_themselves_where_that_is_wanted(open_again: Open, findings: Findings) -> None:
     session = open_again()
-    session.saves_itself = lambda: True
-    asked: list[Callable[[], None]] = []
-    session.soon = asked.append
+    asked = saves_when_asked(session)
     decide_all(session, findings)
     assert not session.case.path.exists()
     asked[-1]()
@@ -265,9 +270,7 @@ def test_decisions_are_saved_by_themselves_where_that_is_wanted(open_again: Open
 
 def test_what_a_person_gave_up_is_not_saved_a_moment_later(open_again: Open, findings: Findings) -> None:
     session = open_again()
-    session.saves_itself = lambda: True
-    asked: list[Callable[[], None]] = []
-    session.soon = asked.append
+    asked = saves_when_asked(session)
     decide_all(session, findings)
     session.saves_itself = lambda: False
     session.ask_unsaved = lambda case: Answer.DISCARD

@@ -21,10 +21,10 @@ from napari_uld.masks import MaskKind
 from napari_uld.masks.lesion_mask import Origin
 from napari_uld.progress import Progress, Work
 
+from ..cores import worker_count
 from .key_slices import KeySlice
 from .mask_store import KINDS, LesionMask, MaskStore, StoredSlice, append, fingerprint
 from .masks import make_masks
-from .phantom.write import worker_count
 
 _TICK = 0.4  # s between two reports
 # Key slices that a process takes at a time: about a tenth of a second.

@@ -1,9 +1,11 @@
 """Scans that arrive together: several paths dropped at once are read one by one, and one scan is open at a time."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from weakref import WeakKeyDictionary
 
 from napari.components import ViewerModel
@@ -14,6 +16,21 @@ from napari_uld.viewer.session import Session
 
 # Milliseconds after which it is looked again whether napari is through with all paths.
 SOON = 50
+
+
+@dataclass
+class Arrived:
+    """Scans that arrived together, none twice, and all their files."""
+
+    scans: list[ScanEntry] = field(default_factory=list)
+    files: set[Path] = field(default_factory=set)
+
+    def add(self, scans: Iterable[ScanEntry]) -> None:
+        """Add scans that are not there yet."""
+        for scan in scans:
+            if scan not in self.scans:
+                self.scans.append(scan)
+                self.files.update(file.resolve() for file in scan.files)
 
 
 class Arrivals:
@@ -27,13 +44,13 @@ class Arrivals:
 
     def __init__(self, offer: Callable[[Session, Sequence[ScanEntry]], None]) -> None:
         self._offer = offer
-        self._scans: WeakKeyDictionary[Session, list[ScanEntry]] = WeakKeyDictionary()
+        self._scans: WeakKeyDictionary[Session, Arrived] = WeakKeyDictionary()
 
     @contextmanager
-    def reading(self, session: Session) -> Iterator[list[ScanEntry]]:
+    def reading(self, session: Session) -> Iterator[Arrived]:
         """While a path is read: the scans that arrived with it, for its own to be added."""
         try:
-            yield self._scans.setdefault(session, [])
+            yield self._scans.setdefault(session, Arrived())
         finally:
             session.later(partial(self._settle, session))
 
@@ -41,9 +58,9 @@ class Arrivals:
         if _napari_is_opening():
             QTimer.singleShot(SOON, partial(self._settle, session))
             return
-        scans = self._scans.pop(session, [])
-        if len(scans) > 1:
-            self._offer(session, scans)
+        arrived = self._scans.pop(session, Arrived())
+        if len(arrived.scans) > 1:
+            self._offer(session, arrived.scans)
 
 
 def _napari_is_opening() -> bool:

@@ -17,7 +17,7 @@ from napari_uld.viewer.layers.parts import LayerTuple
 from napari_uld.viewer.layers.scan import case_layers
 from napari_uld.viewer.panels.dialogs import choose_scan
 from napari_uld.viewer.panels.window import workbench_in_window
-from napari_uld.viewer.plugin.arrivals import Arrivals
+from napari_uld.viewer.plugin.arrivals import Arrivals, Arrived
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.files import open_annotations, open_case
@@ -63,7 +63,7 @@ def read_volume(path: Paths) -> list[LayerTuple]:
         return NOTHING
     with _ARRIVALS.reading(session) as arrived:
         # Files of one scan are often dropped together.
-        if any(chosen.resolve() in map(Path.resolve, entry.files) for entry in arrived):
+        if chosen.resolve() in arrived.files:
             return NOTHING
         try:
             return _arrive(session, chosen, arrived)
@@ -73,21 +73,20 @@ def read_volume(path: Paths) -> list[LayerTuple]:
             return NOTHING
 
 
-def _arrive(session: Session, chosen: Path, arrived: list[ScanEntry]) -> list[LayerTuple]:
+def _arrive(session: Session, chosen: Path, arrived: Arrived) -> list[LayerTuple]:
     """Open a path's scan, or keep its scans to be offered where another one has just arrived."""
     scans = find_scans(chosen)
     for left_out in scans.left_out:
         show_info(f"Left out {left_out}")
-    if arrived:
-        known = {(entry.path, entry.files, entry.label) for entry in arrived}
-        arrived += [entry for entry in scans if (entry.path, entry.files, entry.label) not in known]
+    if arrived.scans:
+        arrived.add(scans)
         return NOTHING
     said = f"{chosen.name} holds {len(scans)} scans."
     entry = scans[0] if len(scans) == 1 else choose_scan(said, scans)
     if entry is None or not session.may_close():
         return NOTHING
     layers = _opened(session, entry)
-    arrived.append(entry)
+    arrived.add([entry])
     return layers
 
 

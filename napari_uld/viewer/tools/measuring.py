@@ -1,18 +1,17 @@
 """From a lesion to its RECIST by one key."""
 
-from napari.layers import Shapes
 from napari.utils.notifications import show_info
 
 from napari_uld.errors import UldError
 from napari_uld.lesions.recist import Recist, from_mask
 from napari_uld.lesions.rle import Rle, decode
 from napari_uld.masks.from_box import longest_recist
-from napari_uld.viewer.layers.editing import take_in_hand
 from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.layers.scan import series_window
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.rows import Row
+from napari_uld.viewer.tools import review
 
 
 def measure(session: Session) -> None:
@@ -32,29 +31,22 @@ def measure(session: Session) -> None:
         except UldError as error:
             show_info(str(error))
             return
-    _take_in_hand(session, row.key)
+    review.hold(session, session.case.row(row.key) or row, Part.RECIST, "direct")
     long, short = recist.millimetres(session.case.volume.spacing)
     show_info(f"{long:.1f} x {short:.1f} mm on slice {native}. {source}; drag an end to correct it.")
 
 
-def _take_in_hand(session: Session, key: str) -> None:
-    row = session.case.row(key) if session.case is not None else None
-    session.jump(row)
-    layer = session.needed_layer(Part.RECIST)
-    if row is not None and isinstance(layer, Shapes):
-        take_in_hand(session.viewer, layer, key, session.z, "direct")
-
-
 def _automatic(case: Case, row: Row) -> tuple[int, Recist, str]:
     """The slice to measure on, the diameters there, and what they were taken from: a mask where there is one."""
-    mask = row.corrected_mask or _detectors(case, row)
-    if mask is not None and decode(mask).any():
-        return row.native, from_mask(decode(mask), case.volume.spacing[1:]), "From its mask"
+    stored = _mask_of(case, row)
+    mask = None if stored is None else decode(stored)
+    if mask is not None and mask.any():
+        return row.native, from_mask(mask, case.volume.spacing[1:]), "From its mask"
     return *longest_recist(case.volume, row.boxes, series_window(case)), "From grey values in its box"
 
 
-def _detectors(case: Case, row: Row) -> Rle | None:
-    """The mask that a detector predicted, unless the box was moved since."""
+def _mask_of(case: Case, row: Row) -> Rle | None:
+    """The mask that a person painted, else the one that a detector predicted, unless the box was moved since."""
     if row.annotation is not None:
         return row.annotation.mask
     return None if case.findings is None or row.finding is None else case.findings.masks[row.finding]

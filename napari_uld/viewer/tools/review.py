@@ -7,6 +7,7 @@ from napari_uld.lesions.annotations import Edit, State
 from napari_uld.viewer.layers.editing import take_in_hand
 from napari_uld.viewer.layers.parts import MARKS, Part
 from napari_uld.viewer.session import Session
+from napari_uld.viewer.state.rows import Row
 
 
 def step(session: Session, by: int, *, pending_only: bool = False) -> None:
@@ -42,10 +43,15 @@ def edit_box(session: Session) -> None:
     if row is None:
         show_info("Choose a lesion first.")
         return
+    hold(session, row, Part.DETECTIONS if row.annotation is None else Part.LESIONS, "select")
+
+
+def hold(session: Session, row: Row, part: Part, mode: str) -> None:
+    """Show a lesion and take its shapes in a layer in hand: whole (`mode` "select") or by their ends ("direct")."""
     session.jump(row)
-    layer = session.needed_layer(Part.DETECTIONS if row.annotation is None else Part.LESIONS)
+    layer = session.needed_layer(part)
     if isinstance(layer, Shapes):
-        take_in_hand(session.viewer, layer, row.key, session.z, "select")
+        take_in_hand(session.viewer, layer, row.key, session.z, mode)
 
 
 def draw_lesion(session: Session) -> None:

@@ -14,6 +14,7 @@ from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.rle import decode
 from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.panels.window import workbench_in_window
+from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.tools import review
 from napari_uld.viewer.tools.workbench import workbench_of
@@ -57,17 +58,23 @@ class Mouse:
         return int(right), int(down)
 
 
-def test_a_drag_is_followed_while_it_lasts_a_stroke_saved_when_it_ends_and_each_is_one_edit(
-    make_napari_viewer: type[Viewer], case: Case, expert: Annotation, qtbot: QtBot
-) -> None:
-    viewer = make_napari_viewer(show=True)
-    session, mouse = show(viewer, case), Mouse(viewer, qtbot)
-    brush, comparison = workbench_of(viewer).brush, workbench_of(viewer).comparison
-    case.select(expert.id)
-    comparison.start()
-    qtbot.wait(200)  # the canvas is laid out
+@pytest.fixture
+def laid_out(make_napari_viewer: type[Viewer], case: Case, qtbot: QtBot) -> Session:
+    """The case in a real window whose canvas has its size."""
+    session = show(make_napari_viewer(show=True), case)
+    qtbot.wait(200)
     session.fit_body()
     qtbot.wait(200)
+    return session
+
+
+def test_a_drag_is_followed_while_it_lasts_a_stroke_saved_when_it_ends_and_each_is_one_edit(
+    laid_out: Session, case: Case, expert: Annotation, qtbot: QtBot
+) -> None:
+    session, mouse = laid_out, Mouse(laid_out.viewer, qtbot)
+    brush, comparison = workbench_of(session.viewer).brush, workbench_of(session.viewer).comparison
+    case.select(expert.id)
+    comparison.start()
     edits: list[str] = []
     case.edited.connect(lambda edit: edits.append(edit.action))
 
@@ -105,14 +112,8 @@ def test_a_drag_is_followed_while_it_lasts_a_stroke_saved_when_it_ends_and_each_
     assert not canvas.data[0, 60, 60:69].any()
 
 
-def test_a_right_drag_sets_the_window_and_neither_zooms_nor_draws(
-    make_napari_viewer: type[Viewer], case: Case, qtbot: QtBot
-) -> None:
-    viewer = make_napari_viewer(show=True)
-    session = show(viewer, case)
-    qtbot.wait(200)
-    session.fit_body()
-    qtbot.wait(200)
+def test_a_right_drag_sets_the_window_and_neither_zooms_nor_draws(laid_out: Session, case: Case, qtbot: QtBot) -> None:
+    session, viewer = laid_out, laid_out.viewer
     review.draw_lesion(session)
     canvas = viewer.window._qt_viewer.canvas._scene_canvas
     zoom, centre, window, rows = viewer.scene.camera.zoom, viewer.scene.camera.center, session.window, len(case.rows)
@@ -137,16 +138,12 @@ def test_a_right_drag_sets_the_window_and_neither_zooms_nor_draws(
 
 
 def test_a_finding_that_is_dragged_becomes_a_lesion_and_no_other_finding_is_taken_in_hand(
-    make_napari_viewer: type[Viewer], case: Case, findings: Findings, qtbot: QtBot
+    laid_out: Session, case: Case, findings: Findings, qtbot: QtBot
 ) -> None:
-    viewer = make_napari_viewer(show=True)
-    session, mouse = show(viewer, case), Mouse(viewer, qtbot)
-    workbench_in_window(viewer)
+    session, mouse = laid_out, Mouse(laid_out.viewer, qtbot)
+    workbench_in_window(session.viewer)
     case.threshold = 0.0
     case.set_findings(findings)
-    qtbot.wait(200)  # the canvas is laid out
-    session.fit_body()
-    qtbot.wait(200)
     boxes = session.layer(Part.DETECTIONS)
     for key in [row.key for row in case.rows if row.annotation is None]:
         session.jump(case.row(key))
@@ -165,15 +162,9 @@ def test_a_finding_that_is_dragged_becomes_a_lesion_and_no_other_finding_is_take
         assert key not in set(boxes.features["key"])
 
 
-def test_back_from_3d_the_slice_is_the_one_that_was_left(
-    make_napari_viewer: type[Viewer], case: Case, qtbot: QtBot
-) -> None:
-    viewer = make_napari_viewer(show=True)
-    session = show(viewer, case)
-    qtbot.wait(200)
-    session.fit_body()
-    session.show_slice(7)
+def test_back_from_3d_the_slice_is_the_one_that_was_left(laid_out: Session, qtbot: QtBot) -> None:
+    laid_out.show_slice(7)
     for displayed in (3, 2):
-        viewer.dims.ndisplay = displayed
+        laid_out.viewer.dims.ndisplay = displayed
         qtbot.wait(300)
-    assert session.z == 7
+    assert laid_out.z == 7

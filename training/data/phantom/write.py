@@ -1,7 +1,6 @@
 """Phantoms on disk, in DeepLesion's layout, with the truth beside them."""
 
 import json
-import os
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -15,6 +14,7 @@ from napari_uld.errors import DataError
 from napari_uld.lesions.rle import encode
 from napari_uld.progress import Progress, Work
 
+from ...cores import worker_count
 from .palette import PHASES
 from .study import SIZE, Marked, Study, draw_study
 from .truth import FOLDER, read_file
@@ -71,11 +71,6 @@ def generate_phantoms(out: Path, patients: int, seed: int, *, phases: int = 1) -
         yield Progress(patient, patients, "table")
     _replace(out / TABLE, "\n".join([COLUMNS, *rows]) + "\n")
     return out
-
-
-def worker_count() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _in_parallel(out: Path, missing: list[int], seed: int, phases: int, done: int, total: int) -> Iterator[Progress]:
