@@ -6,9 +6,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from pydicom.dataset import Dataset
 
-from napari_uld.ct.dicom_files import unit_note
+from napari_uld.ct.dicom_files import Header, unit_note
 from napari_uld.ct.dicom_images import slice_of
 from napari_uld.ct.geometry import Slice
 from napari_uld.ct.windows import AIR_HU
@@ -47,7 +46,7 @@ class ReadSlice:
     sample: np.ndarray
 
 
-def rescale_of(header: Dataset, file: Path) -> tuple[float, float] | None:
+def rescale_of(header: Header, file: Path) -> tuple[float, float] | None:
     """Give slope and intercept, or None where one is absent.
 
     Raises
@@ -66,7 +65,7 @@ def rescale_of(header: Dataset, file: Path) -> tuple[float, float] | None:
     return slope, intercept
 
 
-def read_slice(pixels: np.ndarray, header: Dataset, file: Path, said: Sequence[str]) -> ReadSlice:
+def read_slice(pixels: np.ndarray, header: Header, file: Path, said: Sequence[str]) -> ReadSlice:
     """Rescale stored pixels (rows, columns) to int16 HU, padding to air; say what was put right.
 
     Parameters
@@ -101,7 +100,7 @@ def read_slice(pixels: np.ndarray, header: Dataset, file: Path, said: Sequence[s
     return ReadSlice(slice_of(header, file, mended), rescale, (*said, *unit_note(header), *more), sample)
 
 
-def _mended(pixels: np.ndarray, hu: np.ndarray, header: Dataset) -> tuple[np.ndarray, list[str]]:
+def _mended(pixels: np.ndarray, hu: np.ndarray, header: Header) -> tuple[np.ndarray, list[str]]:
     """Set padding to air and clip to int16."""
     said = []
     padding = _padding(pixels, hu, header)
@@ -115,7 +114,7 @@ def _mended(pixels: np.ndarray, hu: np.ndarray, header: Dataset) -> tuple[np.nda
     return hu.astype(np.int16), said
 
 
-def _padding(pixels: np.ndarray, hu: np.ndarray, header: Dataset) -> np.ndarray | None:
+def _padding(pixels: np.ndarray, hu: np.ndarray, header: Header) -> np.ndarray | None:
     """Mark the padded pixels: those that the header names, and one value far below air; None where there is none."""
     padding = None
     value = header.get("PixelPaddingValue")
