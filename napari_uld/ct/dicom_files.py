@@ -2,8 +2,7 @@
 
 import struct
 import zlib
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import pydicom
 from pydicom.dataset import Dataset
@@ -43,22 +42,23 @@ class Header(Protocol):
         """Give an element's value by its keyword."""
 
 
-def read_file(file: Path, **options: object) -> Dataset:
-    """Read a DICOM file, also one that starts without the preamble.
+def read_file(stream: BinaryIO, **options: object) -> Dataset:
+    """Read a DICOM file from its start, also one that starts without the preamble.
 
     Raises
     ------
     InvalidDicomError
         If it is none.
     """
-    with file.open("rb") as stream:
-        start = stream.read(132)
+    stream.seek(0)
+    start = stream.read(132)
+    stream.seek(0)
     if start[128:] == b"DICM":
-        return pydicom.dcmread(file, **options)  # type: ignore[arg-type]
+        return pydicom.dcmread(stream, **options)  # type: ignore[arg-type]
     # Old exports start with the first element of group 2 or 8 straight away.
     if start[:2] not in (b"\x02\x00", b"\x08\x00") or len(start) < 132:
         raise InvalidDicomError
-    dataset = pydicom.dcmread(file, force=True, **options)  # type: ignore[arg-type]
+    dataset = pydicom.dcmread(stream, force=True, **options)  # type: ignore[arg-type]
     if "SOPClassUID" not in dataset:
         raise InvalidDicomError
     if "TransferSyntaxUID" not in dataset.file_meta:

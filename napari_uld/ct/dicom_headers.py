@@ -1,8 +1,8 @@
-"""Headers of plain DICOM images, walked through once: the values that are wanted, and where the pixels begin.
+"""Plain DICOM images: the wanted values of their headers, walked through once, and the pixels where they were found.
 
 pydicom takes up to a millisecond for a header, a scan has hundreds, and most values are the same in all of them. What
-is not plain (elements out of order, multi-frame, deflated, cut short, anything unknown) is not read here but by pydicom,
-which then says what is wrong with it. pydicom converts the values here, too.
+is not plain (elements out of order, multi-frame, deflated, cut short, anything unknown) is not read here but by
+pydicom, which then says what is wrong with it. pydicom converts the values here, too.
 """
 
 import os
@@ -13,12 +13,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+import numpy as np
 from pydicom.charset import convert_encodings, default_encoding
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement, convert_raw_data_element
 from pydicom.tag import BaseTag
 from pydicom.uid import (
-    UID,
     AllTransferSyntaxes,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
@@ -28,12 +28,13 @@ from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, STANDARD_VR
 
 from napari_uld.ct.dicom_files import DAMAGED
 
-PIXEL_DATA = 0x7FE00010
-UNDEFINED = 0xFFFFFFFF  # a length that is not given: a delimiter follows
+_PIXEL_DATA = 0x7FE00010
+_UNDEFINED = 0xFFFFFFFF  # a length that is not given: a delimiter follows
 # Read at once, and at most, to find where the pixels begin (bytes).
 _FIRST_READ, _LAST_READ = 1 << 14, 1 << 20
 _SHORT = frozenset(str(vr).encode() for vr in STANDARD_VR - EXPLICIT_VR_LENGTH_32)
 _LONG = frozenset(str(vr).encode() for vr in EXPLICIT_VR_LENGTH_32)
+_KINDS = {0: np.dtype("<u2"), 1: np.dtype("<i2")}
 _ELEMENT, _LENGTH, _IMPLICIT = struct.Struct("<HH2sH"), struct.Struct("<L"), struct.Struct("<HHL")
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _META = {0x00020002: "MediaStorageSOPClassUID", 0x00020010: "TransferSyntaxUID"}
@@ -94,21 +95,16 @@ def tags_of(keywords: tuple[str, ...]) -> dict[int, str]:
     return {int(tag_for_keyword(keyword) or 0): keyword for keyword in keywords}
 
 
-def read_plain(file: Path, wanted: Mapping[int, str]) -> PlainHeader | None:
+def read_plain(stream: BinaryIO, wanted: Mapping[int, str]) -> PlainHeader | None:
     """Read the header of a plain image; None where pydicom has to.
 
     Parameters
     ----------
-    file
-        A DICOM file, or something else.
+    stream
+        A DICOM file, or something else, at its start.
     wanted
         Keywords of the values to keep, by tag.
     """
-    with file.open("rb", buffering=0) as stream:
-        return _read(stream, wanted)
-
-
-def _read(stream: BinaryIO, wanted: Mapping[int, str]) -> PlainHeader | None:
     status = os.fstat(stream.fileno())
     start = stream.read(_FIRST_READ)
     if start[128:132] != b"DICM":
@@ -131,7 +127,7 @@ def _parsed(data: bytes, status: os.stat_result, wanted: Mapping[int, str]) -> P
         raise _NotPlainError
     implicit = syntax == ImplicitVRLittleEndian
     raw = _walk(data, raw.end, {*wanted, _CHARACTER_SET}, implicit=implicit, before=0x0002FFFF)
-    if raw.next_tag != PIXEL_DATA:
+    if raw.next_tag != _PIXEL_DATA:
         raise _NotPlainError
     encoding = _encoding(*raw.elements[_CHARACTER_SET]) if _CHARACTER_SET in raw.elements else default_encoding
     values = {}
@@ -169,7 +165,7 @@ def _walk(
             raise _NotPlainError
         if tag >= 0x7FE00000:
             return _Raw(found, start, tag, length)
-        if length == UNDEFINED:
+        if length == _UNDEFINED:
             if vr not in (None, b"SQ"):
                 raise _NotPlainError
             at = _after_items(data, start, implicit)
@@ -202,16 +198,67 @@ def _after_items(data: bytes, at: int, implicit: bool) -> int:
             return at
         if tag != _ITEM:
             raise _NotPlainError
-        end = None if length == UNDEFINED else at + length
+        end = None if length == _UNDEFINED else at + length
         while at != end:
             group, element, length = _IMPLICIT.unpack_from(data, at)
             if group << 16 | element == _ITEM_END and end is None:
                 at += 8
                 break
             _, vr, length, at = _element(data, at, implicit)
-            if length == UNDEFINED and vr in (None, b"SQ"):
+            if length == _UNDEFINED and vr in (None, b"SQ"):
                 at = _after_items(data, at, implicit)
             else:
                 at += length
             if at > (len(data) if end is None else end):
                 raise IndexError
+
+
+def read_pixels(file: Path, header: PlainHeader) -> np.ndarray | None:
+    """Read the pixels of a file that was found to be plain; None where pydicom has to.
+
+    Only what cannot be read in two ways is read here: one grey image of 16 bits a pixel, not compressed, of exactly the
+    length that its size requires, with nothing after it, in a file that is still the one whose header is known.
+
+    Parameters
+    ----------
+    file
+        Where they are.
+    header
+        The file's, as it was when it was found.
+
+    Returns
+    -------
+    (rows, columns), int16 or uint16.
+    """
+    if not _is_simple(header):
+        return None
+    kind = _KINDS[header.get("PixelRepresentation")]
+    pixels = np.empty((header.get("Rows"), header.get("Columns")), kind)
+    with file.open("rb", buffering=0) as stream:
+        if not header.is_of(os.fstat(stream.fileno())):
+            return None
+        stream.seek(header.pixels_at)
+        if stream.readinto(pixels.data) != header.pixels_length:
+            return None
+    # What is kept in bits that are not the pixels' is another image's or an overlay.
+    lowest, highest = np.iinfo(kind).min, np.iinfo(kind).max
+    unused = 16 - int(header.get("BitsStored"))
+    if unused and (int(pixels.min()) < lowest >> unused or int(pixels.max()) > highest >> unused):
+        return None
+    return pixels
+
+
+def _is_simple(header: PlainHeader) -> bool:
+    """Tell whether all that pydicom requires of uncompressed pixels is there and leaves nothing to decide."""
+    return (
+        header.file_meta["TransferSyntaxUID"] in (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
+        and header.pixels_at + header.pixels_length == header.size
+        and header.get("SamplesPerPixel") == 1
+        and header.get("NumberOfFrames") in (None, 1)
+        and header.get("PhotometricInterpretation") in ("MONOCHROME1", "MONOCHROME2")
+        and header.get("BitsAllocated") == 16
+        and header.get("BitsStored") in range(1, 17)
+        and header.get("PixelRepresentation") in (0, 1)
+        and all(isinstance(header.get(side), int) for side in ("Rows", "Columns"))
+        and 2 * header.get("Rows") * header.get("Columns") == header.pixels_length > 0
+    )

@@ -136,9 +136,10 @@ class NoImage:
 def images_in(file: Path) -> list[Image] | NoImage:
     """Read the headers of the images that a file holds, or say why it holds none."""
     try:
-        header: Header = read_plain(file, _PLAIN_TAGS) or read_file(
-            file, specific_tags=_HEADER_TAGS, stop_before_pixels=True
-        )
+        with file.open("rb") as stream:
+            header: Header = read_plain(stream, _PLAIN_TAGS) or read_file(
+                stream, specific_tags=_HEADER_TAGS, stop_before_pixels=True
+            )
         damage = why_damaged(header)
         if damage:
             return NoImage(damage, damaged=True)
@@ -227,12 +228,14 @@ def _text(value: object) -> str:
 
 def _place_or_none(header: Header, file: Path) -> Slice | None:
     try:
-        # One number stands for all pixels: no memory is taken.
-        return slice_of(
-            header, file, np.broadcast_to(np.int16(0), (int(header.get("Rows")), int(header.get("Columns"))))
-        )
+        return slice_of(header, file, no_pixels(header))
     except (ScanError, *DAMAGED):
         return None
+
+
+def no_pixels(header: Header) -> np.ndarray:
+    """Give an image of the header's size (rows, columns) whose pixels are all 0; it takes no memory."""
+    return np.broadcast_to(np.int16(0), (int(header.get("Rows")), int(header.get("Columns"))))
 
 
 def slice_of(header: Header, file: Path, hu: np.ndarray) -> Slice:

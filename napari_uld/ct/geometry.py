@@ -87,7 +87,12 @@ class Stack:
 
 
 def stack_slices(
-    slices: list[Slice], *, source: Path, single_spacing: float | None = None, said: tuple[str, ...] = ()
+    slices: list[Slice],
+    *,
+    source: Path,
+    single_spacing: float | None = None,
+    said: tuple[str, ...] = (),
+    room: np.ndarray | None = None,
 ) -> Stack:
     """Sort slices along their normal and stack them, refusing what is not one regular grid.
 
@@ -101,6 +106,9 @@ def stack_slices(
         The z spacing (mm) to take where there is a single slice.
     said
         What was put right before.
+    room
+        What the slices may have been read into, (z, rows, columns): where they lie in it one after the other, nothing
+        is copied.
 
     Raises
     ------
@@ -127,12 +135,20 @@ def stack_slices(
         corrections += _sideways(positions, normal, source)
     numbers, about_numbers = _slice_numbers(slices)
     return Stack(
-        hu=np.stack([one.hu for one in slices]),
+        hu=room if room is not None and _fill(slices, room) else np.stack([one.hu for one in slices]),
         spacing=(spacing, *slices[0].spacing),
         origin=positions[0],
         direction=np.stack([row, column, normal], axis=1),
         slice_numbers=numbers,
         corrections=(*said, *corrections, *about_numbers),
+    )
+
+
+def _fill(slices: list[Slice], room: np.ndarray) -> bool:
+    """Tell whether the slices' pixels are those of the room, in its order."""
+    return len(slices) == len(room) and all(
+        one.hu.ctypes.data == place.ctypes.data and one.hu.shape == place.shape and one.hu.strides == place.strides
+        for one, place in zip(slices, room, strict=True)
     )
 
 
@@ -164,7 +180,13 @@ def _check_alike(slices: list[Slice], source: Path) -> None:
             f"{first.file}: the image orientation {first.orientation.tolist()} is not two unit vectors at right "
             "angles; export the series again"
         )
-    for other in slices[1:]:
+    # All at once: one by one it takes longer than reading them.
+    spacings = np.array([one.spacing for one in slices]) - first.spacing
+    orientations = np.array([one.orientation for one in slices]) - first.orientation
+    alike = (np.abs(spacings) <= PIXEL_SPACING_TOLERANCE).all(1) & (np.abs(orientations) <= COSINE_TOLERANCE).all(1)
+    for other, is_alike in zip(slices, alike, strict=True):
+        if is_alike and other.hu.shape == first.hu.shape:
+            continue
         differs = None
         if other.hu.shape != first.hu.shape:
             differs = f"size {other.hu.shape} against {first.hu.shape} (rows, columns)"
@@ -282,15 +304,45 @@ def _slice_numbers(slices: list[Slice]) -> tuple[np.ndarray, list[str]]:
     return np.arange(len(slices)), ["instance numbers are absent or repeat: slices are numbered in order from 0"]
 
 
+def _orders(cosines: np.ndarray) -> tuple[tuple[int, ...], list[int]]:
+    """Give the grid axis nearest to each of the patient's x, y and z, and the same as an order of array axes.
+
+    Column a of ``cosines`` says where grid axis a (x, y, z) points.
+    """
+    order = max(permutations(range(3)), key=lambda p: sum(abs(cosines[world, p[world]]) for world in range(3)))
+    # `order` speaks of axes x, y, z; array axes run z, y, x.
+    return order, [2 - order[2 - axis] for axis in range(3)]
+
+
+def room_for(direction: np.ndarray, shape: tuple[int, int, int], value: int) -> np.ndarray:
+    """Make room for slices as their files have them that `to_lps` will not have to copy.
+
+    Parameters
+    ----------
+    direction
+        As in `Stack`.
+    shape
+        Slices, rows and columns.
+    value
+        What the room is filled with (HU).
+
+    Returns
+    -------
+    int16 (slices, rows, columns): a view of an array that lies in memory as `to_lps` turns it.
+    """
+    order, array_order = _orders(direction)
+    turned = np.full([shape[axis] for axis in array_order], value, np.int16)
+    backwards = tuple(2 - world for world in range(3) if direction[world, order[world]] < 0)
+    return np.flip(turned, backwards).transpose(np.argsort(array_order))
+
+
 def to_lps(stack: Stack) -> Stack:
     """Turn the axes so that x grows to the left, y to the back and z to the head, by permutation and flips only.
 
     Each grid axis goes to the patient axis it is nearest to; what is oblique stays in ``direction``.
     """
-    cosines = stack.direction  # column a: where grid axis a (x, y, z) points
-    order = max(permutations(range(3)), key=lambda p: sum(abs(cosines[world, p[world]]) for world in range(3)))
-    # `order` speaks of axes x, y, z; array axes run z, y, x.
-    array_order = [2 - order[2 - axis] for axis in range(3)]
+    cosines = stack.direction
+    order, array_order = _orders(cosines)
     hu = stack.hu.transpose(array_order)
     spacing = np.array(stack.spacing)[array_order]
     direction = cosines[:, order].copy()

@@ -13,7 +13,8 @@ from napari_uld.ct.deeplesion import (
     is_slice_name,
     read_deeplesion,
 )
-from napari_uld.ct.dicom import find_dicom, read_dicom
+from napari_uld.ct.dicom import find_dicom
+from napari_uld.ct.dicom_reading import read_dicom
 from napari_uld.ct.entries import FoundScans, Kind, LeftOut, ScanEntry, group_by_reason
 from napari_uld.ct.header import read_start
 from napari_uld.ct.images import find_image, image_kind, read_image
