@@ -268,7 +268,7 @@ def _numbers(header: Header, tag: str, count: int, file: Path) -> np.ndarray:
     return values
 
 
-def first_number(value: object) -> float | None:
+def _first_number(value: object) -> float | None:
     """Give the first number of an element, or None where there is no finite one."""
     first = value[0] if isinstance(value, MultiValue) and value else value
     try:
@@ -278,9 +278,15 @@ def first_number(value: object) -> float | None:
     return number if np.isfinite(number) else None
 
 
+def thickness_of(header: Header) -> float | None:
+    """Give the nominal slice thickness (mm) of a header, or None."""
+    thickness = _first_number(header.get("SliceThickness"))
+    return thickness if thickness and thickness > 0 else None
+
+
 def window_of(header: Header) -> tuple[float, float] | None:
     """Give the first window (low, high) HU of a header, or None."""
-    centre, width = first_number(header.get("WindowCenter")), first_number(header.get("WindowWidth"))
+    centre, width = _first_number(header.get("WindowCenter")), _first_number(header.get("WindowWidth"))
     if centre is None or width is None or width <= 0:
         return None
     return centre - width / 2, centre + width / 2

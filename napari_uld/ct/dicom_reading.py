@@ -1,30 +1,27 @@
-"""CT series in DICOM files: read into Hounsfield units, and checked as a whole."""
+"""CT series in DICOM files: read into Hounsfield units slice by slice, and checked as a whole."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydicom.errors import InvalidDicomError
-from pydicom.uid import JPEGLSLossless, JPEGLSNearLossless
 
-from napari_uld.ct.dicom_files import DAMAGED, Header, read_file, why_no_slice
-from napari_uld.ct.dicom_headers import PlainHeader, read_pixels
-from napari_uld.ct.dicom_hu import ReadSlice, check_rescales, notes_of, read_slice
-from napari_uld.ct.dicom_images import classic_images, first_number, no_pixels, slice_of, window_of
-from napari_uld.ct.dicom_streams import check_elements, check_pixel_data
+from napari_uld.ct.dicom_hu import check_rescales, notes_of
+from napari_uld.ct.dicom_plan import plan_of, volume_of
+from napari_uld.ct.dicom_slices import ReadFile, read_images
 from napari_uld.ct.entries import ScanEntry
-from napari_uld.ct.geometry import room_for, stack_slices, to_volume, why_irregular
+from napari_uld.ct.filling import Filling, Reading
+from napari_uld.ct.geometry import stack_slices
 from napari_uld.ct.plausibility import check_hu
 from napari_uld.ct.volume import CTVolume
-from napari_uld.ct.windows import AIR_HU
-from napari_uld.errors import GeometryError, MissingSlicesError, ScanError
+from napari_uld.errors import MissingSlicesError, ScanError
+
+# Files that a thread reads in one go, and that are told of together.
+_BATCH = 4
 
 
-def read_dicom(entry: ScanEntry) -> CTVolume:
-    """Read one scan.
+def read_dicom(entry: ScanEntry, start: int | None = None) -> Reading:
+    """Read one scan, from slice `start` of the volume outwards, or from its middle.
 
     Raises
     ------
@@ -38,108 +35,65 @@ def read_dicom(entry: ScanEntry) -> CTVolume:
     wanted: dict[Path, list[int]] = {}
     for file, frame in entry.frames:
         wanted.setdefault(file, []).append(frame)
-    room, places = _room_of(entry)
+    plan = plan_of(entry)
+
+    def read(index: int) -> ReadFile:
+        file = entry.files[index]
+        return read_images(file, wanted.get(file), entry.headers.get(file), plan.rooms.get(file))
+
+    places = [plan.places.get(file, index) for index, file in enumerate(entry.files)]
+    middle = len(places) // 2 if start is None else start
+    order = sorted(range(len(places)), key=lambda index: abs(places[index] - middle))
+    files: dict[int, ReadFile] = {}
+    yield Filling(0, len(order), plan.volume)
+    for read_now in _in_threads(read, order):
+        files |= read_now
+        arrived = () if plan.volume is None else tuple(places[index] for index in read_now)
+        yield Filling(len(files), len(order), plan.volume, arrived)
+    return _checked(entry, [files[index] for index in range(len(order))], plan.room)
+
+
+def _in_threads(read: Callable[[int], ReadFile], order: Sequence[int]) -> Iterator[dict[int, ReadFile]]:
+    """Read files in an order, some at a time; of several that cannot be read the first one in the scan has its say."""
+    failed: tuple[int, ScanError] | None = None
+
+    def batch(indices: Sequence[int]) -> dict[int, ReadFile | ScanError]:
+        done: dict[int, ReadFile | ScanError] = {}
+        for index in indices:
+            if failed is not None and failed[0] < index:
+                continue
+            try:
+                done[index] = read(index)
+            except ScanError as error:
+                done[index] = error
+        return done
+
     with ThreadPoolExecutor() as pool:
-        read = list(
-            pool.map(
-                lambda file: _read_file(file, wanted.get(file), entry.headers.get(file), places.get(file)), entry.files
-            )
-        )
-    return _volume(entry, read, room)
+        try:
+            for batch_read in [pool.submit(batch, order[i : i + _BATCH]) for i in range(0, len(order), _BATCH)]:
+                read_now = {}
+                for index, one in batch_read.result().items():
+                    if not isinstance(one, ScanError):
+                        read_now[index] = one
+                    elif failed is None or index < failed[0]:
+                        failed = index, one
+                yield read_now
+        finally:
+            pool.shutdown(cancel_futures=True)
+    if failed is not None:
+        raise failed[1]
 
 
-def _room_of(entry: ScanEntry) -> tuple[np.ndarray | None, dict[Path, np.ndarray]]:
-    """Make room for the slices and give each file its place; none where headers alone do not tell it."""
-    if any(file not in entry.headers for file in entry.files):
-        return None, {}
-    try:
-        slices = [slice_of(header, file, no_pixels(header)) for file, header in entry.headers.items()]
-    except (GeometryError, *DAMAGED):
-        return None, {}
-    slices.sort(key=lambda one: one.file)
-    if why_irregular(slices, entry.path):
-        return None, {}
-    row, column = slices[0].orientation[:3], slices[0].orientation[3:]
-    direction = np.stack([row, column, np.cross(row, column)], axis=1)
-    slices.sort(key=lambda one: float(one.position @ direction[:, 2]))
-    room = room_for(direction, (len(slices), *slices[0].hu.shape), AIR_HU)
-    return room, {one.file: place for one, place in zip(slices, room, strict=True)}
-
-
-def _volume(entry: ScanEntry, read: Sequence["_ReadFile"], room: np.ndarray | None) -> CTVolume:
+def _checked(entry: ScanEntry, read: Sequence[ReadFile], room: np.ndarray | None) -> CTVolume:
     """Put the slices together and check them as a whole."""
     slices = [one for file in read for one in file.slices]
     check_rescales(slices, entry.path)
-    first = read[0]
+    said = (*entry.said, *notes_of(slices))
     try:
         stack = stack_slices(
-            [one.slice for one in slices],
-            source=entry.path,
-            single_spacing=first.thickness,
-            said=(*entry.said, *notes_of(slices)),
-            room=room,
+            [one.slice for one in slices], source=entry.path, single_spacing=read[0].thickness, said=said, room=room
         )
     except MissingSlicesError as error:
         raise MissingSlicesError("; ".join((str(error), *entry.said))) from error
     check_hu(stack.hu, entry.path)
-    return to_volume(
-        stack,
-        source=entry.path,
-        name=entry.name,
-        series_uid=" ".join(filter(None, (entry.series_uid, entry.label))) if entry.series_uid else "",
-        thickness=first.thickness,
-        window=first.window,
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class _ReadFile:
-    """The slices of one file, and what its header says of the scan."""
-
-    slices: list[ReadSlice]
-    thickness: float | None
-    window: tuple[float, float] | None
-
-
-def _read_file(
-    file: Path, wanted: Sequence[int] | None, known: PlainHeader | None, room: np.ndarray | None
-) -> _ReadFile:
-    """Read one file, or the wanted frames of it; a single image goes into its room."""
-    try:
-        pixels = None if known is None else read_pixels(file, known)
-        if known is not None and pixels is not None:
-            return _made_of([pixels], [known], file, (), room)
-        with file.open("rb") as stream:
-            dataset = read_file(stream)
-            ignored = [*check_elements(dataset, stream, file), *check_pixel_data(dataset, file)]
-        if dataset.file_meta.TransferSyntaxUID in (JPEGLSLossless, JPEGLSNearLossless):
-            # The first decoder pydicom would take, libjpeg, can hang for ever on a damaged stream.
-            dataset.pixel_array_options(decoding_plugin="pyjpegls")
-        pixels = dataset.pixel_array
-        every = dict(classic_images(dataset))
-        headers = [header for frame, header in every.items() if wanted is None or frame in wanted]
-        left_out = Counter(filter(None, map(why_no_slice, every.values())))
-        ignored += [f"{count} frame(s) of the file left out: {reason}" for reason, count in left_out.items()]
-        # A single frame comes without an axis of frames.
-        images = [pixels] if wanted is None else [pixels.reshape(-1, *pixels.shape[-2:])[frame] for frame in wanted]
-        return _made_of(images, headers, file, ignored, room)
-    except (InvalidDicomError, *DAMAGED) as error:
-        raise ScanError(
-            f"{file}: the slice cannot be read ({error}); it may be damaged or cut short: copy or export it again"
-        ) from error
-
-
-def _made_of(
-    images: Sequence[np.ndarray],
-    headers: Sequence[Header],
-    file: Path,
-    said: Sequence[str],
-    room: np.ndarray | None,
-) -> _ReadFile:
-    """Rescale a file's images, and look up what its first header says of the scan."""
-    thickness = first_number(headers[0].get("SliceThickness"))
-    return _ReadFile(
-        slices=[read_slice(*one, file, said, room) for one in zip(images, headers, strict=True)],
-        thickness=thickness if thickness and thickness > 0 else None,
-        window=window_of(headers[0]),
-    )
+    return volume_of(entry, stack, thickness=read[0].thickness, window=read[0].window)

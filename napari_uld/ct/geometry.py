@@ -5,11 +5,12 @@ regular grid is refused by name. What was put right is said in `Stack.correction
 """
 
 from dataclasses import dataclass, replace
-from itertools import pairwise, permutations
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
+from napari_uld.ct.orientation import orders
 from napari_uld.ct.volume import CTVolume
 from napari_uld.errors import (
     DuplicateSlicesError,
@@ -304,45 +305,13 @@ def _slice_numbers(slices: list[Slice]) -> tuple[np.ndarray, list[str]]:
     return np.arange(len(slices)), ["instance numbers are absent or repeat: slices are numbered in order from 0"]
 
 
-def _orders(cosines: np.ndarray) -> tuple[tuple[int, ...], list[int]]:
-    """Give the grid axis nearest to each of the patient's x, y and z, and the same as an order of array axes.
-
-    Column a of ``cosines`` says where grid axis a (x, y, z) points.
-    """
-    order = max(permutations(range(3)), key=lambda p: sum(abs(cosines[world, p[world]]) for world in range(3)))
-    # `order` speaks of axes x, y, z; array axes run z, y, x.
-    return order, [2 - order[2 - axis] for axis in range(3)]
-
-
-def room_for(direction: np.ndarray, shape: tuple[int, int, int], value: int) -> np.ndarray:
-    """Make room for slices as their files have them that `to_lps` will not have to copy.
-
-    Parameters
-    ----------
-    direction
-        As in `Stack`.
-    shape
-        Slices, rows and columns.
-    value
-        What the room is filled with (HU).
-
-    Returns
-    -------
-    int16 (slices, rows, columns): a view of an array that lies in memory as `to_lps` turns it.
-    """
-    order, array_order = _orders(direction)
-    turned = np.full([shape[axis] for axis in array_order], value, np.int16)
-    backwards = tuple(2 - world for world in range(3) if direction[world, order[world]] < 0)
-    return np.flip(turned, backwards).transpose(np.argsort(array_order))
-
-
 def to_lps(stack: Stack) -> Stack:
     """Turn the axes so that x grows to the left, y to the back and z to the head, by permutation and flips only.
 
     Each grid axis goes to the patient axis it is nearest to; what is oblique stays in ``direction``.
     """
     cosines = stack.direction
-    order, array_order = _orders(cosines)
+    order, array_order = orders(cosines)
     hu = stack.hu.transpose(array_order)
     spacing = np.array(stack.spacing)[array_order]
     direction = cosines[:, order].copy()
