@@ -5,7 +5,8 @@ python benchmarks/bench_reading.py [FOLDER] [--slices 275] [--rounds 7]
 Without a folder, uncompressed slices of 512 x 512 are made in a temporary one. Each round reads the folder once with
 each reader, in turns, after one round that warms the system's cache. Printed are medians of the wall clock (s) until
 the headers are known and until the volume is there, the processor's time (s) for the whole, and the median ratio of
-our wall clock to the faster of the others in the same round. The others check next to nothing.
+our wall clock, and of our processor's time, to the faster of the others in the same round. The others check next to
+nothing.
 """
 
 import argparse

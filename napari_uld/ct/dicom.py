@@ -10,6 +10,7 @@ from pathlib import Path
 
 from napari_uld.ct.acquisitions import Part, join, split
 from napari_uld.ct.dicom_files import LOCALISER
+from napari_uld.ct.dicom_headers import THREADS
 from napari_uld.ct.dicom_images import NOT_DICOM, Image, NoImage, images_in
 from napari_uld.ct.entries import ScanEntry, group_by_reason
 
@@ -30,7 +31,7 @@ def find_dicom(files: Sequence[Path], root: Path) -> tuple[list[ScanEntry], dict
     series: dict[tuple[str, ...], list[Image]] = {}
     no_images: dict[Path, NoImage] = {}
     batches = [files[start : start + _BATCH] for start in range(0, len(files), _BATCH)]
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         headers = pool.map(lambda batch: [images_in(file) for file in batch], batches)
     for file, found in zip(files, chain.from_iterable(headers), strict=True):
         if isinstance(found, NoImage):

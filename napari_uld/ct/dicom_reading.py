@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_uld.ct.dicom_headers import THREADS
 from napari_uld.ct.dicom_hu import check_rescales, notes_of
 from napari_uld.ct.dicom_plan import plan_of, volume_of
 from napari_uld.ct.dicom_slices import ReadFile, read_images
@@ -68,7 +69,7 @@ def _in_threads(read: Callable[[int], ReadFile], order: Sequence[int]) -> Iterat
                 done[index] = error
         return done
 
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         try:
             for batch_read in [pool.submit(batch, order[i : i + _BATCH]) for i in range(0, len(order), _BATCH)]:
                 read_now = {}
