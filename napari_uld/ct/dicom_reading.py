@@ -17,9 +17,6 @@ from napari_uld.ct.plausibility import check_hu
 from napari_uld.ct.volume import CTVolume
 from napari_uld.errors import MissingSlicesError, ScanError
 
-# Files that a thread reads in one go, and that are told of together.
-_BATCH = 4
-
 
 def read_dicom(entry: ScanEntry, start: int | None = None) -> Reading:
     """Read one scan, from slice `start` of the volume outwards, or from its middle.
@@ -47,38 +44,32 @@ def read_dicom(entry: ScanEntry, start: int | None = None) -> Reading:
     order = sorted(range(len(places)), key=lambda index: abs(places[index] - middle))
     files: dict[int, ReadFile] = {}
     yield Filling(0, len(order), plan.volume)
-    for read_now in _in_threads(read, order):
-        files |= read_now
-        arrived = () if plan.volume is None else tuple(places[index] for index in read_now)
-        yield Filling(len(files), len(order), plan.volume, arrived)
+    for index, one in _in_threads(read, order):
+        files[index] = one
+        yield Filling(len(files), len(order), plan.volume, () if plan.volume is None else (places[index],))
     return _checked(entry, [files[index] for index in range(len(order))], plan.room)
 
 
-def _in_threads(read: Callable[[int], ReadFile], order: Sequence[int]) -> Iterator[dict[int, ReadFile]]:
+def _in_threads(read: Callable[[int], ReadFile], order: Sequence[int]) -> Iterator[tuple[int, ReadFile]]:
     """Read files in an order, some at a time; of several that cannot be read the first one in the scan has its say."""
     failed: tuple[int, ScanError] | None = None
 
-    def batch(indices: Sequence[int]) -> dict[int, ReadFile | ScanError]:
-        done: dict[int, ReadFile | ScanError] = {}
-        for index in indices:
-            if failed is not None and failed[0] < index:
-                continue
-            try:
-                done[index] = read(index)
-            except ScanError as error:
-                done[index] = error
-        return done
+    def attempt(index: int) -> ReadFile | ScanError | None:
+        if failed is not None and failed[0] < index:
+            return None
+        try:
+            return read(index)
+        except ScanError as error:
+            return error
 
     with ThreadPoolExecutor(THREADS) as pool:
         try:
-            for batch_read in [pool.submit(batch, order[i : i + _BATCH]) for i in range(0, len(order), _BATCH)]:
-                read_now = {}
-                for index, one in batch_read.result().items():
-                    if not isinstance(one, ScanError):
-                        read_now[index] = one
-                    elif failed is None or index < failed[0]:
-                        failed = index, one
-                yield read_now
+            for index, attempted in [(index, pool.submit(attempt, index)) for index in order]:
+                one = attempted.result()
+                if isinstance(one, ReadFile):
+                    yield index, one
+                elif one is not None and (failed is None or index < failed[0]):
+                    failed = index, one
         finally:
             pool.shutdown(cancel_futures=True)
     if failed is not None:

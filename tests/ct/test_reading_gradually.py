@@ -14,11 +14,6 @@ AIR = -1024
 COUNT = 13
 
 
-@pytest.fixture
-def one_by_one(monkeypatch):
-    monkeypatch.setattr(dicom_reading, "_BATCH", 1)
-
-
 def entry_of(folder):
     return find_scans(folder)[0]
 
@@ -70,7 +65,6 @@ def test_what_it_gives_in_the_end_has_the_voxels_that_were_shown(write_series, t
 
 @pytest.mark.parametrize(("start", "nearest"), [(None, [6, 5, 7]), (2, [2, 1, 3]), (12, [12, 11, 10])])
 @pytest.mark.parametrize("down", [False, True])
-@pytest.mark.usefixtures("one_by_one")
 def test_slices_come_from_the_middle_or_a_given_one_outwards(write_series, tmp_path, start, nearest, down):
     write_series(pixels_of(COUNT), positions_along_z(COUNT)[:: -1 if down else 1])
     steps, _ = steps_and_volume(read_gradually(entry_of(tmp_path), start))
