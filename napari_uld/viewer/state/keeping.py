@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from napari_uld.errors import AnnotationFileError
-from napari_uld.lesions.annotations import Edit
+from napari_uld.lesions.edits import Edit
 from napari_uld.lesions.recovery import restore
 from napari_uld.lesions.review_log import DISCARDED, append_log, append_mark, log_path
 from napari_uld.viewer.state.case import Case

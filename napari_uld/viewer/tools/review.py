@@ -3,7 +3,8 @@
 from napari.layers import Shapes
 from napari.utils.notifications import show_info
 
-from napari_uld.lesions.annotations import Edit, State
+from napari_uld.lesions.annotations import State
+from napari_uld.lesions.edits import Edit
 from napari_uld.viewer.layers.editing import take_in_hand
 from napari_uld.viewer.layers.parts import MARKS, Part
 from napari_uld.viewer.session import Session
