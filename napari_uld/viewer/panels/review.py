@@ -33,7 +33,7 @@ from napari_uld.viewer.panels.dialogs import ask_export_path, ask_save_path
 from napari_uld.viewer.panels.following import Following
 from napari_uld.viewer.panels.lesion_table import HEADERS, LesionTable
 from napari_uld.viewer.panels.window import workbench_in_window
-from napari_uld.viewer.state.case import Case
+from napari_uld.viewer.state.case import Case, Counts
 from napari_uld.viewer.state.files import export_dl_info, export_refusal
 from napari_uld.viewer.tools import review
 from napari_uld.viewer.tools.keys import KEYS, key_of
@@ -166,7 +166,7 @@ class ReviewPanel(QWidget):
             self.title.setText("Open a CT scan: drop its file or folder on the window.")
         else:
             unsaved = ' <span style="color:#F0A000">● not saved</span>' if case.annotations.unsaved else ""
-            self.title.setText(f"<b>{case.volume.name}</b>  {case.decided} of {len(case.rows)} decided{unsaved}")
+            self.title.setText(f"<b>{case.volume.name}</b>  {_progress(case.counts)}{unsaved}")
             self.title.setToolTip(str(case.path))
         self._mark_current()
 
@@ -231,6 +231,14 @@ class ReviewPanel(QWidget):
             show_info(export_dl_info(self._case, path))
         except UldError as error:
             show_error(str(error))
+
+
+def _progress(counts: Counts) -> str:
+    """Say how far the review is."""
+    said = [f"{counts.annotated} annotated"] if counts.annotated else []
+    if counts.found:
+        said.append(f"{counts.decided} of {counts.found} detection{'s' if counts.found != 1 else ''} decided")
+    return ", ".join(said) or "no lesions yet"
 
 
 def _button(text: str, title: str, act: Callable[[], object], *, show_key: bool = True) -> QPushButton:
