@@ -44,10 +44,10 @@ def deeplesion(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def volume(tmp_path: Path) -> CTVolume:
-    """Ten slices 5 mm apart, numbered 19 (feet) to 10 (head); a body of water in air."""
+    """Ten slices 5 mm apart, numbered 19 (feet) to 10 (head); a body of water in air, two bright blocks on slice 15."""
     hu = np.full((10, 96, 96), -1000, np.int16)
     hu[:, 8:88, 8:88] = 0
-    hu[4, 24:37, 20:41] = 80
+    hu[4, 24:37, 20:41] = hu[4, 54:67, 20:41] = 80
     return CTVolume(
         hu=hu,
         spacing=(5.0, 0.5, 0.5),
@@ -75,7 +75,7 @@ def expert() -> Annotation:
 
 @pytest.fixture
 def findings() -> Findings:
-    """Four on the expert's slice, beside its lesion, and elsewhere; the second traced over three slices, the last a mined negative."""
+    """Four beside the expert's lesion and elsewhere, the second traced over three slices, the last a mined negative."""
     return Findings.from_rows(
         scan_id="1.2.3",
         scan_name="study",

@@ -152,7 +152,7 @@ def test_dragging_a_detection_accepts_it_where_it_was_dragged_to(session: Sessio
     index = list(layer.features["label"]).index("0.90")
     drag(layer, index, (1.0, 1.0))
     row = session.case.row(findings.finding_id(0))
-    assert (row.mark, row.box) == (Mark.ACCEPTED, (15.0, 19.0, 47.0, 43.0))
+    assert (row.mark, row.box) == (Mark.ACCEPTED, (15.0, 49.0, 47.0, 73.0))
 
 
 def test_a_box_dragged_off_its_key_slice_goes_back(session: Session) -> None:

@@ -204,14 +204,14 @@ class Case:
 
     def select(self, key: str | None) -> None:
         """Take a lesion in hand (None: none), and it alone."""
-        self._chosen = () if key is None else (key,)
+        self.choose(key, () if key is None else (key,))
+
+    def choose(self, key: str | None, keys: Iterable[str]) -> None:
+        """Choose several lesions, of which one (`key`) is at hand."""
+        self._chosen = tuple(keys)
         if key != self._current:
             self._current = key
             self.current_changed.emit()
-
-    def choose(self, keys: Iterable[str]) -> None:
-        """Choose several lesions, the one at hand among them."""
-        self._chosen = tuple(dict.fromkeys(key for key in (self._current, *keys) if key is not None))
 
     def step(self, by: int, *, pending_only: bool = False) -> Row | None:
         """Take the next (or, `by` = -1, the previous) lesion in hand; at the end it goes on from the beginning."""

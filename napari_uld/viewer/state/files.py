@@ -18,7 +18,6 @@ from napari_uld.lesions.annotation_file import (
 )
 from napari_uld.lesions.annotations import Annotations
 from napari_uld.lesions.deeplesion import annotations_from_dl_info, write_dl_info
-from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.findings_file import SUFFIX as FINDINGS_SUFFIX
 from napari_uld.lesions.findings_file import read_findings, write_findings
 from napari_uld.lesions.recovery import unsaved_lesions
@@ -140,7 +139,9 @@ def _findings_stem(case: Case) -> str:
 def _show_found_before(case: Case) -> list[str]:
     """Show the findings that were kept for a scan, the latest last, and give a note on what cannot be shown."""
     folder, stem = annotation_path(case.volume.source).parent, _findings_stem(case)
-    kept = [path for path in folder.iterdir() if path.name.startswith(f"{stem}.") and path.name.endswith(FINDINGS_SUFFIX)]
+    kept = [
+        path for path in folder.iterdir() if path.name.startswith(f"{stem}.") and path.name.endswith(FINDINGS_SUFFIX)
+    ]
     notes = []
     for path in sorted(kept, key=lambda path: (path.stat().st_mtime_ns, path.name)):
         try:
