@@ -36,7 +36,7 @@ class Detector(Process, Protocol):
 
 
 class DetectPanel(DetectorPanel):
-    """Run a detector on the open scan.
+    """Run a detector on the open scan; what several found lies side by side, each with a threshold of its own.
 
     Parameters
     ----------
@@ -52,7 +52,9 @@ class DetectPanel(DetectorPanel):
         self.threshold = FloatSlider(
             value=self.session.thresholds.of(ANY, None), min=STEP, max=1.0, step=STEP, label="Score at least"
         )
-        self.found = ComboBox(label="Found by", tooltip="Whose findings the slider is for; each detector has its own")
+        self.found = ComboBox(
+            label="Findings of", tooltip="Whose findings the slider is for; each detector has its own"
+        )
         self.remove = PushButton(
             text="Remove its findings", tooltip="Take away what this detector found; what you decided stays"
         )

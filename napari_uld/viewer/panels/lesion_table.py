@@ -18,7 +18,7 @@ TIPS = (
     "DeepLesion's coarse type; a type, a comment or noisy accepts what waits for a decision",
     "Doubtful: training may leave it out",
     "Long diameter: measured, or (≈) from the box",
-    "Who marked it first, and which detectors found it too",
+    "Who marked it first, +1 where a detector found it too: point at it to see which",
     "A line of your own",
 )
 _RIGHT = tuple(HEADERS.index(header) for header in ("Slice", "Score", "mm"))
@@ -86,7 +86,7 @@ class LesionTable(QAbstractTableModel):
         if role == _Role.CheckStateRole and column == _NOISY:
             return Qt.CheckState.Checked if row.noisy else Qt.CheckState.Unchecked
         if role == _Role.ToolTipRole:
-            return {_SOURCE: found_by(row), _COMMENT: row.comment}.get(column)
+            return found_by(row) if column == _SOURCE else row.comment
         if role == _Role.DecorationRole and column == _STATE:
             return QColor(COLOURS[row.mark])
         if role == _Role.ForegroundRole and row.mark is Mark.REJECTED:
@@ -150,9 +150,11 @@ def found_by(row: Row) -> str:
 
 
 def _source(row: Row) -> str:
-    if row.source == Source.EXPERT:
-        return " + ".join(["expert", *row.found_by])
-    return " + ".join(row.found_by or ["detector"]) + (" (edited)" if row.source == Source.EDITED else "")
+    """Name who marked a lesion first, and say how many others found it: there is room for one name."""
+    names = ["expert"] if row.source == Source.EXPERT else []
+    first, *others = [*names, *row.found_by] or ["detector"]
+    edited = " (edited)" if row.source == Source.EDITED else ""
+    return f"{first}{edited}" + (f" +{len(others)}" if others else "")
 
 
 def _sort_values(row: Row) -> tuple[Any, ...]:

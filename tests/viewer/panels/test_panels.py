@@ -266,6 +266,27 @@ def test_findings_from_a_file_are_counted_too(session: Session, findings: Findin
 
 
 @pytest.mark.usefixtures("tiny_checkpoint")
+def test_the_slider_is_for_the_detector_that_is_chosen_and_its_findings_can_be_taken_away(
+    session: Session, findings: Findings, qtbot: QtBot
+) -> None:
+    second = replace(findings, method="second", checkpoint="abc", boxes=findings.boxes + 1, operating_point=0.8)
+    panel = panel_of(session, qtbot, FakeDetector(second))
+    run(panel, qtbot)
+    assert panel.found.choices == (findings.detector, second.detector)
+    assert (panel.found.value, panel.threshold.value) == (second.detector, 0.8)
+    panel.found.value = findings.detector
+    assert panel.threshold.value == 0.4
+    assert panel.status.text() == "2 of 3 detections of fake score at least 0.400"
+    panel.threshold.value = 0.05
+    assert session.case.thresholds.of(second.detector, 0.8) == 0.8
+    panel.remove.native.click()
+    assert list(session.case.findings) == [second.detector]
+    assert panel.found.value == second.detector
+    panel.remove.native.click()
+    assert not panel.remove.enabled
+
+
+@pytest.mark.usefixtures("tiny_checkpoint")
 def test_the_slider_goes_to_the_detectors_operating_point(session: Session, findings: Findings, qtbot: QtBot) -> None:
     session.case.remove_findings(findings.detector)
     panel = panel_of(session, qtbot, FakeDetector(replace(findings, operating_point=0.15)))
