@@ -36,18 +36,20 @@ _END = 0xD9
 # Bytes of 0xFF that may stand before a marker, where a writer makes a length even; more have taken the place of data.
 MOST_FILL = 2
 _UNDEFINED, _DELIMITER = 0xFFFFFFFF, 8  # bytes
-PIXEL_DATA = 0x7FE00010
+_PIXEL_DATA = 0x7FE00010
 
 
-def check_elements(dataset: Dataset, file: Path) -> list[str]:
+def check_elements(dataset: Dataset, stream: BinaryIO, file: Path) -> list[str]:
     """Say where the order and the end of a file's elements show that bytes were lost or added.
 
     Parameters
     ----------
     dataset
         As it was read, no element looked at.
-    file
+    stream
         What it was read from.
+    file
+        What messages name.
 
     Raises
     ------
@@ -62,21 +64,21 @@ def check_elements(dataset: Dataset, file: Path) -> list[str]:
     found = len(last.value or b"")
     if found < last.length < _UNDEFINED:
         raise _damaged(file, f"its last element has {found} of {last.length} bytes")
-    with file.open("rb") as stream:
-        is_deflated = dataset.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian
-        elements = _inflated(stream, file) if is_deflated else stream
-        elements.seek(last.value_tell + found + (_DELIMITER if last.length == _UNDEFINED else 0))
-        rest = elements.read()
+    is_deflated = dataset.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian
+    elements = _inflated(stream, file) if is_deflated else stream
+    elements.seek(last.value_tell + found + (_DELIMITER if last.length == _UNDEFINED else 0))
+    rest = elements.read()
     if rest.strip(b"\0"):
         raise _damaged(file, f"{len(rest)} bytes after its last element")
     # What DICOM writes is even: one byte too many was added before, most likely to the pixels.
-    if last.tag == PIXEL_DATA and last.length < _UNDEFINED and (found + len(rest)) % 2:
+    if last.tag == _PIXEL_DATA and last.length < _UNDEFINED and (found + len(rest)) % 2:
         raise _damaged(file, f"an odd number of bytes, {found + len(rest)}, from its pixels to its end")
     return [*said, f"{len(rest)} bytes of padding after the last element left out"] if rest else said
 
 
 def _inflated(stream: BinaryIO, file: Path) -> BinaryIO:
     """Inflate what follows the meta header of a file."""
+    stream.seek(0)
     read_preamble(stream, force=True)
     read_dataset(stream, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)

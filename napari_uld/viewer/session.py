@@ -3,7 +3,7 @@
 No tool is known here: a session announces what happens, and tools listen.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -11,19 +11,20 @@ from weakref import ref
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Image, Layer, Shapes
+from napari.layers import Image, Layer
 from napari.utils.notifications import show_error, show_info, show_warning
 from psygnal import Signal
 
 from napari_uld.ct.windows import Window
 from napari_uld.errors import AnnotationFileError
 from napari_uld.lesions.annotations import LesionType
+from napari_uld.lesions.findings import Box
 from napari_uld.masks import MaskKind, MaskParameters
 from napari_uld.viewer.layers.canvas import fit_body, show_caption
 from napari_uld.viewer.layers.marking import Marking
+from napari_uld.viewer.layers.marks import Plane
 from napari_uld.viewer.layers.masks import MaskPainter
 from napari_uld.viewer.layers.parts import (
-    PART,
     Part,
     case_of,
     disown,
@@ -32,7 +33,7 @@ from napari_uld.viewer.layers.parts import (
     is_copy,
     part_of,
 )
-from napari_uld.viewer.layers.scan import case_layers, slider_range, windows_of
+from napari_uld.viewer.layers.scan import case_layers, refill, slider_range, windows_of
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.files import save_case
 from napari_uld.viewer.state.keeping import Keeper
@@ -85,12 +86,14 @@ class Session:
         self.wheel_turns_slices: Callable[[], bool] = lambda: True
         # Does something once napari is through with what it is doing; at once where no window's loop runs.
         self.later: Callable[[Callable[[], None]], object] = lambda act: act()
-        self._marking: Marking | None = None
+        self.marking: Marking | None = None
         self.keeper: Keeper | None = None
         self._given_up: Case | None = None
         self._links = Links()
         # What a person chose for a detector holds for the next scan too.
         self.thresholds = Thresholds()
+        # The box of a lesion that was copied, to be pasted on another slice or scan.
+        self.copied: Box | None = None
         self._fitted: float | None = None
         self.closed.connect(self._give_up)
         viewer.canvas.events.size.connect(self._canvas_resized)
@@ -99,6 +102,7 @@ class Session:
         viewer.dims.events.point.connect(self._moved)
         viewer.dims.events.order.connect(self._moved)
         viewer.dims.events.ndisplay.connect(self._moved)
+        viewer.scene.camera.events.zoom.connect(self._zoomed)
         for layer in list(viewer.layers):
             self._adopt(layer)
 
@@ -137,11 +141,26 @@ class Session:
         z = round((self.viewer.dims.point[self._axis] - ct.translate[0]) / ct.scale[0])
         return min(max(z, 0), self.case.volume.shape[0] - 1)
 
+    @property
+    def plane(self) -> Plane | None:
+        """The slice that is shown: across which of the scan's axes, and its index there; None in 3D."""
+        dims, ct = self.viewer.dims, self.layer(Part.CT)
+        across = dims.order[-3] - self._axis if dims.ndim >= 3 else -1
+        if self.case is None or ct is None or dims.ndisplay != 2 or across < 0:
+            return None
+        index = round((dims.point[self._axis + across] - ct.translate[across]) / ct.scale[across])
+        return Plane(across, min(max(index, 0), self.case.volume.shape[across] - 1))
+
     def show_slice(self, z: int) -> None:
         """Show the slice with this index."""
+        self._show_voxel({0: z})
+
+    def _show_voxel(self, voxel: dict[int, float]) -> None:
+        """Show these places along some of the scan's axes."""
         ct = self.layer(Part.CT)
         if ct is not None:
-            self.viewer.dims.set_point(self._axis, float(ct.translate[0] + z * ct.scale[0]))
+            world = [float(ct.translate[axis] + at * ct.scale[axis]) for axis, at in voxel.items()]
+            self.viewer.dims.set_point([self._axis + axis for axis in voxel], world)
 
     @property
     def _axis(self) -> int:
@@ -156,19 +175,25 @@ class Session:
 
     def show_native(self, native: int) -> None:
         """Show the slice with this number in the scan's files, or say that it is not there."""
-        if self.case is None:
-            return
-        try:
-            self.show_slice(self.case.volume.z_of(native))
-        except KeyError:
-            show_info(f"Slice {native} of this lesion is not among the slices on disk.")
+        z = self._z_of(native)
+        if z is not None:
+            self.show_slice(z)
 
     def jump(self, row: Row | None) -> None:
-        """Take a lesion in hand and show its key slice."""
+        """Take a lesion in hand and show its key slice; where slices are cut otherwise, the one through its middle."""
         if self.case is None or row is None:
             return
         self.case.select(row.key)
-        self.show_native(row.native)
+        z, (x1, y1, x2, y2) = self._z_of(row.native), row.box
+        if z is not None:
+            self._show_voxel({0: z, 1: round((y1 + y2) / 2), 2: round((x1 + x2) / 2)})
+
+    def _z_of(self, native: int) -> int | None:
+        try:
+            return None if self.case is None else self.case.volume.z_of(native)
+        except KeyError:
+            show_info(f"Slice {native} of this lesion is not among the slices on disk.")
+            return None
 
     @property
     def window(self) -> tuple[float, float] | None:
@@ -228,7 +253,7 @@ class Session:
         """Paint another kind of pseudo mask, in this scan and in the next."""
         self.mask_kind, self.mask_parameters = kind, parameters
         if self.painter is not None:
-            self.painter.choose(kind, parameters, self.z)
+            self.painter.choose(kind, parameters)
             self.view_changed.emit()
 
     def may_close(self) -> bool:
@@ -257,6 +282,26 @@ class Session:
 
     # -- layers that come and go --
 
+    def open(self, case: Case) -> None:
+        """Show a scan; the layers of the one that was open are used again."""
+        old = self.case
+        if old is None:
+            for data, look, kind in case_layers(case):
+                self.viewer.add_layer(Layer.create(data, look, kind))
+            return
+        layers = {part: self.layer(part) for part in Part}
+        self.case = None
+        self._leave(old, but=[layer for layer in layers.values() if layer is not None])
+        for part, made in zip(Part, case_layers(case), strict=True):
+            layer = layers[part]
+            if layer is not None:
+                refill(layer, made)
+        self._begin(case)
+        for part in Part:
+            layer = self.needed_layer(part)
+            if layer is not None and layer is layers[part]:
+                self._follow(layer)
+
     def _inserted(self, event: Any) -> None:
         self._adopt(event.value)
 
@@ -270,33 +315,41 @@ class Session:
         if part is None:
             return
         if case is not self.case:
-            self._open(case)
-        if part is Part.MASK and isinstance(layer, Image):
-            self.painter = MaskPainter(case, layer)
-            self.painter.choose(self.mask_kind, self.mask_parameters, self.z)
-        if part is Part.CT and isinstance(layer, Image):
-            layer.contrast_limits_range = slider_range(case)
+            old = self.case
+            if old is not None:
+                self._leave(old)
+            self._begin(case)
+        if part is Part.CT:
             layer.events.contrast_limits.connect(self._show_caption)
-            self._show_caption()
-        if isinstance(layer, Shapes) and self._marking is not None:
-            self._marking.follow(layer)
+        self._follow(layer)
 
-    def _open(self, case: Case) -> None:
-        old, self.case, self.painter = self.case, case, None
+    def _begin(self, case: Case) -> None:
+        """Set up what follows a case."""
+        self.case = case
         case.thresholds = self.thresholds
-        if old is not None:
-            self._leave(old)
-        self._marking = Marking(
-            self.viewer,
-            case,
-            shown=lambda: self.z if self.is_axial else None,
-            later=lambda act: self.later(act),
-        )
+        self.marking = Marking(self.viewer, case, shown=lambda: self.plane, later=lambda act: self.later(act))
         self._links.connect((case.rows_changed, case.current_changed), self._redraw)
         self.keeper = Keeper(
             case, warn=show_warning, soon=lambda act: self.soon(act), saves_itself=lambda: self.saves_itself()
         )
         self.case_changed.emit()
+
+    def _follow(self, layer: Layer) -> None:
+        """Keep one of the case's layers true to it."""
+        part, case = part_of(layer), self.case
+        if case is None or part is None:
+            return
+        if part is Part.MASK and isinstance(layer, Image):
+            self.painter = MaskPainter(case, layer, shown=self._axial_slice)
+            self.painter.choose(self.mask_kind, self.mask_parameters)
+        elif part is Part.CT and isinstance(layer, Image):
+            layer.contrast_limits_range = slider_range(case)
+            self._show_caption()
+        elif self.marking is not None:
+            self.marking.follow(layer)
+
+    def _axial_slice(self) -> int | None:
+        return self.z if self.is_axial else None
 
     def _removed(self, event: Any) -> None:
         if self.case is not None and case_of(event.value) is self.case and part_of(event.value) is Part.CT:
@@ -305,7 +358,7 @@ class Session:
                 # Where all layers were chosen, the others go only now.
                 self.later(lambda: self._bring_back(event.value))
                 return
-            case, self.case, self.painter = self.case, None, None
+            case, self.case = self.case, None
             self._leave(case)
             self._show_caption()
             self.case_changed.emit()
@@ -316,18 +369,22 @@ class Session:
             return
         if ct not in self.viewer.layers:
             self.viewer.layers.insert(0, ct)
-        for i, (data, look, kind) in enumerate(case_layers(self.case)):
-            if self.layer(look["metadata"][PART]) is None:
-                self.viewer.layers.insert(i, Layer.create(data, look, kind))
+        for part in Part:
+            self.needed_layer(part)
 
-    def _leave(self, case: Case) -> None:
+    def _leave(self, case: Case, but: Sequence[Layer] = ()) -> None:
+        """Follow a case no more; its layers go, all `but` those that the next one takes over."""
         self._links.release()
-        self._marking = None
+        if self.marking is not None:
+            self.marking.release()
+        if self.painter is not None:
+            self.painter.release()
+        self.marking = self.painter = None
         if self.keeper is not None and self.keeper.case is case:
             self._give_up()
             self.keeper.release()
             self.keeper = None
-        for layer in [layer for layer in self.viewer.layers if case_of(layer) is case]:
+        for layer in [layer for layer in self.viewer.layers if case_of(layer) is case and layer not in but]:
             self.viewer.layers.remove(layer)
 
     def _give_up(self) -> None:
@@ -337,19 +394,23 @@ class Session:
 
     def _moved(self) -> None:
         if self.painter is not None:
-            self.painter.paint(self.z)
-        if self._marking is not None:
-            self._marking.turned()
+            self.painter.turned()
+        if self.marking is not None:
+            self.marking.turned()
         self._show_caption()
+
+    def _zoomed(self) -> None:
+        if self.marking is not None:
+            self.marking.zoomed()
 
     def _redraw(self) -> None:
         """The case changed."""
-        if self._marking is not None:
-            self._marking.redraw()
+        if self.marking is not None:
+            self.marking.redraw()
         if self.painter is not None:
-            self.painter.repaint(self.z)
+            self.painter.repaint()
 
     def _show_caption(self) -> None:
         """Write on the canvas what a reader of CT looks for first: which slice, which window."""
-        show_caption(self.viewer, self.case, self.z, self.window)
+        show_caption(self.viewer, self.case, self.plane, self.window)
         self.view_changed.emit()

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from napari.layers import Shapes
 from napari.utils.notifications import Notification, notification_manager
 
 from napari_uld.ct.volume import CTVolume
@@ -20,10 +21,13 @@ from napari_uld.lesions.annotations import Annotation, Annotations, LesionType, 
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.recist import Recist
 from napari_uld.progress import Progress
-from napari_uld.viewer.layers.scan import case_layers
+from napari_uld.viewer.layers.hand import Hold
+from napari_uld.viewer.layers.marks import Drawn, Kind
+from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.panels import checkpoints as checkpoints_module
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
+from napari_uld.viewer.tools import review
 from napari_uld.viewer.tools.workbench import workbench_of
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -100,11 +104,38 @@ def case(volume: CTVolume, expert: Annotation, tmp_path: Path) -> Case:
 
 
 def show(viewer: ViewerModel, case: Case) -> Session:
-    """Add a case's layers to a viewer as napari does with what a reader gives."""
+    """Open a case in a viewer."""
     session = workbench_of(viewer).session
-    for data, look, kind in case_layers(case):
-        getattr(viewer, f"add_{kind}")(data, **look)
+    session.open(case)
     return session
+
+
+def drawn(session: Session, kind: Kind | None = None) -> list[Drawn]:
+    """What is marked on the slice that is shown, all of it or what is of one kind."""
+    assert session.marking is not None
+    return [each for each in session.marking.drawn if kind in (None, each.kind)]
+
+
+def hand(session: Session) -> Shapes:
+    """The layer of the lesion in hand."""
+    layer = session.layer(Part.HAND)
+    assert isinstance(layer, Shapes)
+    return layer
+
+
+def take_in_hand(session: Session, key: str, what: Hold = Hold.BOX) -> Shapes:
+    """Take a lesion's box or diameters in hand; give the layer that shows them."""
+    row = session.case.row(key)
+    assert row is not None
+    layer = review.hold(session, row, what, "select" if what is Hold.BOX else "direct")
+    assert layer is not None
+    return layer
+
+
+def drag(layer: Shapes, index: int, by: tuple[float, float]) -> None:
+    """Move one shape by (y, x) voxels as a drag does: the layer says its data changed."""
+    moved = [corners + (np.array([0, *by]) if i == index else 0) for i, corners in enumerate(layer.data)]
+    layer.data = list(zip(moved, layer.shape_type, strict=True))
 
 
 @pytest.fixture

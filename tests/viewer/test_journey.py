@@ -13,11 +13,14 @@ from qtpy.QtWidgets import QApplication, QWidget
 from napari_uld.inference.worker import DetectionWorker
 from napari_uld.lesions.annotations import Source, State
 from napari_uld.masks import MaskKind, MaskParameters
+from napari_uld.viewer.layers.hand import Hold
 from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.panels.detect import DetectPanel
 from napari_uld.viewer.session import Answer, Session
 from napari_uld.viewer.tools import review
 from napari_uld.viewer.tools.workbench import workbench_of
+
+from .conftest import take_in_hand
 
 MakeViewer = Callable[..., Viewer]
 
@@ -50,10 +53,11 @@ def test_a_finding_on_the_real_series_is_accepted_saved_and_there_again(
     # Slice 88 is shown with its cross inside the box on the mediastinal node.
     (expert,) = session.case.rows
     assert session.case.volume.native_slice(session.z) == 88
-    assert "slice 88" in viewer.text_overlay.text
+    assert "slice 88" in viewer.canvas.overlays.text.text
     assert any(name.startswith("Review") for name in viewer.window.dock_widgets)
-    boxes, lines = session.layer(Part.LESIONS), session.layer(Part.RECIST)
+    boxes = take_in_hand(session, expert.key)
     corners = np.array([boxes.data_to_world(corner) for corner in boxes.data[0]])
+    lines = take_in_hand(session, expert.key, Hold.RECIST)
     ends = np.array([lines.data_to_world(end) for line in lines.data for end in line])
     assert (ends >= corners.min(axis=0)).all()
     assert (ends <= corners.max(axis=0)).all()
@@ -83,7 +87,7 @@ def test_a_finding_on_the_real_series_is_accepted_saved_and_there_again(
 
     # Opened again, it is there, with where it came from.
     session = open_series(viewer, deeplesion, qtbot)
-    assert len(viewer.layers) == 5
+    assert len(viewer.layers) == 6
     (mined,) = [row for row in session.case.rows if row.annotation and row.annotation.source is Source.MINED]
     assert (mined.annotation.parent_id, mined.score, mined.native) == (surest.key, surest.score, surest.native)
     assert mined.annotation.detector.startswith("faster_rcnn_bmc ")

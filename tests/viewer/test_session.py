@@ -4,39 +4,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from napari.layers import Image, Shapes
+from napari.layers import Image
 
 from napari_uld.ct.volume import CTVolume
 from napari_uld.lesions.annotations import Annotation, Annotations, State
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.review_log import log_path
 from napari_uld.masks import MaskKind, MaskParameters
-from napari_uld.viewer.layers import marks
-from napari_uld.viewer.layers.marks import COLOURS
-from napari_uld.viewer.layers.parts import Part
+from napari_uld.viewer.layers.hand import Hold
+from napari_uld.viewer.layers.marks import COLOURS, Kind, Plane
+from napari_uld.viewer.layers.parts import Part, case_of
 from napari_uld.viewer.session import Answer, Session
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.rows import Mark
 from napari_uld.viewer.tools import review
 
-from .conftest import show
+from .conftest import drag, drawn, hand, show, take_in_hand
 
 
-def shapes(session: Session, part: Part) -> Shapes:
-    layer = session.layer(part)
-    assert isinstance(layer, Shapes)
-    return layer
-
-
-def drag(layer: Shapes, index: int, by: tuple[float, float]) -> None:
-    """Move one shape by (y, x) voxels as a drag does: the layer says its data changed."""
-    moved = [corners + (np.array([0, *by]) if i == index else 0) for i, corners in enumerate(layer.data)]
-    layer.data = list(zip(moved, layer.shape_type, strict=True))
-
-
-def test_the_cross_lies_inside_its_box_in_world_millimetres(session: Session) -> None:
-    box, lines = shapes(session, Part.LESIONS), shapes(session, Part.RECIST)
+def test_the_cross_lies_inside_its_box_in_world_millimetres(session: Session, expert: Annotation) -> None:
+    box = take_in_hand(session, expert.id)
     corners = np.array([box.data_to_world(corner) for corner in box.data[0]])
+    lines = take_in_hand(session, expert.id, Hold.RECIST)
     ends = np.array([lines.data_to_world(end) for line in lines.data for end in line])
     assert (ends >= corners.min(axis=0)).all()
     assert (ends <= corners.max(axis=0)).all()
@@ -54,47 +43,29 @@ def test_every_layer_says_where_it_lies_in_millimetres(session: Session) -> None
 
 def test_layers_are_named_and_ordered_from_the_scan_up(session: Session) -> None:
     names = [layer.name for layer in session.viewer.layers]
-    assert names == ["CT study", "Mask", "RECIST", "Lesions", "Detections"]
+    assert names == ["CT study", "Mask", "Bodies", "Marks", "Mark labels", "Lesion in hand"]
 
 
-def test_a_traced_detection_is_one_rectangle_on_each_of_its_slices(session: Session) -> None:
-    layer = shapes(session, Part.DETECTIONS)
+def test_a_traced_detection_is_marked_on_each_of_its_slices(session: Session) -> None:
     traced = {}
     for z in range(10):
         session.show_slice(z)
-        assert all((corners[:, 0] == z).all() for corners in layer.data)
-        traced[z] = list(layer.features["label"])
+        assert all((each.corners[:, 0] == z).all() for each in drawn(session))
+        traced[z] = [each.label for each in drawn(session, Kind.DETECTIONS)]
     assert [z for z, labels in traced.items() if "0.70" in labels] == [6, 7, 8]
     assert traced[4] == ["0.90"]
 
 
-def test_where_slices_are_not_shown_one_by_one_all_marks_are_there(session: Session) -> None:
-    layer = shapes(session, Part.DETECTIONS)
-    for show_all in ({"ndisplay": 3}, {"ndisplay": 2, "order": (1, 0, 2)}):
-        session.viewer.dims.update(show_all)
-        assert sorted(corners[0, 0] for corners in layer.data) == [4, 6, 7, 8]
-    session.viewer.dims.order = (0, 1, 2)
-    assert {corners[0, 0] for corners in layer.data} == {session.z}
-
-
-def test_of_very_many_boxes_those_of_the_key_slices_stand_for_all(
-    session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(marks, "MOST_BOXES", 3)
-    session.viewer.dims.ndisplay = 3
-    assert sorted(corners[0, 0] for corners in shapes(session, Part.DETECTIONS).data) == [4, 7]
-
-
-def test_deciding_moves_the_box_to_the_lesions_in_its_new_colour_and_keeps_the_layers(session: Session) -> None:
+def test_what_is_decided_is_drawn_in_its_new_colour_and_the_layers_stay(session: Session) -> None:
     before = [id(layer) for layer in session.viewer.layers]
     session.jump(session.case.rows[0])
     review.decide(session, State.REJECTED)
-    lesions, detections = shapes(session, Part.LESIONS), shapes(session, Part.DETECTIONS)
     for z in (6, 7, 8):
         session.show_slice(z)
-        assert list(lesions.features["colour"]) == [COLOURS[Mark.REJECTED]]
-        assert detections.nshapes == 0
-    np.testing.assert_allclose(lesions.edge_color[0][:3], [0xCC / 255, 0x79 / 255, 0xA7 / 255], atol=1e-6)
+        assert [each.colour for each in drawn(session, Kind.LESIONS)] == [COLOURS[Mark.REJECTED]]
+        assert drawn(session, Kind.DETECTIONS) == []
+        marks = session.layer(Part.MARKS)
+        np.testing.assert_allclose(marks.edge_color[0][:3], [0xCC / 255, 0x79 / 255, 0xA7 / 255], atol=1e-6)
     assert [id(layer) for layer in session.viewer.layers] == before
 
 
@@ -110,25 +81,34 @@ def test_what_a_person_chose_for_a_detector_holds_for_the_next_scan(
 
 
 def test_the_threshold_filters_the_detections_that_are_drawn(session: Session) -> None:
-    session.case.threshold = 0.8
-    assert list(shapes(session, Part.DETECTIONS).features["label"]) == ["0.90"]
-    session.case.threshold = 0.99
-    assert shapes(session, Part.DETECTIONS).nshapes == 0
-    session.case.threshold = 0.1
-    assert sorted(shapes(session, Part.DETECTIONS).features["label"]) == ["0.20", "0.90"]
+    for threshold, labels in ((0.8, ["0.90"]), (0.99, []), (0.1, ["0.20", "0.90"])):
+        session.case.threshold = threshold
+        assert sorted(each.label for each in drawn(session, Kind.DETECTIONS)) == labels
 
 
 def test_jumping_shows_the_key_slice_and_the_caption_names_it(session: Session) -> None:
     session.jump(session.case.rows[0])
     assert session.z == 7
-    assert "slice 12 " in session.viewer.text_overlay.text
-    assert "window -100 to 200 HU" in session.viewer.text_overlay.text
+    assert "slice 12 " in session.viewer.canvas.overlays.text.text
+    assert "window -100 to 200 HU" in session.viewer.canvas.overlays.text.text
     session.set_window("lung")
-    assert "window -1350 to 150 HU" in session.viewer.text_overlay.text
+    assert "window -1350 to 150 HU" in session.viewer.canvas.overlays.text.text
+
+
+def test_from_the_side_the_caption_and_a_jump_follow_the_view(session: Session, findings: Findings) -> None:
+    session.viewer.dims.order = (1, 0, 2)
+    session.jump(session.case.row(findings.finding_id(1)))
+    assert session.plane == Plane(1, 70)
+    assert "coronal   (71 of 96)" in session.viewer.canvas.overlays.text.text
+    session.viewer.dims.order = (2, 0, 1)
+    assert session.plane == Plane(2, 70)
+    assert "sagittal   (71 of 96)" in session.viewer.canvas.overlays.text.text
+    session.viewer.dims.ndisplay = 3
+    assert "10 slices in 3D" in session.viewer.canvas.overlays.text.text
 
 
 def test_dragging_a_box_is_an_edit_that_undo_takes_back(session: Session, expert: Annotation) -> None:
-    layer = shapes(session, Part.LESIONS)
+    layer = take_in_hand(session, expert.id)
     drag(layer, 0, (2.0, -3.0))
     x1, y1, x2, y2 = expert.box
     assert session.case.annotations[expert.id].box == (x1 - 3, y1 + 2, x2 - 3, y2 + 2)
@@ -140,54 +120,61 @@ def test_dragging_a_box_is_an_edit_that_undo_takes_back(session: Session, expert
 
 
 def test_dragging_a_diameter_measures_the_lesion_anew(session: Session, expert: Annotation) -> None:
-    drag(shapes(session, Part.RECIST), 0, (0.0, 10.0))
+    drag(take_in_hand(session, expert.id, Hold.RECIST), 0, (0.0, 10.0))
     lesion = session.case.annotations[expert.id]
     assert lesion.recist.long == ((30.0, 30.0), (50.0, 30.0))
     assert lesion.box == lesion.recist.box()
-    np.testing.assert_allclose(shapes(session, Part.LESIONS).data[0][:, 2].max(), 55.0)
+    (box,) = drawn(session, Kind.LESIONS)
+    np.testing.assert_allclose(box.corners[:, 2].max(), 55.0)
 
 
 def test_dragging_a_detection_accepts_it_where_it_was_dragged_to(session: Session, findings: Findings) -> None:
-    layer = shapes(session, Part.DETECTIONS)
-    index = list(layer.features["label"]).index("0.90")
-    drag(layer, index, (1.0, 1.0))
+    drag(take_in_hand(session, findings.finding_id(0)), 0, (1.0, 1.0))
     row = session.case.row(findings.finding_id(0))
     assert (row.mark, row.box) == (Mark.ACCEPTED, (15.0, 49.0, 47.0, 73.0))
 
 
-def test_a_box_dragged_off_its_key_slice_goes_back(session: Session) -> None:
-    layer = shapes(session, Part.DETECTIONS)
-    session.show_slice(6)
-    before = [corners.copy() for corners in layer.data]
-    assert len(before) == 1
-    drag(layer, 0, (5.0, 5.0))
-    np.testing.assert_allclose(layer.data, before)
-    assert not session.case.annotations.unsaved
+def test_what_is_in_hand_is_seen_on_its_key_slice_alone(session: Session, findings: Findings) -> None:
+    layer = take_in_hand(session, findings.finding_id(1))
+    key_slice = session.z
+    for z in range(10):
+        session.show_slice(z)
+        assert layer.visible is (z == key_slice)
+        marked = [each.key for each in drawn(session)].count(findings.finding_id(1))
+        assert marked == (z in (6, 7, 8))
+    session.show_slice(key_slice)
+    assert layer.mode == "select"
 
 
-def test_a_rectangle_drawn_in_the_lesions_layer_is_a_new_lesion(session: Session) -> None:
-    layer = shapes(session, Part.LESIONS)
-    layer.mode = "select"
+def test_another_lesion_or_escape_puts_down_what_is_in_hand(session: Session, findings: Findings) -> None:
+    layer = take_in_hand(session, findings.finding_id(1))
+    review.put_down(session)
+    assert (layer.visible, layer.nshapes) == (False, 0)
+    assert session.viewer.layers.selection.active is session.layer(Part.CT)
+    take_in_hand(session, findings.finding_id(1))
+    session.jump(session.case.row(findings.finding_id(0)))
+    assert (layer.visible, layer.nshapes) == (False, 0)
+
+
+def test_a_rectangle_that_is_drawn_is_a_new_lesion(session: Session) -> None:
     session.show_slice(2)
-    layer.add_rectangles(np.array([[2, 10, 20], [2, 10, 40], [2, 30, 40], [2, 30, 20]]))
+    review.draw_lesion(session)
+    hand(session).add_rectangles(np.array([[2, 10, 20], [2, 10, 40], [2, 30, 40], [2, 30, 20]]))
     assert session.case.current.native == 17
     assert session.case.current.box == (20.0, 10.0, 40.0, 30.0)
-    assert session.case.current.key in list(layer.features["key"])
-
-
-def test_a_rectangle_drawn_in_another_layer_does_not_stay(session: Session) -> None:
-    layer = shapes(session, Part.DETECTIONS)
-    count = layer.nshapes
-    layer.add_rectangles(np.array([[2, 10, 20], [2, 10, 40], [2, 30, 40], [2, 30, 20]]))
-    assert layer.nshapes == count
-    assert len(session.case.annotations) == 1
+    assert session.case.current.key in [each.key for each in drawn(session, Kind.LESIONS)]
 
 
 def test_deleting_a_detections_box_rejects_it(session: Session, findings: Findings) -> None:
-    layer = shapes(session, Part.DETECTIONS)
-    layer.selected_data = {list(layer.features["label"]).index("0.90")}
-    layer.remove_selected()
+    take_in_hand(session, findings.finding_id(0)).remove_selected()
     assert session.case.row(findings.finding_id(0)).mark is Mark.REJECTED
+    assert not hand(session).visible
+
+
+def test_of_diameters_that_are_deleted_nothing_is_lost(session: Session, expert: Annotation) -> None:
+    take_in_hand(session, expert.id, Hold.RECIST).remove_selected()
+    assert session.case.annotations[expert.id] == expert
+    assert len(drawn(session, Kind.RECIST)) == 2
 
 
 def test_masks_are_painted_on_the_key_slice_and_follow_a_dragged_box(session: Session, expert: Annotation) -> None:
@@ -195,7 +182,7 @@ def test_masks_are_painted_on_the_key_slice_and_follow_a_dragged_box(session: Se
     session.jump(session.case.row(expert.id))
     assert mask.data[4, 30, 30] == 255
     assert mask.data[4, 60, 60] == 0
-    drag(shapes(session, Part.LESIONS), 0, (40.0, 40.0))
+    drag(take_in_hand(session, expert.id), 0, (40.0, 40.0))
     assert mask.data[4, 70, 70] == 255
     assert mask.data[4, 30, 30] == 0
 
@@ -270,7 +257,7 @@ def test_a_scan_with_unsaved_edits_comes_back_when_its_layer_is_deleted(session:
     case, viewer = session.case, session.viewer
     viewer.layers.remove(session.layer(Part.CT))
     assert session.case is case
-    assert len(viewer.layers) == 5
+    assert len(viewer.layers) == 6
 
 
 def test_all_layers_come_back_when_all_are_deleted_and_the_person_says_keep(
@@ -287,18 +274,50 @@ def test_all_layers_come_back_when_all_are_deleted_and_the_person_says_keep(
         act()
     assert session.case is case
     assert [layer.name for layer in viewer.layers] == names
-    assert shapes(session, Part.LESIONS).nshapes == 2
-    drag(shapes(session, Part.LESIONS), 0, (2.0, 0.0))
+    key = findings.finding_id(0)
+    drag(take_in_hand(session, key), 0, (2.0, 0.0))
+    assert session.case.row(key).box == (14, 50, 46, 74)
     review.undo(session)
     assert session.layer(Part.MASK) is session.painter.layer
 
 
-def test_a_second_scan_takes_the_place_of_the_first(session: Session, volume, tmp_path) -> None:
-    other = Case(volume, Annotations("1.2.3"), tmp_path / "other.lesions.json")
+def test_a_second_scan_takes_the_place_and_the_layers_of_the_first(
+    session: Session, volume: CTVolume, expert: Annotation, tmp_path: Path
+) -> None:
+    take_in_hand(session, expert.id)
+    layers = [id(layer) for layer in session.viewer.layers]
+    longer = replace(
+        volume,
+        hu=np.full((12, 64, 48), 7, np.int16),
+        spacing=(2.5, 0.8, 0.8),
+        origin=(1.0, 2.0, 3.0),
+        slice_numbers=np.arange(12),
+        window=(0.0, 100.0),
+    )
+    other = Case(longer, Annotations("1.2.3"), tmp_path / "other.lesions.json")
     show(session.viewer, other)
     assert session.case is other
-    assert len(session.viewer.layers) == 5
-    assert session.layer(Part.LESIONS).nshapes == 0
+    assert [id(layer) for layer in session.viewer.layers] == layers
+    assert [case_of(layer) for layer in session.viewer.layers] == [other] * 6
+    assert session.layer(Part.CT).data is longer.hu
+    assert session.layer(Part.CT).contrast_limits == [0, 100]
+    for layer in session.viewer.layers:
+        np.testing.assert_allclose(layer.scale, longer.spacing)
+        np.testing.assert_allclose(layer.translate, (3.0, 2.0, 1.0))
+    assert [layer.visible for layer in session.viewer.layers] == [True] + [False] * 5
+    assert drawn(session) == []
+    other.add(5, (10.0, 10.0, 30.0, 30.0))
+    session.show_slice(5)
+    assert len(drawn(session, Kind.LESIONS)) == 1
+    assert session.layer(Part.MASK).data[5].any()
+
+
+def test_a_scan_that_was_left_is_heard_no_more(session: Session, volume: CTVolume, tmp_path: Path) -> None:
+    left, key = session.case, session.case.rows[0].key
+    show(session.viewer, Case(volume, Annotations("1.2.3"), tmp_path / "other.lesions.json"))
+    left.decide(key, State.ACCEPTED)
+    assert len(session.case.rows) == 0
+    assert drawn(session) == []
 
 
 def test_layers_that_are_not_ours_are_left_alone(session: Session) -> None:

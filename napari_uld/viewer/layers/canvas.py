@@ -5,9 +5,12 @@ from napari.components import ViewerModel
 from napari.layers import Layer
 from scipy import ndimage
 
+from napari_uld.viewer.layers.marks import Plane
 from napari_uld.viewer.state.case import Case
 
 CAPTION_SIZE = 11
+# By the axis that slices are cut across.
+VIEWS = ("axial", "coronal", "sagittal")
 # Below it, in HU, is the air about the body.
 AIR = -500
 # How much of the canvas the body fills.
@@ -40,17 +43,28 @@ def fit_body(viewer: ViewerModel, ct: Layer, hu: np.ndarray) -> float | None:
     return zoom
 
 
-def show_caption(viewer: ViewerModel, case: Case | None, z: int, window: tuple[float, float] | None) -> None:
-    """Write the scan's name, the file's own slice number and the window in HU."""
-    overlay = viewer.text_overlay
-    overlay.visible = case is not None and window is not None
+def show_caption(
+    viewer: ViewerModel, case: Case | None, plane: Plane | None, window: tuple[float, float] | None
+) -> None:
+    """Write the scan's name, which slice is shown, by the file's own number, and the window in HU."""
+    overlay = viewer.canvas.overlays.text
+    shown = case is not None and window is not None
+    if overlay.visible != shown:
+        overlay.visible = shown
     if case is None or window is None:
         return
-    volume, (low, high) = case.volume, window
+    low, high = window
     overlay.position = "top_left"
     overlay.font_size = CAPTION_SIZE
-    overlay.color = "#E0E0E0"
-    overlay.text = (
-        f"{volume.name}\nslice {volume.native_slice(z)}   ({volume.shape[0] - z} of {volume.shape[0]})\n"
-        f"window {low:.0f} to {high:.0f} HU"
-    )
+    text = f"{case.volume.name}\n{_where(case, plane)}\nwindow {low:.0f} to {high:.0f} HU"
+    if overlay.text != text:
+        overlay.text = text
+
+
+def _where(case: Case, plane: Plane | None) -> str:
+    volume = case.volume
+    if plane is None:
+        return f"{volume.shape[0]} slices in 3D"
+    if plane.axis == 0:
+        return f"slice {volume.native_slice(plane.index)}   ({volume.shape[0] - plane.index} of {volume.shape[0]})"
+    return f"{VIEWS[plane.axis]}   ({plane.index + 1} of {volume.shape[plane.axis]})"

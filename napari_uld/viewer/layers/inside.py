@@ -14,8 +14,7 @@ from napari_uld.lesions.boxes import area
 from napari_uld.lesions.findings import as_box
 from napari_uld.viewer.layers.marks import labels_in, rectangle
 from napari_uld.viewer.layers.parts import (
-    MARKS,
-    Part,
+    OVERLAYS,
     find_layer,
     geometry,
     insert_layer,
@@ -165,16 +164,12 @@ def _show_map(viewer: ViewerModel, case: Case, part: InsidePart, values: np.ndar
         blending="translucent_no_depth",
     )
     insert_layer(viewer, case, layer, under=_above(part))
-    mask = find_layer(viewer, case, Part.MASK)
-    if part is InsidePart.SEGMENTATION and mask is not None:
-        # In its colours people's lesions would look like something that the detector sees.
-        mask.visible = False
 
 
 def _above(part: InsidePart) -> list[StrEnum]:
     """What a part belongs under: the parts after it, and what people marked."""
     parts = list(InsidePart)
-    return [*parts[parts.index(part) + 1 :], *MARKS]
+    return [*parts[parts.index(part) + 1 :], *OVERLAYS]
 
 
 def _to_draw(anchors: PositiveAnchors, lesions: np.ndarray, *, every_one: bool) -> np.ndarray:

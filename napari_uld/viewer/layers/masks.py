@@ -1,5 +1,7 @@
 """Masks as an overlay, painted slice by slice as slices come into view: the generated ones, and a person's own."""
 
+from collections.abc import Callable
+
 import numpy as np
 from napari.layers import Image
 
@@ -7,6 +9,7 @@ from napari_uld.errors import AnnotationError, NoMaskError
 from napari_uld.lesions.rle import decode
 from napari_uld.masks import MaskKind, MaskParameters, pseudo_mask
 from napari_uld.masks.lesion_mask import Origin, lesion_mask
+from napari_uld.viewer.layers.eye import Eye
 from napari_uld.viewer.layers.scan import series_window
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.rows import Mark, Row
@@ -22,7 +25,7 @@ _IN_WORDS = {
 class MaskPainter:
     """Keeps the mask layer of a case true to its lesions, on the slice that is shown.
 
-    A mask that a person painted is shown whatever kind is chosen.
+    A mask that a person painted is shown whatever kind is chosen. The layer is hidden where there is no mask.
 
     Parameters
     ----------
@@ -30,50 +33,63 @@ class MaskPainter:
         The open scan.
     layer
         Its mask layer: uint8 (z, y, x), 255 where the mask is 1.
+    shown
+        Gives the slice that is shown, None where slices are not shown as they were taken.
     """
 
-    def __init__(self, case: Case, layer: Image) -> None:
+    def __init__(self, case: Case, layer: Image, *, shown: Callable[[], int | None]) -> None:
         self.case = case
         self.layer = layer
+        self.eye = Eye(layer, self.turned)
         self.kind = MaskKind.BM
         self.parameters = MaskParameters()
         self.problem = ""
+        self._shown = shown
         self._left_out: str | None = None
         # Slices that were painted, and whether there is a mask on them.
         self._painted: dict[int, bool] = {}
 
-    def choose(self, kind: MaskKind, parameters: MaskParameters, z: int) -> None:
-        """Paint another kind of mask from now on, and at once on slice `z`."""
+    def choose(self, kind: MaskKind, parameters: MaskParameters) -> None:
+        """Paint another kind of mask from now on."""
         self.kind, self.parameters = kind, parameters
-        self.repaint(z)
+        self.repaint()
 
-    def leave_out(self, key: str | None, z: int) -> None:
-        """Leave one lesion's mask to a layer of its own (None: none), at once on slice `z`."""
+    def leave_out(self, key: str | None) -> None:
+        """Leave one lesion's mask to a layer of its own (None: none)."""
         if key != self._left_out:
             self._left_out = key
-            self.repaint(z)
+            self.repaint()
 
-    def repaint(self, z: int) -> None:
-        """Forget every slice and paint slice `z` again: the lesions changed."""
+    def release(self) -> None:
+        """Follow the layer no more."""
+        self.eye.release()
+
+    def repaint(self) -> None:
+        """Forget every slice and paint the one that is shown again: the lesions changed."""
         for painted, masked in self._painted.items():
             if masked:
                 self.layer.data[painted] = 0
-        was_masked = self._painted.get(z, False)
         self._painted.clear()
-        self.paint(z)
-        if was_masked and not self._painted[z]:
-            self.layer.refresh()
+        self.turned()
 
-    def paint(self, z: int) -> None:
-        """Paint slice `z` unless that was done already."""
-        if z in self._painted or not 0 <= z < len(self.layer.data):
+    def turned(self) -> None:
+        """Paint the slice that is shown unless that was done already."""
+        z, seen = self._shown(), self.layer.visible
+        if z is None:
+            self.eye.show(False)
             return
-        mask, self.problem = self._mask(z)
-        self._painted[z] = bool(mask.any())
-        # Zeros are there already, and writing them would take memory for every slice that is scrolled over.
-        if self._painted[z]:
-            self.layer.data[z] = np.rint(mask * 255).astype(np.uint8)
-            self.layer.refresh()
+        if z not in self._painted:
+            mask, self.problem = self._mask(z)
+            self._painted[z] = bool(mask.any())
+            # Zeros are there already, and writing them would take memory for every slice that is scrolled over.
+            if self._painted[z]:
+                self.layer.data[z] = np.rint(mask * 255).astype(np.uint8)
+            fresh = True
+        else:
+            fresh = False
+        self.eye.show(self._painted[z])
+        if fresh and seen and self.layer.visible:
+            self.layer.refresh(extent=False)
 
     def _mask(self, z: int) -> tuple[np.ndarray, str]:
         """Give the mask of slice `z`, and what went wrong."""

@@ -23,13 +23,14 @@ class Part(StrEnum):
 
     CT = "CT"
     MASK = "Mask"
-    RECIST = "RECIST"
-    LESIONS = "Lesions"
-    DETECTIONS = "Detections"
+    BODIES = "Bodies"
+    MARKS = "Marks"
+    LABELS = "Mark labels"
+    HAND = "Lesion in hand"
 
 
 # What people and detectors marked, over the scan and its masks.
-MARKS = (Part.RECIST, Part.LESIONS, Part.DETECTIONS)
+OVERLAYS = (Part.BODIES, Part.MARKS, Part.LABELS, Part.HAND)
 
 
 def metadata(case: Case, part: StrEnum | None = None) -> dict[str, Any]:
@@ -64,7 +65,7 @@ def is_copy(viewer: ViewerModel, layer: Layer) -> bool:
     return case is not None and any(other is not layer and _is(other, case, (part,)) for other in viewer.layers)
 
 
-def insert_layer(viewer: ViewerModel, case: Case, layer: Layer, *, under: Collection[StrEnum] = MARKS) -> None:
+def insert_layer(viewer: ViewerModel, case: Case, layer: Layer, *, under: Collection[StrEnum] = OVERLAYS) -> None:
     """Add a layer to an open case directly under the lowest of these parts; nothing else is taken in hand."""
     above = (i for i, other in enumerate(viewer.layers) if _is(other, case, under))
     with selection_kept(viewer):

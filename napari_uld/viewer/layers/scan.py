@@ -1,15 +1,18 @@
 """An open scan as napari layers: CT and mask, and what is marked on them.
 
-Layers are made once and then updated in place. Data coordinates are voxels (z, y, x); the layer's
-scale and translation turn them into millimetres.
+Layers are made once and then updated in place, also when the next scan is opened. Data coordinates are voxels
+(z, y, x); the layer's scale and translation turn them into millimetres.
 """
 
 import numpy as np
+from napari.layers import Image, Layer
 from napari.utils.colormaps import Colormap
 
 from napari_uld.ct.windows import WINDOWS, Window
-from napari_uld.viewer.layers.marks import marks_layer
-from napari_uld.viewer.layers.parts import MARKS, LayerTuple, Part, geometry, metadata
+from napari_uld.viewer.layers.bodies import bodies_layer
+from napari_uld.viewer.layers.hand import hand_layer
+from napari_uld.viewer.layers.marks import labels_layer, marks_layer
+from napari_uld.viewer.layers.parts import PART, LayerTuple, Part, geometry, metadata
 from napari_uld.viewer.state.case import Case
 
 # What a soft-tissue reader expects where the series does not say.
@@ -26,8 +29,26 @@ MASK_COLOURS = Colormap(
 
 
 def case_layers(case: Case) -> list[LayerTuple]:
-    """Give the layers of a newly opened case, bottom first, as napari's readers do."""
-    return [_ct(case), _mask(case), *(marks_layer(case, part) for part in MARKS)]
+    """Give the layers of a newly opened case in the order of `Part`, bottom first, as napari's readers do."""
+    return [_ct(case), _mask(case), bodies_layer(case), marks_layer(case), labels_layer(case), hand_layer(case)]
+
+
+def refill(layer: Layer, made: LayerTuple) -> None:
+    """Make a layer of one case that of the next; what lies over the scan is hidden until it is filled."""
+    data, look, _ = made
+    if look["metadata"][PART] is not Part.CT:
+        layer.visible = False
+    layer.metadata = look["metadata"]
+    layer.name = look["name"]
+    # What stays the same is not told again: each of these is drawn.
+    for name in ("scale", "translate"):
+        if not np.array_equal(getattr(layer, name), look[name]):
+            setattr(layer, name, look[name])
+    layer.data = data
+    if isinstance(layer, Image) and look["metadata"][PART] is Part.CT:
+        low, high = look["contrast_limits"]
+        layer.contrast_limits_range = (min(low, layer.contrast_limits[0]), max(high, layer.contrast_limits[1]))
+        layer.contrast_limits = look["contrast_limits"]
 
 
 def series_window(case: Case) -> Window:
@@ -67,6 +88,7 @@ def _mask(case: Case) -> LayerTuple:
         "contrast_limits": (0, 255),
         "blending": "translucent_no_depth",
         "opacity": 0.8,
+        "visible": False,
     }
     # Untouched pages of a zeroed array cost no memory: only slices with lesions do.
     return np.zeros(case.volume.shape, np.uint8), look, "image"

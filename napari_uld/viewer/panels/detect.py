@@ -81,9 +81,8 @@ class DetectPanel(DetectorPanel):
 
     def _take(self, case: Case, result: Findings) -> None:
         case.set_findings(result)
-        layer = self.session.layer(Part.DETECTIONS)
-        if layer is not None:
-            layer.visible = True
+        if self.session.needed_layer(Part.MARKS) is not None and self.session.marking is not None:
+            self.session.marking.open_eyes()
         self._count()
         pending = [row for row in case.rows if row.mark is Mark.PENDING]
         if pending:

@@ -24,6 +24,7 @@ from napari_uld.viewer.layers.inside import (
     part_of_rule,
     show_inside,
 )
+from napari_uld.viewer.layers.parts import find_layer
 from napari_uld.viewer.panels.detector_panel import DetectorPanel
 from napari_uld.viewer.panels.detector_run import Process
 from napari_uld.viewer.panels.legend import swatch
@@ -80,7 +81,12 @@ class InsidePanel(DetectorPanel):
         return "Looking inside", partial(self.detector.look_inside, case.volume, look, self.device.value)
 
     def _take(self, case: Case, result: Inside) -> None:
-        drawn = show_inside(self.session.viewer, case, result)
+        viewer, painter = self.session.viewer, self.session.painter
+        new = result.branch is not None and find_layer(viewer, case, InsidePart.SEGMENTATION) is None
+        if new and painter is not None:
+            # In its colours people's lesions would look like something that the detector sees.
+            painter.eye.shut()
+        drawn = show_inside(viewer, case, result)
         self.status.setText(report(case, result, drawn))
 
     @property

@@ -1,4 +1,4 @@
-"""The table of lesions as a person handles it: several rows chosen at once, cells edited in place, a menu, copying."""
+"""The table of lesions as a person handles it: several rows chosen at once, cells edited in place, a menu."""
 
 # PyQt's stubs call every getter optional; these are there as long as the widget is.
 # mypy: disable-error-code="union-attr, override"
@@ -6,7 +6,7 @@
 from collections.abc import Iterable
 
 from qtpy.QtCore import QAbstractItemModel, QItemSelection, QItemSelectionModel, QModelIndex, Qt, QTimer, Signal
-from qtpy.QtGui import QContextMenuEvent, QKeyEvent, QKeySequence
+from qtpy.QtGui import QContextMenuEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_uld.lesions.annotations import LesionType
-from napari_uld.viewer.panels.lesion_menu import copy_rows, lesion_menu
+from napari_uld.viewer.panels.lesion_menu import lesion_menu
 from napari_uld.viewer.panels.lesion_table import HEADERS, name_of
 from napari_uld.viewer.session import Session
 
@@ -85,13 +85,6 @@ class LesionView(QTableView):
         """Offer what can be done to the chosen rows."""
         if self.selectionModel().hasSelection():
             lesion_menu(self._session, self).exec(event.globalPos())
-
-    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
-        """Copy rows, where Qt would copy one cell."""
-        if event.matches(QKeySequence.StandardKey.Copy):
-            copy_rows(self._session)
-        else:
-            super().keyPressEvent(event)
 
     def _tell(self) -> None:
         if self._marking:

@@ -115,9 +115,8 @@ class MasksPanel(QWidget):
     def _choose(self) -> None:
         parameters = MaskParameters(**{name: widget.value for name, widget in self.fields.items()})
         self.session.choose_mask(self.kind.value, parameters)
-        layer = self.session.needed_layer(Part.MASK)
-        if layer is not None:
-            layer.visible = True
+        if self.session.needed_layer(Part.MASK) is not None and self.session.painter is not None:
+            self.session.painter.eye.open()
         self._show()
 
     def _compare(self, on: bool) -> None:

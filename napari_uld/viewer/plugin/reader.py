@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from napari import current_viewer
-from napari.layers import Layer
 from napari.utils.notifications import show_error, show_info, show_warning
 
 from napari_uld.ct import ScanEntry, find_scans, read_entry, read_scan
@@ -58,53 +57,57 @@ def read_volume(path: Paths) -> list[LayerTuple]:
     chosen = _first(path)
     session = _session()
     if session is None:
-        return _layers(*open_case(read_scan(chosen)))
+        case, notes = open_case(read_scan(chosen))
+        _say(case, notes)
+        return case_layers(case)
     if _is_open(chosen, session.case):
         return NOTHING
     with _ARRIVALS.reading(session) as arrived:
         # Files of one scan are often dropped together.
-        if chosen.resolve() in arrived.files:
-            return NOTHING
-        try:
-            return _arrive(session, chosen, arrived)
-        except UldError as error:
-            # An error that is raised ends napari's way through the paths: the others would not even be looked at.
-            show_error(str(error))
-            return NOTHING
+        if chosen.resolve() not in arrived.files:
+            try:
+                _arrive(session, chosen, arrived)
+            except UldError as error:
+                # An error that is raised ends napari's way through the paths: the others would not even be looked at.
+                show_error(str(error))
+    return NOTHING
 
 
-def _arrive(session: Session, chosen: Path, arrived: Arrived) -> list[LayerTuple]:
+def _arrive(session: Session, chosen: Path, arrived: Arrived) -> None:
     """Open a path's scan, or keep its scans to be offered where another one has just arrived."""
     scans = find_scans(chosen)
     for left_out in scans.left_out:
         show_info(f"Left out {left_out}")
     if arrived.scans:
         arrived.add(scans)
-        return NOTHING
+        return
     said = f"{chosen.name} holds {len(scans)} scans."
     entry = scans[0] if len(scans) == 1 else choose_scan(said, scans)
-    if entry is None or not session.may_close():
-        return NOTHING
-    layers = _opened(session, entry)
-    arrived.add([entry])
-    return layers
+    if entry is not None and session.may_close():
+        open_entry(session, entry)
+        arrived.add([entry])
 
 
-def _opened(session: Session, entry: ScanEntry) -> list[LayerTuple]:
-    """Layers of a scan that takes the place of the one that is open."""
+def open_entry(session: Session, entry: ScanEntry) -> None:
+    """Open a scan in place of the one that is open.
+
+    Raises
+    ------
+    UldError
+        If it cannot be read, or its annotations cannot; then the one that was open stays.
+    """
     case, notes = open_case(read_entry(entry))
     case.files = frozenset(file.resolve() for file in entry.files)
+    session.open(case)
     show_review()
-    # Once the layers are added.
-    session.later(session.arrange)
+    session.arrange()
+    _say(case, notes)
     session.later(session.offer_restore)
-    return _layers(case, notes)
 
 
-def _layers(case: Case, notes: Sequence[str]) -> list[LayerTuple]:
+def _say(case: Case, notes: Sequence[str]) -> None:
     for note in notes:
         show_warning(f"{case.volume.name}: {note}")
-    return case_layers(case)
 
 
 def _offer(session: Session, scans: Sequence[ScanEntry]) -> None:
@@ -113,12 +116,9 @@ def _offer(session: Session, scans: Sequence[ScanEntry]) -> None:
     if entry is None or entry is scans[0] or not session.may_close():
         return
     try:
-        layers = _opened(session, entry)
+        open_entry(session, entry)
     except UldError as error:
         show_error(str(error))
-        return
-    for layer in layers:
-        session.viewer.add_layer(Layer.create(*layer))
 
 
 _ARRIVALS = Arrivals(_offer)

@@ -22,7 +22,7 @@ def write_lesions(path: str, _data: Any, attributes: dict[str, Any]) -> list[str
     if not isinstance(case, Case) or not isinstance(metadata.get(PART), Part):
         raise AnnotationFileError(
             f"{path}: the layer {attributes.get('name', '')} holds no lesions of an open CT scan; "
-            "required is one of a scan's own layers (RECIST, Lesions or Detections)"
+            f"required is one of a scan's own layers ({Part.MARKS} or {Part.HAND})"
         )
     target = annotation_file_name(path)
     if str(target) != path and target != case.path and target.exists():

@@ -92,7 +92,7 @@ class MaskBrush(Tool):
         links.connect(session.case_changed, self.stop)
         links.connect((session.view_changed, case.rows_changed, case.current_changed), self._follow)
         if session.painter is not None:
-            session.painter.leave_out(row.key, session.z)
+            session.painter.leave_out(row.key)
         self.changed.emit()
 
     def stop(self) -> None:
@@ -111,7 +111,7 @@ class MaskBrush(Tool):
         if in_hand:
             layers.selection.active = session.layer(Part.CT)
         if session.painter is not None:
-            session.painter.leave_out(None, session.z)
+            session.painter.leave_out(None)
         self.changed.emit()
 
     def use_generated(self) -> None:

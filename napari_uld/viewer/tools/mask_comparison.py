@@ -15,11 +15,12 @@ from napari_uld.masks.ellipse import quarter_ellipse_mask
 from napari_uld.masks.ellipse import window as pixel_window
 from napari_uld.masks.grabcut import grabcut_or_ellipse, trimap
 from napari_uld.viewer.layers.comparison import TrimapLabel, remove_comparison, show_comparison
-from napari_uld.viewer.layers.editing import take_in_hand
+from napari_uld.viewer.layers.hand import Hold
 from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.layers.scan import series_window
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
+from napari_uld.viewer.tools import review
 from napari_uld.viewer.tools.tool import Tool
 
 # Shapes keep their corners in single precision.
@@ -141,8 +142,8 @@ class MaskComparison(Tool):
         self._links.connect((session.view_changed, case.rows_changed, case.current_changed), self.update)
         session.jump(case.current)
         self.update()
-        if case.current is not None and self._lines is not None:
-            take_in_hand(session.viewer, self._lines, case.current.key, session.z, "direct")
+        if case.current is not None and case.current.recist is not None:
+            review.hold(session, case.current, Hold.RECIST, "direct")
 
     def stop(self) -> None:
         """Compare no more; the layers go."""
@@ -156,7 +157,7 @@ class MaskComparison(Tool):
         self.problem = ""
         remove_comparison(session.viewer, case)
         if session.painter is not None:
-            session.painter.leave_out(None, session.z)
+            session.painter.leave_out(None)
         self.changed.emit()
 
     def update(self, _event: object = None) -> None:
@@ -164,7 +165,7 @@ class MaskComparison(Tool):
         session, case = self._session, self._case
         if case is None:
             return
-        lines = session.layer(Part.RECIST)
+        lines = session.layer(Part.HAND)
         self._listen(lines if isinstance(lines, Shapes) else None)
         asked, problem = self._ask(case)
         if asked is None or asked != self._asked:
@@ -177,7 +178,7 @@ class MaskComparison(Tool):
                 show_comparison(session.viewer, case, asked.z, *masks)
             self.changed.emit()
         if session.painter is not None:
-            session.painter.leave_out(asked.key if asked is not None and self.result else None, session.z)
+            session.painter.leave_out(asked.key if asked is not None and self.result else None)
 
     def _listen(self, lines: Shapes | None) -> None:
         """Follow the layer of the diameters: during a drag it tells of nothing but new data to draw."""
@@ -211,7 +212,8 @@ def _dragged(lines: Shapes | None, key: str) -> Recist | None:
     """Give a lesion's diameters as they are drawn, or None where they are not."""
     if lines is None:
         return None
-    diameters = [line for drawn, line in zip(lines.features["key"], lines.data, strict=True) if drawn == key]
+    drawn = zip(lines.features["key"], lines.data, lines.shape_type, strict=True)
+    diameters = [line for other, line, kind in drawn if other == key and kind == "line"]
     return Recist.from_points([line[:, :0:-1] for line in diameters]) if len(diameters) == 2 else None
 
 

@@ -6,7 +6,7 @@ from napari_uld.errors import UldError
 from napari_uld.lesions.recist import Recist, from_mask
 from napari_uld.lesions.rle import Rle, decode
 from napari_uld.masks.from_box import longest_recist
-from napari_uld.viewer.layers.parts import Part
+from napari_uld.viewer.layers.hand import Hold
 from napari_uld.viewer.layers.scan import series_window
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
@@ -31,7 +31,7 @@ def measure(session: Session) -> None:
         except UldError as error:
             show_info(str(error))
             return
-    review.hold(session, session.case.row(row.key) or row, Part.RECIST, "direct")
+    review.hold(session, session.case.row(row.key) or row, Hold.RECIST, "direct")
     long, short = recist.millimetres(session.case.volume.spacing)
     show_info(f"{long:.1f} x {short:.1f} mm on slice {native}. {source}; drag an end to correct it.")
 

@@ -3,12 +3,15 @@
 from napari.layers import Shapes
 from napari.utils.notifications import show_info
 
+from napari_uld.errors import UldError
 from napari_uld.lesions.annotations import Annotation, State
 from napari_uld.lesions.edits import Edit
-from napari_uld.viewer.layers.editing import take_in_hand
-from napari_uld.viewer.layers.parts import MARKS, Part
+from napari_uld.viewer.layers.hand import Hold
+from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.rows import Row
+
+AXIAL_ONLY = "Lesions are drawn on slices as they were taken: show them one by one, from above (axial, 2D)."
 
 
 def step(session: Session, by: int, *, pending_only: bool = False) -> None:
@@ -46,34 +49,51 @@ def edit_box(session: Session) -> None:
     if row is None:
         show_info("Choose a lesion first.")
         return
-    hold(session, row, Part.DETECTIONS if row.annotation is None else Part.LESIONS, "select")
+    hold(session, row, Hold.BOX, "select")
 
 
-def hold(session: Session, row: Row, part: Part, mode: str) -> None:
-    """Show a lesion and take its shapes in a layer in hand: whole (`mode` "select") or by their ends ("direct")."""
+def hold(session: Session, row: Row, what: Hold, mode: str) -> Shapes | None:
+    """Show a lesion and take it in hand, whole (`mode` "select") or by its ends ("direct")."""
     session.jump(row)
-    layer = session.needed_layer(part)
-    if isinstance(layer, Shapes):
-        take_in_hand(session.viewer, layer, row.key, session.z, mode)
+    session.needed_layer(Part.HAND)
+    return None if session.marking is None else session.marking.hold(row, what, mode)
 
 
 def draw_lesion(session: Session) -> None:
     """Make the next rectangle that is drawn a new lesion; then, or with Esc, drawing ends."""
     if not session.is_axial:
-        show_info("Lesions are drawn on slices as they were taken: show them one by one, from above (axial, 2D).")
-        return
-    layer = session.needed_layer(Part.LESIONS)
-    if isinstance(layer, Shapes):
-        session.viewer.layers.selection.active = layer
-        layer.mode = "add_rectangle"
+        show_info(AXIAL_ONLY)
+    elif session.needed_layer(Part.HAND) is not None and session.marking is not None:
+        session.marking.draw_new()
 
 
-def stop_drawing(session: Session) -> None:
-    """End drawing where it was begun, without a lesion."""
-    for part in MARKS:
-        layer = session.layer(part)
-        if isinstance(layer, Shapes) and str(layer.mode).startswith("add"):
-            layer.mode = "pan_zoom"
+def copy_box(session: Session) -> None:
+    """Remember the box of the lesion at hand."""
+    row = session.case.current if session.case is not None else None
+    if row is not None:
+        session.copied = row.box
+
+
+def paste_box(session: Session) -> None:
+    """Make a lesion with the box that was copied on the slice that is shown, and take it in hand."""
+    if session.case is None or session.copied is None:
+        show_info("Copy a lesion's box first.")
+    elif not session.is_axial:
+        show_info(AXIAL_ONLY)
+    else:
+        try:
+            added = session.case.add(session.z, session.copied)
+        except UldError as error:
+            show_info(str(error))
+            return
+        session.case.select(added.id)
+        edit_box(session)
+
+
+def put_down(session: Session) -> None:
+    """End drawing or dragging where it was begun; of what was not finished nothing stays."""
+    if session.marking is not None:
+        session.marking.let_go()
 
 
 def _show_edit(session: Session, edit: Edit[Annotation] | None, action: str) -> None:

@@ -11,6 +11,7 @@ from napari_uld.viewer.session import Session
 from napari_uld.viewer.tools.brush import MaskBrush
 from napari_uld.viewer.tools.keys import bind
 from napari_uld.viewer.tools.mask_comparison import MaskComparison
+from napari_uld.viewer.tools.pointing import Pointer
 from napari_uld.viewer.tools.reading import ReadingMouse
 from napari_uld.viewer.tools.tool import Tool
 
@@ -29,6 +30,7 @@ class Workbench:
         self.brush = MaskBrush(session)
         self.comparison = MaskComparison(session)
         self.mouse = ReadingMouse(session)
+        self.pointer = Pointer(session)
         self._tools: tuple[Tool, ...] = (self.brush, self.comparison)
         for tool in self._tools:
             tool.taken.connect(self._stop_others)

@@ -115,7 +115,7 @@ def test_scrolling_over_slices_without_lesions_takes_no_memory(viewer: ViewerMod
     session = show(viewer, Case(volume, Annotations("1"), Path("long.lesions.json")))
     mask, before = session.layer(Part.MASK).data, resident()
     for z in range(len(hu)):
-        session.painter.paint(z)
+        session.show_slice(z)
     # Written, they would take 100 MiB.
     assert resident() - before < 30 * 2**20
     assert not mask[::40].any()
@@ -126,13 +126,18 @@ def test_a_mask_that_goes_is_taken_off_the_picture_and_slices_without_one_are_no
 ) -> None:
     session.jump(session.case.row(expert.id))
     mask, drawn = session.layer(Part.MASK), []
-    mask.events.set_data.connect(lambda _: drawn.append(mask.data[4].any()))
+    assert mask.visible
     session.case.decide(expert.id, State.REJECTED)
     session.case.select(None)
-    assert drawn[-1] is np.False_
-    drawn.clear()
-    session.painter.paint(2)
+    assert not mask.visible
+    assert not mask.data[4].any()
+    mask.events.set_data.connect(lambda _: drawn.append(session.z))
+    session.show_slice(2)
     assert drawn == []
+    session.show_slice(4)
+    session.case.decide(expert.id, State.ACCEPTED)
+    assert mask.visible
+    assert set(drawn) == {4}
 
 
 # -- a mask that a person painted --

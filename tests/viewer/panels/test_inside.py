@@ -83,13 +83,13 @@ def test_each_layer_lies_on_its_slice_of_the_scan(session: Session, qtbot: QtBot
 def test_they_lie_over_the_scan_and_under_what_people_marked_and_nothing_else_is_taken_in_hand(
     session: Session, qtbot: QtBot
 ) -> None:
-    session.viewer.layers.selection.active = session.layer(Part.LESIONS)
+    session.viewer.layers.selection.active = session.layer(Part.MARKS)
     look(panel_of(session, qtbot, FakeLooker(inside())), qtbot)
     assert names(session) == [
         "CT study", "Mask", "Inside: objectness", "Inside: segmentation", "Inside: anchors BMC", "Inside: anchors BM",
-        "Inside: anchors IoU", "Inside: detections", "RECIST", "Lesions", "Detections",
+        "Inside: anchors IoU", "Inside: detections", "Bodies", "Marks", "Mark labels", "Lesion in hand",
     ]  # fmt: skip
-    assert session.viewer.layers.selection.active is session.layer(Part.LESIONS)
+    assert session.viewer.layers.selection.active is session.layer(Part.MARKS)
 
 
 def test_another_look_updates_the_same_layers(session: Session, qtbot: QtBot) -> None:
@@ -209,7 +209,7 @@ def test_cancelling_changes_nothing(session: Session, qtbot: QtBot) -> None:
     panel.cancel_button.native.click()
     qtbot.waitUntil(lambda: not panel.running, timeout=5000)
     assert panel.status.text() == "Cancelled; nothing changed."
-    assert len(session.viewer.layers) == 5
+    assert len(session.viewer.layers) == 6
 
 
 def test_a_crash_is_a_message(session: Session, qtbot: QtBot, shown: list[Notification]) -> None:

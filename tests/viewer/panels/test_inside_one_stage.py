@@ -5,7 +5,8 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from napari_uld.inference.inside_result import Inside
-from napari_uld.viewer.layers.inside import ATTENTION, InsidePart, show_inside
+from napari_uld.lesions.annotations import Annotation
+from napari_uld.viewer.layers.inside import ATTENTION, InsidePart
 from napari_uld.viewer.layers.parts import Part, find_layer
 from napari_uld.viewer.session import Session
 
@@ -101,15 +102,19 @@ def test_attention_maps_lie_under_the_other_maps_hidden_and_go_with_their_detect
     assert "Attention" not in panel.status.text()
 
 
-def test_heat_is_seen_through_where_the_map_is_0_and_hides_the_mask_that_looks_like_it_once(session: Session) -> None:
+def test_heat_is_seen_through_where_the_map_is_0_and_hides_the_mask_that_looks_like_it_once(
+    session: Session, expert: Annotation, qtbot: QtBot
+) -> None:
     mask = session.layer(Part.MASK)
-    show_inside(session.viewer, session.case, one_stage())
+    session.jump(session.case.row(expert.id))
+    panel = panel_of(session, qtbot, FakeLooker(one_stage()))
+    look(panel, qtbot)
     nothing, high = layer_of(session, InsidePart.SEGMENTATION).colormap.map(np.array([0.0, 1.0]))
     assert nothing[3] == 0
     assert high[0] > high[1] > high[2], "hot"
     assert not mask.visible
     mask.visible = True
-    show_inside(session.viewer, session.case, one_stage())
+    look(panel, qtbot)
     assert mask.visible
 
 

@@ -18,6 +18,7 @@ from napari_uld.lesions.annotations import State
 from napari_uld.lesions.findings import Findings
 from napari_uld.masks import MaskKind
 from napari_uld.progress import Work
+from napari_uld.viewer.layers.marks import Kind
 from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.panels import review as review_module
 from napari_uld.viewer.panels.detect import DetectPanel
@@ -29,7 +30,7 @@ from napari_uld.viewer.state.files import open_case
 from napari_uld.viewer.state.rows import Mark
 from napari_uld.viewer.tools.keys import KEYS
 
-from ..conftest import FakeDetector, show
+from ..conftest import FakeDetector, drawn, hand, show
 
 
 @pytest.fixture
@@ -131,7 +132,7 @@ def test_a_window_button_is_pressed_while_its_window_is_shown(review: ReviewPane
 def test_edit_box_selects_the_box_at_hand_on_its_key_slice(review: ReviewPanel, session: Session) -> None:
     review.table.selectRow(0)
     review.edit_box.click()
-    layer = session.layer(Part.DETECTIONS)
+    layer = hand(session)
     assert session.viewer.layers.selection.active is layer
     assert layer.mode == "select"
     (chosen,) = layer.selected_data
@@ -246,7 +247,7 @@ def test_the_slider_filters_what_is_drawn_while_it_moves(session: Session, findi
     session.show_native(15)
     for value in (0.05, 0.6, 0.95):
         panel.threshold.value = value
-        counts.append(len(set(session.layer(Part.DETECTIONS).features["key"])))
+        counts.append(len(drawn(session, Kind.DETECTIONS)))
     assert counts == [2, 1, 0]
 
 

@@ -42,9 +42,9 @@ def read(path: Path) -> list:
     return get_reader(str(path))(str(path))
 
 
-def test_a_scan_is_five_layers_and_an_empty_table(scan: Path) -> None:
+def test_a_scan_is_six_layers_and_an_empty_table(scan: Path) -> None:
     layers = read(scan)
-    assert [kind for _, _, kind in layers] == ["image", "image", "shapes", "shapes", "shapes"]
+    assert [kind for _, _, kind in layers] == ["image", "image", "surface", "vectors", "points", "shapes"]
     assert layers[0][1]["name"] == "CT scan"
     assert layers[0][1]["metadata"]["napari_uld"].rows == ()
 
@@ -139,9 +139,12 @@ def test_with_a_window_the_person_chooses_among_several(
 ) -> None:
     (scan.parent / "other.nii.gz").write_bytes(scan.read_bytes())
     monkeypatch.setattr(reader, "choose_scan", lambda said, found: found[0])
-    assert read(scan.parent)[0][1]["name"] == "CT other"
+    assert read(scan.parent) == NOTHING
+    opened = open_session.case
+    assert opened.volume.name == "other"
     monkeypatch.setattr(reader, "choose_scan", lambda said, found: None)
     assert read(scan.parent) == NOTHING
+    assert open_session.case is opened
 
 
 def test_dropping_all_slices_of_a_series_reads_it_once(
@@ -150,13 +153,13 @@ def test_dropping_all_slices_of_a_series_reads_it_once(
     slices = sorted((deeplesion / "Images_png" / "000001_03_01").glob("*.png"))
     looked = []
     monkeypatch.setattr(reader, "find_scans", lambda path: looked.append(path) or find_scans(path))
-    layers = read(slices[0])
-    for data, look, kind in layers:
-        getattr(open_session.viewer, f"add_{kind}")(data, **look)
-    assert [read(path) for path in slices[1:]] == [NOTHING] * (len(slices) - 1)
+    assert [read(path) for path in slices] == [NOTHING] * len(slices)
     assert looked == slices[:1]
     # The series' folder is opened again as ever.
-    assert len(read(slices[0].parent)) == 5
+    opened = open_session.case
+    read(slices[0].parent)
+    assert open_session.case is not opened
+    assert open_session.case.volume.scan_id == opened.volume.scan_id
 
 
 def test_a_scan_is_not_opened_over_unsaved_edits_that_are_to_be_kept(scan: Path, open_session: Session) -> None:
@@ -236,7 +239,7 @@ def test_mined_negatives_of_another_scan_are_refused_by_name(
 
 def test_the_writer_saves_the_lesions_of_a_layer(session: Session, findings: Findings, tmp_path: Path) -> None:
     session.case.decide(findings.finding_id(0), State.ACCEPTED)
-    layer = session.layer(Part.LESIONS)
+    layer = session.layer(Part.MARKS)
     (written,) = write_lesions(str(tmp_path / "out.json"), layer.data, {"metadata": layer.metadata, "name": layer.name})
     assert written.endswith("out.lesions.json")
     assert len(read_annotations(Path(written)).annotations) == 2
@@ -244,7 +247,7 @@ def test_the_writer_saves_the_lesions_of_a_layer(session: Session, findings: Fin
 
 
 def test_the_writer_replaces_no_file_that_nobody_chose(session: Session, tmp_path: Path) -> None:
-    layer = session.layer(Part.LESIONS)
+    layer = session.layer(Part.MARKS)
     (tmp_path / "foo.lesions.json").write_text("somebody's")
     with pytest.raises(AnnotationFileError, match=r"foo\.lesions\.json is there already"):
         write_lesions(str(tmp_path / "foo"), layer.data, {"metadata": layer.metadata, "name": layer.name})

@@ -21,7 +21,7 @@ from napari_uld.viewer.tools import review
 from napari_uld.viewer.tools.mask_comparison import Comparison, MaskComparison, compare
 from napari_uld.viewer.tools.workbench import workbench_of
 
-from ..conftest import RECIST, show
+from ..conftest import RECIST, hand, show
 
 NAMES = [part.value for part in ComparisonPart]
 
@@ -50,7 +50,7 @@ def layer(session: Session, part: ComparisonPart) -> Labels | Shapes:
 
 def pull(session: Session, end: tuple[float, float]) -> None:
     """Move the first end of the long diameter to (y, x) as a drag does before it is let go."""
-    lines = session.layer(Part.RECIST)
+    lines = hand(session)
     moved = [corners.copy() for corners in lines.data]
     moved[0][0, 1:] = end
     with lines.events.data.blocker():

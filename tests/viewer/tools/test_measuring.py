@@ -6,11 +6,12 @@ import pytest
 from napari_uld.lesions.annotations import Annotation, State
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.rle import encode
-from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.tools import review
 from napari_uld.viewer.tools.keys import KEYS
 from napari_uld.viewer.tools.measuring import measure
+
+from ..conftest import hand
 
 
 def take(session: Session, score: float) -> str:
@@ -29,7 +30,7 @@ def test_one_key_measures_a_finding_accepts_it_and_takes_its_ends_in_hand(sessio
     long, _ = row.recist.millimetres(session.case.volume.spacing)
     assert long == pytest.approx(np.hypot(21, 13) / 2, abs=0.6)
     assert row.diameter == long
-    lines = session.layer(Part.RECIST)
+    lines = hand(session)
     assert session.viewer.layers.selection.active is lines
     assert lines.mode == "direct"
     assert {lines.features["key"][i] for i in lines.selected_data} == {key}
@@ -40,7 +41,7 @@ def test_what_is_measured_already_is_taken_in_hand_and_stays_as_it_is(session: S
     measure(session)
     assert session.case.annotations[expert.id] == expert
     assert not session.case.annotations.can_undo
-    assert session.viewer.layers.selection.active is session.layer(Part.RECIST)
+    assert session.viewer.layers.selection.active is hand(session)
 
 
 def test_measuring_a_rejected_finding_accepts_it(session: Session) -> None:

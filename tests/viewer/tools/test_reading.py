@@ -4,13 +4,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from napari.layers import Shapes
 
 from napari_uld.ct.windows import WINDOWS
 from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.tools import review
 from napari_uld.viewer.tools.workbench import workbench_of
+
+from ..conftest import hand
 
 Turn = Callable[..., SimpleNamespace]
 
@@ -150,13 +151,12 @@ def test_a_right_drag_whose_release_never_came_leaves_everything_as_it_was(sessi
     next(going)
     going.close()
     assert session.viewer.scene.camera.mouse_pan == pans
-    assert session.layer(Part.LESIONS).mode == "add_rectangle"
+    assert hand(session).mode == "add_rectangle"
 
 
 def test_a_right_drag_draws_nothing_and_leaves_what_was_in_hand(session: Session) -> None:
     review.draw_lesion(session)
-    lesions = session.layer(Part.LESIONS)
-    assert isinstance(lesions, Shapes)
+    lesions = hand(session)
     rows, pans = len(session.case.rows), session.viewer.scene.camera.mouse_pan
     assert set(drag(session, [(5.0, 5.0)])) == {"pan_zoom"}
     assert lesions.mode == "add_rectangle"

@@ -4,11 +4,12 @@ from napari.components import ViewerModel
 from napari.utils.notifications import Notification
 
 from napari_uld.lesions.annotations import State
-from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.rows import Mark
 from napari_uld.viewer.tools import review
 from napari_uld.viewer.tools.workbench import workbench_of
+
+from ..conftest import hand
 
 
 def test_the_next_and_the_previous_lesion_are_shown_on_their_key_slices(session: Session) -> None:
@@ -59,9 +60,9 @@ def test_without_a_scan_nothing_happens(viewer: ViewerModel, shown: list[Notific
 def test_a_box_is_made_ready_to_be_dragged_and_a_new_one_to_be_drawn(session: Session) -> None:
     review.step(session, 1)
     review.edit_box(session)
-    detections, lesions = session.layer(Part.DETECTIONS), session.layer(Part.LESIONS)
-    assert session.viewer.layers.selection.active is detections
-    assert {detections.data[i][0, 0] for i in detections.selected_data} == {7}
+    layer = hand(session)
+    assert session.viewer.layers.selection.active is layer
+    assert {layer.data[i][0, 0] for i in layer.selected_data} == {7}
     review.draw_lesion(session)
-    assert session.viewer.layers.selection.active is lesions
-    assert lesions.mode == "add_rectangle"
+    assert session.viewer.layers.selection.active is layer
+    assert (layer.mode, layer.nshapes) == ("add_rectangle", 0)
