@@ -17,6 +17,7 @@ from psygnal import Signal
 
 from napari_uld.ct.windows import Window
 from napari_uld.errors import AnnotationFileError
+from napari_uld.lesions.annotations import LesionType
 from napari_uld.lesions.findings import Box
 from napari_uld.masks import MaskKind, MaskParameters
 from napari_uld.viewer.layers.canvas import fit_body, show_caption
@@ -76,6 +77,9 @@ class Session:
         self.ask_path: Callable[[Case], Path | None] = lambda case: None
         # Whether to bring back what a crash left in the log alone; None to be asked again.
         self.ask_restore: Callable[[Case], bool | None] = lambda case: None
+        # What kind of lesion the chosen ones are, and a line about them in place of what was written; None: no answer.
+        self.ask_type: Callable[[], LesionType | None] = lambda: None
+        self.ask_comment: Callable[[str], str | None] = lambda written: None
         # Does something a moment after the last time that it was asked for; never where no window's loop runs.
         self.soon: Callable[[Callable[[], None]], object] = lambda act: None
         self.saves_itself: Callable[[], bool] = lambda: False
