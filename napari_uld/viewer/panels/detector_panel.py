@@ -12,22 +12,20 @@ from magicgui.widgets.bases import Widget
 from napari.utils.notifications import show_error, show_info
 from napari.viewer import Viewer
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout
 
 from napari_uld.errors import CheckpointError
 from napari_uld.progress import Work
 from napari_uld.viewer.panels.checkpoints import CheckpointChoice
 from napari_uld.viewer.panels.detector_run import DetectorRun, Outcome, Process
 from napari_uld.viewer.panels.following import Following
+from napari_uld.viewer.panels.scrolled import ScrolledPanel
 from napari_uld.viewer.panels.window import workbench_in_window
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.settings import DEVICES, settings
 
-# Room for about ten lines of a report, in pixels.
-LEAST_HEIGHT = 160
 
-
-class DetectorPanel(QWidget):
+class DetectorPanel(ScrolledPanel):
     """A panel that runs a detector on the open scan; what it asks for and shows is its own.
 
     Parameters
@@ -79,17 +77,11 @@ class DetectorPanel(QWidget):
         buttons.addWidget(self.cancel_button.native)
         self.status.setWordWrap(True)
         self.status.setTextFormat(Qt.TextFormat.RichText)
-        layout = QVBoxLayout(self)
+        layout = QVBoxLayout(self.body)
         layout.addWidget(form.native)
         layout.addLayout(buttons)
-        # Beside other panels there may be less room than a report takes.
         self.status.setAlignment(Qt.AlignmentFlag.AlignTop)
-        scrolled = QScrollArea()
-        scrolled.setWidgetResizable(True)
-        scrolled.setFrameShape(QFrame.Shape.NoFrame)
-        scrolled.setMinimumHeight(LEAST_HEIGHT)
-        scrolled.setWidget(self.status)
-        layout.addWidget(scrolled, stretch=1)
+        layout.addWidget(self.status, stretch=1)
         self._following.begin()
 
     @property

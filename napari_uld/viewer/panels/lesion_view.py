@@ -22,6 +22,8 @@ from napari_uld.viewer.panels.lesion_menu import lesion_menu
 from napari_uld.viewer.panels.lesion_table import HEADERS, name_of
 from napari_uld.viewer.session import Session
 
+# Pixels, and how many rows there is room for however low the window is.
+ROW_HEIGHT, LEAST_ROWS = 24, 8
 SOURCE_WIDTH = 120
 _Flag = QItemSelectionModel.SelectionFlag
 
@@ -54,7 +56,7 @@ class LesionView(QTableView):
         self._types = _TypeDelegate(self)
         self.setItemDelegateForColumn(HEADERS.index("Type"), self._types)
         self.verticalHeader().hide()
-        self.verticalHeader().setDefaultSectionSize(24)
+        self.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
         header = self.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         # Of hundreds of rows those in sight alone are measured.
@@ -63,6 +65,7 @@ class LesionView(QTableView):
         header.resizeSection(HEADERS.index("Source"), SOURCE_WIDTH)
         header.setSectionResizeMode(HEADERS.index("Comment"), QHeaderView.ResizeMode.Stretch)
         self.setMinimumWidth(380)
+        self.setMinimumHeight(self.horizontalHeader().sizeHint().height() + LEAST_ROWS * ROW_HEIGHT)
         self.selectionModel().selectionChanged.connect(self._tell)
 
     def mark(self, at_hand: int, rows: Iterable[int]) -> None:

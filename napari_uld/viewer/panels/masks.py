@@ -7,13 +7,14 @@ from typing import Any
 from magicgui.widgets import ComboBox, Container, create_widget
 from napari.viewer import Viewer
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout
 
 from napari_uld.masks import MaskKind, MaskParameters
 from napari_uld.viewer.layers.comparison import COLOURS, TRIMAP_COLOURS, ComparisonPart, TrimapLabel
 from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.panels.following import Following
 from napari_uld.viewer.panels.legend import swatch
+from napari_uld.viewer.panels.scrolled import ScrolledPanel
 from napari_uld.viewer.panels.window import workbench_in_window
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.tools.brush import mask_note
@@ -44,7 +45,7 @@ _LABELS = MappingProxyType(
 )
 
 
-class MasksPanel(QWidget):
+class MasksPanel(ScrolledPanel):
     """Choose a pseudo mask; it is painted at once, and again whenever a box or a diameter is dragged.
 
     GrabCut can be compared with the ellipses on the lesion at hand, and its mask be corrected by brush.
@@ -86,7 +87,7 @@ class MasksPanel(QWidget):
         self._following.begin()
 
     def _build(self) -> None:
-        layout = QVBoxLayout(self)
+        layout = QVBoxLayout(self.body)
         layout.addWidget(self.form.native)
         for label in (self.explanation, self.problem, self.comparison, self.note):
             label.setWordWrap(True)

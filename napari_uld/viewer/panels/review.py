@@ -19,7 +19,6 @@ from qtpy.QtWidgets import (
     QPushButton,
     QShortcut,
     QVBoxLayout,
-    QWidget,
 )
 from superqt import QCollapsible
 
@@ -31,6 +30,7 @@ from napari_uld.viewer.panels.dialogs import ask_export_path, ask_save_path
 from napari_uld.viewer.panels.following import Following
 from napari_uld.viewer.panels.lesion_table import LesionTable
 from napari_uld.viewer.panels.lesion_view import LesionView
+from napari_uld.viewer.panels.scrolled import ScrolledPanel
 from napari_uld.viewer.panels.window import workbench_in_window
 from napari_uld.viewer.state.case import Case, Counts
 from napari_uld.viewer.state.files import export_dl_info, export_refusal
@@ -42,7 +42,7 @@ from napari_uld.viewer.tools.measuring import measure
 EXPORT_TIP = "Export to DL_info.csv: the table that detectors are trained from gets this series' lesions"
 
 
-class ReviewPanel(QWidget):
+class ReviewPanel(ScrolledPanel):
     """Table of lesions; jump to, accept, reject, undo, save; windows.
 
     Parameters
@@ -63,7 +63,7 @@ class ReviewPanel(QWidget):
     # -- building --
 
     def _build(self) -> None:
-        layout = QVBoxLayout(self)
+        layout = QVBoxLayout(self.body)
         layout.setContentsMargins(6, 6, 6, 6)
         self.title = QLabel()
         self.title.setTextFormat(Qt.TextFormat.RichText)
