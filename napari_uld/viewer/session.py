@@ -20,7 +20,7 @@ from napari_uld.errors import AnnotationFileError
 from napari_uld.lesions.annotations import LesionType
 from napari_uld.lesions.findings import Box
 from napari_uld.masks import MaskKind, MaskParameters
-from napari_uld.viewer.layers.canvas import fit_body, show_caption
+from napari_uld.viewer.layers.canvas import fit_body, write_caption
 from napari_uld.viewer.layers.marking import Marking
 from napari_uld.viewer.layers.marks import Plane
 from napari_uld.viewer.layers.masks import MaskPainter
@@ -94,6 +94,8 @@ class Session:
         self.thresholds = Thresholds()
         # The box of a lesion that was copied, to be pasted on another slice or scan.
         self.copied: Box | None = None
+        # Whether a scan is being read.
+        self.opening = False
         self._fitted: float | None = None
         self.closed.connect(self._give_up)
         viewer.canvas.events.size.connect(self._canvas_resized)
@@ -217,7 +219,7 @@ class Session:
 
     def save(self, path: Path | None = None) -> bool:
         """Save the annotations (to `path`, where it is given); tell whether that was done."""
-        if self.case is None:
+        if self.case is None or self.case.reading is not None:
             show_info("There is no scan to save the lesions of.")
             return False
         try:
@@ -320,7 +322,7 @@ class Session:
                 self._leave(old)
             self._begin(case)
         if part is Part.CT:
-            layer.events.contrast_limits.connect(self._show_caption)
+            layer.events.contrast_limits.connect(self.show_caption)
         self._follow(layer)
 
     def _begin(self, case: Case) -> None:
@@ -344,7 +346,7 @@ class Session:
             self.painter.choose(self.mask_kind, self.mask_parameters)
         elif part is Part.CT and isinstance(layer, Image):
             layer.contrast_limits_range = slider_range(case)
-            self._show_caption()
+            self.show_caption()
         elif self.marking is not None:
             self.marking.follow(layer)
 
@@ -360,7 +362,7 @@ class Session:
                 return
             case, self.case = self.case, None
             self._leave(case)
-            self._show_caption()
+            self.show_caption()
             self.case_changed.emit()
 
     def _bring_back(self, ct: Layer) -> None:
@@ -397,7 +399,7 @@ class Session:
             self.painter.turned()
         if self.marking is not None:
             self.marking.turned()
-        self._show_caption()
+        self.show_caption()
 
     def _zoomed(self) -> None:
         if self.marking is not None:
@@ -410,7 +412,7 @@ class Session:
         if self.painter is not None:
             self.painter.repaint()
 
-    def _show_caption(self) -> None:
+    def show_caption(self) -> None:
         """Write on the canvas what a reader of CT looks for first: which slice, which window."""
-        show_caption(self.viewer, self.case, self.plane, self.window)
+        write_caption(self.viewer, self.case, self.plane, self.window)
         self.view_changed.emit()

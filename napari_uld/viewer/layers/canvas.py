@@ -43,7 +43,7 @@ def fit_body(viewer: ViewerModel, ct: Layer, hu: np.ndarray) -> float | None:
     return zoom
 
 
-def show_caption(
+def write_caption(
     viewer: ViewerModel, case: Case | None, plane: Plane | None, window: tuple[float, float] | None
 ) -> None:
     """Write the scan's name, which slice is shown, by the file's own number, and the window in HU."""
@@ -57,6 +57,9 @@ def show_caption(
     overlay.position = "top_left"
     overlay.font_size = CAPTION_SIZE
     text = f"{case.volume.name}\n{_where(case, plane)}\nwindow {low:.0f} to {high:.0f} HU"
+    if case.reading is not None:
+        done, total = case.reading
+        text += f"\nreading: {done} of {total} files"
     if overlay.text != text:
         overlay.text = text
 

@@ -94,6 +94,9 @@ class DetectorPanel(ScrolledPanel):
         case = self.session.case
         if case is None or self.running:
             return
+        if case.reading is not None:
+            show_info(f"{case.volume.name} is still being read: run the detector once all of it is there.")
+            return
         try:
             self._start(case, *self._make_task(case))
         except CheckpointError as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 from napari import current_viewer
 from napari.utils.notifications import show_error, show_info, show_warning
 
-from napari_uld.ct import ScanEntry, find_scans, read_entry, read_scan
+from napari_uld.ct import ScanEntry, find_scans, read_scan
 from napari_uld.errors import AnnotationError, ScanError, UldError
 from napari_uld.lesions.annotation_file import SUFFIX
 from napari_uld.lesions.findings_file import SUFFIX as FINDINGS_SUFFIX
@@ -15,6 +15,7 @@ from napari_uld.viewer.layers.negatives import negatives_layer
 from napari_uld.viewer.layers.parts import LayerTuple
 from napari_uld.viewer.layers.scan import case_layers
 from napari_uld.viewer.panels.dialogs import choose_scan
+from napari_uld.viewer.panels.opening import open_entry, say
 from napari_uld.viewer.panels.window import workbench_in_window
 from napari_uld.viewer.plugin.arrivals import Arrivals, Arrived
 from napari_uld.viewer.session import Session
@@ -58,9 +59,12 @@ def read_volume(path: Paths) -> list[LayerTuple]:
     session = _session()
     if session is None:
         case, notes = open_case(read_scan(chosen))
-        _say(case, notes)
+        say(case, notes)
         return case_layers(case)
     if _is_open(chosen, session.case):
+        return NOTHING
+    if session.opening:
+        show_info(f"{chosen.name} is not opened: another scan is being read. Close that one, or wait.")
         return NOTHING
     with _ARRIVALS.reading(session) as arrived:
         # Files of one scan are often dropped together.
@@ -84,30 +88,9 @@ def _arrive(session: Session, chosen: Path, arrived: Arrived) -> None:
     said = f"{chosen.name} holds {len(scans)} scans."
     entry = scans[0] if len(scans) == 1 else choose_scan(said, scans)
     if entry is not None and session.may_close():
+        show_review()
         open_entry(session, entry)
         arrived.add([entry])
-
-
-def open_entry(session: Session, entry: ScanEntry) -> None:
-    """Open a scan in place of the one that is open.
-
-    Raises
-    ------
-    UldError
-        If it cannot be read, or its annotations cannot; then the one that was open stays.
-    """
-    case, notes = open_case(read_entry(entry))
-    case.files = frozenset(file.resolve() for file in entry.files)
-    session.open(case)
-    show_review()
-    session.arrange()
-    _say(case, notes)
-    session.later(session.offer_restore)
-
-
-def _say(case: Case, notes: Sequence[str]) -> None:
-    for note in notes:
-        show_warning(f"{case.volume.name}: {note}")
 
 
 def _offer(session: Session, scans: Sequence[ScanEntry]) -> None:

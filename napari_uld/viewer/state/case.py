@@ -75,6 +75,8 @@ class Case:
         self.fingerprint = ABSENT
         # Lesions that a crash left in the review log alone.
         self.unsaved: Unsaved = {}
+        # How many of the scan's files are read and how many there are, until all of them are.
+        self.reading: tuple[int, int] | None = None
         # What the scan was read from, where that is known.
         self.files: frozenset[Path] = frozenset()
         # By detector, in the order in which they ran.
@@ -310,6 +312,8 @@ class Case:
         BoxError
             If the box is malformed, too small, or outside the slice.
         """
+        if self.reading is not None:
+            raise AnnotationError(f"{self.volume.name} is still being read: mark lesions once all of it is there")
         box = self._on_slice(box)
         native = self.volume.native_slice(z)
         return self._annotations.add(

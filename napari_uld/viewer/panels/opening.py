@@ -1,0 +1,121 @@
+"""Opening a scan in a window: shown while it is read, decided on once all of it is there."""
+
+import time
+from collections.abc import Sequence
+
+from napari.utils.notifications import show_warning
+from qtpy.QtWidgets import QApplication
+
+from napari_uld.ct import CTVolume, Filling, ScanEntry, read_gradually
+from napari_uld.errors import UldError
+from napari_uld.lesions.annotations import Annotations
+from napari_uld.viewer.layers.parts import Part
+from napari_uld.viewer.session import Session
+from napari_uld.viewer.state.case import Case
+from napari_uld.viewer.state.files import open_case
+
+# What is read within this time (seconds) is shown at once; what takes longer is shown as it arrives.
+AT_ONCE = 0.2
+# Seconds between two looks at what has arrived.
+OFTEN = 0.06
+
+
+def open_entry(session: Session, entry: ScanEntry) -> None:
+    """Open a scan in place of the one that is open, and show its slices while the others are read.
+
+    Where the person closes it meanwhile, it stays closed.
+
+    Raises
+    ------
+    UldError
+        If it cannot be read, or its annotations cannot; then the one that was open stays.
+    """
+    preview = _Preview(session)
+    session.opening = True
+    try:
+        volume = preview.read(entry)
+        if volume is None:
+            return
+        case, notes = open_case(volume)
+    except UldError:
+        preview.take_away()
+        raise
+    finally:
+        session.opening = False
+    case.files = frozenset(file.resolve() for file in entry.files)
+    moved = preview.moved
+    session.open(case)
+    if not moved:
+        session.arrange()
+    say(case, notes)
+    session.later(session.offer_restore)
+
+
+def say(case: Case, notes: Sequence[str]) -> None:
+    """Tell a person what was found about a scan."""
+    for note in notes:
+        show_warning(f"{case.volume.name}: {note}")
+
+
+class _Preview:
+    """What is there of a scan while it is read."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._before = session.case
+        self._case: Case | None = None
+        self._stood: tuple[object, ...] = ()
+
+    @property
+    def moved(self) -> bool:
+        """Whether the person has looked around already."""
+        return self._case is not None and self._place() != self._stood
+
+    def read(self, entry: ScanEntry) -> CTVolume | None:
+        """Read a scan; None where it was closed before all of it was there."""
+        reading, began = read_gradually(entry), time.monotonic()
+        looked = began + AT_ONCE - OFTEN
+        while True:
+            try:
+                step = next(reading)
+            except StopIteration as done:
+                volume: CTVolume = done.value
+                return volume
+            if time.monotonic() - looked < OFTEN or step.volume is None:
+                continue
+            if self._case is not None and self._session.case is not self._case:
+                reading.close()
+                return None
+            self._show(step.volume, step)
+            looked = time.monotonic()
+
+    def take_away(self) -> None:
+        """Show what was open before."""
+        session = self._session
+        if self._case is None or session.case is not self._case:
+            return
+        ct = session.layer(Part.CT)
+        if self._before is not None:
+            session.open(self._before)
+            session.arrange()
+        elif ct is not None:
+            session.viewer.layers.remove(ct)
+
+    def _show(self, volume: CTVolume, step: Filling) -> None:
+        session = self._session
+        if self._case is None:
+            self._case = Case(volume, Annotations(volume.scan_id), volume.source)
+            self._case.reading = (step.done, step.total)
+            session.open(self._case)
+            session.arrange()
+            self._stood = self._place()
+        self._case.reading = (step.done, step.total)
+        ct = session.layer(Part.CT)
+        if ct is not None:
+            ct.refresh(thumbnail=False, extent=False)
+        session.show_caption()
+        QApplication.processEvents()
+
+    def _place(self) -> tuple[object, ...]:
+        dims, camera = self._session.viewer.dims, self._session.viewer.scene.camera
+        return dims.point, dims.order, dims.ndisplay, camera.zoom
