@@ -120,13 +120,12 @@ def show_caption(
     low, high = window
     overlay.position = "top_left"
     overlay.font_size = CAPTION_SIZE
-    text = f"{case.volume.name}\n{where(case, plane)}\nwindow {low:.0f} to {high:.0f} HU"
+    text = f"{case.volume.name}\n{_where(case, plane)}\nwindow {low:.0f} to {high:.0f} HU"
     if overlay.text != text:
         overlay.text = text
 
 
-def where(case: Case, plane: Plane | None) -> str:
-    """Say which slice is shown, by the file's own number where it is one of the file's."""
+def _where(case: Case, plane: Plane | None) -> str:
     volume = case.volume
     if plane is None:
         return f"{volume.shape[0]} slices in 3D"

@@ -8,8 +8,8 @@ from napari.layers import Vectors
 
 from napari_uld.viewer.layers.directions import shown_axes
 from napari_uld.viewer.layers.eye import Eye
-from napari_uld.viewer.layers.marks import THIN, Plane
-from napari_uld.viewer.layers.parts import AXES, selection_kept
+from napari_uld.viewer.layers.marks import Plane
+from napari_uld.viewer.layers.parts import AXES, insert_layer
 from napari_uld.viewer.state.case import Case
 
 NAME = "Cross-hair"
@@ -41,7 +41,7 @@ class CrossHair:
         if self._layer is not None and self._layer not in self._viewer.layers:
             return
         if plane is not None and (self._layer is None or plane.axis != self._axis):
-            self._make(plane.axis)
+            self._make(case, plane.axis)
         if self._layer is None or self._eye is None or not self._eye.show(plane is not None) or plane is None:
             return
         data = cross_hair(case, plane.axis, voxel)
@@ -58,14 +58,13 @@ class CrossHair:
             self._viewer.layers.remove(self._layer)
         self._layer = self._eye = None
 
-    def _make(self, axis: int) -> None:
+    def _make(self, case: Case, axis: int) -> None:
         """On axial slices it lies flat, and a step to the next one costs nothing; from the side it lies in space."""
         again = self._again
         self.release()
         self._again, self._axis = again, axis
         self._layer = cross_hair_layer(2 if axis == 0 else 3)
-        with selection_kept(self._viewer):
-            self._viewer.add_layer(self._layer)
+        insert_layer(self._viewer, case, self._layer)
         self._eye = Eye(self._layer, lambda: self._again())
 
 
@@ -91,11 +90,11 @@ def cross_hair(case: Case, across: int, voxel: tuple[int, int, int]) -> np.ndarr
 
 
 def draw(layer: Vectors, data: np.ndarray, zoom: float) -> None:
-    """Fill the layer, its lines as thin as those of marks where a mm is `zoom` pixels."""
+    """Fill the layer, its lines a pixel wide where a mm is `zoom` pixels."""
     if not np.array_equal(data, layer.data):
         layer.data = data
-    if not np.isclose(layer.edge_width, THIN / zoom):
-        layer.edge_width = THIN / zoom
+    if not np.isclose(layer.edge_width, 1 / zoom):
+        layer.edge_width = 1 / zoom
 
 
 def place_of(case: Case, voxel: tuple[int, int, int]) -> np.ndarray:

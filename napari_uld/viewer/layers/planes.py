@@ -11,7 +11,7 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Vectors
 
-from napari_uld.viewer.layers.canvas import CAPTION_SIZE, Fit, Legend, where
+from napari_uld.viewer.layers.canvas import CAPTION_SIZE, VIEWS, Fit, Legend
 from napari_uld.viewer.layers.cross_hair import cross_hair, cross_hair_layer, draw, place_of
 from napari_uld.viewer.layers.directions import ORIENTATIONS, shown_axes
 from napari_uld.viewer.layers.marks import Kind, Plane, drawn_on, line_width, segments
@@ -75,6 +75,10 @@ class PlaneView:
             layer.scale = np.array(case.volume.spacing)[self.axes]
             layer.translate = place_of(case, (0, 0, 0))[self.axes]
 
+    def release(self) -> None:
+        """Show nothing more: the canvas may be gone."""
+        self._case, self._voxel = None, None
+
     def go(self, voxel: Voxel, window: tuple[float, float] | None, *, letters: bool) -> None:
         """Show the slice through a voxel (z, y, x), and where on it that is, through the main view's window."""
         case, before = self._case, self._voxel
@@ -132,9 +136,12 @@ class PlaneView:
 
     def _write(self, *, letters: bool) -> None:
         caption, case, plane = self.model.canvas.overlays.text, self._case, self.plane
-        text = "" if case is None or plane is None else where(case, plane)
+        text = ""
+        # Short, and above the letter: there is little room.
+        if case is not None and plane is not None:
+            text = f"{VIEWS[plane.axis]} {plane.index + 1} of {case.volume.shape[plane.axis]}"
         if caption.text != text:
-            caption.position, caption.font_size = "top_left", CAPTION_SIZE
+            caption.position, caption.font_size = "top_center", CAPTION_SIZE
             caption.text, caption.visible = text, bool(text)
         self._legend.show(self.model, case, None if plane is None else plane.axis, letters=letters, bar=False)
 

@@ -4,18 +4,22 @@
 # mypy: disable-error-code="union-attr, override"
 
 from napari.qt import QtViewer
+from napari.settings import get_settings
 from napari.viewer import Viewer
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QEvent, QSize, Qt
 from qtpy.QtGui import QResizeEvent, QShowEvent
-from qtpy.QtWidgets import QDockWidget, QMainWindow, QSplitter, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QMainWindow, QSplitter, QVBoxLayout, QWidget
 
 from napari_uld.viewer.layers.planes import PlaneView
 from napari_uld.viewer.panels.window import workbench_in_window
 from napari_uld.viewer.state.links import Links
 from napari_uld.viewer.tools.linked import LinkedViews
 
-# Share of the window's height, and pixels below which nothing can be read.
-HEIGHT, LEAST = 0.42, 120
+# Pixels below which nothing can be read, and those that a view likes to have.
+LEAST, WANTED = 120, 400
+# napari's name of the panel's dock, and where it goes where a person has not put it elsewhere: on the right, where
+# panels go, slices find no room.
+DOCK, PLACE = "Views (napari-uld)", "bottom"
 
 
 class ViewsPanel(QWidget):
@@ -29,26 +33,22 @@ class ViewsPanel(QWidget):
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
+        get_settings().application.plugin_widget_positions.setdefault(DOCK, PLACE)
         session = workbench_in_window(viewer).session
-        self.linked = linked = LinkedViews(session)
+        self.linked = LinkedViews(session)
         self.splitter = QSplitter(Qt.Orientation.Horizontal)
-        for view in linked.views:
+        for view in self.linked.views:
             self.splitter.addWidget(_canvas(view))
-        self.splitter.setSizes([1, 1])
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.splitter)
         self.setMinimumSize(2 * LEAST, LEAST)
-        self._placed = False
-        links = Links()
+        self._links = Links()
+        self._links.connect(session.closed, self._end)
 
-        def end() -> None:
-            links.release()
-            linked.release()
-
-        # A panel that is closed on its own is deleted on its own, and with its window otherwise.
-        links.connect(session.closed, end)
-        self.destroyed.connect(end)
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """Room for both views, side by side."""
+        return QSize(2 * WANTED, WANTED)
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Put the views side by side where that leaves them more room, else one over the other."""
@@ -57,20 +57,24 @@ class ViewsPanel(QWidget):
         super().resizeEvent(event)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
-        """Go below the main view: napari puts panels at the right, where slices find no room."""
+        """Leave the other panels their whole height: the views belong below the main one alone."""
+        window = self.window()
+        if isinstance(window, QMainWindow):
+            window.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea)
+            window.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
         super().showEvent(event)
-        if not self._placed:
-            self._placed = True
-            QTimer.singleShot(0, self._place)
 
-    def _place(self) -> None:
-        dock = self.parentWidget()
-        while dock is not None and not isinstance(dock, QDockWidget):
-            dock = dock.parentWidget()
-        window = None if dock is None else dock.parentWidget()
-        if dock is not None and isinstance(window, QMainWindow) and not dock.isFloating():
-            window.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, dock)
-            window.resizeDocks([dock], [round(HEIGHT * window.height())], Qt.Orientation.Vertical)
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """End where napari takes the panel out of its dock: its canvases go, and nothing may be drawn on them."""
+        if event.type() == QEvent.Type.ParentChange and self.parentWidget() is None:
+            self._end()
+        super().changeEvent(event)
+
+    def _end(self) -> None:
+        self._links.release()
+        self.linked.release()
+        for i in range(self.splitter.count()):
+            self.splitter.widget(i).close()
 
 
 def _canvas(view: PlaneView) -> QtViewer:

@@ -32,6 +32,7 @@ class LinkedViews:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._released = False
         self._links, self._case_links = Links(), Links()
         self.coronal, self.sagittal = (PlaneView(axis, lambda act: session.later(act)) for axis in (1, 2))
         self._cross_hair = CrossHair(session.viewer)
@@ -54,11 +55,14 @@ class LinkedViews:
 
     def release(self) -> None:
         """Follow the main viewer no more; its cross-hair goes."""
+        self._released = True
         self._links.release()
         self._case_links.release()
         if self.shift_drag in self._session.viewer.mouse_drag_callbacks:
             self._session.viewer.mouse_drag_callbacks.remove(self.shift_drag)
         self._cross_hair.release()
+        for view in self.views:
+            view.release()
 
     # -- following the main view --
 
@@ -77,7 +81,7 @@ class LinkedViews:
 
     def _follow(self) -> None:
         session = self._session
-        if session.case is None or session.layer(Part.CT) is None:
+        if session.case is None or session.layer(Part.CT) is None or self._released:
             return
         for view in self.views:
             view.go(session.voxel, session.window, letters=session.shows_letters())
