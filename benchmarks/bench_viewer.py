@@ -72,9 +72,25 @@ def measure(folder: Path, slices: int, count: int) -> None:
     report("G", [timed(lambda: review.decide(session, State.ACCEPTED)) for _ in range(ROUNDS)])
     report("N", [timed(lambda: review.decide(session, State.REJECTED)) for _ in range(ROUNDS)])
     report("U", [timed(lambda: review.undo(session)) for _ in range(ROUNDS)])
+    linked_views(viewer, base)
     report("2D to 3D", [timed(lambda: setattr(viewer.dims, "ndisplay", 3))])
     report("3D to 2D", [timed(lambda: setattr(viewer.dims, "ndisplay", 2))])
     viewer.close()
+
+
+def linked_views(viewer: Viewer, base: float) -> None:
+    """Steps with what is written on the canvas, and with coronal and sagittal views beside the main one."""
+    case = workbench_of(viewer).session.case
+    if case is None:
+        return
+    case.set_findings(None)
+    alone = report("caption, letters and scale bar, slice step", steps(viewer), base)
+    viewer.window.add_plugin_dock_widget("napari-uld", "Views")
+    for _ in range(20):
+        settle()
+    taken = steps(viewer)
+    report("three linked views, axial step", taken, base)
+    print(f"  {statistics.median(taken) / alone:.2f}x one view's own step")
 
 
 def scan(folder: Path, slices: int) -> CTVolume:
