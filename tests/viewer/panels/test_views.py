@@ -32,6 +32,10 @@ def viewer(make_napari_viewer: Callable[..., Viewer], case: Case) -> Viewer:
     return viewer
 
 
+def _wait_for_room(canvas: QWidget, qtbot: QtBot) -> None:
+    qtbot.waitUntil(lambda: canvas.width() > 50 and canvas.height() > 50, timeout=20000)
+
+
 def session_of(viewer: Viewer) -> Session:
     return workbench_in_window(viewer).session
 
@@ -71,19 +75,19 @@ def test_the_views_open_below_are_worked_with_and_leave_nothing_behind(
     qtbot.waitUntil(panel.isVisible, timeout=20000)
     assert isinstance(window, QMainWindow)
     assert window.dockWidgetArea(dock) == Qt.DockWidgetArea.BottomDockWidgetArea
-    native = panel.splitter.widget(0).canvas.native
-    qtbot.waitUntil(lambda: native.width() > 50 and native.height() > 50, timeout=20000)
+    canvas = panel.splitter.widget(0).canvas.native
+    _wait_for_room(canvas, qtbot)
 
-    focus = QWidget.focusWidget(window)
     session.show_voxel({0: 2, 1: 20, 2: 20})
-    qtbot.mouseClick(native, Qt.MouseButton.LeftButton, pos=QPoint(native.width() // 2, native.height() // 2))
+    qtbot.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=QPoint(canvas.width() // 2, canvas.height() // 2))
     qtbot.waitUntil(lambda: session.voxel != (2, 20, 20), timeout=5000)
     assert session.voxel[1] == 20
-    assert QWidget.focusWidget(window) is focus
+    qtbot.keyClick(window.focusWidget(), Qt.Key.Key_9)
+    assert session.window == session.windows["mediastinum"]
 
     models = [weakref.ref(view.model) for view in panel.linked.views]
     dock.destroyOnClose()
-    del dock, panel, native
+    del dock, panel, canvas
     qtbot.wait(50)
     session.show_voxel({0: 3, 1: 40, 2: 40})
     session.set_window("lung")
