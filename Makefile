@@ -32,6 +32,7 @@ fuzz: $(READY)
 
 bench: $(READY)
 	$(BIN)/napari-uld phantom runs/phantoms/test --patients 120 --seed 12
+	$(BIN)/python benchmarks/bench_reading.py
 	$(BIN)/python benchmarks/bench_targets.py
 	$(BIN)/python benchmarks/bench_anchor_search.py
 	$(BIN)/python benchmarks/bench_grabcut.py runs/phantoms/test

@@ -15,14 +15,13 @@ from pathlib import Path
 
 import numpy as np
 from napari import Viewer
-from napari.layers import Layer
 from qtpy.QtWidgets import QApplication
 
 from napari_uld.ct.volume import CTVolume
 from napari_uld.lesions.annotations import Annotations, State
 from napari_uld.lesions.findings import Findings
-from napari_uld.viewer.layers.scan import case_layers
 from napari_uld.viewer.panels.review import ReviewPanel
+from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.tools import review
 from napari_uld.viewer.tools.workbench import workbench_of
@@ -47,13 +46,13 @@ def measure(folder: Path, slices: int, count: int) -> None:
     bare = Viewer()
     bare.add_image(volume.hu, scale=volume.spacing, contrast_limits=(-175, 275))
     base = report("bare napari, slice step", steps(bare))
+    into_3d = report("bare napari, 2D to 3D", turned(bare))
     bare.close()
 
     viewer = Viewer()
     case = Case(volume, Annotations(volume.scan_id), folder / "scan.lesions.json", reviewer="r")
     session = workbench_of(viewer).session
-    for layer in case_layers(case):
-        viewer.add_layer(Layer.create(*layer))
+    session.open(case)
     viewer.window.add_dock_widget(ReviewPanel(viewer), name="Review")
     session.arrange()
     report("a case without findings, slice step", steps(viewer), base)
@@ -73,9 +72,24 @@ def measure(folder: Path, slices: int, count: int) -> None:
     report("N", [timed(lambda: review.decide(session, State.REJECTED)) for _ in range(ROUNDS)])
     report("U", [timed(lambda: review.undo(session)) for _ in range(ROUNDS)])
     linked_views(viewer, base)
-    report("2D to 3D", [timed(lambda: setattr(viewer.dims, "ndisplay", 3))])
-    report("3D to 2D", [timed(lambda: setattr(viewer.dims, "ndisplay", 2))])
+    report("2D to 3D", turned(viewer), into_3d)
+    report("next case", [next_case(session, folder, volume) for _ in range(ROUNDS)])
     viewer.close()
+
+
+def turned(viewer: Viewer) -> list[float]:
+    """Milliseconds from slices to 3D, a few times, after a first that is not counted."""
+    taken = []
+    for _ in range(4):
+        taken.append(timed(lambda: setattr(viewer.dims, "ndisplay", 3)))
+        timed(lambda: setattr(viewer.dims, "ndisplay", 2))
+    return taken[1:]
+
+
+def next_case(session: Session, folder: Path, volume: CTVolume) -> float:
+    """Milliseconds until another scan, read already, is shown in place of the one that is open."""
+    case = Case(volume, Annotations(volume.scan_id), folder / "next.lesions.json", reviewer="r")
+    return timed(lambda: (session.open(case), session.arrange()))
 
 
 def linked_views(viewer: Viewer, base: float) -> None:

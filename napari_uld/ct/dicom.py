@@ -1,34 +1,21 @@
-"""CT series in DICOM files: found by their headers, told apart by series and acquisition, read into HU."""
+"""CT series in DICOM files: found by their headers, told apart by series and acquisition."""
 
 import os
 import re
-from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
-from pydicom.errors import InvalidDicomError
-from pydicom.uid import JPEGLSLossless, JPEGLSNearLossless
-
 from napari_uld.ct.acquisitions import Part, join, split
-from napari_uld.ct.dicom_files import DAMAGED, LOCALISER, read_file, why_no_slice
-from napari_uld.ct.dicom_hu import ReadSlice, check_rescales, notes_of, read_slice
-from napari_uld.ct.dicom_images import (
-    NOT_DICOM,
-    Image,
-    NoImage,
-    classic_images,
-    first_number,
-    images_in,
-    window_of,
-)
-from napari_uld.ct.dicom_streams import check_elements, check_pixel_data
+from napari_uld.ct.dicom_files import LOCALISER
+from napari_uld.ct.dicom_headers import THREADS
+from napari_uld.ct.dicom_images import NOT_DICOM, Image, NoImage, images_in
 from napari_uld.ct.entries import ScanEntry, group_by_reason
-from napari_uld.ct.geometry import stack_slices, to_volume
-from napari_uld.ct.plausibility import check_hu
-from napari_uld.ct.volume import CTVolume
-from napari_uld.errors import MissingSlicesError, ScanError
+
+# Files that a thread looks at in one go: to hand them over one by one takes longer than to read their headers.
+_BATCH = 16
 
 
 def find_dicom(files: Sequence[Path], root: Path) -> tuple[list[ScanEntry], dict[Path, str]]:
@@ -43,9 +30,10 @@ def find_dicom(files: Sequence[Path], root: Path) -> tuple[list[ScanEntry], dict
     """
     series: dict[tuple[str, ...], list[Image]] = {}
     no_images: dict[Path, NoImage] = {}
-    with ThreadPoolExecutor() as pool:
-        headers = pool.map(images_in, files)
-    for file, found in zip(files, headers, strict=True):
+    batches = [files[start : start + _BATCH] for start in range(0, len(files), _BATCH)]
+    with ThreadPoolExecutor(THREADS) as pool:
+        headers = pool.map(lambda batch: [images_in(file) for file in batch], batches)
+    for file, found in zip(files, chain.from_iterable(headers), strict=True):
         if isinstance(found, NoImage):
             no_images[file] = found
             continue
@@ -81,6 +69,7 @@ def _entry(part: Part, root: Path, said: str, one_uid: bool) -> ScanEntry:
         label=part.label,
         series_uid=first.series[0] if one_uid else "",
         said=(said,) if said else (),
+        headers={image.file: image.header for image in part.images if image.header is not None},
     )
 
 
@@ -114,79 +103,3 @@ def _told(entry: ScanEntry, damaged: dict[Path, str]) -> ScanEntry:
         for one in group_by_reason(beside)
     )
     return replace(entry, said=(*entry.said, *said))
-
-
-def read_dicom(entry: ScanEntry) -> CTVolume:
-    """Read one scan.
-
-    Raises
-    ------
-    ScanError
-        If a file is damaged or lacks what CT images must have.
-    GeometryError
-        If the slices do not form one regular grid.
-    UnsupportedScanError
-        If the values cannot be Hounsfield units.
-    """
-    wanted: dict[Path, list[int]] = {}
-    for file, frame in entry.frames:
-        wanted.setdefault(file, []).append(frame)
-    with ThreadPoolExecutor() as pool:
-        read = list(pool.map(lambda file: _read_file(file, wanted.get(file)), entry.files))
-    slices = [one for file in read for one in file.slices]
-    check_rescales(slices, entry.path)
-    first = read[0]
-    try:
-        stack = stack_slices(
-            [one.slice for one in slices],
-            source=entry.path,
-            single_spacing=first.thickness,
-            said=(*entry.said, *notes_of(slices)),
-        )
-    except MissingSlicesError as error:
-        raise MissingSlicesError("; ".join((str(error), *entry.said))) from error
-    check_hu(stack.hu, entry.path)
-    return to_volume(
-        stack,
-        source=entry.path,
-        name=entry.name,
-        series_uid=" ".join(filter(None, (entry.series_uid, entry.label))) if entry.series_uid else "",
-        thickness=first.thickness,
-        window=first.window,
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class _ReadFile:
-    """The slices of one file, and what its header says of the scan."""
-
-    slices: list[ReadSlice]
-    thickness: float | None
-    window: tuple[float, float] | None
-
-
-def _read_file(file: Path, wanted: Sequence[int] | None) -> _ReadFile:
-    """Read one file, or the wanted frames of it."""
-    try:
-        dataset = read_file(file)
-        ignored = [*check_elements(dataset, file), *check_pixel_data(dataset, file)]
-        if dataset.file_meta.TransferSyntaxUID in (JPEGLSLossless, JPEGLSNearLossless):
-            # The first decoder pydicom would take, libjpeg, can hang for ever on a damaged stream.
-            dataset.pixel_array_options(decoding_plugin="pyjpegls")
-        pixels = dataset.pixel_array
-        every = dict(classic_images(dataset))
-        headers = [header for frame, header in every.items() if wanted is None or frame in wanted]
-        left_out = Counter(filter(None, map(why_no_slice, every.values())))
-        ignored += [f"{count} frame(s) of the file left out: {reason}" for reason, count in left_out.items()]
-        # A single frame comes without an axis of frames.
-        images = [pixels] if wanted is None else [pixels.reshape(-1, *pixels.shape[-2:])[frame] for frame in wanted]
-        thickness = first_number(headers[0].get("SliceThickness"))
-        return _ReadFile(
-            slices=[read_slice(*one, file, ignored) for one in zip(images, headers, strict=True)],
-            thickness=thickness if thickness and thickness > 0 else None,
-            window=window_of(headers[0]),
-        )
-    except (InvalidDicomError, *DAMAGED) as error:
-        raise ScanError(
-            f"{file}: the slice cannot be read ({error}); it may be damaged or cut short: copy or export it again"
-        ) from error

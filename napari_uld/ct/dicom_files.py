@@ -2,7 +2,7 @@
 
 import struct
 import zlib
-from pathlib import Path
+from typing import Any, BinaryIO, Protocol
 
 import pydicom
 from pydicom.dataset import Dataset
@@ -31,22 +31,34 @@ _HU_NAMES = {"hu", "us", "", "hounsfield", "hounsfieldunit", "hounsfieldunits"}
 _MODIFIED_HU = "hu_mod"
 
 
-def read_file(file: Path, **options: object) -> Dataset:
-    """Read a DICOM file, also one that starts without the preamble.
+class Header(Protocol):
+    """What is asked of a file's header, be it pydicom's or one that holds the wanted values only."""
+
+    @property
+    def file_meta(self) -> Any:
+        """The same of its meta header."""
+
+    def get(self, key: str, default: Any = None, /) -> Any:
+        """Give an element's value by its keyword."""
+
+
+def read_file(stream: BinaryIO, **options: object) -> Dataset:
+    """Read a DICOM file from its start, also one that starts without the preamble.
 
     Raises
     ------
     InvalidDicomError
         If it is none.
     """
-    with file.open("rb") as stream:
-        start = stream.read(132)
+    stream.seek(0)
+    start = stream.read(132)
+    stream.seek(0)
     if start[128:] == b"DICM":
-        return pydicom.dcmread(file, **options)  # type: ignore[arg-type]
+        return pydicom.dcmread(stream, **options)  # type: ignore[arg-type]
     # Old exports start with the first element of group 2 or 8 straight away.
     if start[:2] not in (b"\x02\x00", b"\x08\x00") or len(start) < 132:
         raise InvalidDicomError
-    dataset = pydicom.dcmread(file, force=True, **options)  # type: ignore[arg-type]
+    dataset = pydicom.dcmread(stream, force=True, **options)  # type: ignore[arg-type]
     if "SOPClassUID" not in dataset:
         raise InvalidDicomError
     if "TransferSyntaxUID" not in dataset.file_meta:
@@ -55,12 +67,12 @@ def read_file(file: Path, **options: object) -> Dataset:
     return dataset
 
 
-def sop_class(header: Dataset) -> UID:
+def sop_class(header: Header) -> UID:
     """Give the SOP class, also where only the file's meta header has it."""
     return UID(str(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID") or ""))
 
 
-def why_no_image(header: Dataset) -> str:
+def why_no_image(header: Header) -> str:
     """Say why a DICOM object is no CT image; empty where it is one."""
     kind = sop_class(header)
     if kind in _OTHER_OBJECTS:
@@ -78,24 +90,24 @@ def why_no_image(header: Dataset) -> str:
     return ""
 
 
-def is_nameless_ct(header: Dataset) -> bool:
+def is_nameless_ct(header: Header) -> bool:
     """Tell whether a header is a CT image's in all but a kind of object that DICOM does not know, as after damage."""
     kind = sop_class(header)
     return kind.name == kind and header.get("Modality") == "CT" and bool(header.get("Rows"))
 
 
-def why_no_slice(header: Dataset) -> str:
+def why_no_slice(header: Header) -> str:
     """Say why an image, or a frame as a classic image, is no slice of a CT volume; empty where it is one."""
     if "LOCALIZER" in [str(value).upper() for value in header.get("ImageType") or []]:
         return LOCALISER
     if int(header.get("SamplesPerPixel") or 1) > 1:
         return "a colour image"
     if not _is_hounsfield(header):
-        return f"its values are {header.RescaleType}, not Hounsfield units"
+        return f"its values are {header.get('RescaleType')}, not Hounsfield units"
     return ""
 
 
-def why_damaged(header: Dataset) -> str:
+def why_damaged(header: Header) -> str:
     """Say what a header lacks that every image has; empty where it is whole."""
     kind = sop_class(header)
     # Presets and protocols have neither, and are no images; of a kind that nobody knows it cannot be told.
@@ -113,16 +125,16 @@ def why_damaged(header: Dataset) -> str:
     return ""
 
 
-def _unit(header: Dataset) -> str:
+def _unit(header: Header) -> str:
     return str(header.get("RescaleType") or "").strip(" \0").lower()
 
 
-def _is_hounsfield(header: Dataset) -> bool:
+def _is_hounsfield(header: Header) -> bool:
     unit = _unit(header)
     return unit == _MODIFIED_HU or unit.replace(" ", "").replace("_", "") in _HU_NAMES
 
 
-def unit_note(header: Dataset) -> list[str]:
+def unit_note(header: Header) -> list[str]:
     """Say where values are Hounsfield units with a reservation."""
     if _unit(header) != _MODIFIED_HU:
         return []

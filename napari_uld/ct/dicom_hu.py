@@ -6,9 +6,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from pydicom.dataset import Dataset
 
-from napari_uld.ct.dicom_files import unit_note
+from napari_uld.ct.dicom_files import Header, unit_note
 from napari_uld.ct.dicom_images import slice_of
 from napari_uld.ct.geometry import Slice
 from napari_uld.ct.windows import AIR_HU
@@ -47,7 +46,7 @@ class ReadSlice:
     sample: np.ndarray
 
 
-def rescale_of(header: Dataset, file: Path) -> tuple[float, float] | None:
+def rescale_of(header: Header, file: Path) -> tuple[float, float] | None:
     """Give slope and intercept, or None where one is absent.
 
     Raises
@@ -66,7 +65,9 @@ def rescale_of(header: Dataset, file: Path) -> tuple[float, float] | None:
     return slope, intercept
 
 
-def read_slice(pixels: np.ndarray, header: Dataset, file: Path, said: Sequence[str]) -> ReadSlice:
+def read_slice(
+    pixels: np.ndarray, header: Header, file: Path, said: Sequence[str], room: np.ndarray | None = None
+) -> ReadSlice:
     """Rescale stored pixels (rows, columns) to int16 HU, padding to air; say what was put right.
 
     Parameters
@@ -79,6 +80,8 @@ def read_slice(pixels: np.ndarray, header: Dataset, file: Path, said: Sequence[s
         What messages name.
     said
         What was put right before.
+    room
+        Where the slice goes, int16 (rows, columns), if it is of that size.
 
     Raises
     ------
@@ -91,17 +94,31 @@ def read_slice(pixels: np.ndarray, header: Dataset, file: Path, said: Sequence[s
         raise UnsupportedScanError(f"{file}: pixels of shape {pixels.shape}, one grey slice required; export it as CT")
     rescale = rescale_of(header, file)
     slope, intercept = rescale or (1.0, 0.0)
-    if slope == 1 and intercept.is_integer():
-        hu = pixels.astype(np.int32) + np.int32(intercept)
-    else:
-        hu = np.rint(pixels * np.float64(slope) + intercept)
+    if room is None or room.shape != pixels.shape:
+        room = np.empty(pixels.shape, np.int16)
+    hu = _rescaled(pixels, slope, intercept, room)
     every = max(1, min(hu.shape) // SAMPLED)
     sample = hu[::every, ::every].astype(np.float32)
-    mended, more = _mended(pixels, hu, header)
-    return ReadSlice(slice_of(header, file, mended), rescale, (*said, *unit_note(header), *more), sample)
+    hu, more = _mended(pixels, hu, header)
+    if hu is not room:
+        room[...] = hu
+    return ReadSlice(slice_of(header, file, room), rescale, (*said, *unit_note(header), *more), sample)
 
 
-def _mended(pixels: np.ndarray, hu: np.ndarray, header: Dataset) -> tuple[np.ndarray, list[str]]:
+def _rescaled(pixels: np.ndarray, slope: float, intercept: float, room: np.ndarray) -> np.ndarray:
+    """Give HU: in the room if all of them fit into 16 bits, else as a wider array."""
+    if slope != 1 or not intercept.is_integer():
+        return np.rint(pixels * np.float64(slope) + intercept)
+    limits = np.iinfo(np.int16)
+    low, high = int(pixels.min()) + int(intercept), int(pixels.max()) + int(intercept)
+    if pixels.dtype in (np.int16, np.uint16) and limits.min <= low and high <= limits.max:
+        # What overflows on the way comes back.
+        shift = np.int64(intercept).astype(np.int16)
+        return np.add(pixels.view(np.int16), shift, out=room)
+    return pixels.astype(np.int32) + np.int32(intercept)
+
+
+def _mended(pixels: np.ndarray, hu: np.ndarray, header: Header) -> tuple[np.ndarray, list[str]]:
     """Set padding to air and clip to int16."""
     said = []
     padding = _padding(pixels, hu, header)
@@ -109,13 +126,13 @@ def _mended(pixels: np.ndarray, hu: np.ndarray, header: Dataset) -> tuple[np.nda
         hu[padding] = AIR_HU
         said.append(PADDING_SAID)
     limits = np.iinfo(np.int16)
-    if hu.min() < limits.min or hu.max() > limits.max:
+    if hu.dtype != np.int16 and (hu.min() < limits.min or hu.max() > limits.max):
         said.append("values beyond the 16-bit range clipped")
         hu = np.clip(hu, limits.min, limits.max)
-    return hu.astype(np.int16), said
+    return hu.astype(np.int16, copy=False), said
 
 
-def _padding(pixels: np.ndarray, hu: np.ndarray, header: Dataset) -> np.ndarray | None:
+def _padding(pixels: np.ndarray, hu: np.ndarray, header: Header) -> np.ndarray | None:
     """Mark the padded pixels: those that the header names, and one value far below air; None where there is none."""
     padding = None
     value = header.get("PixelPaddingValue")

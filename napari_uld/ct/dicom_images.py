@@ -12,6 +12,7 @@ from pydicom.multival import MultiValue
 from napari_uld.ct.dicom_files import (
     DAMAGED,
     MULTI_FRAME,
+    Header,
     is_nameless_ct,
     read_file,
     sop_class,
@@ -19,6 +20,7 @@ from napari_uld.ct.dicom_files import (
     why_no_image,
     why_no_slice,
 )
+from napari_uld.ct.dicom_headers import PlainHeader, read_plain, tags_of
 from napari_uld.ct.geometry import Slice
 from napari_uld.errors import GeometryError, ScanError
 
@@ -60,6 +62,15 @@ _HEADER_TAGS = [
     *("NumberOfFrames", "RescaleType", "SeriesDate", "StudyDate", "ImagePositionPatient", "PixelSpacing"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", *TELL_APART, *MARKS),
 ]
+# What reading the pixels asks for besides, where one image is all that a file holds.
+_PLAIN_TAGS = tags_of(
+    (
+        *_HEADER_TAGS,
+        *("BitsAllocated", "BitsStored", "PixelRepresentation", "PhotometricInterpretation"),
+        *("RescaleSlope", "RescaleIntercept", "PixelPaddingValue", "PixelPaddingRangeLimit"),
+        *("WindowCenter", "WindowWidth"),
+    )
+)
 # The macros of functional groups, and what a classic image calls what they hold.
 _MACROS = (
     *("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence", "FrameContentSequence"),
@@ -96,6 +107,8 @@ class Image:
         Its geometry, with pixels that are all 0, or None where the header has none.
     number, description, date, size
         What a person calls it.
+    header
+        What reading its pixels can go by, where its file is plain.
     """
 
     file: Path
@@ -108,6 +121,7 @@ class Image:
     description: str
     date: str
     size: str
+    header: PlainHeader | None
 
 
 @dataclass(frozen=True)
@@ -122,7 +136,10 @@ class NoImage:
 def images_in(file: Path) -> list[Image] | NoImage:
     """Read the headers of the images that a file holds, or say why it holds none."""
     try:
-        header = read_file(file, specific_tags=_HEADER_TAGS, stop_before_pixels=True)
+        with file.open("rb") as stream:
+            header: Header = read_plain(stream, _PLAIN_TAGS) or read_file(
+                stream, specific_tags=_HEADER_TAGS, stop_before_pixels=True
+            )
         damage = why_damaged(header)
         if damage:
             return NoImage(damage, damaged=True)
@@ -131,7 +148,8 @@ def images_in(file: Path) -> list[Image] | NoImage:
         series = str(header.get("SeriesInstanceUID") or "") if header.get("Rows") else ""
         if reason:
             return NoImage(reason, damaged=is_nameless_ct(header), series=series)
-        found = {frame: (one, why_no_slice(one)) for frame, one in classic_images(header)}
+        frames = classic_images(header) if isinstance(header, Dataset) else [(None, header)]
+        found = {frame: (one, why_no_slice(one)) for frame, one in frames}
         slices = [_image(one, file, frame) for frame, (one, reason) in found.items() if not reason]
         if slices:
             return slices
@@ -179,10 +197,13 @@ def _add_macros(header: Dataset, groups: Dataset) -> None:
                 setattr(header, _CLASSIC_NAMES.get(element.keyword, element.keyword), element.value)
 
 
-def _image(header: Dataset, file: Path, frame: int | None) -> Image:
+def _image(header: Header, file: Path, frame: int | None) -> Image:
     uid = str(header.get("SeriesInstanceUID") or "")
-    # Asking a header for what it lacks is slow: most have few of the marks.
-    there = {element.keyword: element.value for element in header if element.keyword in MARKS}
+    if isinstance(header, Dataset):
+        # Asking it for what it lacks is slow: most have few of the marks.
+        there = {element.keyword: element.value for element in header if element.keyword in MARKS}
+    else:
+        there = {mark: header.get(mark) for mark in MARKS}
     return Image(
         file=file,
         frame=frame,
@@ -194,6 +215,7 @@ def _image(header: Dataset, file: Path, frame: int | None) -> Image:
         description=str(header.get("SeriesDescription") or "").strip(),
         date=str(header.get("SeriesDate") or header.get("StudyDate") or ""),
         size=f"{header.get('Columns')} x {header.get('Rows')}",
+        header=header if isinstance(header, PlainHeader) else None,
     )
 
 
@@ -204,15 +226,19 @@ def _text(value: object) -> str:
     return "\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value).strip()
 
 
-def _place_or_none(header: Dataset, file: Path) -> Slice | None:
+def _place_or_none(header: Header, file: Path) -> Slice | None:
     try:
-        # One number stands for all pixels: no memory is taken.
-        return slice_of(header, file, np.broadcast_to(np.int16(0), (int(header.Rows), int(header.Columns))))
+        return slice_of(header, file, no_pixels(header))
     except (ScanError, *DAMAGED):
         return None
 
 
-def slice_of(header: Dataset, file: Path, hu: np.ndarray) -> Slice:
+def no_pixels(header: Header) -> np.ndarray:
+    """Give an image of the header's size (rows, columns) whose pixels are all 0; it takes no memory."""
+    return np.broadcast_to(np.int16(0), (int(header.get("Rows")), int(header.get("Columns"))))
+
+
+def slice_of(header: Header, file: Path, hu: np.ndarray) -> Slice:
     """Give an image its place.
 
     Raises
@@ -231,7 +257,7 @@ def slice_of(header: Dataset, file: Path, hu: np.ndarray) -> Slice:
     )
 
 
-def _numbers(header: Dataset, tag: str, count: int, file: Path) -> np.ndarray:
+def _numbers(header: Header, tag: str, count: int, file: Path) -> np.ndarray:
     """Give the finite numbers of an element that must have `count` of them."""
     element = header.get(tag)
     values = np.zeros(0) if element is None else np.array(element, dtype=np.float64)
@@ -242,7 +268,7 @@ def _numbers(header: Dataset, tag: str, count: int, file: Path) -> np.ndarray:
     return values
 
 
-def first_number(value: object) -> float | None:
+def _first_number(value: object) -> float | None:
     """Give the first number of an element, or None where there is no finite one."""
     first = value[0] if isinstance(value, MultiValue) and value else value
     try:
@@ -252,9 +278,15 @@ def first_number(value: object) -> float | None:
     return number if np.isfinite(number) else None
 
 
-def window_of(header: Dataset) -> tuple[float, float] | None:
+def thickness_of(header: Header) -> float | None:
+    """Give the nominal slice thickness (mm) of a header, or None."""
+    thickness = _first_number(header.get("SliceThickness"))
+    return thickness if thickness and thickness > 0 else None
+
+
+def window_of(header: Header) -> tuple[float, float] | None:
     """Give the first window (low, high) HU of a header, or None."""
-    centre, width = first_number(header.get("WindowCenter")), first_number(header.get("WindowWidth"))
+    centre, width = _first_number(header.get("WindowCenter")), _first_number(header.get("WindowWidth"))
     if centre is None or width is None or width <= 0:
         return None
     return centre - width / 2, centre + width / 2

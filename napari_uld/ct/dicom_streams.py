@@ -16,7 +16,7 @@ from typing import BinaryIO
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
-from pydicom.filereader import read_dataset, read_preamble
+from pydicom.filereader import data_element_generator, read_dataset, read_preamble
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     JPEG2000TransferSyntaxes,
@@ -36,49 +36,60 @@ _END = 0xD9
 # Bytes of 0xFF that may stand before a marker, where a writer makes a length even; more have taken the place of data.
 MOST_FILL = 2
 _UNDEFINED, _DELIMITER = 0xFFFFFFFF, 8  # bytes
-PIXEL_DATA = 0x7FE00010
+# What is longer is not read where it is not looked at (bytes).
+_SHORT = 1 << 10
+_PIXEL_DATA = 0x7FE00010
 
 
-def check_elements(dataset: Dataset, file: Path) -> list[str]:
+def check_elements(dataset: Dataset, stream: BinaryIO, file: Path) -> list[str]:
     """Say where the order and the end of a file's elements show that bytes were lost or added.
 
     Parameters
     ----------
     dataset
         As it was read, no element looked at.
-    file
+    stream
         What it was read from.
+    file
+        What messages name.
 
     Raises
     ------
     ScanError
         If the file ends within an element, or its deflated data do not end where it does.
     """
-    tags = [tag for tag in dataset.keys() if tag]  # noqa: SIM118 in the file's order; zeros are padding
-    said = [] if tags == sorted(tags) else ["elements of the header are not in order, as they are after damage"]
+    syntax = dataset.file_meta.TransferSyntaxUID
+    elements = _inflated(stream, file) if syntax == DeflatedExplicitVRLittleEndian else _after_meta(stream)
+    walked = data_element_generator(elements, syntax.is_implicit_VR, syntax.is_little_endian, defer_size=_SHORT)
+    tags = [element.tag for element in walked if element.tag]  # in the file's order; zeros are padding
+    said = [] if tags == sorted(set(tags)) else ["elements of the header are not in order, as they are after damage"]
     last = dataset.get_item(tags[-1])
     if not isinstance(last, RawDataElement):
         return said
     found = len(last.value or b"")
     if found < last.length < _UNDEFINED:
         raise _damaged(file, f"its last element has {found} of {last.length} bytes")
-    with file.open("rb") as stream:
-        is_deflated = dataset.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian
-        elements = _inflated(stream, file) if is_deflated else stream
-        elements.seek(last.value_tell + found + (_DELIMITER if last.length == _UNDEFINED else 0))
-        rest = elements.read()
+    elements.seek(last.value_tell + found + (_DELIMITER if last.length == _UNDEFINED else 0))
+    rest = elements.read()
     if rest.strip(b"\0"):
         raise _damaged(file, f"{len(rest)} bytes after its last element")
     # What DICOM writes is even: one byte too many was added before, most likely to the pixels.
-    if last.tag == PIXEL_DATA and last.length < _UNDEFINED and (found + len(rest)) % 2:
+    if last.tag == _PIXEL_DATA and last.length < _UNDEFINED and (found + len(rest)) % 2:
         raise _damaged(file, f"an odd number of bytes, {found + len(rest)}, from its pixels to its end")
     return [*said, f"{len(rest)} bytes of padding after the last element left out"] if rest else said
 
 
-def _inflated(stream: BinaryIO, file: Path) -> BinaryIO:
-    """Inflate what follows the meta header of a file."""
+def _after_meta(stream: BinaryIO) -> BinaryIO:
+    """Go to where the elements of a file begin."""
+    stream.seek(0)
     read_preamble(stream, force=True)
     read_dataset(stream, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
+    return stream
+
+
+def _inflated(stream: BinaryIO, file: Path) -> BinaryIO:
+    """Inflate what follows the meta header of a file."""
+    _after_meta(stream)
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
     data = inflate.decompress(stream.read())
     # Some writers end it as gzip does, with a checksum and the length.
@@ -121,7 +132,8 @@ def check_pixel_data(dataset: Dataset, file: Path) -> list[str]:
             found = ""
         if found:
             raise _damaged(file, found)
-    return []
+    bits, stored = max(map(_bits, frames)), int(dataset.get("BitsStored") or 0)
+    return [f"pixels of {bits} bits in its code stream, {stored} in its header, taken as they are"] * (bits > stored)
 
 
 def _damaged(file: Path, found: str) -> ScanError:
@@ -229,6 +241,18 @@ def _wrong_with_jpeg_2000(frame: bytes, size: tuple[int, int]) -> str:
     if _is_too_much(frame[at + 2 :]):
         return "data follow its code stream's end marker"
     return _wrong_size([(height - top, width - left)], size)
+
+
+def _bits(frame: bytes) -> int:
+    """Give how many bits a pixel has by the code stream, one that was checked; 0 where it does not say."""
+    if frame[:4] == b"\xff\x4f\xff\x51":
+        return (frame[42] & 0x7F) + 1
+    at = 2
+    while frame[:2] == b"\xff\xd8" and at + 4 < len(frame):
+        if frame[at + 1] in _SIZE_MARKERS:
+            return frame[at + 4]
+        at += 1 if frame[at + 1] == 0xFF else 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
+    return 0
 
 
 def _is_too_much(rest: bytes) -> bool:

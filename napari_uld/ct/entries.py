@@ -1,9 +1,11 @@
 """What a path holds: the scans that can be read from it, and what was left out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, overload
+
+from napari_uld.ct.dicom_headers import PlainHeader
 
 Kind = Literal["dicom", "nifti", "nrrd", "mha", "deeplesion"]
 
@@ -34,6 +36,8 @@ class ScanEntry:
         What tells it from other scans of one series ("acquisition 2"), or "".
     said
         What a person must know of its files, one sentence each: it goes with the volume.
+    headers
+        Of those files that need not be looked at again before their pixels are read.
     """
 
     name: str
@@ -46,6 +50,7 @@ class ScanEntry:
     series_uid: str = ""
     label: str = ""
     said: tuple[str, ...] = ()
+    headers: Mapping[Path, PlainHeader] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

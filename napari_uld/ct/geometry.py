@@ -5,11 +5,12 @@ regular grid is refused by name. What was put right is said in `Stack.correction
 """
 
 from dataclasses import dataclass, replace
-from itertools import pairwise, permutations
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
+from napari_uld.ct.orientation import orders
 from napari_uld.ct.volume import CTVolume
 from napari_uld.errors import (
     DuplicateSlicesError,
@@ -87,7 +88,12 @@ class Stack:
 
 
 def stack_slices(
-    slices: list[Slice], *, source: Path, single_spacing: float | None = None, said: tuple[str, ...] = ()
+    slices: list[Slice],
+    *,
+    source: Path,
+    single_spacing: float | None = None,
+    said: tuple[str, ...] = (),
+    room: np.ndarray | None = None,
 ) -> Stack:
     """Sort slices along their normal and stack them, refusing what is not one regular grid.
 
@@ -101,6 +107,9 @@ def stack_slices(
         The z spacing (mm) to take where there is a single slice.
     said
         What was put right before.
+    room
+        What the slices may have been read into, (z, rows, columns): where they lie in it one after the other, nothing
+        is copied.
 
     Raises
     ------
@@ -127,12 +136,20 @@ def stack_slices(
         corrections += _sideways(positions, normal, source)
     numbers, about_numbers = _slice_numbers(slices)
     return Stack(
-        hu=np.stack([one.hu for one in slices]),
+        hu=room if room is not None and _fill(slices, room) else np.stack([one.hu for one in slices]),
         spacing=(spacing, *slices[0].spacing),
         origin=positions[0],
         direction=np.stack([row, column, normal], axis=1),
         slice_numbers=numbers,
         corrections=(*said, *corrections, *about_numbers),
+    )
+
+
+def _fill(slices: list[Slice], room: np.ndarray) -> bool:
+    """Tell whether the slices' pixels are those of the room, in its order."""
+    return len(slices) == len(room) and all(
+        one.hu.ctypes.data == place.ctypes.data and one.hu.shape == place.shape and one.hu.strides == place.strides
+        for one, place in zip(slices, room, strict=True)
     )
 
 
@@ -164,7 +181,13 @@ def _check_alike(slices: list[Slice], source: Path) -> None:
             f"{first.file}: the image orientation {first.orientation.tolist()} is not two unit vectors at right "
             "angles; export the series again"
         )
-    for other in slices[1:]:
+    # All at once: one by one it takes longer than reading them.
+    spacings = np.array([one.spacing for one in slices]) - first.spacing
+    orientations = np.array([one.orientation for one in slices]) - first.orientation
+    alike = (np.abs(spacings) <= PIXEL_SPACING_TOLERANCE).all(1) & (np.abs(orientations) <= COSINE_TOLERANCE).all(1)
+    for other, is_alike in zip(slices, alike, strict=True):
+        if is_alike and other.hu.shape == first.hu.shape:
+            continue
         differs = None
         if other.hu.shape != first.hu.shape:
             differs = f"size {other.hu.shape} against {first.hu.shape} (rows, columns)"
@@ -287,10 +310,8 @@ def to_lps(stack: Stack) -> Stack:
 
     Each grid axis goes to the patient axis it is nearest to; what is oblique stays in ``direction``.
     """
-    cosines = stack.direction  # column a: where grid axis a (x, y, z) points
-    order = max(permutations(range(3)), key=lambda p: sum(abs(cosines[world, p[world]]) for world in range(3)))
-    # `order` speaks of axes x, y, z; array axes run z, y, x.
-    array_order = [2 - order[2 - axis] for axis in range(3)]
+    cosines = stack.direction
+    order, array_order = orders(cosines)
     hu = stack.hu.transpose(array_order)
     spacing = np.array(stack.spacing)[array_order]
     direction = cosines[:, order].copy()

@@ -66,6 +66,11 @@ def read_start(file: Path, length: int) -> bytes:
         raise damaged(file, error) from error
 
 
+def has_no_text(line: str) -> bool:
+    """Tell whether part of a header's line is no text: Python takes some control characters for blanks."""
+    return any(ord(character) < ord(" ") and character != "\t" for character in line)
+
+
 def numbers(text: str, convert: Callable[[str], Number], count: int, file: Path, field: str) -> list[Number]:
     """Parse the `count` numbers of a header's field.
 

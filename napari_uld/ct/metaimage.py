@@ -5,7 +5,16 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_uld.ct.header import LONGEST_HEADER, ImageHeader, no_real_number, numbers, read_start, three_axes, unit_of
+from napari_uld.ct.header import (
+    LONGEST_HEADER,
+    ImageHeader,
+    has_no_text,
+    no_real_number,
+    numbers,
+    read_start,
+    three_axes,
+    unit_of,
+)
 from napari_uld.ct.stored import Stored, check_real, check_size, damaged, sibling
 from napari_uld.errors import GeometryError, UnsupportedScanError
 
@@ -89,9 +98,13 @@ def _fields(file: Path) -> tuple[dict[str, str], int]:
         line_end = start.find(b"\n", end)
         raw = start[end:] if line_end < 0 else start[end:line_end]
         end = len(start) if line_end < 0 else line_end + 1
-        match = _LINE.fullmatch(raw.decode("latin-1").rstrip())
+        line = raw.decode("latin-1").rstrip("\r\n\t ")
+        match = _LINE.fullmatch(line)
         if match:
             name, value = _SAME.get(match[1], match[1]), match[2].strip()
+            # Values that are not read here may hold anything: writers pad those of DICOM with zeros.
+            if has_no_text(name) or (name in _READ and has_no_text(line)):
+                raise damaged(file, f"{raw[:40]!r} in its header holds bytes that are no text")
             if fields.setdefault(name, value) != value and name in _READ:
                 raise damaged(file, f"its header gives {name} twice, {fields[name][:60]} and {value[:60]}")
         elif raw.strip():

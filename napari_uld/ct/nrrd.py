@@ -9,6 +9,7 @@ import numpy as np
 from napari_uld.ct.header import (
     LONGEST_HEADER,
     ImageHeader,
+    has_no_text,
     no_real_number,
     numbers,
     read_start,
@@ -129,6 +130,8 @@ def _fields(file: Path) -> tuple[_Fields, int]:
         if line.startswith("#") or ":=" in line:
             continue
         match = _FIELD.fullmatch(line)
+        if has_no_text(line):
+            raise damaged(file, f"{raw[:40]!r} in its header holds bytes that are no text")
         if not match:
             raise damaged(file, f"{line[:40]!r} in its header is no 'field: value'")
         name = match[1].lower().replace("axismins", "axis mins").replace("axismaxs", "axis maxs")

@@ -88,12 +88,13 @@ def check_hu(hu: np.ndarray, source: Path) -> None:
     UnsupportedScanError
         If it is a label mask, a grey image, a statistics map or noise; which is said.
     """
-    rows = hu.reshape(-1, hu.shape[-1])
+    hu = np.atleast_2d(hu)
     # Odd, so that not every sampled row is the same one of each slice.
     step = (hu.size // _SAMPLE) | 1
-    if step > 1 and _what_else(_counted(rows[::step])) is None:
+    sampled = np.arange(0, hu.size // hu.shape[-1], step)
+    if step > 1 and _what_else(_counted(hu[np.unravel_index(sampled, hu.shape[:-1])])) is None:
         return
-    found = _counted(rows)
+    found = _counted(hu.reshape(-1, hu.shape[-1]))
     if what := _what_else(found):
         raise UnsupportedScanError(
             f"{source} looks like {what} (values from {found.low} to {found.high}); a CT in Hounsfield units is "

@@ -13,16 +13,18 @@ from napari_uld.ct.deeplesion import (
     is_slice_name,
     read_deeplesion,
 )
-from napari_uld.ct.dicom import find_dicom, read_dicom
+from napari_uld.ct.dicom import find_dicom
+from napari_uld.ct.dicom_reading import read_dicom
 from napari_uld.ct.entries import FoundScans, Kind, LeftOut, ScanEntry, group_by_reason
+from napari_uld.ct.filling import Filling, Reading
 from napari_uld.ct.header import read_start
 from napari_uld.ct.images import find_image, image_kind, read_image
 from napari_uld.ct.stored import check_real
 from napari_uld.ct.volume import CTVolume
 from napari_uld.errors import AmbiguousScanError, ScanError, UnsupportedScanError
 
+# Of those that are read as a whole.
 _READERS: dict[Kind, Callable[[ScanEntry], CTVolume]] = {
-    "dicom": read_dicom,
     "deeplesion": read_deeplesion,
     "nifti": read_image,
     "nrrd": read_image,
@@ -100,6 +102,42 @@ def read_entry(entry: ScanEntry) -> CTVolume:
     ScanError
         If it is damaged, no CT, or no regular grid: see its subclasses.
     """
+    reading = read_gradually(entry)
+    while True:
+        try:
+            next(reading)
+        except StopIteration as done:
+            return done.value
+
+
+def read_gradually(entry: ScanEntry, start: int | None = None) -> Reading:
+    """Read a scan that `find_scans` found, and tell how far it is, so that it can be shown before it is whole.
+
+    Parameters
+    ----------
+    entry
+        The scan.
+    start
+        The slice (z) to begin with, or None for the middle one; others follow from there outwards.
+
+    Yields
+    ------
+    `Filling`, the first before any pixels are read. It has a volume where the files' headers alone tell its grid: a
+    DICOM series of axial slices, one a file, evenly spaced. Nothing of it has been checked yet.
+
+    Returns
+    -------
+    The volume, all checks passed. It takes the place of the one that was shown, whose voxels it shares unless a file
+    changed in the meantime.
+
+    Raises
+    ------
+    ScanError
+        If it is damaged, no CT, or no regular grid: see its subclasses. What was shown is to be taken away.
+    """
+    if entry.kind == "dicom":
+        return (yield from read_dicom(entry, start))
+    yield Filling(0, len(entry.files))
     return _READERS[entry.kind](entry)
 
 

@@ -286,6 +286,9 @@ def _written_out(stored: Stored, header: Path) -> np.ndarray:
     with stored.file.open("rb") as stream:
         stream.seek(stored.offset or 0)
         text = stream.read()
+    # Python takes 1_000 for a number.
+    if b"_" in text:
+        raise damaged(stored.file, "an underscore stands among its numbers")
     try:
         if stored.encoding == "hex":
             values = np.frombuffer(bytes.fromhex(text.decode("ascii")), stored.dtype)

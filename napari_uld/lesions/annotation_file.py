@@ -118,7 +118,8 @@ def save_annotations(
     """
     content = {
         "format": LesionFileModel.FORMAT,
-        "version": LesionFileModel.VERSION,
+        # A reader of version 1 would take a file with a comment for damaged, and show its backup instead.
+        "version": LesionFileModel.VERSION if any(row.comment for row in annotations) else 1,
         "scan": {
             "id": annotations.scan_id,
             "name": json_models.unicode_of(scan_name),
@@ -136,7 +137,7 @@ def save_annotations(
 def lesion_to_json(row: Annotation) -> dict[str, object]:
     """Give a lesion as JSON has it; the file, not the lesion, names the scan."""
     ends = None if row.recist is None else row.recist.points.tolist()
-    return {
+    content = {
         "id": row.id,
         "key_slice": int(row.key_slice),
         "box": [float(v) for v in row.box],
@@ -152,6 +153,7 @@ def lesion_to_json(row: Annotation) -> dict[str, object]:
         "reviewer": row.reviewer,
         "time": row.time,
     }
+    return {**content, "comment": row.comment} if row.comment else content
 
 
 def lesion_from_json(model: LesionModel, scan_id: str) -> Annotation:
@@ -172,6 +174,7 @@ def lesion_from_json(model: LesionModel, scan_id: str) -> Annotation:
         detector=model.detector,
         reviewer=model.reviewer,
         time=model.time,
+        comment=model.comment,
     )
 
 

@@ -2,13 +2,14 @@
 
 import getpass
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 
 from napari_uld.errors import AnnotationError
 from napari_uld.lesions.boxes import as_boxes
+from napari_uld.lesions.edits import Edit, EditedTable
 from napari_uld.lesions.findings import Box, Findings, as_box
 from napari_uld.lesions.recist import Recist
 from napari_uld.lesions.rle import Rle
@@ -70,6 +71,8 @@ class Annotation:
         What found it: method and checkpoint hash.
     reviewer
         Who decided, and `time` when (ISO 8601, UTC).
+    comment
+        A line of text that a person wrote about it.
     """
 
     id: str
@@ -87,6 +90,7 @@ class Annotation:
     detector: str = ""
     reviewer: str = ""
     time: str = ""
+    comment: str = ""
 
     @property
     def corrected_mask(self) -> Rle | None:
@@ -113,24 +117,7 @@ def default_reviewer() -> str:
         return ""
 
 
-@dataclass(frozen=True)
-class Edit:
-    """One change of the table: what was done, to which lesion, before and after."""
-
-    action: str
-    before: Annotation | None
-    after: Annotation | None
-
-    @property
-    def id(self) -> str:
-        """Id of the lesion that changed."""
-        row = self.after or self.before
-        if row is None:
-            raise AnnotationError("An edit needs a lesion before or after it")
-        return row.id
-
-
-class Annotations:
+class Annotations(EditedTable[Annotation]):
     """The lesions of one scan; every change can be undone.
 
     Parameters
@@ -147,35 +134,13 @@ class Annotations:
     """
 
     def __init__(self, scan_id: str, rows: Iterable[Annotation] = ()) -> None:
+        super().__init__()
         self.scan_id = scan_id
-        self._rows: dict[str, Annotation] = {}
-        # A lesion that was removed and brought back stands where it stood.
-        self._places: dict[str, int] = {}
-        self._done: list[Edit] = []
-        self._undone: list[Edit] = []
-        self._saved_at: Edit | None = None
-        self._listeners: list[Callable[[Edit], None]] = []
         for row in rows:
             self._check(row)
             if row.id in self._rows:
                 raise AnnotationError(f"Two lesions share the id {row.id}")
             self._put(row)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __iter__(self) -> Iterator[Annotation]:
-        return iter(sorted(self._rows.values(), key=lambda row: self._places[row.id]))
-
-    def __getitem__(self, lesion_id: str) -> Annotation:
-        return self._rows[lesion_id]
-
-    def __contains__(self, lesion_id: object) -> bool:
-        return lesion_id in self._rows
-
-    def on_change(self, listener: Callable[[Edit], None]) -> None:
-        """Call `listener` with every edit, undo and redo (an undo comes as the reverse edit)."""
-        self._listeners.append(listener)
 
     def from_finding(self, findings: Findings, row: int) -> Annotation | None:
         """Give the lesion that was decided from this finding, or None."""
@@ -272,59 +237,6 @@ class Annotations:
         if after != before:
             self._do(Edit(action, before, after))
         return after
-
-    @property
-    def can_undo(self) -> bool:
-        """Whether there is an edit to undo."""
-        return bool(self._done)
-
-    @property
-    def can_redo(self) -> bool:
-        """Whether there is an undone edit to redo."""
-        return bool(self._undone)
-
-    def undo(self) -> Edit | None:
-        """Take back the last edit and give the reverse edit, or None where there is nothing to undo."""
-        if not self._done:
-            return None
-        edit = self._done.pop()
-        self._undone.append(edit)
-        return self._apply(Edit(f"undo {edit.action}", edit.after, edit.before))
-
-    def redo(self) -> Edit | None:
-        """Do the last undone edit again and give it, or None where there is nothing to redo."""
-        if not self._undone:
-            return None
-        edit = self._undone.pop()
-        self._done.append(edit)
-        return self._apply(Edit(f"redo {edit.action}", edit.before, edit.after))
-
-    @property
-    def unsaved(self) -> bool:
-        """Whether something changed since the last `mark_saved`."""
-        return (self._done[-1] if self._done else None) is not self._saved_at
-
-    def mark_saved(self) -> None:
-        """Remember that the table as it is now is on disk."""
-        self._saved_at = self._done[-1] if self._done else None
-
-    def _do(self, edit: Edit) -> None:
-        self._done.append(edit)
-        self._undone.clear()
-        self._apply(edit)
-
-    def _apply(self, edit: Edit) -> Edit:
-        if edit.after is None:
-            del self._rows[edit.id]
-        else:
-            self._put(edit.after)
-        for listener in self._listeners:
-            listener(edit)
-        return edit
-
-    def _put(self, row: Annotation) -> None:
-        self._places.setdefault(row.id, len(self._places))
-        self._rows[row.id] = row
 
     def _row(self, lesion_id: str) -> Annotation:
         if lesion_id not in self._rows:

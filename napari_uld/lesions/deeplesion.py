@@ -8,7 +8,7 @@
 - Where there is provenance to write, it goes into columns after the 18 (`PROVENANCE`).
 - A lesion that nobody measured has NaN for its measurement and diameters. The normalised location
   is relative to the body, which the table does not give: it is NaN for a new or moved lesion.
-- A mask that a person corrected is the last of them: height, width and COCO's column-major run lengths,
+- `Corrected_mask` is a mask that a person corrected: height, width and COCO's column-major run lengths,
   "512 512 98304 3 ..."; training takes it instead of one made from the measurement. The mask that a
   machine's lesion came with is in the native file only.
 """
@@ -43,6 +43,7 @@ PROVENANCE = (
     "Reviewer",
     "Review_time",
     "Corrected_mask",
+    "Comment",
 )
 
 # The new fields of a row by its line number; None where the row goes.
@@ -210,6 +211,7 @@ def _provenance(fields: Mapping[str, str], lesion: Annotation) -> dict[str, str]
         "Reviewer": lesion.reviewer,
         "Review_time": lesion.time,
         "Corrected_mask": "" if lesion.corrected_mask is None else _mask_text(lesion.corrected_mask),
+        "Comment": lesion.comment,
     }
 
 
@@ -249,6 +251,7 @@ def _lesion(path: Path, row: DlInfoRow, scan_id: str) -> Annotation:
         detector=row.fields.get("Detector", ""),
         reviewer=row.fields.get("Reviewer", ""),
         time=time,
+        comment=row.fields.get("Comment", ""),
     )
 
 

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -166,6 +167,11 @@ class Findings:
         """Give the findings with a score of at least `threshold`, best first."""
         order = np.argsort(-self.scores, kind="stable")
         return self.take(order[self.scores[order] >= threshold])
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """The stable id of every finding, see `finding_id`."""
+        return tuple(self.finding_id(row) for row in range(len(self)))
 
     def finding_id(self, row: int) -> str:
         """Stable id of one finding: a hash of the scan, the checkpoint, the slice and the box with its depth."""

@@ -127,6 +127,7 @@ class LesionModel(Model):
     detector: str = Field(description="what found it: method and checkpoint hash, or empty")
     reviewer: str
     time: TimeField
+    comment: str = Field(default="", description="what a person wrote about it; files with a comment are of version 2")
 
 
 class FileModel(Model):
@@ -143,9 +144,9 @@ class LesionFileModel(FileModel):
     """`<scan>.lesions.json`: what people decided about the lesions of one scan."""
 
     FORMAT = "napari-uld lesions"
-    VERSION = 1
+    VERSION = 2
     format: Literal["napari-uld lesions"]
-    version: Literal[1]
+    version: Literal[1, 2]
     scan: SourcedScanModel
     lesions: tuple[LesionModel, ...]
 

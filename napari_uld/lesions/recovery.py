@@ -40,7 +40,7 @@ def unsaved_lesions(logs: Iterable[Path], annotations: Annotations, fingerprint:
     """
     final: dict[str, Annotation | None] = {}
     marked = not fingerprint
-    for entry in (entry for log in dict.fromkeys(logs) for entry in _entries(log)):
+    for entry in (entry for log in dict.fromkeys(logs) for entry in _whole(_entries(log))):
         if entry.get("scan_id") != annotations.scan_id:
             continue
         if entry.get("action") in (SAVED, DISCARDED):
@@ -78,6 +78,20 @@ def _entries(log: Path) -> Iterator[dict[str, Any]]:
             continue
         if isinstance(entry, dict):
             yield entry
+
+
+def _whole(entries: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Leave out actions of several edits whose last one is missing: they were never acknowledged."""
+    begun: list[dict[str, Any]] = []
+    for entry in entries:
+        match entry.get("part"):
+            case [int(part), int(count)]:
+                begun = [entry] if part == 1 else [*begun, entry]
+                if part == count:
+                    yield from begun
+                    begun = []
+            case _:
+                yield entry
 
 
 def _changed(entry: dict[str, Any], scan_id: str) -> tuple[str, Annotation | None]:

@@ -8,7 +8,8 @@ from napari_uld.errors import AnnotationFileError
 from napari_uld.files import append_lines
 from napari_uld.lesions import storage
 from napari_uld.lesions.annotation_file import lesion_to_json
-from napari_uld.lesions.annotations import Annotation, Edit, now
+from napari_uld.lesions.annotations import Annotation, now
+from napari_uld.lesions.edits import Edit
 
 # What became of the edits before it: the annotation file holds them, or a person gave them up.
 SAVED, DISCARDED = "saved", "discarded"
@@ -21,7 +22,9 @@ def log_path(annotation_file: Path) -> Path:
     return annotation_file.with_name(annotation_file.name.removesuffix(".json") + ".log.jsonl")
 
 
-def append_log(path: Path, edits: Iterable[Edit], reviewer: str, *, timeout: float = storage.LOCK_TIMEOUT) -> None:
+def append_log(
+    path: Path, edits: Iterable[Edit[Annotation]], reviewer: str, *, timeout: float = storage.LOCK_TIMEOUT
+) -> None:
     """Add a line for every edit and flush them to the disk.
 
     A last line that a crash tore is removed first; its edit was never acknowledged.
@@ -59,20 +62,16 @@ def _append(path: Path, lines: bytes, timeout: float) -> None:
             raise AnnotationFileError(f"Cannot write the review log {path}: {error.strerror or error}") from error
 
 
-def _line(edit: Edit, reviewer: str) -> bytes:
-    content = {
+def _line(edit: Edit[Annotation], reviewer: str) -> bytes:
+    content: dict[str, object] = {
         "time": now(),
         "reviewer": reviewer,
         "action": edit.action,
-        "scan_id": _row(edit).scan_id,
+        "scan_id": edit.row.scan_id,
         "before": None if edit.before is None else lesion_to_json(edit.before),
         "after": None if edit.after is None else lesion_to_json(edit.after),
     }
+    # An action whose last line is missing was torn by a crash: readers take all of it or nothing.
+    if edit.part != (1, 1):
+        content["part"] = edit.part
     return (json.dumps(content) + "\n").encode()
-
-
-def _row(edit: Edit) -> Annotation:
-    row = edit.after or edit.before
-    if row is None:
-        raise AnnotationFileError("An edit needs a lesion before or after it")
-    return row

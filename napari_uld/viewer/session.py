@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 from weakref import ref
 
-import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Layer
 from napari.utils.notifications import show_error, show_info, show_warning
@@ -32,7 +31,7 @@ from napari_uld.viewer.layers.parts import (
     is_copy,
     part_of,
 )
-from napari_uld.viewer.layers.scan import case_layers, refill, slider_range, windows_of
+from napari_uld.viewer.layers.scan import case_layers, refill, show_voxel, slider_range, voxel_at, windows_of
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.files import save_case
 from napari_uld.viewer.state.hooks import Answer, Hooks
@@ -132,12 +131,8 @@ class Session(Hooks):
     @property
     def voxel(self) -> tuple[int, int, int]:
         """The voxel (z, y, x) that all views are cut through."""
-        dims, ct = self.viewer.dims, self.layer(Part.CT)
-        if self.case is None or ct is None or dims.ndim < 3:
-            return 0, 0, 0
-        places = np.round((np.array(dims.point[self._axis :]) - ct.translate) / ct.scale)
-        z, y, x = np.clip(places, 0, np.array(self.case.volume.shape) - 1).astype(int).tolist()
-        return z, y, x
+        ct = self.layer(Part.CT)
+        return (0, 0, 0) if ct is None else voxel_at(self.viewer, ct)
 
     def show_slice(self, z: int) -> None:
         """Show the slice with this index."""
@@ -147,8 +142,7 @@ class Session(Hooks):
         """Show these places along some of the scan's axes (0 z, 1 y, 2 x), in voxels."""
         ct = self.layer(Part.CT)
         if ct is not None:
-            world = [float(ct.translate[axis] + at * ct.scale[axis]) for axis, at in voxel.items()]
-            self.viewer.dims.set_point([self._axis + axis for axis in voxel], world)
+            show_voxel(self.viewer, ct, voxel)
 
     @property
     def _axis(self) -> int:

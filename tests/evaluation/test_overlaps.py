@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_uld.evaluation.overlaps import iobb, iou, p3d_iou
+from napari_uld.evaluation.overlaps import iobb, iou, p3d_iou, traced_iou
 from napari_uld.lesions.boxes import area, as_boxes
 
 # Quarters are exact in binary: sums and products of them are too.
@@ -80,3 +80,35 @@ def test_a_traced_detection_overlaps_a_lesion_on_that_lesions_slice_alone() -> N
 def test_no_traced_detections_and_no_lesions_are_no_pairs() -> None:
     assert p3d_iou([], as_boxes([[0, 0, 1, 1]]), np.array([3])).shape == (0, 1)
     assert p3d_iou([{3: (0.0, 0.0, 1.0, 1.0)}], as_boxes([]), np.array([], int)).shape == (1, 0)
+
+
+tracklets = st.lists(
+    st.dictionaries(
+        st.integers(0, 3),
+        st.lists(st.tuples(coordinate, coordinate), min_size=2, max_size=2).map(
+            lambda sides: tuple(float(v) for v in (*map(min, sides), *map(max, sides)))
+        ),
+        min_size=1,
+    ),
+    max_size=4,
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(a=tracklets, b=tracklets, least=st.sampled_from([0.05, 0.3, 0.9]))
+def test_traced_iou_is_the_highest_on_any_slice_that_both_lie_on(
+    a: list[dict[int, tuple[float, ...]]], b: list[dict[int, tuple[float, ...]]], least: float
+) -> None:
+    expected = {}
+    for j, boxes in enumerate(b):
+        truth = as_boxes(list(boxes.values()))
+        for i, best in enumerate(p3d_iou(a, truth, np.array(list(boxes))).max(axis=1)):
+            if best >= least:
+                expected[i, j] = best
+    assert traced_iou(a, b, least) == pytest.approx(expected)
+
+
+def test_what_shares_no_slice_never_overlaps() -> None:
+    box = (0.0, 0.0, 10.0, 10.0)
+    assert traced_iou([{1: box}], [{2: box}], 0.1) == {}
+    assert traced_iou([{1: box, 2: box}], [{2: box}], 0.1) == {(0, 0): 1.0}

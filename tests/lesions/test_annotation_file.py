@@ -42,6 +42,7 @@ FULL = Annotation(
     detector="faster_rcnn 0123abcd",
     reviewer='Ann "A" Łuk\n[\n1\n]',
     time="2026-01-02T03:04:05+00:00",
+    comment="calcified, „old“",
 )
 BARE = Annotation("lesion:2", "1.2.3", -3, (0.0, 0.0, 0.0, 0.0))
 
@@ -98,6 +99,7 @@ def test_any_lesion_comes_back_from_its_json(
         state=state,
         score=score,
         reviewer=text,
+        comment=text,
     )
     data = dump(lesion_to_json(lesion), Path())
     assert lesion_from_json(parse(LesionModel, data, "", "lesion"), "s") == lesion
@@ -183,9 +185,19 @@ def test_a_malformed_file_is_refused_by_lesion_and_field(
 
 def test_a_newer_version_is_refused_and_its_backup_not_taken_for_it(path: Path) -> None:
     save(path, BARE)
-    edited(path, lambda c: c.update(version=2, lesions="other"))
-    with pytest.raises(NewerVersionError, match="found version 2"):
+    edited(path, lambda c: c.update(version=3, lesions="other"))
+    with pytest.raises(NewerVersionError, match="found version 3"):
         read_annotations(path)
+
+
+def test_a_file_without_comments_is_one_that_earlier_versions_read_and_one_with_them_says_that_it_is_newer(
+    path: Path,
+) -> None:
+    assert json.loads(path.read_text(encoding="utf-8"))["version"] == 2
+    save(path, BARE)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    assert content["version"] == 1
+    assert "comment" not in content["lesions"][0]
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"\x00" * 50, b"[]", b'"text"'])

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_uld.errors import AnnotationError, BoxError
-from napari_uld.lesions.annotations import Annotation, Annotations, Edit, LesionType, Source, State
+from napari_uld.lesions.annotations import Annotation, Annotations, LesionType, Source, State
+from napari_uld.lesions.edits import Edit
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.recist import Recist
 from napari_uld.lesions.rle import Rle
@@ -256,3 +257,67 @@ def test_a_painted_mask_of_an_experts_lesion_is_a_correction() -> None:
     table = Annotations("scan", START)
     after = table.edit("lesion:1", mask=MASK)
     assert (after.source, after.corrected_mask) == (Source.EXPERT, MASK)
+
+
+# -- several edits as one action --
+
+
+def test_edits_made_as_one_are_undone_and_done_again_in_one_step() -> None:
+    table = Annotations("scan", START)
+    table.remove("lesion:0")
+    with table.as_one():
+        table.decide(FINDINGS, 1, State.REJECTED)
+        table.edit("lesion:1", noisy=True)
+        table.remove("lesion:2")
+    after = tuple(table)
+    table.undo()
+    assert tuple(table) == START[1:]
+    table.redo()
+    assert tuple(table) == after
+    table.undo()
+    table.undo()
+    assert tuple(table) == START
+
+
+def test_edits_made_as_one_are_heard_of_once_all_are_made_each_with_its_part() -> None:
+    table, heard = Annotations("scan", START), []
+    table.on_change(lambda edit: heard.append((edit.action, edit.part, edit.is_last, len(table))))
+    with table.as_one():
+        table.remove("lesion:1")
+        table.remove("lesion:2")
+    assert heard == [("remove", (1, 2), False, 1), ("remove", (2, 2), True, 1)]
+    heard.clear()
+    undone = table.undo()
+    assert undone is not None
+    assert undone.row.id == "lesion:1"
+    assert heard == [("undo remove", (1, 2), False, 3), ("undo remove", (2, 2), True, 3)]
+
+
+def test_where_one_of_several_edits_is_refused_none_is_made() -> None:
+    table, heard = Annotations("scan", START), []
+    table.on_change(heard.append)
+
+    def change() -> None:
+        with table.as_one():
+            table.edit("lesion:1", noisy=True)
+            table.remove("lesion:9")
+
+    with pytest.raises(AnnotationError):
+        change()
+    assert tuple(table) == START
+    assert heard == []
+    assert not table.can_undo
+    assert not table.unsaved
+
+
+def test_an_action_within_another_is_part_of_it_and_one_without_edits_is_none() -> None:
+    table = Annotations("scan", START)
+    with table.as_one():
+        pass
+    assert not table.can_undo
+    with table.as_one():
+        table.remove("lesion:1")
+        with table.as_one():
+            table.remove("lesion:2")
+    table.undo()
+    assert tuple(table) == START

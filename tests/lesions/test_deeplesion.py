@@ -162,10 +162,10 @@ def test_a_corrected_mask_has_a_column_after_the_others_and_is_read_back(info: D
     first = table.edit(next(iter(table)).id, mask=Rle((3, 4), (2, 3, 7)))
     written = write_dl_info(info.path, info, {SERIES: table})
     assert written.columns == (*COLUMNS, *PROVENANCE)
-    assert PROVENANCE[-1] == "Corrected_mask"
+    assert PROVENANCE[-2:] == ("Corrected_mask", "Comment")
     lines = info.path.read_bytes().decode().split("\r\n")
     assert lines[1:] == [
-        ROWS[0] + "," * len(PROVENANCE) + "3 4 2 3 7",
+        ROWS[0] + "," * (len(PROVENANCE) - 1) + "3 4 2 3 7,",
         *(row + "," * len(PROVENANCE) for row in ROWS[1:]),
     ]
     again = annotations_from_dl_info(read_dl_info(info.path), SERIES, "scan")
@@ -195,7 +195,7 @@ def test_the_mask_that_a_machine_gave_its_lesion_is_not_written(info: DlInfo) ->
 
 
 def test_a_table_with_older_provenance_gets_the_mask_column_only_with_a_mask(tmp_path: Path) -> None:
-    path, older = tmp_path / "DL_info.csv", PROVENANCE[:-1]
+    path, older = tmp_path / "DL_info.csv", PROVENANCE[: PROVENANCE.index("Corrected_mask")]
     blank = "," * len(older)
     path.write_text("\n".join([",".join([HEADER, *older]), ROWS[0] + blank, ROWS[1] + blank, ""]))
     info = read_dl_info(path)
@@ -208,8 +208,18 @@ def test_a_table_with_older_provenance_gets_the_mask_column_only_with_a_mask(tmp
     table.edit(lesion.id, mask=Rle((2, 2), (0, 4)))
     written = write_dl_info(path, written, {SERIES: table})
     assert written.columns == (*COLUMNS, *PROVENANCE)
-    assert written.rows[0].line == f"{ROWS[0]},,,,,,,Ann,,2 2 0 4\n"
-    assert written.rows[1].line == f"{ROWS[1]}{blank},\n"
+    assert written.rows[0].line == f"{ROWS[0]},,,,,,,Ann,,2 2 0 4,\n"
+    assert written.rows[1].line == f"{ROWS[1]}{blank},,\n"
+
+
+def test_a_comment_has_a_column_after_the_others_and_is_read_back(info: DlInfo) -> None:
+    table = lesions(info)
+    first = table.edit(next(iter(table)).id, comment='calcified, "old"; same as in 2019')
+    written = write_dl_info(info.path, info, {SERIES: table})
+    assert written.columns == (*COLUMNS, *PROVENANCE)
+    assert annotations_from_dl_info(read_dl_info(info.path), SERIES, "scan")[0] == first
+    # Whoever knows the 18 columns alone sees what was there.
+    assert written.rows[0].line.startswith(ROWS[0] + ",")
 
 
 def test_a_mask_of_more_runs_than_a_field_may_hold_is_refused(info: DlInfo) -> None:

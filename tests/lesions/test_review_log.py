@@ -7,7 +7,8 @@ import pytest
 from napari_uld.errors import FileLockedError
 from napari_uld.lesions import storage
 from napari_uld.lesions.annotation_file import lesion_to_json
-from napari_uld.lesions.annotations import Annotation, Annotations, Edit, State
+from napari_uld.lesions.annotations import Annotation, Annotations, State
+from napari_uld.lesions.edits import Edit
 from napari_uld.lesions.review_log import append_log, log_path
 
 LESION = Annotation("lesion:1", "scan", 3, (1.0, 2.0, 3.0, 4.0))

@@ -63,7 +63,7 @@ class Reviewer:
         self._panel = self._viewer.window._qt_window.findChild(ReviewPanel)
         QTest.qWait(100)  # the window is laid out
         self._tell_news(everything=True)
-        if self._session.case.findings is None:
+        if not self._session.case.findings:
             self._open_findings()
 
     def review(self) -> None:
@@ -76,6 +76,8 @@ class Reviewer:
             (3, lambda: self._click(panel.reject)),
             (3, lambda: key(self._rng.choice(["Down", "Up", "J", "K"]))),
             (3, self._choose_in_table),
+            (1, lambda: key("Y")),
+            (1, self._describe_several),
             (2, lambda: key("U")),
             (1, lambda: self._click(panel.undo)),
             (1, lambda: self._click(panel.redo)),
@@ -105,6 +107,15 @@ class Reviewer:
         row = self._rng.randrange(max(table.model().rowCount(), 1))
         place = table.visualRect(table.model().index(row, 0)).center()
         QTest.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
+
+    def _describe_several(self) -> None:
+        """Choose some rows and comment on them, or decide on them, as one action."""
+        case = self._session.case
+        rows = self._rng.sample(case.rows, min(3, len(case.rows)))
+        if rows:
+            case.choose(rows[0].key, [row.key for row in rows])
+            self._session.ask_comment = lambda written: f"{self._rng.randrange(10)}"
+            self._press(self._rng.choice("CGN"))
 
     def _draw(self) -> None:
         """Draw a lesion somewhere in the middle of the slice."""

@@ -135,7 +135,7 @@ def test_two_scans_of_one_folder_keep_their_findings_and_edits_apart(
     sessions[1].case.set_findings(replace(findings, scan_id="9.9.9"))
     assert sessions[1].save()
     again, notes = open_case(replace(volume))
-    assert again.findings is not None
+    assert again.findings
     assert not any("not shown:" in note and "detector" in note for note in notes)
     assert len(again.unsaved) == 1
 
@@ -240,9 +240,9 @@ def test_what_comes_back_can_be_undone_and_is_kept_through_a_second_crash(open_a
 def test_undecided_findings_are_there_again_with_their_detector(open_again: Open, findings: Findings) -> None:
     decide_all(open_again(), findings)
     again = open_again()
-    assert again.case.findings is not None
-    assert again.case.findings.detector == findings.detector
-    assert again.case.findings.scores == pytest.approx(findings.scores)
+    (found,) = again.case.findings.values()
+    assert found.detector == findings.detector
+    assert found.scores == pytest.approx(findings.scores)
     again.case.threshold = 0.0
     assert sum(row.annotation is None for row in again.case.rows) == 3
 
@@ -252,9 +252,9 @@ def test_findings_that_cannot_be_read_are_said_and_the_scan_opens(
 ) -> None:
     session = open_again()
     session.case.set_findings(findings)
-    findings_path(session.case).write_text("{}")
+    findings_path(session.case, findings.detector).write_text("{}")
     case, notes = open_case(replace(volume))
-    assert case.findings is None
+    assert not case.findings
     assert any("What a detector found before is not shown" in note for note in notes)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGLSLossless
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless
 
 from napari_uld.ct import CTVolume, find_scans, read_scan
 from napari_uld.errors import ScanError
@@ -222,11 +222,14 @@ def test_the_checksum_that_some_writers_put_after_deflated_data_is_compared(tmp_
     whole = deflated(file)
     data = file.read_bytes()
     start = data.index(b"PYDICOM") + len("PYDICOM x.y.z ")
-    inflated = zlib.decompress(data[start:], -zlib.MAX_WBITS)
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    inflated = stream.decompress(data[start:])
     end = struct.pack("<2L", zlib.crc32(inflated), len(inflated))
-    file.write_bytes(data.rstrip(b"\0") + end)
+    # What fills the file up to an even length is no part of the stream, whose own last byte may be zero.
+    data = data[: len(data) - len(stream.unused_data)]
+    file.write_bytes(data + end)
     np.testing.assert_array_equal(read_scan(file).hu, whole.hu)
-    file.write_bytes(data.rstrip(b"\0") + bytes([end[0] ^ 1]) + end[1:])
+    file.write_bytes(data + bytes([end[0] ^ 1]) + end[1:])
     with pytest.raises(ScanError, match="deflated data do not end where the file does"):
         read_scan(file)
 
@@ -236,6 +239,29 @@ def test_elements_that_are_not_in_order_are_said(tmp_path: Path) -> None:
     data = files[3].read_bytes()
     files[3].write_bytes(data.replace(b"\x18\x00\x50\x00DS", b"\x28\x09\x50\x00DS"))  # the thickness's tag
     assert says(read_scan(tmp_path), "elements of the header are not in order", "IM0004.dcm")
+
+
+def test_an_element_that_is_there_twice_is_said(tmp_path: Path) -> None:
+    files = write(tmp_path)
+    data = files[3].read_bytes()
+    study, series = b"\x20\x00\x0d\x00UI", b"\x20\x00\x0e\x00UI"
+    assert data.count(study) == data.count(series) == 1
+    files[3].write_bytes(data.replace(study, series))
+    assert says(read_scan(tmp_path), "elements of the header are not in order", "IM0004.dcm")
+
+
+@pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEG2000Lossless])
+def test_a_code_stream_with_more_bits_than_its_header_says_is_said(tmp_path: Path, syntax: str) -> None:
+    files = write(tmp_path)
+    for file in files:
+        dataset = pydicom.dcmread(file)
+        dataset.compress(syntax, generate_instance_uid=False)
+        if file is files[4]:
+            dataset.BitsStored, dataset.HighBit = 7, 6
+        save(dataset, file)
+    volume = read_scan(tmp_path)
+    assert says(volume, "pixels of 16 bits in its code stream, 7 in its header", "IM0005.dcm")
+    assert len(volume.corrections) == 1
 
 
 def test_a_frame_that_is_no_slice_is_said(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ import pytest
 from napari_uld.ct.volume import CTVolume
 from napari_uld.lesions import storage
 from napari_uld.lesions.annotation_file import has_annotations, read_annotations
-from napari_uld.lesions.annotations import Annotations, Edit, State
+from napari_uld.lesions.annotations import Annotations, State
+from napari_uld.lesions.edits import Edit
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.recovery import restore, unsaved_lesions
 from napari_uld.lesions.review_log import SAVED, append_log, log_path

@@ -27,7 +27,7 @@ from napari_uld.lesions.recovery import restore
 from napari_uld.lesions.review_log import log_path
 from napari_uld.viewer.panels.lesion_table import HEADERS, cells
 from napari_uld.viewer.state.case import Case
-from napari_uld.viewer.state.files import findings_path, open_case
+from napari_uld.viewer.state.files import open_case
 from napari_uld.viewer.state.rows import Mark
 
 needs_kill = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a signal that no process can catch")
@@ -170,7 +170,7 @@ def unreadable(case: Case) -> Iterator[str]:
     readers: dict[Path, Callable[[Path], object]] = {
         annotations: read_annotations,
         storage.backup_path(annotations): read_annotations,
-        findings_path(case): read_findings,
+        **{path: read_findings for paths in case.kept.values() for path in paths},
         log_path(annotations): lambda path: [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]],
     }
     for path, read in readers.items():

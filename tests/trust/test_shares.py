@@ -16,7 +16,8 @@ from napari_uld.errors import AnnotationFileError, FileLockedError
 from napari_uld.files import GuaranteeWarning, append_lines, replace_file
 from napari_uld.lesions import storage
 from napari_uld.lesions.annotation_file import read_annotations, save_annotations
-from napari_uld.lesions.annotations import Annotation, Annotations, Edit, State
+from napari_uld.lesions.annotations import Annotation, Annotations, State
+from napari_uld.lesions.edits import Edit
 from napari_uld.lesions.review_log import append_log, log_path
 
 REFUSALS = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)

@@ -166,6 +166,13 @@ def test_what_stands_in_the_place_of_a_file_is_told(tmp_path, name, data, reason
         (metaimage(ElementNumberOfChannels="3"), "colour, vector or complex"),
         (metaimage(NDims="4", DimSize="16 12 2 2"), "4 dimensions"),
         (metaimage(BinaryData="False"), "written as text are not supported"),
+        # Python takes some control characters for blanks, and 9_2 for a number.
+        (metaimage(Offset="\x1e-10 -20 30"), "bytes that are no text"),
+        (metaimage(DimSize="16 12\x1f4"), "bytes that are no text"),
+        (metaimage().replace(b"CompressedData =", b"CompressedData\0\0\0 ="), "bytes that are no text"),
+        (nrrd(space_origin="(-10,-20,\x1c30)"), "bytes that are no text"),
+        (nrrd(sizes="16\x0012 4"), "bytes that are no text"),
+        (nrrd(encoding="text") + b"9_2 " * 768, "an underscore stands among its numbers"),
     ],
 )
 def test_the_reason_is_the_true_one(tmp_path, data, reason):

@@ -48,10 +48,10 @@ def deeplesion(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def volume(tmp_path: Path) -> CTVolume:
-    """Ten slices 5 mm apart, numbered 19 (feet) to 10 (head); a body of water in air."""
+    """Ten slices 5 mm apart, numbered 19 (feet) to 10 (head); a body of water in air, two bright blocks on slice 15."""
     hu = np.full((10, 96, 96), -1000, np.int16)
     hu[:, 8:88, 8:88] = 0
-    hu[4, 24:37, 20:41] = 80
+    hu[4, 24:37, 20:41] = hu[4, 54:67, 20:41] = 80
     return CTVolume(
         hu=hu,
         spacing=(5.0, 0.5, 0.5),
@@ -79,18 +79,18 @@ def expert() -> Annotation:
 
 @pytest.fixture
 def findings() -> Findings:
-    """Four on the expert's slice and elsewhere, the second traced over three slices, the last a mined negative."""
+    """Four beside the expert's lesion and elsewhere, the second traced over three slices, the last a mined negative."""
     return Findings.from_rows(
         scan_id="1.2.3",
         scan_name="study",
         method="fake",
         checkpoint="f00",
-        boxes=[[14, 18, 46, 42], [60, 60, 80, 80], [50, 20, 70, 34], [10, 60, 30, 80]],
+        boxes=[[14, 48, 46, 72], [60, 60, 80, 80], [50, 20, 70, 34], [10, 60, 30, 80]],
         scores=[0.9, 0.7, 0.2, 0.8],
         key_slices=[15, 12, 15, 11],
         negative=[False, False, False, True],
         slice_boxes=(
-            {15: (14.0, 18.0, 46.0, 42.0)},
+            {15: (14.0, 48.0, 46.0, 72.0)},
             {11: (61.0, 61.0, 79.0, 79.0), 12: (60.0, 60.0, 80.0, 80.0), 13: (62.0, 62.0, 78.0, 78.0)},
             {15: (50.0, 20.0, 70.0, 34.0)},
             {11: (10.0, 60.0, 30.0, 80.0)},

@@ -39,7 +39,7 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def panel(session: Session, untrained: Path, qtbot: QtBot) -> Iterator[DetectPanel]:
-    session.case.set_findings(None)
+    session.case.remove_findings(session.case.detector)
     worker = DetectionWorker()
     panel = DetectPanel(session.viewer, worker)
     qtbot.addWidget(panel)
@@ -55,8 +55,8 @@ def test_a_finding_of_the_process_is_accepted_and_a_killed_process_leaves_it_alo
 ) -> None:
     panel.run()
     qtbot.waitUntil(lambda: not panel.running, timeout=90_000)
-    assert session.case.findings is not None
-    assert len(session.case.findings) > 0
+    (found,) = session.case.findings.values()
+    assert len(found) > 0
     review.decide(session, State.ACCEPTED)
     accepted = list(session.case.annotations)
     assert len(accepted) == 2

@@ -131,7 +131,7 @@ def test_dragging_a_diameter_measures_the_lesion_anew(session: Session, expert: 
 def test_dragging_a_detection_accepts_it_where_it_was_dragged_to(session: Session, findings: Findings) -> None:
     drag(take_in_hand(session, findings.finding_id(0)), 0, (1.0, 1.0))
     row = session.case.row(findings.finding_id(0))
-    assert (row.mark, row.box) == (Mark.ACCEPTED, (15.0, 19.0, 47.0, 43.0))
+    assert (row.mark, row.box) == (Mark.ACCEPTED, (15.0, 49.0, 47.0, 73.0))
 
 
 def test_what_is_in_hand_is_seen_on_its_key_slice_alone(session: Session, findings: Findings) -> None:
@@ -276,7 +276,7 @@ def test_all_layers_come_back_when_all_are_deleted_and_the_person_says_keep(
     assert [layer.name for layer in viewer.layers] == names
     key = findings.finding_id(0)
     drag(take_in_hand(session, key), 0, (2.0, 0.0))
-    assert session.case.row(key).box == (14, 20, 46, 44)
+    assert session.case.row(key).box == (14, 50, 46, 74)
     review.undo(session)
     assert session.layer(Part.MASK) is session.painter.layer
 

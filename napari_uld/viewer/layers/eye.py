@@ -27,10 +27,13 @@ class Eye:
     def show(self, something: bool) -> bool:
         """Tell whether there is something on the layer now; give whether it is seen, and so to be filled."""
         self._something = something
-        self._busy = True
-        self.layer.visible = something and self._wanted
-        self._busy = False
-        return bool(self.layer.visible)
+        seen = something and self._wanted
+        # napari draws everything again even where that changes nothing.
+        if self.layer.visible != seen:
+            self._busy = True
+            self.layer.visible = seen
+            self._busy = False
+        return seen
 
     def open(self) -> None:
         """Let the layer be seen again."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Image, Vectors
+from napari.layers import Image, Layer, Vectors
 
 from napari_uld.viewer.layers.canvas import CAPTION_SIZE, VIEWS, Fit, Legend
 from napari_uld.viewer.layers.cross_hair import cross_hair, cross_hair_layer, draw, place_of
@@ -68,7 +68,7 @@ class PlaneView:
         self._case, self._voxel = case, None
         if case is None:
             for layer in self.layers:
-                layer.visible = False
+                _see(layer, False)
             self._write(letters=False)
             return
         for layer in (self._image, self._marks):
@@ -89,7 +89,7 @@ class PlaneView:
         self._voxel = voxel
         if before is None or before[self.axis] != voxel[self.axis]:
             self._image.data = np.moveaxis(case.volume.hu, self.axis, 0)[voxel[self.axis]]
-            self._image.visible = True
+            _see(self._image, True)
             self.mark(self._kinds)
         if before != voxel:
             self._point()
@@ -103,7 +103,7 @@ class PlaneView:
         spacing = self._case.volume.spacing
         vectors, colours = segments(drawn_on(self._case, plane, kinds), plane, spacing, self._zoom)
         # What is empty is hidden, and what is hidden is not filled.
-        self._marks.visible = bool(len(vectors))
+        _see(self._marks, len(vectors) > 0)
         if len(vectors):
             self._marks.data = vectors[..., self.axes]
             self._marks.edge_width = line_width(spacing, plane, self._zoom)
@@ -129,7 +129,7 @@ class PlaneView:
         if self._case is None or self._voxel is None:
             return
         camera, place = self.model.scene.camera, place_of(self._case, self._voxel)[self.axes]
-        self._cross.visible = True
+        _see(self._cross, True)
         draw(self._cross, cross_hair(self._case, self.axis, self._voxel), camera.zoom)
         if (np.abs(place - camera.center[-2:]) > np.array(self.model.canvas.size) / camera.zoom / 2).any():
             camera.center = (0.0, *place)
@@ -153,3 +153,9 @@ class PlaneView:
         if self._voxel is not None and self._zoom != self.model.scene.camera.zoom:
             self.mark(self._kinds)
             self._point()
+
+
+def _see(layer: Layer, seen: bool) -> None:
+    """Show or hide a layer; napari draws the canvas anew for each that is set, be it the same."""
+    if bool(layer.visible) != seen:
+        layer.visible = seen

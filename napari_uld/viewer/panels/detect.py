@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from magicgui.widgets import FloatSlider
+from magicgui.widgets import ComboBox, FloatSlider, PushButton
 from napari.viewer import Viewer
 
 from napari_uld.ct.volume import CTVolume
@@ -20,6 +20,7 @@ from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.panels.detector_panel import DetectorPanel
 from napari_uld.viewer.panels.detector_run import Process
 from napari_uld.viewer.state.case import Case
+from napari_uld.viewer.state.found import short_names
 from napari_uld.viewer.state.rows import Mark
 from napari_uld.viewer.state.thresholds import ANY
 
@@ -35,7 +36,7 @@ class Detector(Process, Protocol):
 
 
 class DetectPanel(DetectorPanel):
-    """Run a detector on the open scan.
+    """Run a detector on the open scan; what several found lies side by side, each with a threshold of its own.
 
     Parameters
     ----------
@@ -51,8 +52,17 @@ class DetectPanel(DetectorPanel):
         self.threshold = FloatSlider(
             value=self.session.thresholds.of(ANY, None), min=STEP, max=1.0, step=STEP, label="Score at least"
         )
-        self._lay_out([self.checkpoints.names, self.checkpoints.open_file, self.device, self.threshold])
+        self.found = ComboBox(
+            label="Findings of", tooltip="Whose findings the slider is for; each detector has its own"
+        )
+        self.remove = PushButton(
+            text="Remove its findings", tooltip="Take away what this detector found; what you decided stays"
+        )
+        fields = [self.checkpoints.names, self.checkpoints.open_file, self.device]
+        self._lay_out([*fields, self.found, self.threshold, self.remove])
         self.threshold.changed.connect(self._filter)
+        self.found.changed.connect(self._turn_to)
+        self.remove.changed.connect(self._remove)
         self.checkpoints.names.changed.connect(self._describe)
         self._describe()
 
@@ -96,15 +106,41 @@ class DetectPanel(DetectorPanel):
             self.session.case.threshold = value
             self._recount()
 
+    def _turn_to(self, detector: str | None) -> None:
+        """Have the slider work on another detector's findings."""
+        if self.session.case is not None and detector:
+            self.session.case.detector = detector
+            self._recount()
+
+    def _remove(self) -> None:
+        if self.session.case is not None:
+            self.session.case.remove_findings(self.session.case.detector)
+
+    def _list_detectors(self) -> None:
+        """Offer the detectors whose findings are open, the one at hand chosen."""
+        case = self.session.case
+        names = short_names(case.findings) if case is not None else {}
+        with self.found.changed.blocked():
+            self.found.choices = [(name, detector) for detector, name in names.items()]
+            if case is not None and names:
+                self.found.value = case.detector
+        self.found.enabled = self.remove.enabled = bool(names)
+
     def _recount(self) -> None:
         """Say it again, unless the status tells how far a run is."""
-        if not self.running:
+        self._list_detectors()
+        if self.running:
+            return
+        if self.session.case is not None and self.session.case.findings:
             self._count()
+        else:
+            self._describe()
 
     def _count(self) -> None:
         case = self.session.case
-        if case is not None and case.findings is not None:
-            scores = case.findings.scores[~case.findings.negative]
+        findings = None if case is None else case.findings.get(case.detector)
+        if case is not None and findings is not None:
+            scores = findings.scores[~findings.negative]
             shown = int((scores >= case.threshold).sum())
-            made = case.findings.method
-            self._say(f"{shown} of {len(scores)} detections of {made} score at least {case.threshold:.3f}")
+            name = short_names(case.findings)[case.detector]
+            self._say(f"{shown} of {len(scores)} detections of {name} score at least {case.threshold:.3f}")

@@ -3,7 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from qtpy.QtWidgets import QDialog, QDialogButtonBox, QFileDialog, QLabel, QListWidget, QMessageBox, QVBoxLayout
+from qtpy.QtWidgets import (
+    QDialog,
+    QDialogButtonBox,
+    QFileDialog,
+    QInputDialog,
+    QLabel,
+    QListWidget,
+    QMessageBox,
+    QVBoxLayout,
+)
 
 from napari_uld.ct import ScanEntry
 from napari_uld.ct.deeplesion import CSV_NAME
@@ -61,6 +70,12 @@ def ask_restore(case: Case) -> bool | None:
         button.Yes,
     )
     return {button.Yes: True, button.No: False}.get(answer)
+
+
+def ask_comment(written: str) -> str | None:
+    """Ask for a line about the chosen lesions, beginning with what was written; None where nobody wants one."""
+    text, agreed = QInputDialog.getText(None, "Comment", "Comment:", text=written)
+    return text if agreed else None
 
 
 def ask_save_path(case: Case) -> Path | None:

@@ -5,21 +5,19 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from napari.utils.notifications import show_error, show_info
 from napari.viewer import Viewer
-from qtpy.QtCore import QModelIndex, QSortFilterProxyModel, Qt
+from qtpy.QtCore import QSortFilterProxyModel, Qt
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QButtonGroup,
     QGridLayout,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
     QPushButton,
     QShortcut,
-    QTableView,
     QVBoxLayout,
     QWidget,
 )
@@ -31,10 +29,12 @@ from napari_uld.lesions.annotations import State
 from napari_uld.viewer.layers.scan import SERIES
 from napari_uld.viewer.panels.dialogs import ask_export_path, ask_save_path
 from napari_uld.viewer.panels.following import Following
-from napari_uld.viewer.panels.lesion_table import HEADERS, LesionTable
+from napari_uld.viewer.panels.lesion_table import LesionTable
+from napari_uld.viewer.panels.lesion_view import LesionView
 from napari_uld.viewer.panels.window import workbench_in_window
-from napari_uld.viewer.state.case import Case
+from napari_uld.viewer.state.case import Case, Counts
 from napari_uld.viewer.state.files import export_dl_info, export_refusal
+from napari_uld.viewer.state.rows import Row
 from napari_uld.viewer.tools import review
 from napari_uld.viewer.tools.keys import KEYS, key_of
 from napari_uld.viewer.tools.measuring import measure
@@ -55,7 +55,6 @@ class ReviewPanel(QWidget):
         super().__init__()
         self.session = workbench_in_window(viewer).session
         self._case: Case | None = None
-        self._marking = False
         self._build()
         self._following = Following(self, self.session, self._open)
         self._following.links.connect(self.session.view_changed, self._show_window)
@@ -79,26 +78,16 @@ class ReviewPanel(QWidget):
             shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
             shortcut.activated.connect(partial(key.act, self.session))
 
-    def _build_table(self) -> QTableView:
+    def _build_table(self) -> LesionView:
         self.model = LesionTable()
         self.sorted = QSortFilterProxyModel()
         self.sorted.setSourceModel(self.model)
         self.sorted.setSortRole(Qt.ItemDataRole.UserRole)
-        self.table = QTableView()
-        self.table.setModel(self.sorted)
-        self.table.setSortingEnabled(True)
-        self.table.sortByColumn(-1, Qt.SortOrder.AscendingOrder)
-        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.table.verticalHeader().hide()
-        self.table.verticalHeader().setDefaultSectionSize(24)
-        header = self.table.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        # Of hundreds of rows those in sight alone are measured.
-        header.setResizeContentsPrecision(0)
-        header.setSectionResizeMode(HEADERS.index("Type"), QHeaderView.ResizeMode.Stretch)
-        self.table.setMinimumWidth(380)
-        self.table.selectionModel().currentRowChanged.connect(self._picked)
+        self.model.typed.connect(lambda row, kind: self._describe(row, Case.set_type, kind))
+        self.model.called_noisy.connect(lambda row, noisy: self._describe(row, Case.set_noisy, noisy))
+        self.model.commented.connect(lambda row, text: self._describe(row, Case.set_comment, text))
+        self.table = LesionView(self.session, self.sorted)
+        self.table.chosen.connect(self._choose)
         self.sorted.layoutChanged.connect(self._order)
         return self.table
 
@@ -166,23 +155,24 @@ class ReviewPanel(QWidget):
             self.title.setText("Open a CT scan: drop its file or folder on the window.")
         else:
             unsaved = ' <span style="color:#F0A000">● not saved</span>' if case.annotations.unsaved else ""
-            self.title.setText(f"<b>{case.volume.name}</b>  {case.decided} of {len(case.rows)} decided{unsaved}")
+            self.title.setText(f"<b>{case.volume.name}</b>  {_progress(case.counts)}{unsaved}")
             self.title.setToolTip(str(case.path))
         self._mark_current()
 
     def _mark_current(self) -> None:
         case = self._case
-        current = case.current if case is not None else None
-        row = next((i for i, row in enumerate(self.model.rows) if current is not None and row.key == current.key), -1)
-        self._marking = True
-        if row < 0:
-            self.table.clearSelection()
-        else:
-            index = self.sorted.mapFromSource(self.model.index(row, 0))
-            self.table.selectRow(index.row())
-            self.table.scrollTo(index)
-        self._marking = False
+        places = {row.key: i for i, row in enumerate(self.model.rows)}
+        chosen = case.chosen if case is not None else ()
+        at_hand = case.current if case is not None else None
+        self.table.mark(
+            -1 if at_hand is None else self._shown_at(places[at_hand.key]),
+            [self._shown_at(places[row.key]) for row in chosen],
+        )
         self._enable()
+
+    def _shown_at(self, row: int) -> int:
+        """Where a lesion stands as the table is sorted."""
+        return self.sorted.mapFromSource(self.model.index(row, 0)).row()
 
     def _enable(self) -> None:
         case = self._case
@@ -213,9 +203,21 @@ class ReviewPanel(QWidget):
 
     # -- what the person does --
 
-    def _picked(self, index: QModelIndex, _previous: QModelIndex) -> None:
-        if index.isValid() and not self._marking:
-            self.session.jump(self.model.rows[self.sorted.mapToSource(index).row()])
+    def _choose(self, at_hand: int, rows: list[int]) -> None:
+        """Take the rows of the table that a person chose."""
+        if self._case is None:
+            return
+        lesions = {row: self.model.rows[self.sorted.mapToSource(self.sorted.index(row, 0)).row()] for row in rows}
+        current = lesions.get(at_hand)
+        self._case.choose(None if current is None else current.key, [lesion.key for lesion in lesions.values()])
+        if current is not None:
+            self.session.show_native(current.native)
+
+    def _describe(self, row: Row, describe: Callable[[Case, list[str], Any], None], value: object) -> None:
+        """Take over a cell that a person changed, for all chosen rows where it is one of them."""
+        if self._case is not None:
+            chosen = [each.key for each in self._case.chosen]
+            describe(self._case, chosen if row.key in chosen else [row.key], value)
 
     def _save_as(self) -> None:
         if self._case is not None:
@@ -231,6 +233,14 @@ class ReviewPanel(QWidget):
             show_info(export_dl_info(self._case, path))
         except UldError as error:
             show_error(str(error))
+
+
+def _progress(counts: Counts) -> str:
+    """Say how far the review is."""
+    said = [f"{counts.annotated} annotated"] if counts.annotated else []
+    if counts.found:
+        said.append(f"{counts.decided} of {counts.found} detection{'s' if counts.found != 1 else ''} decided")
+    return ", ".join(said) or "no lesions yet"
 
 
 def _button(text: str, title: str, act: Callable[[], object], *, show_key: bool = True) -> QPushButton:

@@ -13,7 +13,8 @@ from napari.viewer import Viewer
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QWidget
 
-from napari_uld.viewer.panels.dialogs import ask_restore, ask_save_path, ask_unsaved
+from napari_uld.viewer.panels.dialogs import ask_comment, ask_restore, ask_save_path, ask_unsaved
+from napari_uld.viewer.panels.lesion_menu import ask_type
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.settings import settings
 from napari_uld.viewer.tools.workbench import Workbench, workbench_of
@@ -128,6 +129,7 @@ def workbench_in_window(viewer: ViewerModel) -> Workbench:
         session.ask_unsaved = ask_unsaved
         session.ask_path = ask_save_path
         session.ask_restore = ask_restore
+        session.ask_type, session.ask_comment = ask_type, ask_comment
         session.later = partial(QTimer.singleShot, 0)
         session.soon, session.saves_itself = _Soon(), lambda: settings().auto_save
         session.every = Clock

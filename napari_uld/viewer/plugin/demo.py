@@ -100,7 +100,7 @@ def _detected(session: Session, detect: DetectPanel) -> Case:
         if time.monotonic() > until:
             detect.cancel()
             raise WorkerError(f"The detector did not come back within {PATIENCE:.0f} seconds")
-    if case.findings is None:
+    if not case.findings:
         raise WorkerError(detect.status.text())
     return case
 

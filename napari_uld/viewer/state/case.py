@@ -1,23 +1,36 @@
-"""The open scan: its lesions, a machine's findings, the threshold and the lesion at hand.
+"""The open scan: its lesions, what detectors found, their thresholds and the lesions at hand.
 
 The one place of state of the viewer. No Qt here: panels and layers listen to its signals.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from psygnal import Signal
 
 from napari_uld.ct.volume import CTVolume
 from napari_uld.errors import AnnotationError, RecistError
-from napari_uld.lesions.annotations import Annotation, Annotations, Edit, Source, State, new_id, now
+from napari_uld.lesions.annotations import Annotation, Annotations, LesionType, Source, State, new_id, now
 from napari_uld.lesions.boxes import in_image
+from napari_uld.lesions.edits import Edit
 from napari_uld.lesions.findings import Box, Findings
+from napari_uld.lesions.json_models import unicode_of
 from napari_uld.lesions.recist import Recist
 from napari_uld.lesions.recovery import Unsaved
 from napari_uld.lesions.rle import Rle
 from napari_uld.lesions.storage import ABSENT
 from napari_uld.viewer.state.rows import Mark, Row, rows_of
 from napari_uld.viewer.state.thresholds import ANY, Thresholds
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How far a review is: lesions that people marked, what detectors found, and how many of those are decided."""
+
+    annotated: int
+    found: int
+    decided: int
 
 
 class Case:
@@ -43,7 +56,8 @@ class Case:
     rows_changed = Signal()
     current_changed = Signal()
     threshold_changed = Signal(float)
-    findings_changed = Signal()
+    # With the detector whose findings are others now.
+    findings_changed = Signal(str)
     edited = Signal(Edit)
     saved = Signal(Path)
 
@@ -63,11 +77,16 @@ class Case:
         self.unsaved: Unsaved = {}
         # What the scan was read from, where that is known.
         self.files: frozenset[Path] = frozenset()
-        self.findings: Findings | None = None
+        # By detector, in the order in which they ran.
+        self.findings: Mapping[str, Findings] = {}
+        # The files that they are kept in, by detector; it is written to the last one.
+        self.kept: dict[str, tuple[Path, ...]] = {}
         # Keys in the order in which `step` goes through them, where that is not the order of `rows`.
         self.order: tuple[str, ...] = ()
         self.thresholds = Thresholds()
+        self._detector = ANY
         self._current: str | None = None
+        self._chosen: tuple[str, ...] = ()
         self._use(annotations, path)
         self._rows = self._make_rows()
 
@@ -87,20 +106,28 @@ class Case:
         self._use(annotations, path)
         self._refresh()
 
-    def set_findings(self, findings: Findings | None) -> None:
-        """Show what a detector found; earlier findings that nobody decided on go.
+    def set_findings(self, findings: Findings) -> None:
+        """Show what a detector found beside what others did; its own earlier findings that nobody decided on go.
 
         Raises
         ------
         AnnotationError
             If the findings are of another scan.
         """
-        if findings is not None:
-            self.require_own(findings)
-            self.thresholds.arrived(findings.detector)
-        before, self.findings = self.threshold, findings
+        self.require_own(findings)
+        self.thresholds.arrived(findings.detector)
+        others = {detector: one for detector, one in self.findings.items() if detector != findings.detector}
+        self._have({**others, findings.detector: findings}, findings.detector, changed=findings.detector)
+
+    def remove_findings(self, detector: str) -> None:
+        """Take away what a detector found; what was decided of it stays."""
+        left = {name: one for name, one in self.findings.items() if name != detector}
+        self._have(left, self._detector if self._detector in left else next(reversed(left), ANY), changed=detector)
+
+    def _have(self, findings: Mapping[str, Findings], at_hand: str, *, changed: str) -> None:
+        before, self.findings, self._detector = self.threshold, findings, at_hand
         self._refresh()
-        self.findings_changed.emit()
+        self.findings_changed.emit(changed)
         if self.threshold != before:
             self.threshold_changed.emit(self.threshold)
 
@@ -119,18 +146,31 @@ class Case:
             )
 
     @property
+    def detector(self) -> str:
+        """The detector whose threshold is at hand: the one that ran last unless another was taken."""
+        return self._detector
+
+    @detector.setter
+    def detector(self, detector: str) -> None:
+        if detector in self.findings and detector != self._detector:
+            self._detector = detector
+            self.threshold_changed.emit(self.threshold)
+
+    @property
     def threshold(self) -> float:
-        """Lowest score of a finding that is shown."""
-        if self.findings is None:
-            return self.thresholds.of(ANY, None)
-        return self.thresholds.of(self.findings.detector, self.findings.operating_point)
+        """Lowest score that is shown of the findings of the detector at hand."""
+        findings = self.findings.get(self._detector)
+        return self.thresholds.of(ANY, None) if findings is None else self._threshold_of(findings)
 
     @threshold.setter
     def threshold(self, value: float) -> None:
         if value != self.threshold:
-            self.thresholds.choose(ANY if self.findings is None else self.findings.detector, value)
+            self.thresholds.choose(self._detector, value)
             self.threshold_changed.emit(value)
             self._refresh()
+
+    def _threshold_of(self, findings: Findings) -> float:
+        return self.thresholds.of(findings.detector, findings.operating_point)
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -138,9 +178,15 @@ class Case:
         return self._rows
 
     @property
-    def decided(self) -> int:
-        """How many of the rows somebody decided on."""
-        return sum(row.mark is not Mark.PENDING for row in self._rows)
+    def counts(self) -> Counts:
+        """How far the review is; a lesion that came with the data is nobody's decision."""
+        people = [row.mark for row in self._rows if row.source == Source.EXPERT]
+        found = [row.mark for row in self._rows if row.source != Source.EXPERT]
+        return Counts(
+            annotated=len(people) - people.count(Mark.REJECTED),
+            found=len(found),
+            decided=len(found) - found.count(Mark.PENDING),
+        )
 
     def row(self, key: str | None) -> Row | None:
         """Give the row with this key, or None."""
@@ -151,8 +197,18 @@ class Case:
         """The lesion at hand."""
         return self.row(self._current)
 
+    @property
+    def chosen(self) -> tuple[Row, ...]:
+        """The lesions that a decision is about, in the order of the rows: the one at hand and those chosen with it."""
+        return tuple(row for row in self._rows if row.key in self._chosen)
+
     def select(self, key: str | None) -> None:
-        """Take a lesion in hand (None: none)."""
+        """Take a lesion in hand (None: none), and it alone."""
+        self.choose(key, () if key is None else (key,))
+
+    def choose(self, key: str | None, keys: Iterable[str]) -> None:
+        """Choose several lesions, of which one (`key`) is at hand."""
+        self._chosen = tuple(keys)
         if key != self._current:
             self._current = key
             self.current_changed.emit()
@@ -179,8 +235,26 @@ class Case:
         row = self._known(key)
         if row.annotation is not None:
             self._annotations.set_state(row.annotation.id, state, self.reviewer)
-        elif self.findings is not None and row.finding is not None:
-            self._annotations.decide(self.findings, row.finding, state, self.reviewer)
+        elif row.finding is not None:
+            self._annotations.decide(row.finding.findings, row.finding.index, state, self.reviewer)
+
+    def set_type(self, keys: Sequence[str], lesion_type: LesionType) -> None:
+        """Say what kind of lesion each of these is, as one action; doing so to one that waits accepts it.
+
+        Raises
+        ------
+        AnnotationError
+            If there is no such lesion.
+        """
+        self._describe(keys, "type", "lesion_type", lesion_type)
+
+    def set_noisy(self, keys: Sequence[str], noisy: bool) -> None:
+        """Say of each of these whether it is doubtful, as `set_type`."""
+        self._describe(keys, "noisy" if noisy else "not noisy", "noisy", noisy)
+
+    def set_comment(self, keys: Sequence[str], comment: str) -> None:
+        """Write a line about each of these, as `set_type`."""
+        self._describe(keys, "comment", "comment", unicode_of(" ".join(comment.splitlines()).strip()))
 
     def move_box(self, key: str, box: Box) -> None:
         """Give a lesion another box on its key slice; doing so to a finding accepts it.
@@ -268,8 +342,17 @@ class Case:
         row, signed = self._known(key), {**changes, "reviewer": self.reviewer, "time": now()}
         if row.annotation is not None:
             self._annotations.edit(row.annotation.id, action=action, **signed)
-        elif self.findings is not None and row.finding is not None:
-            self._annotations.edit_finding(self.findings, row.finding, action=action, **signed)
+        elif row.finding is not None:
+            self._annotations.edit_finding(row.finding.findings, row.finding.index, action=action, **signed)
+
+    def _describe(self, keys: Sequence[str], action: str, field: str, value: object) -> None:
+        """Say something of lesions; a rejected one stays rejected: it may be the reason."""
+        with self._annotations.as_one():
+            for key in keys:
+                row = self._known(key)
+                if getattr(row, field) != value:
+                    waited = {"state": State.ACCEPTED} if row.mark is Mark.PENDING else {}
+                    self._edit(key, action, **{field: value}, **waited)
 
     def _known(self, key: str) -> Row:
         row = self.row(key)
@@ -286,18 +369,21 @@ class Case:
         self._annotations = annotations
         self.path = path
 
-        def listen(edit: Edit) -> None:
+        def listen(edit: Edit[Annotation]) -> None:
             if self._annotations is annotations:
                 self.edited.emit(edit)
-                self._refresh()
+                if edit.is_last:
+                    self._refresh()
 
         annotations.on_change(listen)
 
     def _make_rows(self) -> tuple[Row, ...]:
-        return rows_of(self.volume, self._annotations, self.findings, self.threshold)
+        return rows_of(self.volume, self._annotations, tuple(self.findings.values()), self._threshold_of)
 
     def _refresh(self) -> None:
         self._rows = self._make_rows()
+        # A surer detector's finding may have taken the place of the one at hand: the lesion is the same.
+        heir = next((row.key for row in self._rows if self._current in {ref.id for ref in row.also}), None)
         self.rows_changed.emit()
         if self._current is not None and self.current is None:
-            self.select(None)
+            self.select(heir)

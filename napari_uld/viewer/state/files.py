@@ -18,12 +18,11 @@ from napari_uld.lesions.annotation_file import (
 )
 from napari_uld.lesions.annotations import Annotations
 from napari_uld.lesions.deeplesion import annotations_from_dl_info, write_dl_info
-from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.findings_file import SUFFIX as FINDINGS_SUFFIX
 from napari_uld.lesions.findings_file import read_findings, write_findings
 from napari_uld.lesions.recovery import unsaved_lesions
 from napari_uld.lesions.review_log import BEGUN, SAVED, append_mark, log_path
-from napari_uld.lesions.storage import ABSENT
+from napari_uld.lesions.storage import ABSENT, backup_path
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.settings import settings
 
@@ -52,9 +51,7 @@ def open_case(volume: CTVolume) -> tuple[Case, tuple[str, ...]]:
     # Where another scan of the folder was saved meanwhile, this one's edits are in the log of the path that it took.
     first, with_scan_id = _own_paths(volume)
     case.unsaved = unsaved_lesions(map(log_path, (first, with_scan_id, path)), annotations, fingerprint)
-    findings, note = _found_before(case)
-    case.set_findings(findings)
-    return case, (*volume.corrections, *notes, *note)
+    return case, (*volume.corrections, *notes, *_show_found_before(case))
 
 
 def open_annotations(case: Case, path: Path) -> str:
@@ -105,35 +102,56 @@ def save_case(case: Case, path: Path | None = None) -> Path:
     return target
 
 
-def keep_findings(case: Case) -> None:
-    """Write what a detector found beside the annotations: undecided findings are there when the scan opens again.
+def keep_findings(case: Case, detector: str) -> None:
+    """Write what a detector found beside the annotations, or remove it where it was taken away.
+
+    Undecided findings are there when the scan opens again.
 
     Raises
     ------
     AnnotationFileError
-        If it cannot be written.
+        If it cannot be written or removed.
     """
-    if case.findings is not None:
-        write_findings(findings_path(case), case.findings)
+    if detector in case.findings:
+        case.kept.setdefault(detector, (findings_path(case, detector),))
+        write_findings(case.kept[detector][-1], case.findings[detector])
+        return
+    for path in case.kept.pop(detector, ()):
+        for file in (path, backup_path(path)):
+            try:
+                file.unlink(missing_ok=True)
+            except OSError as error:
+                raise AnnotationFileError(f"Cannot remove {file}: {error.strerror or error}") from error
 
 
-def findings_path(case: Case) -> Path:
-    """Where a case's findings are kept: beside its scan, each scan of a folder by itself."""
+def findings_path(case: Case, detector: str) -> Path:
+    """Where a detector's findings are kept: beside the scan, each scan of a folder and each detector by itself."""
+    digest = hashlib.sha256(detector.encode()).hexdigest()[:8]
+    return annotation_path(case.volume.source).with_name(f"{_findings_stem(case)}.{digest}{FINDINGS_SUFFIX}")
+
+
+def _findings_stem(case: Case) -> str:
+    """What the names of a scan's findings files begin with; earlier versions kept one file of just this name."""
     _, with_scan_id = _own_paths(case.volume)
-    return with_scan_id.with_name(with_scan_id.name.removesuffix(SUFFIX) + FINDINGS_SUFFIX)
+    return with_scan_id.name.removesuffix(SUFFIX)
 
 
-def _found_before(case: Case) -> tuple[Findings | None, list[str]]:
-    """The findings that were kept for a scan, and a note where they cannot be shown."""
-    path = findings_path(case)
-    if not path.exists():
-        return None, []
-    try:
-        findings = read_findings(path)
-        case.require_own(findings)
-    except UldError as error:
-        return None, [f"What a detector found before is not shown: {error}"]
-    return findings, []
+def _show_found_before(case: Case) -> list[str]:
+    """Show the findings that were kept for a scan, the latest last, and give a note on what cannot be shown."""
+    folder, stem = annotation_path(case.volume.source).parent, _findings_stem(case)
+    kept = [
+        path for path in folder.iterdir() if path.name.startswith(f"{stem}.") and path.name.endswith(FINDINGS_SUFFIX)
+    ]
+    notes = []
+    for path in sorted(kept, key=lambda path: (path.stat().st_mtime_ns, path.name)):
+        try:
+            findings = read_findings(path)
+            case.set_findings(findings)
+        except UldError as error:
+            notes.append(f"What a detector found before is not shown: {error}")
+            continue
+        case.kept[findings.detector] = (*case.kept.get(findings.detector, ()), path)
+    return notes
 
 
 def annotation_file_name(name: str) -> Path:

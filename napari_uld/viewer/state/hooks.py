@@ -4,6 +4,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
+from napari_uld.lesions.annotations import LesionType
 from napari_uld.viewer.state.case import Case
 
 Act = Callable[[], object]
@@ -26,6 +27,9 @@ class Hooks:
         self.ask_path: Callable[[Case], Path | None] = lambda case: None
         # Whether to bring back what a crash left in the log alone; None to be asked again.
         self.ask_restore: Callable[[Case], bool | None] = lambda case: None
+        # What kind of lesion the chosen ones are, and a line about them in place of what was written; None: no answer.
+        self.ask_type: Callable[[], LesionType | None] = lambda: None
+        self.ask_comment: Callable[[str], str | None] = lambda written: None
         # Does something a moment after the last time that it was asked for; never where no window's loop runs.
         self.soon: Callable[[Callable[[], None]], object] = lambda act: None
         # Does something once napari is through with what it is doing; at once where no window's loop runs.

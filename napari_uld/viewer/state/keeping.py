@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from napari_uld.errors import AnnotationFileError
-from napari_uld.lesions.annotations import Edit
+from napari_uld.lesions.annotations import Annotation
+from napari_uld.lesions.edits import Edit
 from napari_uld.lesions.recovery import restore
 from napari_uld.lesions.review_log import DISCARDED, append_log, append_mark, log_path
 from napari_uld.viewer.state.case import Case
@@ -39,6 +40,8 @@ class Keeper:
         self._soon = soon
         self._saves_itself = saves_itself
         self._log_works = self._saving_works = self._listens = True
+        # The edits so far of an action that is several: they are logged together.
+        self._action: list[Edit[Annotation]] = []
         self._links = Links()
         self._links.connect(case.edited, self._log)
         self._links.connect(case.findings_changed, self._keep_findings)
@@ -77,19 +80,23 @@ class Keeper:
         restore(self.case.annotations, unsaved)
         return len(unsaved)
 
-    def _log(self, edit: Edit) -> None:
+    def _log(self, edit: Edit[Annotation]) -> None:
         """Add a decision to the review log before it is seen; a folder that cannot be written to is mentioned once."""
+        self._action.append(edit)
+        if not edit.is_last:
+            return
+        edits, self._action = self._action, []
         self._soon(self.save)
         if not self._log_works:
             return
         try:
-            append_log(log_path(self.case.path), [edit], self.case.reviewer)
+            append_log(log_path(self.case.path), edits, self.case.reviewer)
         except AnnotationFileError as error:
             self._log_works = False
             self._warn(f"Decisions are not logged until the lesions are saved: {error}")
 
-    def _keep_findings(self) -> None:
+    def _keep_findings(self, detector: str) -> None:
         try:
-            keep_findings(self.case)
+            keep_findings(self.case, detector)
         except AnnotationFileError as error:
-            self._warn(f"These findings are gone when the scan is closed: {error}")
+            self._warn(f"When this scan opens again its findings are as before: {error}")

@@ -1,15 +1,16 @@
 """The rows of a review: what people decided and what a detector found, as one list of lesions."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from napari_uld.ct.volume import CTVolume
 from napari_uld.lesions.annotations import Annotation, Annotations, LesionType, Source, State
 from napari_uld.lesions.boxes import RECIST_MARGIN
-from napari_uld.lesions.findings import Box, Findings, as_box
+from napari_uld.lesions.findings import Box, Findings
 from napari_uld.lesions.recist import Recist
 from napari_uld.lesions.rle import Rle
+from napari_uld.viewer.state.found import FindingRef, lesions_of, same_as, short_names, shown
 
 
 class Mark(StrEnum):
@@ -36,7 +37,11 @@ class Row:
     annotation
         The annotation, or None while nothing was decided.
     finding
-        Row in the findings, or None where it came from no finding that is open.
+        The finding it is or came from, or None where that is none that is open.
+    also
+        Findings that are the same lesion: nobody is asked about them.
+    found_by
+        Short names of the detectors that found it.
     diameter
         Long diameter in mm: measured where there is a RECIST, otherwise the box's long side
         without DeepLesion's margin.
@@ -52,7 +57,9 @@ class Row:
     recist: Recist | None
     diameter: float
     annotation: Annotation | None = None
-    finding: int | None = None
+    finding: FindingRef | None = None
+    also: tuple[FindingRef, ...] = ()
+    found_by: tuple[str, ...] = ()
 
     @property
     def box(self) -> Box:
@@ -60,13 +67,37 @@ class Row:
         return self.boxes[self.native]
 
     @property
+    def noisy(self) -> bool:
+        """Whether a person called it doubtful."""
+        return self.annotation is not None and self.annotation.noisy
+
+    @property
+    def comment(self) -> str:
+        """What a person wrote about it."""
+        return "" if self.annotation is None else self.annotation.comment
+
+    @property
+    def detectors(self) -> tuple[str, ...]:
+        """What found it, each detector once: the one whose box it has or had first."""
+        if self.annotation is not None:
+            first = self.annotation.detector
+        else:
+            first = "" if self.finding is None else self.finding.detector
+        return tuple(dict.fromkeys(name for name in (first, *(ref.detector for ref in self.also)) if name))
+
+    @property
     def corrected_mask(self) -> Rle | None:
         """The mask that a person painted on the key slice, or None."""
         return None if self.annotation is None else self.annotation.corrected_mask
 
 
-def rows_of(volume: CTVolume, annotations: Annotations, findings: Findings | None, threshold: float) -> tuple[Row, ...]:
-    """Give the rows of a scan, from the head to the feet: all annotations, and the findings that nobody decided on.
+def rows_of(
+    volume: CTVolume, annotations: Annotations, findings: Sequence[Findings], threshold: Callable[[Findings], float]
+) -> tuple[Row, ...]:
+    """Give the rows of a scan, from the head to the feet: all annotations, and the lesions that nobody decided on.
+
+    A finding that is the same lesion as an annotation is no row of its own, whoever made either; findings of several
+    detectors that are the same lesion are one row with the box of the surest.
 
     Parameters
     ----------
@@ -75,23 +106,34 @@ def rows_of(volume: CTVolume, annotations: Annotations, findings: Findings | Non
     annotations
         What people decided about it.
     findings
-        What a detector found in it, where one ran.
+        What detectors found in it, each detector's by itself.
     threshold
-        Findings below this score wait for nobody.
+        Gives the score below which a detector's findings wait for nobody.
     """
-    ids = {} if findings is None else {findings.finding_id(i): i for i in range(len(findings))}
+    refs = {ref_id: FindingRef(one, i) for one in findings for i, ref_id in enumerate(one.ids)}
     rows: dict[str, Row] = {}
     for annotation in annotations:
-        key = annotation.parent_id or annotation.id
-        row = _annotation_row(volume, annotation, findings, ids.pop(annotation.parent_id or "", None))
-        rows[annotation.id if key in rows else key] = replace(row, key=annotation.id if key in rows else key)
-    if findings is not None:
-        for finding_id, i in ids.items():
-            if findings.scores[i] >= threshold and not findings.negative[i]:
-                rows[finding_id] = _finding_row(volume, findings, i)
+        parent = annotation.parent_id or ""
+        key = annotation.id if not parent or parent in rows else parent
+        # Of two annotations of one finding the first has its trace.
+        rows[key] = _annotation_row(volume, annotation, key, refs.pop(parent, None))
+    waiting = [ref for ref in shown(findings, threshold) if ref.id in refs]
+    decided = list(rows.values())
+    same = same_as([row.boxes for row in decided], waiting)
+    for i, which in same.items():
+        row = decided[which]
+        rows[row.key] = replace(row, also=(*rows[row.key].also, waiting[i]))
+    for first, *also in lesions_of([ref for i, ref in enumerate(waiting) if i not in same]):
+        rows[first.id] = _finding_row(volume, first, tuple(also))
+    names = short_names(name for row in rows.values() for name in row.detectors)
     position = slice_positions(volume)
     # From the head to the feet, as a reader scrolls; slices that are not there come last.
-    return tuple(sorted(rows.values(), key=lambda row: (-position.get(row.native, -1), -(row.score or 2.0), row.key)))
+    return tuple(
+        sorted(
+            (replace(row, found_by=tuple(names[name] for name in row.detectors)) for row in rows.values()),
+            key=lambda row: (-position.get(row.native, -1), -(row.score or 2.0), row.key),
+        )
+    )
 
 
 def slice_positions(volume: CTVolume) -> dict[int, int]:
@@ -99,14 +141,14 @@ def slice_positions(volume: CTVolume) -> dict[int, int]:
     return {int(native): z for z, native in enumerate(volume.slice_numbers)}
 
 
-def _annotation_row(volume: CTVolume, annotation: Annotation, findings: Findings | None, finding: int | None) -> Row:
+def _annotation_row(volume: CTVolume, annotation: Annotation, key: str, finding: FindingRef | None) -> Row:
     boxes: dict[int, Box] = {}
     # A box that a person moved no longer agrees with the trace on the other slices.
-    if finding is not None and findings is not None and annotation.source is Source.MINED:
-        boxes.update(findings.slice_boxes[finding])
+    if finding is not None and annotation.source is Source.MINED:
+        boxes.update(finding.boxes)
     boxes[annotation.key_slice] = annotation.box
     return Row(
-        key=annotation.id,
+        key=key,
         native=annotation.key_slice,
         boxes=boxes,
         mark=_mark(annotation),
@@ -120,20 +162,19 @@ def _annotation_row(volume: CTVolume, annotation: Annotation, findings: Findings
     )
 
 
-def _finding_row(volume: CTVolume, findings: Findings, i: int) -> Row:
-    box = as_box(findings.boxes[i])
-    native = int(findings.key_slices[i])
+def _finding_row(volume: CTVolume, finding: FindingRef, also: tuple[FindingRef, ...]) -> Row:
     return Row(
-        key=findings.finding_id(i),
-        native=native,
-        boxes={**findings.slice_boxes[i], native: box},
+        key=finding.id,
+        native=finding.native,
+        boxes=finding.boxes,
         mark=Mark.PENDING,
-        score=float(findings.scores[i]),
+        score=finding.score,
         lesion_type=LesionType.UNKNOWN,
         source="detector",
         recist=None,
-        diameter=_diameter(volume, box, None),
-        finding=i,
+        diameter=_diameter(volume, finding.box, None),
+        finding=finding,
+        also=also,
     )
 
 

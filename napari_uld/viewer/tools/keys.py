@@ -1,6 +1,8 @@
 """The review's keys: one table that feeds both the bindings and the help.
 
-They are free in napari's own map, but for M, Ctrl+Z and Ctrl+Shift+Z, which there are of layers of labels.
+They are free in napari's own map, but for M, Ctrl+Z and Ctrl+Shift+Z, which there are of layers of labels, T, which
+draws paths in layers of shapes, and C and Y, which stretch the contrast and turn a plane of images: nobody reads a CT
+with them. X stays napari's: it swaps what a brush paints with.
 """
 
 from collections.abc import Callable
@@ -11,7 +13,7 @@ from napari.layers import Layer
 
 from napari_uld.lesions.annotations import State
 from napari_uld.viewer.session import Session
-from napari_uld.viewer.tools import cine, review
+from napari_uld.viewer.tools import cine, describing, review
 from napari_uld.viewer.tools.measuring import measure
 
 
@@ -31,6 +33,9 @@ KEYS = (
     Key("K", "previous undecided", lambda session: review.step(session, -1, pending_only=True)),
     Key("G", "accept (good)", lambda session: review.decide(session, State.ACCEPTED)),
     Key("N", "reject (no)", lambda session: review.decide(session, State.REJECTED)),
+    Key("T", "type: a digit says which", describing.choose_type),
+    Key("Y", "noisy or not (doubtful)", describing.toggle_noisy),
+    Key("C", "comment", describing.write_comment),
     Key("M", "measure (RECIST)", measure),
     Key("U", "undo", review.undo),
     Key("H", "redo", review.redo),

@@ -38,15 +38,15 @@ def measure(session: Session) -> None:
 
 def _automatic(case: Case, row: Row) -> tuple[int, Recist, str]:
     """The slice to measure on, the diameters there, and what they were taken from: a mask where there is one."""
-    stored = _mask_of(case, row)
+    stored = _mask_of(row)
     mask = None if stored is None else decode(stored)
     if mask is not None and mask.any():
         return row.native, from_mask(mask, case.volume.spacing[1:]), "From its mask"
     return *longest_recist(case.volume, row.boxes, series_window(case)), "From grey values in its box"
 
 
-def _mask_of(case: Case, row: Row) -> Rle | None:
+def _mask_of(row: Row) -> Rle | None:
     """The mask that a person painted, else the one that a detector predicted, unless the box was moved since."""
     if row.annotation is not None:
         return row.annotation.mask
-    return None if case.findings is None or row.finding is None else case.findings.masks[row.finding]
+    return None if row.finding is None else row.finding.mask

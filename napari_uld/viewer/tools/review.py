@@ -4,7 +4,8 @@ from napari.layers import Shapes
 from napari.utils.notifications import show_info
 
 from napari_uld.errors import UldError
-from napari_uld.lesions.annotations import Edit, State
+from napari_uld.lesions.annotations import Annotation, State
+from napari_uld.lesions.edits import Edit
 from napari_uld.viewer.layers.hand import Hold
 from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.session import Session
@@ -20,11 +21,13 @@ def step(session: Session, by: int, *, pending_only: bool = False) -> None:
 
 
 def decide(session: Session, state: State) -> None:
-    """Accept or reject the lesion at hand and go on to the next undecided one."""
+    """Accept or reject the chosen lesions, as one action, and go on to the next undecided one."""
     if session.case is None or session.case.current is None:
         show_info("Choose a lesion first.")
         return
-    session.case.decide(session.case.current.key, state)
+    with session.case.annotations.as_one():
+        for row in session.case.chosen:
+            session.case.decide(row.key, state)
     step(session, 1, pending_only=True)
 
 
@@ -93,7 +96,7 @@ def put_down(session: Session) -> None:
         session.marking.let_go()
 
 
-def _show_edit(session: Session, edit: Edit | None, action: str) -> None:
+def _show_edit(session: Session, edit: Edit[Annotation] | None, action: str) -> None:
     if edit is None:
         show_info(f"Nothing to {action}.")
         return

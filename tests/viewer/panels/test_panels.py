@@ -63,8 +63,8 @@ def test_the_table_shows_every_lesion_with_its_own_slice_number(review: ReviewPa
     assert table(review, "Score") == ["0.70", "", "0.90"]
     assert table(review, "Type") == ["", "liver", ""]
     assert table(review, "mm") == ["≈ 5", "10", "≈ 11"]
-    assert table(review, "Source") == ["detector", "expert", "detector"]
-    assert "1 of 3 decided" in review.title.text()
+    assert table(review, "Source") == ["fake", "expert", "fake"]
+    assert "1 annotated, 0 of 2 detections decided" in review.title.text()
 
 
 def test_a_column_is_sorted_by_its_numbers_and_next_follows_it(review: ReviewPanel, session: Session) -> None:
@@ -91,7 +91,7 @@ def test_accepting_counts_marks_as_unsaved_and_saving_clears_it(review: ReviewPa
     assert not review.save.isEnabled()
     review.table.selectRow(0)
     review.accept.click()
-    assert "2 of 3 decided" in review.title.text()
+    assert "1 annotated, 1 of 2 detections decided" in review.title.text()
     assert "not saved" in review.title.text()
     # The next undecided lesion is at hand.
     assert session.case.current.score == 0.9
@@ -227,7 +227,7 @@ def panel_of(session: Session, qtbot: QtBot, detector: FakeDetector) -> DetectPa
 
 @pytest.mark.usefixtures("tiny_checkpoint")
 def test_running_shows_findings_and_takes_the_first_in_hand(session: Session, findings: Findings, qtbot: QtBot) -> None:
-    session.case.set_findings(None)
+    session.case.remove_findings(findings.detector)
     detector = FakeDetector(findings)
     panel = panel_of(session, qtbot, detector)
     panel.device.value = "cpu"
@@ -253,7 +253,7 @@ def test_the_slider_filters_what_is_drawn_while_it_moves(session: Session, findi
 
 @pytest.mark.usefixtures("tiny_checkpoint")
 def test_a_run_ends_at_the_surest_finding(session: Session, findings: Findings, qtbot: QtBot) -> None:
-    session.case.set_findings(None)
+    session.case.remove_findings(findings.detector)
     panel = panel_of(session, qtbot, FakeDetector(findings))
     run(panel, qtbot)
     assert session.case.current.score == 0.9
@@ -267,8 +267,29 @@ def test_findings_from_a_file_are_counted_too(session: Session, findings: Findin
 
 
 @pytest.mark.usefixtures("tiny_checkpoint")
+def test_the_slider_is_for_the_detector_that_is_chosen_and_its_findings_can_be_taken_away(
+    session: Session, findings: Findings, qtbot: QtBot
+) -> None:
+    second = replace(findings, method="second", checkpoint="abc", boxes=findings.boxes + 1, operating_point=0.8)
+    panel = panel_of(session, qtbot, FakeDetector(second))
+    run(panel, qtbot)
+    assert panel.found.choices == (findings.detector, second.detector)
+    assert (panel.found.value, panel.threshold.value) == (second.detector, 0.8)
+    panel.found.value = findings.detector
+    assert panel.threshold.value == 0.4
+    assert panel.status.text() == "2 of 3 detections of fake score at least 0.400"
+    panel.threshold.value = 0.05
+    assert session.case.thresholds.of(second.detector, 0.8) == 0.8
+    panel.remove.native.click()
+    assert list(session.case.findings) == [second.detector]
+    assert panel.found.value == second.detector
+    panel.remove.native.click()
+    assert not panel.remove.enabled
+
+
+@pytest.mark.usefixtures("tiny_checkpoint")
 def test_the_slider_goes_to_the_detectors_operating_point(session: Session, findings: Findings, qtbot: QtBot) -> None:
-    session.case.set_findings(None)
+    session.case.remove_findings(findings.detector)
     panel = panel_of(session, qtbot, FakeDetector(replace(findings, operating_point=0.15)))
     assert panel.threshold.value == 0.4
     run(panel, qtbot)
@@ -310,7 +331,7 @@ def test_a_crash_is_a_message_and_unsaved_edits_stay(
 def test_what_is_found_in_a_scan_that_was_closed_meanwhile_is_not_shown_on_another(
     session: Session, findings: Findings, qtbot: QtBot
 ) -> None:
-    session.case.set_findings(None)
+    session.case.remove_findings(findings.detector)
     case = session.case
     detector = FakeDetector(findings, waits=True)
     panel = panel_of(session, qtbot, detector)
@@ -318,7 +339,7 @@ def test_what_is_found_in_a_scan_that_was_closed_meanwhile_is_not_shown_on_anoth
     session.viewer.layers.remove(session.layer(Part.CT))
     detector.waits = False
     qtbot.waitUntil(lambda: not panel.running, timeout=5000)
-    assert case.findings is None
+    assert not case.findings
     assert not panel.run_button.enabled
 
 

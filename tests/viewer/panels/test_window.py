@@ -85,7 +85,7 @@ def test_decisions_are_saved_by_themselves_a_moment_later(
 def test_minimising_and_hiding_leave_a_detection_running(
     window: QMainWindow, session: Session, findings: Findings, qtbot: QtBot
 ) -> None:
-    session.case.set_findings(None)
+    session.case.remove_findings(findings.detector)
     panel = DetectPanel(session.viewer, FakeDetector(findings, waits=True))
     dock = docked(window, panel)
     dock.setFloating(True)
@@ -101,7 +101,7 @@ def test_minimising_and_hiding_leave_a_detection_running(
     assert not panel.detector.cancelled
     panel.detector.waits = False
     qtbot.waitUntil(lambda: not panel.running, timeout=5000)
-    assert session.case.findings is not None
+    assert session.case.findings
 
 
 @pytest.mark.usefixtures("tiny_checkpoint")

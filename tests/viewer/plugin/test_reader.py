@@ -189,17 +189,17 @@ def test_an_annotation_file_without_its_scan_says_what_to_do(tmp_path: Path) -> 
 
 
 def test_findings_open_onto_their_scan(open_session: Session, findings: Findings, tmp_path: Path) -> None:
-    open_session.case.set_findings(None)
+    open_session.case.remove_findings(findings.detector)
     path = tmp_path / "run.findings.json"
     write_findings(path, findings.take(~findings.negative))
     assert read(path) == NOTHING
-    assert len(open_session.case.findings) == 3
+    assert [len(found) for found in open_session.case.findings.values()] == [3]
 
 
 def test_findings_with_mined_negatives_among_them_open_as_both(
     open_session: Session, findings: Findings, tmp_path: Path
 ) -> None:
-    open_session.case.set_findings(None)
+    open_session.case.remove_findings(findings.detector)
     path = tmp_path / "run.findings.json"
     write_findings(path, findings)
     ((corners, look, kind),) = read(path)
@@ -217,7 +217,7 @@ def test_mined_negatives_are_a_layer_and_what_a_detector_found_stays(
     viewer = open_session.viewer
     layer = getattr(viewer, f"add_{kind}")(corners, **look)
     assert layer.name == "Hard negatives, uldor epoch_3"
-    assert open_session.case.findings is findings
+    assert list(open_session.case.findings.values()) == [findings]
     assert open_session.case.rows == rows
     assert open_session.z == open_session.case.volume.z_of(11)
     # Deleting it rejects nothing; it goes with the scan.

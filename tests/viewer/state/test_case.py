@@ -7,7 +7,7 @@ from napari_uld.errors import AnnotationError, BoxError
 from napari_uld.lesions.annotations import Annotation, Annotations, Source, State
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.recist import Recist
-from napari_uld.viewer.state.case import Case
+from napari_uld.viewer.state.case import Case, Counts
 from napari_uld.viewer.state.rows import Mark
 
 
@@ -15,9 +15,9 @@ def keys(case: Case) -> list[str]:
     return [row.key for row in case.rows]
 
 
-def test_an_expert_lesion_is_a_decided_row_with_its_measured_diameter(case: Case) -> None:
+def test_an_expert_lesion_is_a_row_with_its_measured_diameter_and_nobodys_decision(case: Case) -> None:
     (row,) = case.rows
-    assert (row.mark, row.native, case.decided) == (Mark.EXPERT, 15, 1)
+    assert (row.mark, row.native, case.counts) == (Mark.EXPERT, 15, Counts(annotated=1, found=0, decided=0))
     assert row.diameter == pytest.approx(20 * 0.5)
 
 

@@ -190,7 +190,7 @@ def test_painting_on_a_finding_accepts_it_as_an_edited_lesion_in_one_edit(sessio
     session.case.select(key)
     brush_of(session).start()
     layer, before = canvas(session), canvas(session).data[0].copy()
-    stroke(session, (30, 30), label=0)
+    stroke(session, (60, 30), label=0)
     painted = layer.data[0].copy()
     assert session.case.row(key).mark is Mark.ACCEPTED
     review.undo(session)

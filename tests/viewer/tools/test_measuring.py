@@ -63,14 +63,14 @@ def test_measuring_is_one_edit(session: Session) -> None:
 
 
 def test_a_traced_finding_moves_to_the_slice_where_it_is_longest(session: Session, findings: Findings) -> None:
-    big, small = (18.0, 22.0, 42.0, 39.0), (26.0, 26.0, 36.0, 36.0)
+    big, small = (18.0, 52.0, 42.0, 69.0), (26.0, 56.0, 36.0, 66.0)
     traced = list(findings.slice_boxes)
     traced[0] = {16: small, 15: big}
     boxes, keys = findings.boxes.copy(), findings.key_slices.copy()
     boxes[0], keys[0] = small, 16
-    session.case.set_findings(replace(findings, boxes=boxes, key_slices=keys, slice_boxes=tuple(traced)))
-    key = session.case.findings.finding_id(0)
-    session.jump(session.case.row(key))
+    moved = replace(findings, boxes=boxes, key_slices=keys, slice_boxes=tuple(traced))
+    session.case.set_findings(moved)
+    session.jump(session.case.row(moved.finding_id(0)))
     measure(session)
     assert session.case.current.native == 15
     assert session.case.volume.native_slice(session.z) == 15
@@ -80,7 +80,7 @@ def test_a_detectors_mask_is_measured_where_there_is_one(session: Session, findi
     mask = np.zeros((96, 96), bool)
     mask[30:40, 20:50] = True
     session.case.set_findings(replace(findings, masks=(encode(mask), *findings.masks[1:])))
-    session.jump(session.case.row(session.case.findings.finding_id(0)))
+    session.jump(session.case.row(findings.finding_id(0)))
     measure(session)
     assert session.case.current.recist.diameters[0] == pytest.approx(np.hypot(30, 10), abs=0.8)
 

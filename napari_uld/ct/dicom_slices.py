@@ -1,0 +1,96 @@
+"""The slices of one DICOM file, checked and rescaled."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import JPEGLSLossless, JPEGLSNearLossless
+
+from napari_uld.ct.dicom_files import DAMAGED, Header, read_file, why_no_slice
+from napari_uld.ct.dicom_headers import PlainHeader, read_pixels
+from napari_uld.ct.dicom_hu import ReadSlice, read_slice
+from napari_uld.ct.dicom_images import classic_images, thickness_of, window_of
+from napari_uld.ct.dicom_streams import check_elements, check_pixel_data
+from napari_uld.errors import ScanError
+
+
+@dataclass(frozen=True, eq=False)
+class ReadFile:
+    """The slices of one file, and what its first header says of the scan.
+
+    Parameters
+    ----------
+    slices
+        Its images, or those frames of it that belong to the scan.
+    thickness
+        Nominal slice thickness in mm, or None.
+    window
+        (low, high) HU, or None.
+    """
+
+    slices: list[ReadSlice]
+    thickness: float | None
+    window: tuple[float, float] | None
+
+
+def read_images(
+    file: Path, wanted: Sequence[int] | None, known: PlainHeader | None, room: np.ndarray | None
+) -> ReadFile:
+    """Read one file.
+
+    Parameters
+    ----------
+    file
+        What to read.
+    wanted
+        Which frames of it, or None where it is a single image.
+    known
+        Its header, where that is plain and was read before.
+    room
+        Where a single image goes, int16 (rows, columns).
+
+    Raises
+    ------
+    ScanError
+        If it is damaged, or lacks what CT images must have.
+    """
+    try:
+        pixels = None if known is None else read_pixels(file, known)
+        if known is not None and pixels is not None:
+            return _made_of([pixels], [known], file, (), room)
+        with file.open("rb") as stream:
+            dataset = read_file(stream)
+            ignored = [*check_elements(dataset, stream, file), *check_pixel_data(dataset, file)]
+        if dataset.file_meta.TransferSyntaxUID in (JPEGLSLossless, JPEGLSNearLossless):
+            # The first decoder pydicom would take, libjpeg, can hang for ever on a damaged stream.
+            dataset.pixel_array_options(decoding_plugin="pyjpegls")
+        pixels = dataset.pixel_array
+        every = dict(classic_images(dataset))
+        headers = [header for frame, header in every.items() if wanted is None or frame in wanted]
+        left_out = Counter(filter(None, map(why_no_slice, every.values())))
+        ignored += [f"{count} frame(s) of the file left out: {reason}" for reason, count in left_out.items()]
+        # A single frame comes without an axis of frames.
+        images = [pixels] if wanted is None else [pixels.reshape(-1, *pixels.shape[-2:])[frame] for frame in wanted]
+        return _made_of(images, headers, file, ignored, room)
+    except (InvalidDicomError, *DAMAGED) as error:
+        raise ScanError(
+            f"{file}: the slice cannot be read ({error}); it may be damaged or cut short: copy or export it again"
+        ) from error
+
+
+def _made_of(
+    images: Sequence[np.ndarray],
+    headers: Sequence[Header],
+    file: Path,
+    said: Sequence[str],
+    room: np.ndarray | None,
+) -> ReadFile:
+    """Rescale a file's images, and look up what its first header says of the scan."""
+    return ReadFile(
+        slices=[read_slice(*one, file, said, room) for one in zip(images, headers, strict=True)],
+        thickness=thickness_of(headers[0]),
+        window=window_of(headers[0]),
+    )

@@ -1,0 +1,127 @@
+"""What detectors found in the open scan: one finding of one of them, and which findings are of the same lesion."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from napari_uld.evaluation.overlaps import traced_iou
+from napari_uld.lesions.findings import DEFAULT_THRESHOLD, Box, Findings, SliceBoxes, as_box
+from napari_uld.lesions.rle import Rle
+
+# Two markings whose boxes overlap by this IoU on a slice that both were traced through are of the same lesion. It is
+# the least that joins no listed lesion of phantoms with a detection of something else, and it finds 997 of 1,000 pairs
+# of detections (benchmarks/bench_same_lesion.py). IoBB, which a small box in a large one has too, joins two lesions.
+SAME_LESION = 0.3
+# Letters of a checkpoint's hash that tell two of one method apart.
+HASH_LETTERS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class FindingRef:
+    """One finding: whose it is, and which of them."""
+
+    findings: Findings
+    index: int
+
+    @property
+    def id(self) -> str:
+        """Its stable id."""
+        return self.findings.ids[self.index]
+
+    @property
+    def detector(self) -> str:
+        """What found it: method and checkpoint hash."""
+        return self.findings.detector
+
+    @property
+    def score(self) -> float:
+        """How sure its detector is."""
+        return float(self.findings.scores[self.index])
+
+    @property
+    def native(self) -> int:
+        """Number of its key slice in the scan's files."""
+        return int(self.findings.key_slices[self.index])
+
+    @property
+    def box(self) -> Box:
+        """Its box on the key slice."""
+        return as_box(self.findings.boxes[self.index])
+
+    @property
+    def boxes(self) -> SliceBoxes:
+        """Its box on every slice that it was traced through, the key slice included."""
+        return {**self.findings.slice_boxes[self.index], self.native: self.box}
+
+    @property
+    def mask(self) -> Rle | None:
+        """Its mask on the key slice, where the detector predicts masks."""
+        return self.findings.masks[self.index]
+
+    @property
+    def sureness(self) -> float:
+        """Its score, made comparable between detectors: -1 at a score of 0, 0 at the operating point, 1 at 1."""
+        point = self.findings.operating_point
+        point = DEFAULT_THRESHOLD if point is None else point
+        beyond = self.score - point
+        return beyond / max(1 - point, 1e-6) if beyond >= 0 else beyond / point
+
+
+def shown(findings: Iterable[Findings], threshold: Callable[[Findings], float]) -> list[FindingRef]:
+    """Give what detectors found from their thresholds on, without what was mined as no lesion."""
+    return [
+        FindingRef(one, int(index))
+        for one in findings
+        for index in np.flatnonzero((one.scores >= threshold(one)) & ~one.negative)
+    ]
+
+
+def same_as(markings: Sequence[SliceBoxes], found: Sequence[FindingRef]) -> dict[int, int]:
+    """For each finding (by its place) that is the same lesion as one of `markings` the one that it overlaps most."""
+    best: dict[int, tuple[float, int]] = {}
+    for (marking, i), overlap in traced_iou(markings, [ref.boxes for ref in found], SAME_LESION).items():
+        best[i] = max(best.get(i, (0.0, -1)), (overlap, marking))
+    return {i: marking for i, (_, marking) in best.items()}
+
+
+def lesions_of(found: Sequence[FindingRef]) -> list[list[FindingRef]]:
+    """Put findings of several detectors that are the same lesion together, the surest first.
+
+    What one detector calls two lesions stays two, and each is the same as the surest of its lesion, not as some other.
+    """
+    detectors = {ref.detector for ref in found}
+    ordered = sorted(found, key=lambda ref: -ref.sureness)
+    overlaps = _between(ordered) if len(detectors) > 1 else {}
+    lesions: dict[int, list[FindingRef]] = {}
+    for i, ref in enumerate(ordered):
+        fitting = [
+            (overlap, surest)
+            for surest, overlap in overlaps.get(i, ())
+            if surest in lesions and all(other.detector != ref.detector for other in lesions[surest])
+        ]
+        if fitting:
+            lesions[max(fitting)[1]].append(ref)
+        else:
+            lesions[i] = [ref]
+    return list(lesions.values())
+
+
+def _between(ordered: Sequence[FindingRef]) -> Mapping[int, list[tuple[int, float]]]:
+    """For each finding the surer ones of other detectors that are the same lesion, with their overlap."""
+    boxes = [ref.boxes for ref in ordered]
+    surer: dict[int, list[tuple[int, float]]] = {}
+    for (i, j), overlap in traced_iou(boxes, boxes, SAME_LESION).items():
+        if i < j and ordered[i].detector != ordered[j].detector:
+            surer.setdefault(j, []).append((i, overlap))
+    return surer
+
+
+def short_names(detectors: Iterable[str]) -> dict[str, str]:
+    """Name each detector for a person: by its method, and by its checkpoint too where another has that method."""
+    methods = {detector: detector.rpartition(" ")[0] or detector for detector in detectors}
+    often = list(methods.values())
+    return {
+        detector: method if often.count(method) == 1 else f"{method} {detector.rpartition(' ')[2][:HASH_LETTERS]}"
+        for detector, method in methods.items()
+    }
