@@ -71,6 +71,7 @@ def measure(folder: Path, slices: int, count: int) -> None:
     report("G", [timed(lambda: review.decide(session, State.ACCEPTED)) for _ in range(ROUNDS)])
     report("N", [timed(lambda: review.decide(session, State.REJECTED)) for _ in range(ROUNDS)])
     report("U", [timed(lambda: review.undo(session)) for _ in range(ROUNDS)])
+    linked_views(viewer, base)
     report("2D to 3D", turned(viewer), into_3d)
     report("next case", [next_case(session, folder, volume) for _ in range(ROUNDS)])
     viewer.close()
@@ -89,6 +90,21 @@ def next_case(session: Session, folder: Path, volume: CTVolume) -> float:
     """Milliseconds until another scan, read already, is shown in place of the one that is open."""
     case = Case(volume, Annotations(volume.scan_id), folder / "next.lesions.json", reviewer="r")
     return timed(lambda: (session.open(case), session.arrange()))
+
+
+def linked_views(viewer: Viewer, base: float) -> None:
+    """Steps with what is written on the canvas, and with coronal and sagittal views beside the main one."""
+    case = workbench_of(viewer).session.case
+    if case is None:
+        return
+    case.set_findings(None)
+    alone = report("caption, letters and scale bar, slice step", steps(viewer), base)
+    viewer.window.add_plugin_dock_widget("napari-uld", "Views")
+    for _ in range(20):
+        settle()
+    taken = steps(viewer)
+    report("three linked views, axial step", taken, base)
+    print(f"  {statistics.median(taken) / alone:.2f}x one view's own step")
 
 
 def scan(folder: Path, slices: int) -> CTVolume:

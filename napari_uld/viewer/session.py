@@ -3,13 +3,11 @@
 No tool is known here: a session announces what happens, and tools listen.
 """
 
-from collections.abc import Callable, Sequence
-from enum import StrEnum
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from weakref import ref
 
-import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Layer
 from napari.utils.notifications import show_error, show_info, show_warning
@@ -17,10 +15,10 @@ from psygnal import Signal
 
 from napari_uld.ct.windows import Window
 from napari_uld.errors import AnnotationFileError
-from napari_uld.lesions.annotations import LesionType
 from napari_uld.lesions.findings import Box
 from napari_uld.masks import MaskKind, MaskParameters
-from napari_uld.viewer.layers.canvas import fit_body, write_caption
+from napari_uld.viewer.layers.canvas import Fit, Legend, write_caption
+from napari_uld.viewer.layers.directions import HeadUp
 from napari_uld.viewer.layers.marking import Marking
 from napari_uld.viewer.layers.marks import Plane
 from napari_uld.viewer.layers.masks import MaskPainter
@@ -33,24 +31,17 @@ from napari_uld.viewer.layers.parts import (
     is_copy,
     part_of,
 )
-from napari_uld.viewer.layers.scan import case_layers, refill, slider_range, windows_of
+from napari_uld.viewer.layers.scan import case_layers, refill, show_voxel, slider_range, voxel_at, windows_of
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.files import save_case
+from napari_uld.viewer.state.hooks import Answer, Hooks
 from napari_uld.viewer.state.keeping import Keeper
 from napari_uld.viewer.state.links import Links
 from napari_uld.viewer.state.rows import Row
 from napari_uld.viewer.state.thresholds import Thresholds
 
 
-class Answer(StrEnum):
-    """What to do with unsaved edits."""
-
-    SAVE = "save"
-    DISCARD = "discard"
-    KEEP_OPEN = "keep open"
-
-
-class Session:
+class Session(Hooks):
     """One viewer and the case open in it.
 
     Parameters
@@ -61,31 +52,20 @@ class Session:
 
     case_changed = Signal()
     view_changed = Signal()
+    # A case was arranged to be read from where it opens.
+    arranged = Signal()
     # A layer that belongs to a case is in the viewer now.
     layer_added = Signal(Layer)
     # The viewer's window is gone.
     closed = Signal()
 
     def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
         self._viewer = ref(viewer)
         self.case: Case | None = None
         self.painter: MaskPainter | None = None
         self.mask_kind = MaskKind.BM
         self.mask_parameters = MaskParameters()
-        # Questions are asked in windows; where there are none, nothing unsaved is ever given up.
-        self.ask_unsaved: Callable[[Case], Answer] = lambda case: Answer.KEEP_OPEN
-        self.ask_path: Callable[[Case], Path | None] = lambda case: None
-        # Whether to bring back what a crash left in the log alone; None to be asked again.
-        self.ask_restore: Callable[[Case], bool | None] = lambda case: None
-        # What kind of lesion the chosen ones are, and a line about them in place of what was written; None: no answer.
-        self.ask_type: Callable[[], LesionType | None] = lambda: None
-        self.ask_comment: Callable[[str], str | None] = lambda written: None
-        # Does something a moment after the last time that it was asked for; never where no window's loop runs.
-        self.soon: Callable[[Callable[[], None]], object] = lambda act: None
-        self.saves_itself: Callable[[], bool] = lambda: False
-        self.wheel_turns_slices: Callable[[], bool] = lambda: True
-        # Does something once napari is through with what it is doing; at once where no window's loop runs.
-        self.later: Callable[[Callable[[], None]], object] = lambda act: act()
         self.marking: Marking | None = None
         self.keeper: Keeper | None = None
         self._given_up: Case | None = None
@@ -96,15 +76,17 @@ class Session:
         self.copied: Box | None = None
         # Whether a scan is being read.
         self.opening = False
-        self._fitted: float | None = None
+        self._head_up = HeadUp()
+        self._legend = Legend(viewer)
+        self._fit = Fit(viewer, again=self.fit_body)
         self.closed.connect(self._give_up)
-        viewer.canvas.events.size.connect(self._canvas_resized)
         viewer.layers.events.inserted.connect(self._inserted)
         viewer.layers.events.removed.connect(self._removed)
         viewer.dims.events.point.connect(self._moved)
         viewer.dims.events.order.connect(self._moved)
         viewer.dims.events.ndisplay.connect(self._moved)
         viewer.scene.camera.events.zoom.connect(self._zoomed)
+        viewer.scene.camera.events.orientation.connect(self.show_caption)
         for layer in list(viewer.layers):
             self._adopt(layer)
 
@@ -137,32 +119,32 @@ class Session:
     @property
     def z(self) -> int:
         """Index of the slice that is shown."""
-        ct = self.layer(Part.CT)
-        if self.case is None or ct is None:
-            return 0
-        z = round((self.viewer.dims.point[self._axis] - ct.translate[0]) / ct.scale[0])
-        return min(max(z, 0), self.case.volume.shape[0] - 1)
+        return self.voxel[0]
 
     @property
     def plane(self) -> Plane | None:
         """The slice that is shown: across which of the scan's axes, and its index there; None in 3D."""
-        dims, ct = self.viewer.dims, self.layer(Part.CT)
+        dims = self.viewer.dims
         across = dims.order[-3] - self._axis if dims.ndim >= 3 else -1
-        if self.case is None or ct is None or dims.ndisplay != 2 or across < 0:
+        if self.layer(Part.CT) is None or dims.ndisplay != 2 or across < 0:
             return None
-        index = round((dims.point[self._axis + across] - ct.translate[across]) / ct.scale[across])
-        return Plane(across, min(max(index, 0), self.case.volume.shape[across] - 1))
+        return Plane(across, self.voxel[across])
+
+    @property
+    def voxel(self) -> tuple[int, int, int]:
+        """The voxel (z, y, x) that all views are cut through."""
+        ct = self.layer(Part.CT)
+        return (0, 0, 0) if ct is None else voxel_at(self.viewer, ct)
 
     def show_slice(self, z: int) -> None:
         """Show the slice with this index."""
-        self._show_voxel({0: z})
+        self.show_voxel({0: z})
 
-    def _show_voxel(self, voxel: dict[int, float]) -> None:
-        """Show these places along some of the scan's axes."""
+    def show_voxel(self, voxel: dict[int, float]) -> None:
+        """Show these places along some of the scan's axes (0 z, 1 y, 2 x), in voxels."""
         ct = self.layer(Part.CT)
         if ct is not None:
-            world = [float(ct.translate[axis] + at * ct.scale[axis]) for axis, at in voxel.items()]
-            self.viewer.dims.set_point([self._axis + axis for axis in voxel], world)
+            show_voxel(self.viewer, ct, voxel)
 
     @property
     def _axis(self) -> int:
@@ -188,7 +170,7 @@ class Session:
         self.case.select(row.key)
         z, (x1, y1, x2, y2) = self._z_of(row.native), row.box
         if z is not None:
-            self._show_voxel({0: z, 1: round((y1 + y2) / 2), 2: round((x1 + x2) / 2)})
+            self.show_voxel({0: z, 1: round((y1 + y2) / 2), 2: round((x1 + x2) / 2)})
 
     def _z_of(self, native: int) -> int | None:
         try:
@@ -232,24 +214,24 @@ class Session:
         return True
 
     def arrange(self) -> None:
-        """Show a newly opened case: its first lesion, zoomed to the body, the window's sliders at hand."""
+        """Show a newly opened case: its first lesion or its middle, zoomed to the body, the sliders at hand."""
         if self.case is None:
             return
         natives = set(self.case.volume.slice_numbers.tolist())
         self.viewer.layers.selection.active = self.layer(Part.CT)
-        self.jump(next((row for row in self.case.rows if row.native in natives), None))
+        row = next((row for row in self.case.rows if row.native in natives), None)
+        if row is None:
+            self.show_voxel({axis: (size - 1) // 2 for axis, size in enumerate(self.case.volume.shape)})
+        self.jump(row)
         self.fit_body()
+        self.arranged.emit()
 
     def fit_body(self) -> None:
         """Zoom to the body on the slice that is shown, leaving the air and the table out."""
         ct = self.layer(Part.CT)
         if self.case is not None and ct is not None:
-            self._fitted = fit_body(self.viewer, ct, self.case.volume.hu[self.z])
-
-    def _canvas_resized(self) -> None:
-        """Panels that are docked take room: fit again, unless the person zoomed meanwhile."""
-        if self._fitted is not None and np.isclose(self.viewer.scene.camera.zoom, self._fitted):
-            self.fit_body()
+            plane = self.plane or Plane(0, self.z)
+            self._fit.fit(ct, plane.axis, self.case.volume.hu.take(plane.index, axis=plane.axis))
 
     def choose_mask(self, kind: MaskKind, parameters: MaskParameters) -> None:
         """Paint another kind of pseudo mask, in this scan and in the next."""
@@ -328,6 +310,7 @@ class Session:
     def _begin(self, case: Case) -> None:
         """Set up what follows a case."""
         self.case = case
+        self._head_up.follow(self.viewer)
         case.thresholds = self.thresholds
         self.marking = Marking(self.viewer, case, shown=lambda: self.plane, later=lambda act: self.later(act))
         self._links.connect((case.rows_changed, case.current_changed), self._redraw)
@@ -395,6 +378,8 @@ class Session:
             self.keeper.discard()
 
     def _moved(self) -> None:
+        if self.case is not None:
+            self._head_up.follow(self.viewer)
         if self.painter is not None:
             self.painter.turned()
         if self.marking is not None:
@@ -414,5 +399,9 @@ class Session:
 
     def show_caption(self) -> None:
         """Write on the canvas what a reader of CT looks for first: which slice, which window."""
-        write_caption(self.viewer, self.case, self.plane, self.window)
+        plane = self.plane
+        write_caption(self.viewer, self.case, plane, self.window)
+        across = None if plane is None else plane.axis
+        letters, bar = self.shows_letters(), self.shows_scale_bar()
+        self._legend.show(self.viewer, self.case, across, letters=letters, bar=bar)
         self.view_changed.emit()

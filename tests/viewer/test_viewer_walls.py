@@ -20,8 +20,9 @@ from napari_uld.viewer.panels.detect import DetectPanel
 from napari_uld.viewer.panels.inside import InsidePanel
 from napari_uld.viewer.panels.masks import MasksPanel
 from napari_uld.viewer.panels.review import ReviewPanel
+from napari_uld.viewer.panels.views import ViewsPanel
 viewer = ViewerModel()
-panels = [make(viewer) for make in (ReviewPanel, DetectPanel, MasksPanel, InsidePanel)]
+panels = [make(viewer) for make in (ReviewPanel, DetectPanel, MasksPanel, InsidePanel, ViewsPanel)]
 print(sorted(name for name in sys.modules if name.split(".")[0] in ("torch", "torchvision")))
 """
 
@@ -30,7 +31,13 @@ def test_the_manifest_is_valid_and_everything_it_names_is_there() -> None:
     manifest = PluginManifest.from_file(PACKAGE / "napari.yaml")
     manifest.validate_imports()
     contributed = manifest.contributions
-    assert {widget.display_name for widget in contributed.widgets} == {"Review", "Detect", "Masks", "Look inside"}
+    assert {widget.display_name for widget in contributed.widgets} == {
+        "Review",
+        "Detect",
+        "Masks",
+        "Look inside",
+        "Views",
+    }
     assert "review" in contributed.configurations
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from napari.components import ViewerModel
 from napari.layers import Layer, Points, Shapes, Surface, Vectors
 from napari.utils.notifications import show_info
+from psygnal import Signal
 
 from napari_uld.errors import UldError
 from napari_uld.viewer.layers.bodies import show_bodies
@@ -32,6 +33,8 @@ class Marking:
     later
         Does something once napari is through with what it is doing.
     """
+
+    kinds_changed = Signal()
 
     def __init__(
         self,
@@ -97,6 +100,7 @@ class Marking:
         """Choose what is shown, and whether every mark is labelled."""
         self.kinds, self.labels_all = kinds, labels_all
         self.redraw()
+        self.kinds_changed.emit()
 
     def open_eyes(self) -> None:
         """Let the marks be seen again where a person hid them."""

@@ -4,7 +4,10 @@ Layers are made once and then updated in place, also when the next scan is opene
 (z, y, x); the layer's scale and translation turn them into millimetres.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
+from napari.components import ViewerModel
 from napari.layers import Image, Layer
 from napari.utils.colormaps import Colormap
 
@@ -49,6 +52,20 @@ def refill(layer: Layer, made: LayerTuple) -> None:
         low, high = look["contrast_limits"]
         layer.contrast_limits_range = (min(low, layer.contrast_limits[0]), max(high, layer.contrast_limits[1]))
         layer.contrast_limits = look["contrast_limits"]
+
+
+def voxel_at(viewer: ViewerModel, ct: Layer) -> tuple[int, int, int]:
+    """Give the voxel (z, y, x) that a viewer's slices are cut through; the viewer's last three axes are the scan's."""
+    places = np.round((np.array(viewer.dims.point[viewer.dims.ndim - 3 :]) - ct.translate) / ct.scale)
+    z, y, x = np.clip(places, 0, np.array(ct.data.shape) - 1).astype(int).tolist()
+    return z, y, x
+
+
+def show_voxel(viewer: ViewerModel, ct: Layer, voxel: Mapping[int, float]) -> None:
+    """Cut a viewer's slices through these places along some of a scan's axes (0 z, 1 y, 2 x), in voxels."""
+    axes = list(voxel)
+    world = ct.translate[axes] + np.array([voxel[axis] for axis in axes]) * ct.scale[axes]
+    viewer.dims.set_point([viewer.dims.ndim - 3 + axis for axis in axes], world.tolist())
 
 
 def series_window(case: Case) -> Window:

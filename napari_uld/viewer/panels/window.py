@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from napari.components import ViewerModel
+from napari.qt import get_qapp
 from napari.viewer import Viewer
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QWidget
@@ -20,6 +21,13 @@ from napari_uld.viewer.tools.workbench import Workbench, workbench_of
 
 # Milliseconds without a further edit after which edits are saved.
 AUTO_SAVE_AFTER = 2000
+# A shortcut's key is no press of its own.
+INTERRUPTS = (
+    QEvent.Type.KeyPress,
+    QEvent.Type.ShortcutOverride,
+    QEvent.Type.MouseButtonPress,
+    QEvent.Type.Wheel,
+)
 
 
 class WindowGuard(QObject):
@@ -56,6 +64,47 @@ class WindowGuard(QObject):
         return super().eventFilter(watched, event)
 
 
+class Clock(QObject):
+    """Does something every so often until it is called, or until the person presses or turns anything.
+
+    What takes longer than its turn delays the next one: nothing waits in a queue.
+
+    Parameters
+    ----------
+    seconds
+        From one time to the next.
+    act
+        What is done.
+    interrupted
+        Called when the person does something, after it was done.
+    """
+
+    def __init__(self, seconds: float, act: Callable[[], object], interrupted: Callable[[], object]) -> None:
+        super().__init__()
+        self._interrupted = interrupted
+        self._timer = QTimer(self)
+        self._timer.timeout.connect(act)
+        self._timer.start(round(1000 * seconds))
+        # The press that started it is still on its way through the window.
+        QTimer.singleShot(0, self._listen)
+
+    def __call__(self) -> None:
+        """End."""
+        self._timer.stop()
+        get_qapp().removeEventFilter(self)
+        self.deleteLater()
+
+    def _listen(self) -> None:
+        if self._timer.isActive():
+            get_qapp().installEventFilter(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        """Hear of keys, buttons and the wheel, all of which do what they always do."""
+        if event.type() in INTERRUPTS:
+            QTimer.singleShot(0, self._interrupted)
+        return super().eventFilter(watched, event)
+
+
 class _Soon:
     """Does something once it was not asked for again for a while."""
 
@@ -83,6 +132,9 @@ def workbench_in_window(viewer: ViewerModel) -> Workbench:
         session.ask_type, session.ask_comment = ask_type, ask_comment
         session.later = partial(QTimer.singleShot, 0)
         session.soon, session.saves_itself = _Soon(), lambda: settings().auto_save
+        session.every = Clock
+        session.shows_letters, session.shows_scale_bar = lambda: settings().letters, lambda: settings().scale_bar
+        session.cine_rate = lambda: settings().cine_rate
         session.wheel_turns_slices = lambda: settings().wheel_turns_slices
     if window is not None and window.findChild(WindowGuard) is None:
         WindowGuard(window, session)

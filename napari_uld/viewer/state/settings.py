@@ -28,6 +28,12 @@ class ReviewSettings:
         Whether decisions are saved a moment after they were made.
     wheel_turns_slices
         Whether the wheel turns slices and Ctrl zooms, or the other way round, as napari has it.
+    letters
+        Whether R, L, A, P, H and F stand at the edges of the views.
+    scale_bar
+        Whether the main view has a scale bar.
+    cine_rate
+        Slices a second that cine plays.
     """
 
     reviewer: str
@@ -36,6 +42,9 @@ class ReviewSettings:
     checkpoint: str = ""
     auto_save: bool = True
     wheel_turns_slices: bool = True
+    letters: bool = True
+    scale_bar: bool = True
+    cine_rate: float = 10.0
 
 
 def settings() -> ReviewSettings:
@@ -48,4 +57,7 @@ def settings() -> ReviewSettings:
         checkpoint=page.checkpoint,
         auto_save=page.auto_save,
         wheel_turns_slices=page.wheel_turns_slices,
+        letters=page.letters,
+        scale_bar=page.scale_bar,
+        cine_rate=page.cine_rate,
     )

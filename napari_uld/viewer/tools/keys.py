@@ -13,7 +13,7 @@ from napari.layers import Layer
 
 from napari_uld.lesions.annotations import State
 from napari_uld.viewer.session import Session
-from napari_uld.viewer.tools import describing, review
+from napari_uld.viewer.tools import cine, describing, review
 from napari_uld.viewer.tools.measuring import measure
 
 
@@ -45,6 +45,7 @@ KEYS = (
     Key("Ctrl+V", "paste box", review.paste_box),
     Key("W", "save (write)", Session.save),
     Key("Escape", "put down, stop drawing", review.put_down),
+    Key(".", "play slices (cine), or stop", cine.toggle),
     Key("8", "lung window", lambda session: session.set_window("lung")),
     Key("9", "mediastinum window", lambda session: session.set_window("mediastinum")),
     Key("0", "liver window", lambda session: session.set_window("liver")),

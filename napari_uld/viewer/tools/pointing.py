@@ -10,8 +10,7 @@ from napari_uld.viewer.layers.hand import DRAWING
 from napari_uld.viewer.layers.marks import Drawn, Kind
 from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.session import Session
-
-LEFT = 1
+from napari_uld.viewer.tools.reading import LEFT
 
 
 class Pointer:

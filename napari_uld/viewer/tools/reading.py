@@ -15,7 +15,21 @@ ZOOM = 1.15
 # A drag over so many pixels of the screen makes the window wider by its own width, at least by a HU a pixel.
 PIXELS_A_WIDTH = 250.0
 NARROWEST = 1.0
-RIGHT = 2
+LEFT, RIGHT = 1, 2
+
+
+class Notches:
+    """Adds up the parts of a notch that a touchpad gives."""
+
+    def __init__(self) -> None:
+        self._parts = 0.0
+
+    def whole(self, turned: float) -> int:
+        """Give how many notches, at most one, are whole with what the wheel was turned."""
+        self._parts += float(np.clip(turned, -1, 1))
+        whole = int(self._parts)
+        self._parts -= whole
+        return whole
 
 
 class ReadingMouse:
@@ -37,7 +51,7 @@ class ReadingMouse:
         others = [act for act in viewer.mouse_wheel_callbacks if act not in self._naparis]
         viewer.mouse_wheel_callbacks[:] = [self.wheel, *others]
         viewer.mouse_drag_callbacks.insert(0, self.drag)
-        self._notches = 0.0
+        self._notches = Notches()
         # The press that is going on; the wheel would throw away what is being drawn or dragged.
         self._press: object = None
 
@@ -56,12 +70,9 @@ class ReadingMouse:
         if self._press is not None:
             return
         if "Control" in event.modifiers:
-            _zoom(viewer, ZOOM**notches, event.position)
+            zoom_about(viewer, ZOOM**notches, event.position)
             return
-        # Touchpads give many small parts of a notch.
-        self._notches += notches
-        whole = int(self._notches)
-        self._notches -= whole
+        whole = self._notches.whole(notches)
         if whole:
             axis = viewer.dims.order[-3]
             viewer.dims.set_current_step(axis, viewer.dims.current_step[axis] + whole)
@@ -75,7 +86,7 @@ class ReadingMouse:
         try:
             if event.button == RIGHT and isinstance(ct, Image) and not set(event.modifiers):
                 event.handled = True
-                yield from _set_window(viewer, ct, event)
+                yield from drag_window(viewer, ct, event)
             else:
                 yield
                 while event.type == "mouse_move":
@@ -86,7 +97,7 @@ class ReadingMouse:
                 self._press = None
 
 
-def _set_window(viewer: ViewerModel, ct: Image, event: Any) -> Iterator[None]:
+def drag_window(viewer: ViewerModel, ct: Image, event: Any) -> Iterator[None]:
     """Widen the window to the right, raise its level downwards, until the button is let go."""
     active, camera = viewer.layers.selection.active, viewer.scene.camera
     mode, pans = getattr(active, "mode", None), camera.mouse_pan
@@ -109,7 +120,7 @@ def _set_window(viewer: ViewerModel, ct: Image, event: Any) -> Iterator[None]:
         camera.mouse_pan = pans
 
 
-def _zoom(viewer: ViewerModel, factor: float, position: Any) -> None:
+def zoom_about(viewer: ViewerModel, factor: float, position: Any) -> None:
     """Zoom so that what lies at a position in the world stays where it is on the screen."""
     camera = viewer.scene.camera
     pointed = np.array([position[axis] for axis in viewer.dims.displayed])

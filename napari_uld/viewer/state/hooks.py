@@ -1,0 +1,45 @@
+"""What a session asks of the window it is in; without one, nothing is asked and nothing happens later."""
+
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+
+from napari_uld.lesions.annotations import LesionType
+from napari_uld.viewer.state.case import Case
+
+Act = Callable[[], object]
+
+
+class Answer(StrEnum):
+    """What to do with unsaved edits."""
+
+    SAVE = "save"
+    DISCARD = "discard"
+    KEEP_OPEN = "keep open"
+
+
+class Hooks:
+    """Questions, clocks and preferences, which the window fills in."""
+
+    def __init__(self) -> None:
+        # Questions are asked in windows; where there are none, nothing unsaved is ever given up.
+        self.ask_unsaved: Callable[[Case], Answer] = lambda case: Answer.KEEP_OPEN
+        self.ask_path: Callable[[Case], Path | None] = lambda case: None
+        # Whether to bring back what a crash left in the log alone; None to be asked again.
+        self.ask_restore: Callable[[Case], bool | None] = lambda case: None
+        # What kind of lesion the chosen ones are, and a line about them in place of what was written; None: no answer.
+        self.ask_type: Callable[[], LesionType | None] = lambda: None
+        self.ask_comment: Callable[[str], str | None] = lambda written: None
+        # Does something a moment after the last time that it was asked for; never where no window's loop runs.
+        self.soon: Callable[[Callable[[], None]], object] = lambda act: None
+        # Does something once napari is through with what it is doing; at once where no window's loop runs.
+        self.later: Callable[[Callable[[], None]], object] = lambda act: act()
+        # Does something every so many seconds until what it gives is called; calls the second when the person presses
+        # or turns anything; never where no window's loop runs.
+        self.every: Callable[[float, Act, Act], Act] = lambda seconds, act, interrupted: lambda: None
+        self.saves_itself: Callable[[], bool] = lambda: False
+        self.wheel_turns_slices: Callable[[], bool] = lambda: True
+        self.shows_letters: Callable[[], bool] = lambda: True
+        self.shows_scale_bar: Callable[[], bool] = lambda: True
+        # Slices a second.
+        self.cine_rate: Callable[[], float] = lambda: 10.0
