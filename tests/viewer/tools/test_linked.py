@@ -210,7 +210,7 @@ def test_the_window_is_shared_both_ways(session: Session, linked: LinkedViews) -
 
 def test_marks_of_a_view_follow_the_case_the_threshold_and_what_is_shown(session: Session, linked: LinkedViews) -> None:
     # Through the middle of the finding that was traced over three slices.
-    session.show_voxel({0: 8, 1: 70, 2: 70})
+    session.show_voxel({0: 8, 1: 76, 2: 70})
     layer = marks(linked.coronal)
     assert layer.visible
     z = layer.data[:, 0, 0]
