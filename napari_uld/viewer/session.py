@@ -54,6 +54,8 @@ class Session(Hooks):
     view_changed = Signal()
     # A case was arranged to be read from where it opens.
     arranged = Signal()
+    # More of the scan that is being read is there.
+    filled = Signal()
     # A layer that belongs to a case is in the viewer now.
     layer_added = Signal(Layer)
     # The viewer's window is gone.
@@ -285,6 +287,15 @@ class Session(Hooks):
             layer = self.needed_layer(part)
             if layer is not None and layer is layers[part]:
                 self._follow(layer)
+
+    def fill(self, done: int, total: int) -> None:
+        """Show what has arrived of the scan that is being read: so many of its files, of so many."""
+        ct = self.layer(Part.CT)
+        if self.case is not None and ct is not None:
+            self.case.reading = (done, total)
+            ct.refresh(thumbnail=False, extent=False)
+            self.show_caption()
+            self.filled.emit()
 
     def _inserted(self, event: Any) -> None:
         self._adopt(event.value)

@@ -75,6 +75,11 @@ class PlaneView:
             layer.scale = np.array(case.volume.spacing)[self.axes]
             layer.translate = place_of(case, (0, 0, 0))[self.axes]
 
+    def fill(self) -> None:
+        """Draw the slice again: more of the scan has arrived."""
+        if self._image.visible:
+            self._image.refresh(thumbnail=False, extent=False)
+
     def release(self) -> None:
         """Show nothing more: the canvas may be gone."""
         self._case, self._voxel = None, None

@@ -109,11 +109,7 @@ class _Preview:
             session.open(self._case)
             session.arrange()
             self._stood = self._place()
-        self._case.reading = (step.done, step.total)
-        ct = session.layer(Part.CT)
-        if ct is not None:
-            ct.refresh(thumbnail=False, extent=False)
-        session.show_caption()
+        session.fill(step.done, step.total)
         QApplication.processEvents()
 
     def _place(self) -> tuple[object, ...]:

@@ -43,6 +43,7 @@ class LinkedViews:
         self._links.connect(session.case_changed, self._open)
         self._links.connect(session.view_changed, self._follow)
         self._links.connect(session.arranged, self._fit)
+        self._links.connect(session.filled, self._fill)
         self._links.connect(session.viewer.scene.camera.events.zoom, self._zoomed)
         self._links.connect(session.viewer.events.theme, self._dress)
         self._dress()
@@ -95,6 +96,10 @@ class LinkedViews:
     def _fit(self) -> None:
         for view in self.views:
             view.fit()
+
+    def _fill(self) -> None:
+        for view in self.views:
+            view.fill()
 
     def _zoomed(self) -> None:
         self._session.later(self._follow)

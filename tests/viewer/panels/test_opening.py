@@ -16,6 +16,7 @@ from napari_uld.viewer.panels import opening
 from napari_uld.viewer.panels.opening import open_entry
 from napari_uld.viewer.plugin import reader
 from napari_uld.viewer.session import Session
+from napari_uld.viewer.tools.linked import LinkedViews
 
 pytestmark = pytest.mark.usefixtures("qapp")
 Look = Callable[[int], None]
@@ -149,6 +150,18 @@ def test_nothing_is_marked_or_saved_before_all_of_it_is_there(
     assert refused == [False] * 10
     assert not (tmp_path / "half.lesions.json").exists()
     session.case.add(3, (10.0, 10.0, 40.0, 40.0))
+
+
+def test_the_views_from_the_side_fill_in_too(
+    session: Session, entry: ScanEntry, arriving: Callable, volume: CTVolume
+) -> None:
+    views = LinkedViews(session)
+    (image, *_), drawn = views.coronal.layers, []
+    image.events.set_data.connect(lambda _: drawn.append(image.data.max()))
+    arriving()
+    open_entry(session, entry)
+    assert len(drawn) > 10, "once a file"
+    assert drawn[-1] == volume.hu[:, 48].max()
 
 
 def test_who_looked_around_stays_where_he_is(session: Session, entry: ScanEntry, arriving: Callable) -> None:
