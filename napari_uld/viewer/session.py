@@ -3,7 +3,7 @@
 No tool is known here: a session announces what happens, and tools listen.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 from weakref import ref
@@ -20,7 +20,7 @@ from napari_uld.masks import MaskKind, MaskParameters
 from napari_uld.viewer.layers.canvas import Fit, Legend, write_caption
 from napari_uld.viewer.layers.directions import HeadUp
 from napari_uld.viewer.layers.marking import Marking
-from napari_uld.viewer.layers.marks import Plane
+from napari_uld.viewer.layers.marks import Kind, Plane
 from napari_uld.viewer.layers.masks import MaskPainter
 from napari_uld.viewer.layers.parts import (
     Part,
@@ -68,6 +68,8 @@ class Session(Hooks):
         self.painter: MaskPainter | None = None
         self.mask_kind = MaskKind.BM
         self.mask_parameters = MaskParameters()
+        self.kinds: frozenset[Kind] = frozenset(Kind)
+        self.labels_all = False
         self.marking: Marking | None = None
         self.keeper: Keeper | None = None
         self._given_up: Case | None = None
@@ -235,6 +237,12 @@ class Session(Hooks):
             plane = self.plane or Plane(0, self.z)
             self._fit.fit(ct, plane.axis, self.case.volume.hu.take(plane.index, axis=plane.axis))
 
+    def choose_marks(self, kinds: Collection[Kind], *, labels_all: bool) -> None:
+        """Choose which marks are shown and whether all are labelled, in this scan and in the next."""
+        self.kinds, self.labels_all = frozenset(kinds), labels_all
+        if self.marking is not None:
+            self.marking.choose(self.kinds, labels_all=labels_all)
+
     def choose_mask(self, kind: MaskKind, parameters: MaskParameters) -> None:
         """Paint another kind of pseudo mask, in this scan and in the next."""
         self.mask_kind, self.mask_parameters = kind, parameters
@@ -324,6 +332,7 @@ class Session(Hooks):
         self._head_up.follow(self.viewer)
         case.thresholds = self.thresholds
         self.marking = Marking(self.viewer, case, shown=lambda: self.plane, later=lambda act: self.later(act))
+        self.marking.choose(self.kinds, labels_all=self.labels_all)
         self._links.connect((case.rows_changed, case.current_changed), self._redraw)
         self.keeper = Keeper(
             case, warn=show_warning, soon=lambda act: self.soon(act), saves_itself=lambda: self.saves_itself()

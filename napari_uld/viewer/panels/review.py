@@ -13,6 +13,7 @@ from qtpy.QtCore import QSortFilterProxyModel, Qt
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import (
     QButtonGroup,
+    QCheckBox,
     QGridLayout,
     QHBoxLayout,
     QLabel,
@@ -25,6 +26,7 @@ from superqt import QCollapsible
 from napari_uld.ct.windows import WINDOWS
 from napari_uld.errors import UldError
 from napari_uld.lesions.annotations import State
+from napari_uld.viewer.layers.marks import Kind
 from napari_uld.viewer.layers.scan import SERIES
 from napari_uld.viewer.panels.dialogs import ask_export_path, ask_save_path
 from napari_uld.viewer.panels.following import Following
@@ -40,6 +42,14 @@ from napari_uld.viewer.tools.keys import KEYS, key_of
 from napari_uld.viewer.tools.measuring import measure
 
 EXPORT_TIP = "Export to DL_info.csv: the table that detectors are trained from gets this series' lesions"
+
+LABELS = "all labels"
+MARK_TIPS = {
+    Kind.RECIST: "The diameters that were measured",
+    Kind.LESIONS: "Boxes of what is annotated or decided",
+    Kind.DETECTIONS: "Boxes of what waits for a decision",
+    LABELS: "Label every mark; else the lesion at hand and the one that is pointed at",
+}
 
 
 class ReviewPanel(ScrolledPanel):
@@ -71,6 +81,7 @@ class ReviewPanel(ScrolledPanel):
         layout.addWidget(self._build_table(), stretch=1)
         layout.addLayout(self._build_buttons())
         layout.addLayout(self._build_windows())
+        layout.addLayout(self._build_marks())
         layout.addWidget(_help())
         for key in KEYS:
             # napari's bindings hear the canvas only; here the same keys work while the table has the focus.
@@ -136,6 +147,25 @@ class ReviewPanel(ScrolledPanel):
             self.windows.addButton(button)
             row.addWidget(button)
         return row
+
+    def _build_marks(self) -> QHBoxLayout:
+        row = QHBoxLayout()
+        row.setSpacing(4)
+        row.addWidget(QLabel("Show"))
+        self.marks: dict[str, QCheckBox] = {}
+        for kind, tip in MARK_TIPS.items():
+            box = self.marks[kind] = QCheckBox(kind[0].upper() + kind[1:])
+            box.setToolTip(tip)
+            box.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+            box.setChecked(kind in self.session.kinds or (kind == LABELS and self.session.labels_all))
+            box.toggled.connect(lambda _on: self._choose_marks())
+            row.addWidget(box)
+        row.addStretch(1)
+        return row
+
+    def _choose_marks(self) -> None:
+        kinds = [kind for kind in Kind if self.marks[kind].isChecked()]
+        self.session.choose_marks(kinds, labels_all=self.marks[LABELS].isChecked())
 
     # -- following the case --
 

@@ -14,7 +14,7 @@ from napari_uld.ct import read_scan
 from napari_uld.ct.dl_info import read_dl_info
 from napari_uld.errors import UldError, WorkerError
 from napari_uld.inference.catalogue import CheckpointInfo, bundled_checkpoints
-from napari_uld.lesions.annotations import State
+from napari_uld.lesions.annotations import Annotation, Annotations, State
 from napari_uld.lesions.findings import Findings
 from napari_uld.masks import MaskKind
 from napari_uld.progress import Work
@@ -26,6 +26,7 @@ from napari_uld.viewer.panels.lesion_table import HEADERS
 from napari_uld.viewer.panels.masks import MasksPanel
 from napari_uld.viewer.panels.review import ReviewPanel
 from napari_uld.viewer.session import Session
+from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.files import open_case
 from napari_uld.viewer.state.rows import Mark
 from napari_uld.viewer.tools.keys import KEYS
@@ -127,6 +128,19 @@ def test_a_window_button_is_pressed_while_its_window_is_shown(review: ReviewPane
     assert not bone.isChecked()
     next(button for button in review.windows.buttons() if button.text() == "Series").click()
     assert session.window == (-100.0, 200.0)
+
+
+def test_what_is_marked_is_chosen_for_this_scan_and_the_next(
+    review: ReviewPanel, session: Session, case: Case, expert: Annotation
+) -> None:
+    session.jump(case.row(expert.id))
+    review.marks[Kind.LESIONS].click()
+    assert {each.kind for each in drawn(session)} == {Kind.RECIST, Kind.DETECTIONS}
+    review.marks["all labels"].click()
+    session.open(Case(case.volume, Annotations("1.2.3", [expert]), case.path))
+    session.jump(session.case.row(expert.id))
+    assert {each.kind for each in drawn(session)} == {Kind.RECIST}
+    assert session.marking.labels_all
 
 
 def test_edit_box_selects_the_box_at_hand_on_its_key_slice(review: ReviewPanel, session: Session) -> None:
