@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LATEST := .venv-latest
 
-.PHONY: demo test check fuzz bench experiments pictures latest constraints clean
+.PHONY: demo test check fuzz bench experiments pictures rooms latest constraints clean
 
 # On a machine with a display the demo opens napari; without one it runs under Xvfb and leaves demo.png.
 demo: $(READY)
@@ -56,6 +56,11 @@ experiments: $(READY)
 pictures: $(READY)
 	@sh .ci/system-packages
 	xvfb-run -a -s "-screen 0 1600x1000x24" $(BIN)/python docs/pictures.py
+
+# Every panel at two sizes in both themes, to be looked at.
+rooms: $(READY)
+	@sh .ci/system-packages
+	NAPARI_CONFIG= xvfb-run -a -s "-screen 0 1920x1080x24" $(BIN)/python docs/rooms.py runs/rooms
 
 # The tests with the newest versions, in an environment of their own.
 latest:
