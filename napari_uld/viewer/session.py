@@ -84,6 +84,8 @@ class Session:
         self.soon: Callable[[Callable[[], None]], object] = lambda act: None
         self.saves_itself: Callable[[], bool] = lambda: False
         self.wheel_turns_slices: Callable[[], bool] = lambda: True
+        # Opens the next (1) or the previous (-1) scan of a list, where there is one.
+        self.turn_to: Callable[[int], object] = lambda by: show_info("Choose a folder of scans in Cases first.")
         # Does something once napari is through with what it is doing; at once where no window's loop runs.
         self.later: Callable[[Callable[[], None]], object] = lambda act: act()
         self.marking: Marking | None = None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from psygnal import Signal
 
+from napari_uld.ct.entries import ScanEntry
 from napari_uld.ct.volume import CTVolume
 from napari_uld.errors import AnnotationError, RecistError
 from napari_uld.lesions.annotations import Annotation, Annotations, LesionType, Source, State, new_id, now
@@ -75,7 +76,8 @@ class Case:
         self.fingerprint = ABSENT
         # Lesions that a crash left in the review log alone.
         self.unsaved: Unsaved = {}
-        # What the scan was read from, where that is known.
+        # What the scan was read from, where that is known, and its files.
+        self.entry: ScanEntry | None = None
         self.files: frozenset[Path] = frozenset()
         # By detector, in the order in which they ran.
         self.findings: Mapping[str, Findings] = {}
