@@ -80,6 +80,10 @@ class FileChangedError(AnnotationFileError):
     """The annotation file changed on disk since it was read."""
 
 
+class CaseListError(UldError):
+    """What is known of a folder's scans cannot be read or kept."""
+
+
 class RecipeError(UldError):
     """A recipe is unknown or invalid."""
 

@@ -16,13 +16,14 @@ app = QApplication([])
 from napari.components import ViewerModel
 import napari_uld.viewer.plugin.reader, napari_uld.viewer.plugin.writer
 import napari_uld.viewer.plugin.samples, napari_uld.viewer.plugin.demo
+from napari_uld.viewer.panels.cases import CasesPanel
 from napari_uld.viewer.panels.detect import DetectPanel
 from napari_uld.viewer.panels.inside import InsidePanel
 from napari_uld.viewer.panels.masks import MasksPanel
 from napari_uld.viewer.panels.review import ReviewPanel
 from napari_uld.viewer.panels.views import ViewsPanel
 viewer = ViewerModel()
-panels = [make(viewer) for make in (ReviewPanel, DetectPanel, MasksPanel, InsidePanel, ViewsPanel)]
+panels = [make(viewer) for make in (CasesPanel, ReviewPanel, DetectPanel, MasksPanel, InsidePanel, ViewsPanel)]
 print(sorted(name for name in sys.modules if name.split(".")[0] in ("torch", "torchvision")))
 """
 
@@ -32,6 +33,7 @@ def test_the_manifest_is_valid_and_everything_it_names_is_there() -> None:
     manifest.validate_imports()
     contributed = manifest.contributions
     assert {widget.display_name for widget in contributed.widgets} == {
+        "Cases",
         "Review",
         "Detect",
         "Masks",

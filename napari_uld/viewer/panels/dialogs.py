@@ -1,7 +1,9 @@
 """The few questions that are asked in windows of their own."""
 
 from collections.abc import Sequence
+from enum import Enum
 from pathlib import Path
+from typing import Final
 
 from qtpy.QtWidgets import (
     QDialog,
@@ -11,6 +13,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QListWidget,
     QMessageBox,
+    QPushButton,
     QVBoxLayout,
 )
 
@@ -22,8 +25,27 @@ from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.files import annotation_file_name, dl_info_table
 
 
-def choose_scan(said: str, scans: Sequence[ScanEntry]) -> ScanEntry | None:
-    """Ask which of several scans to open, None where nobody wants one; `said` is where they come from."""
+class Every(Enum):
+    """What a person answers who wants several scans, one after the other."""
+
+    SCAN = "every scan"
+
+
+EVERY_SCAN: Final = Every.SCAN
+# Neither of a dialog's own two results.
+_EVERY = 2
+
+
+def choose_scan(said: str, scans: Sequence[ScanEntry]) -> ScanEntry | Every | None:
+    """Ask which of several scans to open, or to list them all; None where nobody wants one.
+
+    Parameters
+    ----------
+    said
+        Where they come from.
+    scans
+        What there is.
+    """
     dialog = QDialog()
     dialog.setWindowTitle("Choose a scan")
     names = QListWidget()
@@ -34,6 +56,10 @@ def choose_scan(said: str, scans: Sequence[ScanEntry]) -> ScanEntry | None:
     names.setCurrentRow(0)
     names.itemDoubleClicked.connect(dialog.accept)
     buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Open | QDialogButtonBox.StandardButton.Cancel)
+    every = QPushButton("Show all in Cases")
+    buttons.addButton(every, QDialogButtonBox.ButtonRole.ActionRole)
+    every.setToolTip("List them with thumbnails, to go through one after the other")
+    every.clicked.connect(lambda: dialog.done(_EVERY))
     buttons.accepted.connect(dialog.accept)
     buttons.rejected.connect(dialog.reject)
     layout = QVBoxLayout(dialog)
@@ -41,7 +67,10 @@ def choose_scan(said: str, scans: Sequence[ScanEntry]) -> ScanEntry | None:
     layout.addWidget(names)
     layout.addWidget(buttons)
     dialog.resize(520, 320)
-    return scans[names.currentRow()] if dialog.exec() else None
+    answer = dialog.exec()
+    if answer == _EVERY:
+        return EVERY_SCAN
+    return scans[names.currentRow()] if answer else None
 
 
 def ask_unsaved(case: Case) -> Answer:

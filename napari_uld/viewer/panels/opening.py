@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
+from napari import current_viewer
 from napari.utils.notifications import show_warning
 from qtpy.QtWidgets import QApplication
 
@@ -13,6 +15,9 @@ from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.files import open_case
+from napari_uld.viewer.state.settings import PLUGIN
+
+REVIEW, CASES = "Review", "Cases"
 
 # What is read within this time (seconds) is shown at once; what takes longer is shown as it arrives.
 AT_ONCE = 0.2
@@ -20,10 +25,15 @@ AT_ONCE = 0.2
 OFTEN = 0.06
 
 
-def open_entry(session: Session, entry: ScanEntry) -> None:
+def open_entry(session: Session, entry: ScanEntry, volume: CTVolume | None = None) -> None:
     """Open a scan in place of the one that is open, and show its slices while the others are read.
 
     Where the person closes it meanwhile, it stays closed.
+
+    Parameters
+    ----------
+    volume
+        The scan, where it was read before.
 
     Raises
     ------
@@ -33,7 +43,7 @@ def open_entry(session: Session, entry: ScanEntry) -> None:
     preview = _Preview(session)
     session.opening = True
     try:
-        volume = preview.read(entry)
+        volume = preview.read(entry) if volume is None else volume
         if volume is None:
             return
         case, notes = open_case(volume)
@@ -42,19 +52,37 @@ def open_entry(session: Session, entry: ScanEntry) -> None:
         raise
     finally:
         session.opening = False
-    case.files = frozenset(file.resolve() for file in entry.files)
+    case.entry, case.files = entry, frozenset(file.resolve() for file in entry.files)
     moved = preview.moved
     session.open(case)
+    show_review()
     if not moved:
         session.arrange()
-    say(case, notes)
+    say_notes(case, notes)
     session.later(session.offer_restore)
 
 
-def say(case: Case, notes: Sequence[str]) -> None:
-    """Tell a person what was found about a scan."""
+def say_notes(case: Case, notes: Sequence[str]) -> None:
+    """Tell a person what is to be known of a scan that was opened."""
     for note in notes:
         show_warning(f"{case.volume.name}: {note}")
+
+
+def show_review() -> None:
+    """Dock the Review panel in the window, unless it is there already."""
+    viewer = current_viewer()
+    if viewer is not None and not any(name.startswith(REVIEW) for name in viewer.window.dock_widgets):
+        viewer.window.add_plugin_dock_widget(PLUGIN, REVIEW)
+
+
+def show_cases(root: Path, scans: Sequence[ScanEntry]) -> None:
+    """List scans that were found in a folder in the Cases panel, which is docked where it is not there yet."""
+    viewer = current_viewer()
+    if viewer is not None:
+        # It gives the panel that is there, and brings it to the front.
+        dock, panel = viewer.window.add_plugin_dock_widget(PLUGIN, CASES, tabify=True)
+        panel.show_scans(root, scans)
+        dock.raise_()
 
 
 class _Preview:

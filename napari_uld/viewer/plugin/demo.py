@@ -11,11 +11,11 @@ from napari_uld.errors import WorkerError
 from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.panels.detect import DetectPanel
 from napari_uld.viewer.panels.lesion_table import HEADERS, cells
-from napari_uld.viewer.plugin.samples import data_folder, own_copy
+from napari_uld.viewer.plugin.samples import own_copy
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.rows import Mark, Row
-from napari_uld.viewer.state.settings import PLUGIN
+from napari_uld.viewer.state.settings import PLUGIN, data_folder
 from napari_uld.viewer.tools.workbench import workbench_of
 
 SIZE = (1600, 1000)

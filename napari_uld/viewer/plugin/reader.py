@@ -1,5 +1,6 @@
 """What napari calls when something is dropped on it: scans, annotations, findings."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,16 +15,14 @@ from napari_uld.lesions.findings_file import read_findings
 from napari_uld.viewer.layers.negatives import negatives_layer
 from napari_uld.viewer.layers.parts import LayerTuple
 from napari_uld.viewer.layers.scan import case_layers
-from napari_uld.viewer.panels.dialogs import choose_scan
-from napari_uld.viewer.panels.opening import open_entry, say
+from napari_uld.viewer.panels.dialogs import EVERY_SCAN, choose_scan
+from napari_uld.viewer.panels.opening import open_entry, say_notes, show_cases
 from napari_uld.viewer.panels.window import workbench_in_window
 from napari_uld.viewer.plugin.arrivals import Arrivals, Arrived
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.files import open_annotations, open_case
-from napari_uld.viewer.state.settings import PLUGIN
 
-REVIEW = "Review"
 # What a reader gives napari to say "done, there is no layer to add".
 NOTHING: list[LayerTuple] = [(None,)]  # type: ignore[list-item]
 
@@ -59,7 +58,7 @@ def read_volume(path: Paths) -> list[LayerTuple]:
     session = _session()
     if session is None:
         case, notes = open_case(read_scan(chosen))
-        say(case, notes)
+        say_notes(case, notes)
         return case_layers(case)
     if _is_open(chosen, session.case):
         return NOTHING
@@ -87,8 +86,9 @@ def _arrive(session: Session, chosen: Path, arrived: Arrived) -> None:
         return
     said = f"{chosen.name} holds {len(scans)} scans."
     entry = scans[0] if len(scans) == 1 else choose_scan(said, scans)
-    if entry is not None and session.may_close():
-        show_review()
+    if entry is EVERY_SCAN:
+        show_cases(chosen, scans)
+    elif entry is not None and session.may_close():
         open_entry(session, entry)
         arrived.add([entry])
 
@@ -96,6 +96,9 @@ def _arrive(session: Session, chosen: Path, arrived: Arrived) -> None:
 def _offer(session: Session, scans: Sequence[ScanEntry]) -> None:
     """Let the person choose among scans that were dropped together; the first is open already."""
     entry = choose_scan(f"{len(scans)} scans were dropped at once.", scans)
+    if entry is EVERY_SCAN:
+        show_cases(Path(os.path.commonpath([scan.path.parent for scan in scans])), scans)
+        return
     if entry is None or entry is scans[0] or not session.may_close():
         return
     try:
@@ -161,13 +164,6 @@ def read_detections(path: Paths) -> list[LayerTuple]:
     if session is not None:
         session.show_native(int(negatives.key_slices[surest]))
     return [negatives_layer(case, negatives)]
-
-
-def show_review() -> None:
-    """Dock the Review panel in the window, unless it is there already."""
-    viewer = current_viewer()
-    if viewer is not None and not any(name.startswith(REVIEW) for name in viewer.window.dock_widgets):
-        viewer.window.add_plugin_dock_widget(PLUGIN, REVIEW)
 
 
 def _first(path: Paths) -> Path:

@@ -6,12 +6,11 @@ import tempfile
 from importlib import resources
 from pathlib import Path
 
-from platformdirs import user_data_path
-
 from napari_uld.ct.deeplesion import CSV_NAME
 from napari_uld.errors import DataError
 from napari_uld.viewer.layers.parts import LayerTuple
 from napari_uld.viewer.plugin.reader import read_volume
+from napari_uld.viewer.state.settings import data_folder
 
 
 def phantom_path() -> Path:
@@ -59,11 +58,6 @@ def own_copy(folder: Path) -> Path:
             "make room there, or make the folder one you may write to"
         ) from error
     return copy
-
-
-def data_folder() -> Path:
-    """Give the folder for what this package keeps for a person."""
-    return user_data_path("napari-uld", appauthor=False)
 
 
 def phantom() -> list[LayerTuple]:

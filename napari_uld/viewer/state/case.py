@@ -9,6 +9,7 @@ from pathlib import Path
 
 from psygnal import Signal
 
+from napari_uld.ct.entries import ScanEntry
 from napari_uld.ct.volume import CTVolume
 from napari_uld.errors import AnnotationError, RecistError
 from napari_uld.lesions.annotations import Annotation, Annotations, LesionType, Source, State, new_id, now
@@ -77,7 +78,8 @@ class Case:
         self.unsaved: Unsaved = {}
         # How many of the scan's files are read and how many there are, until all of them are.
         self.reading: tuple[int, int] | None = None
-        # What the scan was read from, where that is known.
+        # What the scan was read from, where that is known, and its files.
+        self.entry: ScanEntry | None = None
         self.files: frozenset[Path] = frozenset()
         # By detector, in the order in which they ran.
         self.findings: Mapping[str, Findings] = {}

@@ -256,7 +256,11 @@ def export_dl_info(case: Case, path: Path) -> str:
 
 def dl_info_table(volume: CTVolume) -> Path | None:
     """Give the DL_info.csv that a DeepLesion series was downloaded with, or None."""
-    series = volume.source
+    return table_beside(volume.source)
+
+
+def table_beside(series: Path) -> Path | None:
+    """Give the DL_info.csv that the folder of a DeepLesion series was downloaded with, or None."""
     tables = (folder / CSV_NAME for folder in (series, *series.parents[:2]))
     return next((table for table in tables if table.is_file()), None) if series.is_dir() else None
 

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
+from napari.utils.notifications import show_info
+
 from napari_uld.lesions.annotations import LesionType
 from napari_uld.viewer.state.case import Case
 
@@ -37,6 +39,8 @@ class Hooks:
         # Does something every so many seconds until what it gives is called; calls the second when the person presses
         # or turns anything; never where no window's loop runs.
         self.every: Callable[[float, Act, Act], Act] = lambda seconds, act, interrupted: lambda: None
+        # Opens the next (1) or the previous (-1) scan of a list, where there is one.
+        self.turn_to: Callable[[int], object] = lambda by: show_info("Choose a folder of scans in Cases first.")
         self.saves_itself: Callable[[], bool] = lambda: False
         self.wheel_turns_slices: Callable[[], bool] = lambda: True
         self.shows_letters: Callable[[], bool] = lambda: True

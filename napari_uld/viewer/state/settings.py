@@ -1,8 +1,11 @@
-"""What a person set on the plugin's page of napari's preferences."""
+"""What a person set: the plugin's page of napari's preferences, and which folders open without a question."""
 
+import glob
 from dataclasses import dataclass
+from pathlib import Path
 
-from napari.settings import get_plugin_settings
+from napari.settings import get_plugin_settings, get_settings
+from platformdirs import user_data_path
 
 from napari_uld.lesions.annotations import default_reviewer
 
@@ -61,3 +64,28 @@ def settings() -> ReviewSettings:
         scale_bar=page.scale_bar,
         cine_rate=page.cine_rate,
     )
+
+
+def data_folder() -> Path:
+    """Give the folder for what this package keeps for a person."""
+    return user_data_path("napari-uld", appauthor=False)
+
+
+def opens_unasked(root: Path) -> bool:
+    """Tell whether folders in `root` open with this plugin, without napari's question which reader to use."""
+    readers = get_settings().plugins.extension2reader
+    return all(readers.get(pattern) == PLUGIN for pattern in _patterns(root))
+
+
+def open_unasked(root: Path, agreed: bool) -> None:
+    """Have folders in `root` open with this plugin without a question, or be asked about again."""
+    plugins, patterns = get_settings().plugins, _patterns(root)
+    others = {pattern: reader for pattern, reader in plugins.extension2reader.items() if pattern not in patterns}
+    # Taken as a whole: only then is it saved.
+    plugins.extension2reader = {**others, **(dict.fromkeys(patterns, PLUGIN) if agreed else {})}
+
+
+def _patterns(root: Path) -> tuple[str, str]:
+    """What napari compares a folder's path, with a slash at its end, with; files have readers by their names."""
+    path = glob.escape(str(root.resolve()).rstrip("/\\"))
+    return f"{path}/", f"{path}/*/"

@@ -14,6 +14,7 @@ from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.findings_file import write_findings
 from napari_uld.viewer.layers.negatives import negatives_layer
 from napari_uld.viewer.layers.parts import Part, case_of
+from napari_uld.viewer.panels import opening
 from napari_uld.viewer.plugin import reader
 from napari_uld.viewer.plugin.reader import NOTHING, get_reader
 from napari_uld.viewer.plugin.writer import write_lesions
@@ -34,7 +35,7 @@ def scan(tmp_path: Path) -> Path:
 def open_session(session: Session, monkeypatch: pytest.MonkeyPatch) -> Session:
     """The session that the reader finds open."""
     monkeypatch.setattr(reader, "_session", lambda: session)
-    monkeypatch.setattr(reader, "show_review", lambda: None)
+    monkeypatch.setattr(opening, "show_review", lambda: None)
     return session
 
 
