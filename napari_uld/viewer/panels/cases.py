@@ -9,7 +9,7 @@ from pathlib import Path
 
 from napari.utils.notifications import show_error, show_info, show_warning
 from napari.viewer import Viewer
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QFileDialog, QShortcut
 
@@ -17,6 +17,7 @@ from napari_uld.ct import ScanEntry
 from napari_uld.errors import CaseListError, UldError
 from napari_uld.viewer.panels.case_search import CaseSearch
 from napari_uld.viewer.panels.case_view import CaseView
+from napari_uld.viewer.panels.detector_run import Outcome
 from napari_uld.viewer.panels.following import Following
 from napari_uld.viewer.panels.opening import open_entry
 from napari_uld.viewer.panels.scrolled import ScrolledPanel
@@ -78,7 +79,7 @@ class CasesPanel(ScrolledPanel):
         self._count_soon.timeout.connect(self._count)
         self._show_soon.timeout.connect(self._show_done)
         self._thumbnails.made.connect(view.model.take)
-        self._search.found.connect(self._found)
+        self._search.found.connect(self._looked_through)
         self._search.counted.connect(self._take_counts)
         view.looked_at.connect(self._thumbnails.prefer)
         view.wanted.connect(self.open_scan)
@@ -91,7 +92,10 @@ class CasesPanel(ScrolledPanel):
         view.done.clicked.connect(self._mark_done)
         view.unasked.toggled.connect(self._agree)
         for key, by in (("PageDown", 1), ("PageUp", -1)):
-            QShortcut(QKeySequence(key), self).activated.connect(partial(self.turn_to, by))
+            # napari's bindings hear the canvas only, and other panels have their own.
+            shortcut = QShortcut(QKeySequence(key), self)
+            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            shortcut.activated.connect(partial(self.turn_to, by))
         without, session.turn_to = session.turn_to, self.turn_to
         self.destroyed.connect(lambda: setattr(session, "turn_to", without))
         self.destroyed.connect(self._search.end)
@@ -119,6 +123,7 @@ class CasesPanel(ScrolledPanel):
     def _resume(self) -> None:
         """Go on with the folder that was looked through last, or say what to do."""
         self._list_folders()
+        self.view.show_agreed(None)
         self._show_done()
         if self.view.folders.count():
             self.show_folder(Path(self.view.folders.itemData(0)))
@@ -132,11 +137,14 @@ class CasesPanel(ScrolledPanel):
             open_unasked(Path(chosen), True)
             self.show_folder(Path(chosen))
 
-    def _found(self, root: Path, found: Sequence[ScanEntry] | UldError) -> None:
-        """Show the scans of a folder, or why there are none."""
-        if isinstance(found, UldError):
-            self._say(str(found))
-            return
+    def _looked_through(self, root: Path, outcome: Outcome) -> None:
+        if outcome.error is None:
+            self._found(root, outcome.result)
+        else:
+            self._say(str(outcome.error))
+
+    def _found(self, root: Path, found: Sequence[ScanEntry]) -> None:
+        """Show the scans of a folder."""
         self._left_out = tuple(map(str, getattr(found, "left_out", ())))
         cases = CaseList(root, found, self._store, show_warning)
         self.view.show(cases)
@@ -169,6 +177,7 @@ class CasesPanel(ScrolledPanel):
         self.ahead.ask(None)
         self.view.show(None)
         self.view.show_agreed(None)
+        self._show_done()
 
     def _close(self) -> None:
         """The window goes."""

@@ -10,13 +10,11 @@ from napari.components import ViewerModel
 from napari.settings import get_settings
 from napari.utils.notifications import Notification
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import QEvent, Qt
-from qtpy.QtGui import QKeyEvent
-from qtpy.QtWidgets import QApplication, QFileDialog
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog
 
 from napari_uld.ct import find_scans
 from napari_uld.ct.windows import to_uint8
-from napari_uld.lesions.annotations import State
 from napari_uld.viewer.layers.scan import DEFAULT_WINDOW
 from napari_uld.viewer.panels import cases as cases_module
 from napari_uld.viewer.panels.cases import CasesPanel
@@ -25,7 +23,6 @@ from napari_uld.viewer.session import Answer, Session
 from napari_uld.viewer.state.case_store import CaseStore
 from napari_uld.viewer.state.cases import Which
 from napari_uld.viewer.tools import reading_ahead
-from napari_uld.viewer.tools.workbench import workbench_of
 
 NAMES = ["arterial", "late", "native", "portal"]
 MakePanel = Callable[[], CasesPanel]
@@ -90,10 +87,6 @@ def open_name(session: Session) -> str | None:
     return None if session.case is None else session.case.volume.name
 
 
-def session_of(panel: CasesPanel) -> Session:
-    return panel.session
-
-
 def turn(panel: CasesPanel, by: int, qtbot: QtBot) -> str | None:
     panel.turn_to(by)
     qtbot.wait(20)
@@ -109,17 +102,16 @@ def test_before_a_folder_is_chosen_the_panel_says_what_to_choose(make_panel: Mak
 
 def test_every_scan_of_the_folder_is_listed_with_its_place_size_and_how_far_it_is(panel: CasesPanel) -> None:
     assert [scan.entry.name for scan in panel.cases.scans] == NAMES
-    assert lines(panel)[0] == ["arterial", "arterial.nii.gz", "40 x 32 x 6 voxels", "not opened yet"]
+    assert lines(panel)[0] == ["arterial", "40 x 32 x 6 voxels", "not opened yet"]
     assert panel.view.status.text() == "4 scans, 0 done"
+    assert panel.view.folders.currentText().startswith("study")
 
 
 def test_every_scan_gets_the_picture_of_its_middle_slice(panel: CasesPanel, qtbot: QtBot) -> None:
     model = panel.view.model
-    blank = model.data(model.index(0, 0), Qt.ItemDataRole.DecorationRole).toImage()
-    made = []
-    panel._thumbnails.made.connect(made.append)
+    blank = model.data(model.index(0, 0), Qt.ItemDataRole.DecorationRole).pixmap(SIZE).toImage()
     qtbot.waitUntil(lambda: len(model._pictures) == 4, timeout=5000)
-    assert model.data(model.index(0, 0), Qt.ItemDataRole.DecorationRole).toImage() != blank
+    assert model.data(model.index(0, 0), Qt.ItemDataRole.DecorationRole).pixmap(SIZE).toImage() != blank
 
 
 def test_a_picture_keeps_the_patient_s_proportions_and_the_scan_s_window(root: Path) -> None:
@@ -172,8 +164,6 @@ def test_a_double_click_or_enter_opens_the_scan(panel: CasesPanel, qtbot: QtBot,
     index = panel.view.shown.index(2, 0)
     view.setCurrentIndex(index)
     if how == "Return":
-        qtbot.waitExposed(panel)
-        view.setFocus()
         qtbot.keyClick(view, Qt.Key.Key_Return)
     else:
         view.scrollTo(index)
@@ -295,7 +285,11 @@ def test_a_closed_window_reads_and_makes_nothing_more(panel: CasesPanel, qtbot: 
     assert open_name(panel.session) == "arterial"
 
 
-def test_a_panel_that_is_closed_on_its_own_hears_no_more(panel: CasesPanel, qtbot: QtBot) -> None:
+def test_a_panel_that_is_closed_on_its_own_hears_no_more(
+    viewer: ViewerModel, root: Path, tmp_path: Path, qtbot: QtBot
+) -> None:
+    panel = CasesPanel(viewer, CaseStore(tmp_path / "cases.json"))
+    list_in(panel, root, qtbot)
     turn(panel, 1, qtbot)
     session = panel.session
     with qtbot.waitSignal(panel.destroyed):
