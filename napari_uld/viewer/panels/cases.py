@@ -3,13 +3,13 @@
 # PyQt's stubs call every getter optional; these are there as long as the widget is.
 # mypy: disable-error-code="union-attr, override"
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from napari.utils.notifications import show_error, show_info, show_warning
 from napari.viewer import Viewer
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QObject, Qt, QTimer
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QFileDialog, QShortcut
 
@@ -31,6 +31,8 @@ from napari_uld.viewer.tools.reading_ahead import ReadAhead
 
 # Milliseconds without a further change after which it is written down how far the open scan is.
 COUNT_AFTER = 1000
+# Milliseconds after which the next scan is read: first the one that was opened is drawn.
+READ_AFTER = 200
 # Milliseconds after which what is said of the whole list is said anew.
 SHOW_AFTER = 50
 EMPTY = "Choose a folder of scans: a DICOM tree, a DeepLesion download, NIfTI files."
@@ -60,12 +62,9 @@ class CasesPanel(ScrolledPanel):
         # The open scan, where it is of the list, and whether it changed since it was counted.
         self._counting: tuple[Case, int] | None = None
         self._uncounted = False
-        self._count_soon = QTimer(self)
-        self._count_soon.setSingleShot(True)
-        self._count_soon.setInterval(COUNT_AFTER)
-        self._show_soon = QTimer(self)
-        self._show_soon.setSingleShot(True)
-        self._show_soon.setInterval(SHOW_AFTER)
+        self._count_soon = _timer(self, COUNT_AFTER, self._count)
+        self._show_soon = _timer(self, SHOW_AFTER, self._show_done)
+        self._read_soon = _timer(self, READ_AFTER, self._read_ahead)
         self._left_out: tuple[str, ...] = ()
         self.view = CaseView(self.body)
         self._connect()
@@ -76,8 +75,6 @@ class CasesPanel(ScrolledPanel):
 
     def _connect(self) -> None:
         view, session = self.view, self.session
-        self._count_soon.timeout.connect(self._count)
-        self._show_soon.timeout.connect(self._show_done)
         self._thumbnails.made.connect(view.model.take)
         self._search.found.connect(self._looked_through)
         self._search.counted.connect(self._take_counts)
@@ -174,6 +171,7 @@ class CasesPanel(ScrolledPanel):
         self._following.case_links.release()
         self._search.end()
         self._thumbnails.end()
+        self._read_soon.stop()
         self.ahead.ask(None)
         self.view.show(None)
         self.view.show_agreed(None)
@@ -237,7 +235,7 @@ class CasesPanel(ScrolledPanel):
             self.cases.open(self._counting[1])
             self._changed()
             self.view.go_to(self._counting[1])
-            self._read_ahead()
+            self._read_soon.start()
 
     def _read_ahead(self) -> None:
         cases = self.cases
@@ -286,3 +284,12 @@ class CasesPanel(ScrolledPanel):
 
 def _many(count: int) -> str:
     return f"{count} scan{'s' if count != 1 else ''}"
+
+
+def _timer(parent: QObject, after: int, act: Callable[[], None]) -> QTimer:
+    """Give a timer that does something once, so many milliseconds after it was started last."""
+    timer = QTimer(parent)
+    timer.setSingleShot(True)
+    timer.setInterval(after)
+    timer.timeout.connect(act)
+    return timer

@@ -11,6 +11,7 @@ from psygnal import Signal
 
 from napari_uld.ct.entries import ScanEntry
 from napari_uld.errors import CaseListError
+from napari_uld.lesions.annotations import now
 from napari_uld.viewer.state.beside import Beside
 from napari_uld.viewer.state.case import Case, Counts
 from napari_uld.viewer.state.case_store import CaseStore, Folder, Known
@@ -146,17 +147,17 @@ class CaseList:
             self._replace(at, counts=counts)
 
     def open(self, at: int) -> None:
-        """Write down that a scan is opened now."""
+        """A scan is opened now; it is written down with how far it is."""
         self.last = at
-        self._keep(lambda: self._store.open(self.root, self.scans[at].key))
-        self._replace(at, opened="now")
+        self._replace(at, opened=now())
 
     def count(self, at: int, counts: Counts) -> None:
-        """Write down how far the review of the open scan is."""
+        """Write down how far the review of the open scan is, and that it was opened."""
         self._counted_here.add(at)
-        known = {"annotated": counts.annotated, "found": counts.found, "decided": counts.decided, "counted": time()}
-        self._keep(lambda: self._store.update(self.root, self.scans[at].key, **known))
         self._replace(at, counts=counts)
+        scan = self.scans[at]
+        far = {"annotated": counts.annotated, "found": counts.found, "decided": counts.decided, "counted": time()}
+        self._keep(lambda: self._store.update(self.root, scan.key, is_last=True, opened=scan.opened, **far))
 
     def mark_done(self, at: int, done: bool) -> None:
         """Write down whether a scan is done."""

@@ -52,6 +52,7 @@ def root(tmp_path: Path) -> Path:
 def make_panel(viewer: ViewerModel, tmp_path: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> MakePanel:
     """A panel as it is docked, with what an earlier one of the test left."""
     monkeypatch.setattr(cases_module, "COUNT_AFTER", 10)
+    monkeypatch.setattr(cases_module, "READ_AFTER", 0)
 
     def make() -> CasesPanel:
         panel = CasesPanel(viewer, CaseStore(tmp_path / "cases.json"))
