@@ -109,7 +109,7 @@ class CasesPanel(ScrolledPanel):
     def show_folder(self, root: Path) -> None:
         """List the scans of a folder, which are looked for in a thread."""
         self._leave()
-        self.view.status.setText(f"Looking for scans in {root} …")
+        self._say(f"Looking for scans in {root} …")
         self._search.look_through(root)
 
     def show_scans(self, root: Path, scans: Sequence[ScanEntry]) -> None:
@@ -274,7 +274,7 @@ class CasesPanel(ScrolledPanel):
         self.view.show_buttons(previous=previous, next_=next_)
         if cases is not None:
             done = sum(scan.done for scan in cases.scans)
-            left_out = f"; {len(self._left_out)} kinds of files left out" if self._left_out else ""
+            left_out = "; some files were left out: point here to see which" if self._left_out else ""
             self._say(f"{_many(len(cases.scans))}, {done} done{left_out}", "\n".join(self._left_out))
 
     def _say(self, text: str, tip: str = "") -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from napari import Viewer
 from napari.components import ViewerModel
 from napari.settings import get_settings
 from napari.utils.notifications import Notification
@@ -18,11 +19,15 @@ from napari_uld.ct.windows import to_uint8
 from napari_uld.viewer.layers.scan import DEFAULT_WINDOW
 from napari_uld.viewer.panels import cases as cases_module
 from napari_uld.viewer.panels.cases import CasesPanel
+from napari_uld.viewer.panels.dialogs import EVERY_SCAN
 from napari_uld.viewer.panels.thumbnails import SIZE, thumbnail_of
+from napari_uld.viewer.plugin import reader
 from napari_uld.viewer.session import Answer, Session
+from napari_uld.viewer.state import case_store
 from napari_uld.viewer.state.case_store import CaseStore
 from napari_uld.viewer.state.cases import Which
 from napari_uld.viewer.tools import reading_ahead
+from napari_uld.viewer.tools.workbench import workbench_of
 
 NAMES = ["arterial", "late", "native", "portal"]
 MakePanel = Callable[[], CasesPanel]
@@ -302,3 +307,26 @@ def test_a_panel_that_is_closed_on_its_own_hears_no_more(
 
 def test_the_panel_fits_a_narrow_dock(panel: CasesPanel) -> None:
     assert panel.body.minimumSizeHint().width() <= 340
+
+
+def test_a_dropped_folder_of_several_scans_is_listed_in_the_window_and_gone_through(
+    make_napari_viewer: Callable[..., Viewer], root: Path, tmp_path: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(case_store, "data_folder", lambda: tmp_path / "data")
+    monkeypatch.setattr(reader, "choose_scan", lambda said, scans: EVERY_SCAN)
+    viewer = make_napari_viewer()
+    viewer.open(root, plugin="napari-uld")
+    session = workbench_of(viewer).session
+    assert any(name.startswith("Cases") for name in viewer.window.dock_widgets)
+    assert session.case is None
+    session.turn_to(1)
+    qtbot.wait(300)
+    session.turn_to(1)
+    assert open_name(session) == "late"
+    # Dropped again, it is shown in the panel that is there.
+    viewer.open(root, plugin="napari-uld")
+    assert sum(name.startswith("Cases") for name in viewer.window.dock_widgets) == 1
+    assert open_name(session) == "late"
+    session.turn_to(1)
+    assert open_name(session) == "native"
+    assert (tmp_path / "data" / "cases.json").exists()
