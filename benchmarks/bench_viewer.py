@@ -7,22 +7,27 @@ the drawn canvas, medians and largest of several, and for a slice step the ratio
 """
 
 import argparse
+import os
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import nibabel
 import numpy as np
 from napari import Viewer
 from qtpy.QtWidgets import QApplication
 
+from napari_uld.ct import find_scans
 from napari_uld.ct.volume import CTVolume
 from napari_uld.lesions.annotations import Annotations, State
 from napari_uld.lesions.findings import Findings
+from napari_uld.viewer.panels.cases import CasesPanel
 from napari_uld.viewer.panels.review import ReviewPanel
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
+from napari_uld.viewer.state.case_store import CaseStore
 from napari_uld.viewer.tools import review
 from napari_uld.viewer.tools.workbench import workbench_of
 
@@ -74,6 +79,7 @@ def measure(folder: Path, slices: int, count: int) -> None:
     linked_views(viewer, base)
     report("2D to 3D", turned(viewer), into_3d)
     report("next case", [next_case(session, folder, volume) for _ in range(ROUNDS)])
+    report("next case from the browser, read ahead", from_browser(viewer, folder, volume))
     viewer.close()
 
 
@@ -97,7 +103,8 @@ def linked_views(viewer: Viewer, base: float) -> None:
     case = workbench_of(viewer).session.case
     if case is None:
         return
-    case.set_findings(None)
+    for detector in list(case.findings):
+        case.remove_findings(detector)
     alone = report("caption, letters and scale bar, slice step", steps(viewer), base)
     viewer.window.add_plugin_dock_widget("napari-uld", "Views")
     for _ in range(20):
@@ -105,6 +112,29 @@ def linked_views(viewer: Viewer, base: float) -> None:
     taken = steps(viewer)
     report("three linked views, axial step", taken, base)
     print(f"  {statistics.median(taken) / alone:.2f}x one view's own step")
+
+
+def from_browser(viewer: Viewer, folder: Path, volume: CTVolume) -> list[float]:
+    """Milliseconds until the next scan of a list is shown, once it is read ahead; the first is not counted."""
+    listed = folder / "listed"
+    listed.mkdir()
+    first = listed / "00.nii"
+    dz, dy, dx = volume.spacing
+    nibabel.save(nibabel.Nifti1Image(volume.hu.T, np.diag([-dx, -dy, dz, 1.0])), first)
+    for i in range(1, ROUNDS + 1):
+        os.link(first, listed / f"{i:02d}.nii")
+    panel = CasesPanel(viewer, CaseStore(folder / "cases.json"))
+    viewer.window.add_dock_widget(panel, name="Cases")
+    panel.show_scans(listed, find_scans(listed))
+    taken = []
+    for _ in range(ROUNDS + 1):
+        # Looked at for two seconds: pictures are made meanwhile, and the next is read.
+        until = time.monotonic() + 2.0
+        while time.monotonic() < until or panel.ahead.busy:
+            QApplication.processEvents()
+            time.sleep(0.01)
+        taken.append(timed(lambda: panel.turn_to(1)))
+    return taken[1:]
 
 
 def scan(folder: Path, slices: int) -> CTVolume:

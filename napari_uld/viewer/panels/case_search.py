@@ -7,8 +7,8 @@ from napari.qt.threading import WorkerBase, create_worker
 from qtpy.QtCore import QObject, Signal
 
 from napari_uld.ct import find_scans
-from napari_uld.ct.entries import FoundScans
 from napari_uld.errors import ScanError, UldError
+from napari_uld.viewer.panels.detector_run import Outcome
 from napari_uld.viewer.state.beside import Beside
 from napari_uld.viewer.state.case import Counts
 from napari_uld.viewer.state.cases import CaseList
@@ -17,7 +17,7 @@ from napari_uld.viewer.state.cases import CaseList
 class CaseSearch(QObject):
     """One folder at a time; what comes of one that is no longer asked for is dropped."""
 
-    # The folder with its `FoundScans`, or with the `UldError` that says why there are none.
+    # The folder, and an `Outcome`: its `FoundScans`, or the error that says why there are none.
     found = Signal(object, object)
     # The place of a scan in the list, and its `Counts`.
     counted = Signal(int, object)
@@ -32,7 +32,7 @@ class CaseSearch(QObject):
         self.end()
         asked = self._asked = object()
 
-        def take(found: FoundScans | UldError) -> None:
+        def take(found: Outcome) -> None:
             if self._asked is asked:
                 self.found.emit(root, found)
 
@@ -57,13 +57,14 @@ class CaseSearch(QObject):
         self._worker = None
 
 
-def _find(root: Path) -> FoundScans | UldError:
+def _find(root: Path) -> Outcome:
     try:
-        return find_scans(root)
+        return Outcome(find_scans(root))
     except UldError as error:
-        return error
+        return Outcome(error=error)
     except OSError as error:
-        return ScanError(f"{root} cannot be looked through: {error.strerror or error}; see that it is there")
+        why = f"{root} cannot be looked through: {error.strerror or error}; see that it is there, and that you may"
+        return Outcome(error=ScanError(why))
 
 
 def _count(cases: CaseList) -> Generator[tuple[int, Counts], None, None]:

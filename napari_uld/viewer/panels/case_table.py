@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from qtpy.QtCore import QAbstractListModel, QModelIndex, QSize, QSortFilterProxyModel, Qt
-from qtpy.QtGui import QFont, QImage, QPixmap
+from qtpy.QtGui import QFont, QIcon, QImage, QPixmap
 
 from napari_uld.viewer.panels.thumbnails import SIZE, Thumbnail
 from napari_uld.viewer.state.cases import CaseList, Which
@@ -28,7 +28,7 @@ class CaseModel(QAbstractListModel):
         self._places: dict[str, int] = {}
         self._pictures: dict[str, np.ndarray] = {}
         self._problems: dict[str, str] = {}
-        self._blank = _pixmap(np.zeros((0, 0), np.uint8))
+        self._blank = _icon(np.zeros((0, 0), np.uint8))
 
     def show(self, cases: CaseList | None) -> None:
         """Show another list, none of its pictures made yet."""
@@ -76,7 +76,7 @@ class CaseModel(QAbstractListModel):
             return "\n".join(self._lines(index.row()))
         if role == _Role.DecorationRole:
             picture = self._pictures.get(scan.key)
-            return self._blank if picture is None else _pixmap(picture)
+            return self._blank if picture is None else _icon(picture)
         if role == _Role.ToolTipRole:
             problem = self._problems.get(scan.key)
             return f"{scan.entry.path}\n{problem}" if problem else str(scan.entry.path)
@@ -124,11 +124,14 @@ class ShownCases(QSortFilterProxyModel):
         return self._model.cases is not None and self._model.cases.shows(row, self._text, self._which)
 
 
-def _pixmap(picture: np.ndarray) -> QPixmap:
-    """Put a grey picture in the middle of a black square."""
+def _icon(picture: np.ndarray) -> QIcon:
+    """Put a grey picture in the middle of a black square; it stays grey where it is selected."""
     square = np.zeros((SIZE, SIZE), np.uint8)
     height, width = picture.shape
     top, left = (SIZE - height) // 2, (SIZE - width) // 2
     square[top : top + height, left : left + width] = picture
     image = QImage(square.tobytes(), SIZE, SIZE, SIZE, QImage.Format.Format_Grayscale8)
-    return QPixmap.fromImage(image)
+    pixmap = QPixmap.fromImage(image)
+    icon = QIcon(pixmap)
+    icon.addPixmap(pixmap, QIcon.Mode.Selected)
+    return icon

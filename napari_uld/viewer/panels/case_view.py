@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from qtpy.QtCore import QModelIndex, QObject, QSize, Qt, QTimer, Signal
-from qtpy.QtGui import QKeySequence
+from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
@@ -17,7 +17,6 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QListView,
     QPushButton,
-    QShortcut,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
@@ -97,7 +96,7 @@ class CaseView(QObject):
         self.status.setWordWrap(True)
 
     def _build_list(self) -> None:
-        self.list = QListView()
+        self.list = _ScanList()
         self.list.setModel(self.shown)
         self.list.setIconSize(QSize(SIZE, SIZE))
         self.list.setUniformItemSizes(True)
@@ -107,10 +106,7 @@ class CaseView(QObject):
         self.list.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.list.setMinimumHeight(ROWS * (SIZE + 8))
         self.list.doubleClicked.connect(self._want)
-        for key in ("Return", "Enter"):
-            shortcut = QShortcut(QKeySequence(key), self.list)
-            shortcut.setContext(Qt.ShortcutContext.WidgetShortcut)
-            shortcut.activated.connect(lambda: self._want(self.list.currentIndex()))
+        self.list.entered_at.connect(self._want)
         self.list.selectionModel().currentChanged.connect(lambda *_: self.chosen.emit())
         self.previous = _button("Previous", f"Open the previous scan: key {key_of('previous scan')}")
         self.next = _button("Next", f"Open the next scan: key {key_of('next scan')}")
@@ -141,6 +137,7 @@ class CaseView(QObject):
             path = Path(name)
             self.folders.addItem(f"{path.name}   in {path.parent}" if path.name else name, name)
             self.folders.setItemData(self.folders.count() - 1, name, Qt.ItemDataRole.ToolTipRole)
+        self.folders.setCurrentIndex(0 if latest else -1)
 
     def show_agreed(self, agreed: bool | None) -> None:
         """Show whether the folder opens without a question; None where there is none."""
@@ -199,6 +196,19 @@ class CaseView(QObject):
         last = self.list.indexAt(area.bottomLeft())
         end = last.row() + 1 if last.isValid() else self.shown.rowCount()
         self.looked_at.emit([cases.scans[at].key for at in self.places[first.row() : end]])
+
+
+class _ScanList(QListView):
+    """A list whose Enter opens: what Qt calls activation is a single click on some systems."""
+
+    entered_at = Signal(QModelIndex)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
+        """Open with Enter."""
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            self.entered_at.emit(self.currentIndex())
+        else:
+            super().keyPressEvent(event)
 
 
 def _button(text: str, tip: str) -> QPushButton:

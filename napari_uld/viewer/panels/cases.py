@@ -3,13 +3,13 @@
 # PyQt's stubs call every getter optional; these are there as long as the widget is.
 # mypy: disable-error-code="union-attr, override"
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from napari.utils.notifications import show_error, show_info, show_warning
 from napari.viewer import Viewer
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QObject, Qt, QTimer
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QFileDialog, QShortcut
 
@@ -17,6 +17,7 @@ from napari_uld.ct import ScanEntry
 from napari_uld.errors import CaseListError, UldError
 from napari_uld.viewer.panels.case_search import CaseSearch
 from napari_uld.viewer.panels.case_view import CaseView
+from napari_uld.viewer.panels.detector_run import Outcome
 from napari_uld.viewer.panels.following import Following
 from napari_uld.viewer.panels.opening import open_entry
 from napari_uld.viewer.panels.scrolled import ScrolledPanel
@@ -30,6 +31,8 @@ from napari_uld.viewer.tools.reading_ahead import ReadAhead
 
 # Milliseconds without a further change after which it is written down how far the open scan is.
 COUNT_AFTER = 1000
+# Milliseconds after which the next scan is read: first the one that was opened is drawn.
+READ_AFTER = 200
 # Milliseconds after which what is said of the whole list is said anew.
 SHOW_AFTER = 50
 EMPTY = "Choose a folder of scans: a DICOM tree, a DeepLesion download, NIfTI files."
@@ -59,12 +62,9 @@ class CasesPanel(ScrolledPanel):
         # The open scan, where it is of the list, and whether it changed since it was counted.
         self._counting: tuple[Case, int] | None = None
         self._uncounted = False
-        self._count_soon = QTimer(self)
-        self._count_soon.setSingleShot(True)
-        self._count_soon.setInterval(COUNT_AFTER)
-        self._show_soon = QTimer(self)
-        self._show_soon.setSingleShot(True)
-        self._show_soon.setInterval(SHOW_AFTER)
+        self._count_soon = _timer(self, COUNT_AFTER, self._count)
+        self._show_soon = _timer(self, SHOW_AFTER, self._show_done)
+        self._read_soon = _timer(self, READ_AFTER, self._read_ahead)
         self._left_out: tuple[str, ...] = ()
         self.view = CaseView(self.body)
         self._connect()
@@ -75,10 +75,8 @@ class CasesPanel(ScrolledPanel):
 
     def _connect(self) -> None:
         view, session = self.view, self.session
-        self._count_soon.timeout.connect(self._count)
-        self._show_soon.timeout.connect(self._show_done)
         self._thumbnails.made.connect(view.model.take)
-        self._search.found.connect(self._found)
+        self._search.found.connect(self._looked_through)
         self._search.counted.connect(self._take_counts)
         view.looked_at.connect(self._thumbnails.prefer)
         view.wanted.connect(self.open_scan)
@@ -91,7 +89,10 @@ class CasesPanel(ScrolledPanel):
         view.done.clicked.connect(self._mark_done)
         view.unasked.toggled.connect(self._agree)
         for key, by in (("PageDown", 1), ("PageUp", -1)):
-            QShortcut(QKeySequence(key), self).activated.connect(partial(self.turn_to, by))
+            # napari's bindings hear the canvas only, and other panels have their own.
+            shortcut = QShortcut(QKeySequence(key), self)
+            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            shortcut.activated.connect(partial(self.turn_to, by))
         without, session.turn_to = session.turn_to, self.turn_to
         self.destroyed.connect(lambda: setattr(session, "turn_to", without))
         self.destroyed.connect(self._search.end)
@@ -108,7 +109,7 @@ class CasesPanel(ScrolledPanel):
     def show_folder(self, root: Path) -> None:
         """List the scans of a folder, which are looked for in a thread."""
         self._leave()
-        self.view.status.setText(f"Looking for scans in {root} …")
+        self._say(f"Looking for scans in {root} …")
         self._search.look_through(root)
 
     def show_scans(self, root: Path, scans: Sequence[ScanEntry]) -> None:
@@ -119,6 +120,7 @@ class CasesPanel(ScrolledPanel):
     def _resume(self) -> None:
         """Go on with the folder that was looked through last, or say what to do."""
         self._list_folders()
+        self.view.show_agreed(None)
         self._show_done()
         if self.view.folders.count():
             self.show_folder(Path(self.view.folders.itemData(0)))
@@ -132,11 +134,14 @@ class CasesPanel(ScrolledPanel):
             open_unasked(Path(chosen), True)
             self.show_folder(Path(chosen))
 
-    def _found(self, root: Path, found: Sequence[ScanEntry] | UldError) -> None:
-        """Show the scans of a folder, or why there are none."""
-        if isinstance(found, UldError):
-            self._say(str(found))
-            return
+    def _looked_through(self, root: Path, outcome: Outcome) -> None:
+        if outcome.error is None:
+            self._found(root, outcome.result)
+        else:
+            self._say(str(outcome.error))
+
+    def _found(self, root: Path, found: Sequence[ScanEntry]) -> None:
+        """Show the scans of a folder."""
         self._left_out = tuple(map(str, getattr(found, "left_out", ())))
         cases = CaseList(root, found, self._store, show_warning)
         self.view.show(cases)
@@ -166,9 +171,11 @@ class CasesPanel(ScrolledPanel):
         self._following.case_links.release()
         self._search.end()
         self._thumbnails.end()
+        self._read_soon.stop()
         self.ahead.ask(None)
         self.view.show(None)
         self.view.show_agreed(None)
+        self._show_done()
 
     def _close(self) -> None:
         """The window goes."""
@@ -233,7 +240,7 @@ class CasesPanel(ScrolledPanel):
             self.cases.open(self._counting[1])
             self._changed()
             self.view.go_to(self._counting[1])
-            self._read_ahead()
+            self._read_soon.start()
 
     def _read_ahead(self) -> None:
         cases = self.cases
@@ -272,7 +279,7 @@ class CasesPanel(ScrolledPanel):
         self.view.show_buttons(previous=previous, next_=next_)
         if cases is not None:
             done = sum(scan.done for scan in cases.scans)
-            left_out = f"; {len(self._left_out)} kinds of files left out" if self._left_out else ""
+            left_out = "; some files were left out: point here to see which" if self._left_out else ""
             self._say(f"{_many(len(cases.scans))}, {done} done{left_out}", "\n".join(self._left_out))
 
     def _say(self, text: str, tip: str = "") -> None:
@@ -282,3 +289,12 @@ class CasesPanel(ScrolledPanel):
 
 def _many(count: int) -> str:
     return f"{count} scan{'s' if count != 1 else ''}"
+
+
+def _timer(parent: QObject, after: int, act: Callable[[], None]) -> QTimer:
+    """Give a timer that does something once, so many milliseconds after it was started last."""
+    timer = QTimer(parent)
+    timer.setSingleShot(True)
+    timer.setInterval(after)
+    timer.timeout.connect(act)
+    return timer

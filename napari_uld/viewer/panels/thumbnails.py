@@ -66,6 +66,7 @@ class Thumbnails(QObject):
     def end(self) -> None:
         """Make no more."""
         self._queue.clear()
+        self._queue = _Queue({})
         if self._worker is not None:
             self._worker.quit()
         self._worker = None

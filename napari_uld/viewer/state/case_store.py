@@ -85,13 +85,17 @@ class CaseStore:
         """Write down that a folder is looked through now, as `update`."""
         self._change(root, lambda folder: folder.model_copy(update={"opened": now()}))
 
-    def open(self, root: Path, key: str) -> None:
-        """Write down that a scan is opened now, as `update`."""
-        self._change(root, lambda folder: folder.model_copy(update={"last": key}))
-        self.update(root, key, opened=now())
-
-    def update(self, root: Path, key: str, **known: object) -> None:
+    def update(self, root: Path, key: str, *, is_last: bool = False, **known: object) -> None:
         """Change what is known of one scan; what other windows know of it and others stays.
+
+        Parameters
+        ----------
+        root, key
+            The folder and its scan.
+        is_last
+            Whether it is the one that was opened last.
+        known
+            Fields of `Known`.
 
         Raises
         ------
@@ -101,7 +105,8 @@ class CaseStore:
 
         def changed(folder: Folder) -> Folder:
             scan = folder.scans.get(key, Known()).model_copy(update=known)
-            return folder.model_copy(update={"scans": {**folder.scans, key: scan}})
+            last = {"last": key} if is_last else {}
+            return folder.model_copy(update={"scans": {**folder.scans, key: scan}, **last})
 
         self._change(root, changed)
 

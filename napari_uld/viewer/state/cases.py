@@ -4,13 +4,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from time import time
 
 from psygnal import Signal
 
 from napari_uld.ct.entries import ScanEntry
 from napari_uld.errors import CaseListError
+from napari_uld.lesions.annotations import now
 from napari_uld.viewer.state.beside import Beside
 from napari_uld.viewer.state.case import Case, Counts
 from napari_uld.viewer.state.case_store import CaseStore, Folder, Known
@@ -35,7 +36,7 @@ class Scan:
     key
         What it is called where what is known is kept; it stays the same from one day to the next.
     where
-        Its folder or file, as seen from the list's.
+        The folder that it lies in, as seen from the list's; of a DICOM series its own.
     counts
         How far its review is, or None where nothing is known.
     done
@@ -92,12 +93,12 @@ class CaseList:
             folder = Folder()
             self._cannot_keep(error)
         # By place, not by name: those of one patient lie together.
-        entries = sorted(entries, key=lambda entry: (_where(root, entry), entry.name))
+        entries = sorted(entries, key=lambda entry: (_place(root, entry), entry.name))
         keys = _keys(root, entries)
         self._counted_here: set[int] = set()
         self._known = [folder.scans.get(key, Known()) for key in keys]
         self.scans = [
-            Scan(entry, key, _where(root, entry), known.counts, known.done, known.opened)
+            Scan(entry, key, _folder(root, entry), known.counts, known.done, known.opened)
             for entry, key, known in zip(entries, keys, self._known, strict=True)
         ]
         # Where the scan stands that was opened last, whenever that was.
@@ -116,7 +117,7 @@ class CaseList:
     def shows(self, at: int, text: str, which: Which) -> bool:
         """Tell whether a scan is asked for: its name, place and note hold every word of a text."""
         scan = self.scans[at]
-        known = f"{scan.entry.name} {scan.where} {scan.entry.note}".casefold()
+        known = f"{scan.entry.name} {scan.entry.path.name} {scan.where} {scan.entry.note}".casefold()
         asked = which is Which.ALL or scan.done == (which is Which.DONE)
         return asked and all(word in known for word in text.casefold().split())
 
@@ -146,17 +147,17 @@ class CaseList:
             self._replace(at, counts=counts)
 
     def open(self, at: int) -> None:
-        """Write down that a scan is opened now."""
+        """A scan is opened now; it is written down with how far it is."""
         self.last = at
-        self._keep(lambda: self._store.open(self.root, self.scans[at].key))
-        self._replace(at, opened="now")
+        self._replace(at, opened=now())
 
     def count(self, at: int, counts: Counts) -> None:
-        """Write down how far the review of the open scan is."""
+        """Write down how far the review of the open scan is, and that it was opened."""
         self._counted_here.add(at)
-        known = {"annotated": counts.annotated, "found": counts.found, "decided": counts.decided, "counted": time()}
-        self._keep(lambda: self._store.update(self.root, self.scans[at].key, **known))
         self._replace(at, counts=counts)
+        scan = self.scans[at]
+        far = {"annotated": counts.annotated, "found": counts.found, "decided": counts.decided, "counted": time()}
+        self._keep(lambda: self._store.update(self.root, scan.key, is_last=True, opened=scan.opened, **far))
 
     def mark_done(self, at: int, done: bool) -> None:
         """Write down whether a scan is done."""
@@ -181,13 +182,16 @@ class CaseList:
             self._warn(str(error))
 
 
-def _where(root: Path, entry: ScanEntry) -> str:
+def _place(root: Path, entry: ScanEntry) -> str:
     """Where a scan lies, as seen from the folder of the list."""
-    try:
-        where = entry.path.relative_to(root).as_posix()
-    except ValueError:
-        where = entry.path.as_posix()
-    return "" if where == "." else where
+    return (entry.path.relative_to(root) if entry.path.is_relative_to(root) else entry.path).as_posix()
+
+
+def _folder(root: Path, entry: ScanEntry) -> str:
+    # Other scans are called as their own file or folder.
+    place = PurePosixPath(_place(root, entry))
+    folder = place if entry.kind == "dicom" else place.parent
+    return "" if folder == PurePosixPath() else str(folder)
 
 
 def _keys(root: Path, entries: Sequence[ScanEntry]) -> list[str]:
@@ -195,7 +199,7 @@ def _keys(root: Path, entries: Sequence[ScanEntry]) -> list[str]:
     keys, times = [], Counter[str]()
     for entry in entries:
         own = " ".join(filter(None, (entry.series_uid, entry.label)))
-        key = f"{_where(root, entry)}#{own or (entry.name if entry.kind in ('deeplesion', 'dicom') else '')}"
+        key = f"{_place(root, entry)}#{own or (entry.name if entry.kind in ('deeplesion', 'dicom') else '')}"
         times[key] += 1
         keys.append(key if times[key] == 1 else f"{key} {times[key]}")
     return keys

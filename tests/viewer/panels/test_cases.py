@@ -6,6 +6,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from napari import Viewer
 from napari.components import ViewerModel
 from napari.settings import get_settings
 from napari.utils.notifications import Notification
@@ -18,8 +19,11 @@ from napari_uld.ct.windows import to_uint8
 from napari_uld.viewer.layers.scan import DEFAULT_WINDOW
 from napari_uld.viewer.panels import cases as cases_module
 from napari_uld.viewer.panels.cases import CasesPanel
+from napari_uld.viewer.panels.dialogs import EVERY_SCAN
 from napari_uld.viewer.panels.thumbnails import SIZE, thumbnail_of
+from napari_uld.viewer.plugin import reader
 from napari_uld.viewer.session import Answer, Session
+from napari_uld.viewer.state import case_store
 from napari_uld.viewer.state.case_store import CaseStore
 from napari_uld.viewer.state.cases import Which
 from napari_uld.viewer.tools import reading_ahead
@@ -52,6 +56,7 @@ def root(tmp_path: Path) -> Path:
 def make_panel(viewer: ViewerModel, tmp_path: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> MakePanel:
     """A panel as it is docked, with what an earlier one of the test left."""
     monkeypatch.setattr(cases_module, "COUNT_AFTER", 10)
+    monkeypatch.setattr(cases_module, "READ_AFTER", 0)
 
     def make() -> CasesPanel:
         panel = CasesPanel(viewer, CaseStore(tmp_path / "cases.json"))
@@ -87,10 +92,6 @@ def open_name(session: Session) -> str | None:
     return None if session.case is None else session.case.volume.name
 
 
-def session_of(panel: CasesPanel) -> Session:
-    return panel.session
-
-
 def turn(panel: CasesPanel, by: int, qtbot: QtBot) -> str | None:
     panel.turn_to(by)
     qtbot.wait(20)
@@ -106,17 +107,16 @@ def test_before_a_folder_is_chosen_the_panel_says_what_to_choose(make_panel: Mak
 
 def test_every_scan_of_the_folder_is_listed_with_its_place_size_and_how_far_it_is(panel: CasesPanel) -> None:
     assert [scan.entry.name for scan in panel.cases.scans] == NAMES
-    assert lines(panel)[0] == ["arterial", "arterial.nii.gz", "40 x 32 x 6 voxels", "not opened yet"]
+    assert lines(panel)[0] == ["arterial", "40 x 32 x 6 voxels", "not opened yet"]
     assert panel.view.status.text() == "4 scans, 0 done"
+    assert panel.view.folders.currentText().startswith("study")
 
 
 def test_every_scan_gets_the_picture_of_its_middle_slice(panel: CasesPanel, qtbot: QtBot) -> None:
     model = panel.view.model
-    blank = model.data(model.index(0, 0), Qt.ItemDataRole.DecorationRole).toImage()
-    made = []
-    panel._thumbnails.made.connect(made.append)
+    blank = model.data(model.index(0, 0), Qt.ItemDataRole.DecorationRole).pixmap(SIZE).toImage()
     qtbot.waitUntil(lambda: len(model._pictures) == 4, timeout=5000)
-    assert model.data(model.index(0, 0), Qt.ItemDataRole.DecorationRole).toImage() != blank
+    assert model.data(model.index(0, 0), Qt.ItemDataRole.DecorationRole).pixmap(SIZE).toImage() != blank
 
 
 def test_a_picture_keeps_the_patient_s_proportions_and_the_scan_s_window(root: Path) -> None:
@@ -169,8 +169,6 @@ def test_a_double_click_or_enter_opens_the_scan(panel: CasesPanel, qtbot: QtBot,
     index = panel.view.shown.index(2, 0)
     view.setCurrentIndex(index)
     if how == "Return":
-        qtbot.waitExposed(panel)
-        view.setFocus()
         qtbot.keyClick(view, Qt.Key.Key_Return)
     else:
         view.scrollTo(index)
@@ -292,7 +290,11 @@ def test_a_closed_window_reads_and_makes_nothing_more(panel: CasesPanel, qtbot: 
     assert open_name(panel.session) == "arterial"
 
 
-def test_a_panel_that_is_closed_on_its_own_hears_no_more(panel: CasesPanel, qtbot: QtBot) -> None:
+def test_a_panel_that_is_closed_on_its_own_hears_no_more(
+    viewer: ViewerModel, root: Path, tmp_path: Path, qtbot: QtBot
+) -> None:
+    panel = CasesPanel(viewer, CaseStore(tmp_path / "cases.json"))
+    list_in(panel, root, qtbot)
     turn(panel, 1, qtbot)
     session = panel.session
     with qtbot.waitSignal(panel.destroyed):
@@ -304,3 +306,26 @@ def test_a_panel_that_is_closed_on_its_own_hears_no_more(panel: CasesPanel, qtbo
 
 def test_the_panel_fits_a_narrow_dock(panel: CasesPanel) -> None:
     assert panel.body.minimumSizeHint().width() <= 340
+
+
+def test_a_dropped_folder_of_several_scans_is_listed_in_the_window_and_gone_through(
+    make_napari_viewer: Callable[..., Viewer], root: Path, tmp_path: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(case_store, "data_folder", lambda: tmp_path / "data")
+    monkeypatch.setattr(reader, "choose_scan", lambda said, scans: EVERY_SCAN)
+    viewer = make_napari_viewer()
+    viewer.open(root, plugin="napari-uld")
+    session = workbench_of(viewer).session
+    assert any(name.startswith("Cases") for name in viewer.window.dock_widgets)
+    assert session.case is None
+    session.turn_to(1)
+    qtbot.wait(300)
+    session.turn_to(1)
+    assert open_name(session) == "late"
+    # Dropped again, it is shown in the panel that is there.
+    viewer.open(root, plugin="napari-uld")
+    assert sum(name.startswith("Cases") for name in viewer.window.dock_widgets) == 1
+    assert open_name(session) == "late"
+    session.turn_to(1)
+    assert open_name(session) == "native"
+    assert (tmp_path / "data" / "cases.json").exists()

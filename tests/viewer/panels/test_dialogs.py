@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QApplication, QFileDialog, QListWidget, QMessageBox
+from qtpy.QtWidgets import QApplication, QFileDialog, QListWidget, QMessageBox, QPushButton
 
 from napari_uld.ct.entries import ScanEntry
-from napari_uld.viewer.panels.dialogs import ask_export_path, ask_save_path, ask_unsaved, choose_scan
+from napari_uld.viewer.panels.dialogs import EVERY_SCAN, ask_export_path, ask_save_path, ask_unsaved, choose_scan
 from napari_uld.viewer.session import Answer
 from napari_uld.viewer.state.case import Case
 
@@ -23,6 +23,15 @@ def test_the_chooser_gives_the_scan_that_was_picked(qtbot: QtBot, button: str, c
     QTimer.singleShot(50, answer)
     entry = choose_scan("study holds 2 scans.", FOUND)
     assert (entry and entry.name) == chosen
+
+
+def test_the_chooser_lists_them_all_where_somebody_wants_more_than_one(qtbot: QtBot) -> None:
+    def answer() -> None:
+        buttons = QApplication.activeModalWidget().findChildren(QPushButton)
+        next(button for button in buttons if button.text() == "Show all in Cases").click()
+
+    QTimer.singleShot(50, answer)
+    assert choose_scan("study holds 2 scans.", FOUND) is EVERY_SCAN
 
 
 def test_scans_of_one_name_are_told_apart_by_their_folders(qtbot: QtBot) -> None:

@@ -23,8 +23,8 @@ def test_a_folder_that_was_never_looked_through_is_empty(store: CaseStore) -> No
 
 def test_what_is_known_is_there_after_a_restart(store: CaseStore) -> None:
     store.look_through(ROOT)
-    store.open(ROOT, "b#")
-    store.update(ROOT, "b#", annotated=3, found=20, decided=12, counted=5.0)
+    opened = "2024-05-06T07:08:09+00:00"
+    store.update(ROOT, "b#", is_last=True, annotated=3, found=20, decided=12, counted=5.0, opened=opened)
     store.update(ROOT, "a#", done=True)
     again = CaseStore(store.path).folder(ROOT)
     assert again.last == "b#"
@@ -33,7 +33,7 @@ def test_what_is_known_is_there_after_a_restart(store: CaseStore) -> None:
     counts = again.scans["b#"].counts
     assert counts is not None
     assert (counts.annotated, counts.found, counts.decided) == (3, 20, 12)
-    assert again.scans["b#"].opened
+    assert again.scans["b#"].opened == opened
 
 
 def write_many(path: Path, name: str) -> None:

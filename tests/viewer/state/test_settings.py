@@ -1,16 +1,18 @@
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from napari.components import ViewerModel
-from napari.settings import get_plugin_settings
+from napari.plugins.utils import get_preferred_reader
+from napari.settings import get_plugin_settings, get_settings
 from pytestqt.qtbot import QtBot
 
 from napari_uld.lesions.annotations import default_reviewer
 from napari_uld.lesions.findings import Findings
 from napari_uld.viewer.panels.detect import DetectPanel
 from napari_uld.viewer.state.files import open_case
-from napari_uld.viewer.state.settings import DEVICES, PLUGIN, ReviewSettings, settings
+from napari_uld.viewer.state.settings import DEVICES, PLUGIN, ReviewSettings, open_unasked, opens_unasked, settings
 
 from ..conftest import FakeDetector
 
@@ -74,3 +76,29 @@ def test_the_devices_of_the_panel_are_those_of_the_preferences(page) -> None:
         page.device = device
     with pytest.raises(ValueError, match="abacus"):
         page.device = "abacus"
+
+
+@pytest.fixture
+def _no_readers() -> Iterator[None]:
+    plugins = get_settings().plugins
+    before = plugins.extension2reader
+    plugins.extension2reader = {"*.tif": "other"}
+    yield
+    plugins.extension2reader = before
+
+
+@pytest.mark.usefixtures("_no_readers")
+@pytest.mark.parametrize("name", ["study", "study [2024] *"])
+def test_folders_of_a_root_that_was_agreed_to_open_with_this_plugin_and_no_others(tmp_path: Path, name: str) -> None:
+    root, beside = tmp_path / name, tmp_path / f"{name} 2"
+    for folder in (root / "patient" / "series", beside):
+        folder.mkdir(parents=True)
+    assert not opens_unasked(root)
+    open_unasked(root, True)
+    assert opens_unasked(root)
+    paths = (root, root / "patient" / "series", beside, tmp_path, root / "picture.png", root / "a.tif")
+    readers = [get_preferred_reader(str(path)) for path in paths]
+    assert readers == ["napari-uld", "napari-uld", None, None, None, "other"]
+    open_unasked(root, False)
+    assert not opens_unasked(root)
+    assert get_settings().plugins.extension2reader == {"*.tif": "other"}
