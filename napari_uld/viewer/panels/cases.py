@@ -9,9 +9,8 @@ from pathlib import Path
 
 from napari.utils.notifications import show_error, show_info, show_warning
 from napari.viewer import Viewer
-from qtpy.QtCore import QObject, Qt, QTimer
-from qtpy.QtGui import QKeySequence
-from qtpy.QtWidgets import QFileDialog, QShortcut
+from qtpy.QtCore import QObject, QTimer
+from qtpy.QtWidgets import QFileDialog
 
 from napari_uld.ct import ScanEntry
 from napari_uld.errors import CaseListError, UldError
@@ -21,6 +20,7 @@ from napari_uld.viewer.panels.detector_run import Outcome
 from napari_uld.viewer.panels.following import Following
 from napari_uld.viewer.panels.opening import open_entry
 from napari_uld.viewer.panels.scrolled import ScrolledPanel
+from napari_uld.viewer.panels.shortcuts import add_shortcut
 from napari_uld.viewer.panels.thumbnails import Thumbnails
 from napari_uld.viewer.panels.window import workbench_in_window
 from napari_uld.viewer.state.case import Case, Counts
@@ -89,10 +89,7 @@ class CasesPanel(ScrolledPanel):
         view.done.clicked.connect(self._mark_done)
         view.unasked.toggled.connect(self._agree)
         for key, by in (("PageDown", 1), ("PageUp", -1)):
-            # napari's bindings hear the canvas only, and other panels have their own.
-            shortcut = QShortcut(QKeySequence(key), self)
-            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-            shortcut.activated.connect(partial(self.turn_to, by))
+            add_shortcut(self, key, partial(self.turn_to, by))
         without, session.turn_to = session.turn_to, self.turn_to
         self.destroyed.connect(lambda: setattr(session, "turn_to", without))
         self.destroyed.connect(self._search.end)

@@ -10,7 +10,6 @@ from typing import Any
 from napari.utils.notifications import show_error, show_info
 from napari.viewer import Viewer
 from qtpy.QtCore import QSortFilterProxyModel, Qt
-from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import (
     QButtonGroup,
     QCheckBox,
@@ -18,7 +17,6 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QPushButton,
-    QShortcut,
     QVBoxLayout,
 )
 from superqt import QCollapsible
@@ -33,6 +31,7 @@ from napari_uld.viewer.panels.following import Following
 from napari_uld.viewer.panels.lesion_table import LesionTable
 from napari_uld.viewer.panels.lesion_view import LesionView
 from napari_uld.viewer.panels.scrolled import ScrolledPanel
+from napari_uld.viewer.panels.shortcuts import add_shortcut
 from napari_uld.viewer.panels.window import workbench_in_window
 from napari_uld.viewer.state.case import Case, Counts
 from napari_uld.viewer.state.files import export_dl_info, export_refusal
@@ -84,10 +83,7 @@ class ReviewPanel(ScrolledPanel):
         layout.addLayout(self._build_marks())
         layout.addWidget(_help())
         for key in KEYS:
-            # napari's bindings hear the canvas only; here the same keys work while the table has the focus.
-            shortcut = QShortcut(QKeySequence(key.key), self)
-            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-            shortcut.activated.connect(partial(key.act, self.session))
+            add_shortcut(self, key.key, partial(key.act, self.session))
 
     def _build_table(self) -> LesionView:
         self.model = LesionTable()

@@ -18,6 +18,7 @@ from napari_uld.ct import find_scans
 from napari_uld.ct.windows import to_uint8
 from napari_uld.viewer.layers.scan import DEFAULT_WINDOW
 from napari_uld.viewer.panels import cases as cases_module
+from napari_uld.viewer.panels import opening
 from napari_uld.viewer.panels.cases import CasesPanel
 from napari_uld.viewer.panels.dialogs import EVERY_SCAN
 from napari_uld.viewer.panels.thumbnails import SIZE, thumbnail_of
@@ -26,7 +27,7 @@ from napari_uld.viewer.session import Answer, Session
 from napari_uld.viewer.state import case_store
 from napari_uld.viewer.state.case_store import CaseStore
 from napari_uld.viewer.state.cases import Which
-from napari_uld.viewer.tools import reading_ahead
+from napari_uld.viewer.tools.workbench import workbench_of
 
 NAMES = ["arterial", "late", "native", "portal"]
 MakePanel = Callable[[], CasesPanel]
@@ -203,8 +204,8 @@ def test_the_next_scan_is_read_ahead_in_the_direction_that_is_taken(
     panel: CasesPanel, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read_now = []
-    read = reading_ahead.read_entry
-    monkeypatch.setattr(reading_ahead, "read_entry", lambda entry: (read_now.append(entry.name), read(entry))[1])
+    read = opening.read_gradually
+    monkeypatch.setattr(opening, "read_gradually", lambda entry: (read_now.append(entry.name), read(entry))[1])
     assert [turn(panel, by, qtbot) for by in (1, 1, 1, -1, -1)] == ["arterial", "late", "native", "late", "arterial"]
     # The first, and the one on the way back.
     assert read_now == ["arterial", "late"]
