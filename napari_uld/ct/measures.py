@@ -6,6 +6,8 @@ from enum import StrEnum
 
 import numpy as np
 
+Place = Sequence[float] | np.ndarray
+
 
 class Outline(StrEnum):
     """How a region is bounded; the values are their names."""
@@ -26,7 +28,7 @@ class Statistics:
     pixels: int
 
 
-def distance(start: Sequence[float], end: Sequence[float], spacing: Sequence[float]) -> float:
+def distance(start: Place, end: Place, spacing: Sequence[float]) -> float:
     """Give the distance in mm of two places in voxels, where voxels are `spacing` mm large, in the same order."""
     return float(np.linalg.norm(np.subtract(end, start) * spacing))
 

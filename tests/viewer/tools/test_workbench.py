@@ -67,9 +67,9 @@ def test_no_key_is_taken_from_napari() -> None:
     }
     assert taken
     # Esc ends drawing in napari, too, and Ctrl+C and Ctrl+V copy and paste shapes; M makes a new label there, which no
-    # layer of a scan has a use for. Paths are no lesions' shapes (T), and a CT is read through windows (C), as it was
+    # layer of a scan has a use for. Paths and lines are no lesions' shapes (T, L), and a CT is read through windows (C), as it was
     # taken (Y).
-    assert ALL_KEYS & taken <= {"Escape", "M", "Ctrl+C", "Ctrl+V", "T", "C", "Y"}
+    assert ALL_KEYS & taken <= {"Escape", "M", "Ctrl+C", "Ctrl+V", "T", "L", "C", "Y"}
     assert len(ALL_KEYS) == len(KEYS)
 
 
