@@ -47,22 +47,22 @@ class Sketch:
         return [line for line in self.lines if (line.corners[:, plane.axis] == plane.index).all()]
 
 
-def beside(line: Drawn, spacing: Sequence[float], zoom: float) -> Drawn:
-    """Write a line's label to the right of its end that lies furthest there, or level with the middle of an outline.
+def beside(line: Drawn, points: np.ndarray, spacing: Sequence[float], zoom: float) -> Drawn:
+    """Write a line's label to the right of whichever of some points lies furthest there.
 
     Parameters
     ----------
     line
-        What is drawn, flat on a slice.
+        What is drawn.
+    points
+        (n, 3) all that the label is to lie beside, in voxels (z, y, x), flat on a slice.
     spacing
         The scan's voxel size (z, y, x) in mm.
     zoom
         How many pixels of the screen a millimetre is.
     """
-    right = 2 if np.ptp(line.corners[:, 2]) > 0 or np.ptp(line.corners[:, 1]) == 0 else 1
-    place = line.corners[int(line.corners[:, right].argmax())].copy()
-    if len(line.corners) > 2:
-        place = line.corners.mean(axis=0)
-        place[right] = line.corners[:, right].max()
+    # On a sagittal slice, whose x is one, y grows to the right.
+    right = 2 if np.ptp(points[:, 2]) > 0 or np.ptp(points[:, 1]) == 0 else 1
+    place = points[int(points[:, right].argmax())].copy()
     place[right] += BESIDE / zoom / spacing[right]
     return replace(line, place=place)

@@ -39,7 +39,6 @@ from napari_uld.viewer.state.rows import Row
 from napari_uld.viewer.tools import review
 from napari_uld.viewer.tools.keys import KEYS, key_of
 from napari_uld.viewer.tools.measuring import measure
-from napari_uld.viewer.tools.tool import ToolName
 
 EXPORT_TIP = "Export to DL_info.csv: the table that detectors are trained from gets this series' lesions"
 
@@ -58,11 +57,13 @@ class ReviewPanel(ScrolledPanel):
         workbench = workbench_in_window(viewer)
         self.session = workbench.session
         self._case: Case | None = None
+        self._drawing = workbench.drawing
         self.rulers = Rulers(workbench.ruler, self)
         self._build()
         self._following = Following(self, self.session, self._open)
         self._following.links.connect(self.session.view_changed, self._show_window)
         self._following.links.connect(workbench.ruler.changed, self.rulers.show)
+        self._following.links.connect(workbench.drawing.changed, self._show_drawing)
         self._following.begin()
 
     # -- building --
@@ -112,8 +113,9 @@ class ReviewPanel(ScrolledPanel):
         self.draw_recist = _plain(
             f"Draw RECIST ({key_of('draw RECIST')})",
             "Click both ends of the long diameter, then of the short one: of the lesion at hand, or of a new one",
-            lambda: session.tool_wanted.emit(ToolName.RECIST),
+            self._draw_recist,
         )
+        self.draw_recist.setCheckable(True)
         self.edit_box = _plain(
             "Edit box", "Drag the box of the lesion at hand on its key slice", lambda: review.edit_box(session)
         )
@@ -214,7 +216,18 @@ class ReviewPanel(ScrolledPanel):
             rows = (self.sorted.mapToSource(self.sorted.index(i, 0)).row() for i in range(self.sorted.rowCount()))
             self._case.order = tuple(self.model.rows[row].key for row in rows)
 
+    def _show_drawing(self) -> None:
+        self.draw_recist.setChecked(self._drawing.on)
+
     # -- what the person does --
+
+    def _draw_recist(self) -> None:
+        """Begin to draw, or, pressed again, give up."""
+        if self._drawing.on:
+            self._drawing.stop()
+        else:
+            self._drawing.start()
+        self._show_drawing()
 
     def _choose(self, at_hand: int, rows: list[int]) -> None:
         """Take the rows of the table that a person chose."""

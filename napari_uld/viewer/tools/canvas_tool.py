@@ -47,6 +47,9 @@ class CanvasTool(Tool):
         case, self._case = self._case, None
         self._links.release()
         self._forget()
+        viewer = self._session.viewer
+        active = viewer.layers.selection.active
+        viewer.cursor.style = "standard" if active is None else active.cursor
         if self._session.marking is not None and self._session.case is case:
             self._session.marking.draw(Sketch())
         self.changed.emit()
@@ -64,6 +67,7 @@ class CanvasTool(Tool):
         marking.let_go()
         marking.open_eyes()
         session.viewer.layers.selection.active = session.layer(Part.CT)
+        session.viewer.cursor.style = "cross"
         if not self.on:
             self._case, self._plane = case, session.plane
             self._links.connect(session.case_changed, self.stop)
@@ -120,12 +124,16 @@ class CanvasTool(Tool):
             self._leave_slice()
 
     def _draw(self, lines: Iterable[Drawn], *, unfinished: bool) -> None:
-        """Show lines, their labels beside them."""
+        """Show lines in place of what was drawn before."""
         session = self._session
         if session.marking is not None and self._case is not None:
-            spacing, zoom = self._case.volume.spacing, session.viewer.scene.camera.zoom
-            placed = tuple(beside(line, spacing, zoom) for line in lines)
-            session.marking.draw(Sketch(placed, in_hand=True, unfinished=unfinished))
+            session.marking.draw(Sketch(tuple(lines), in_hand=True, unfinished=unfinished))
+
+    def _beside(self, line: Drawn, points: np.ndarray) -> Drawn:
+        """Write a line's label beside some points (n, 3) in voxels."""
+        if self._case is None:
+            return line
+        return beside(line, points, self._case.volume.spacing, self._session.viewer.scene.camera.zoom)
 
     # -- what a tool does with it: places are voxels (z, y, x) on the slice that is shown --
 

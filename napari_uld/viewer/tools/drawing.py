@@ -1,6 +1,7 @@
 """A RECIST drawn by hand: the long diameter by two clicks, the short one at a right angle to it by two more."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from napari.utils.notifications import show_info
@@ -121,12 +122,14 @@ class RecistDrawing(CanvasTool):
         if case is None:
             return
         row = self._measured(case, ends)
-        lines = []
-        for first, second in ((0, 1), (2, 3)):
-            if second < len(ends):
-                line = np.array([[z, y, x] for x, y in (ends[first], ends[second])], float)
-                label = f"{distance(line[0], line[1], case.volume.spacing):.1f} mm"
-                lines.append(Drawn("" if row is None else row.key, Kind.RECIST, line, RECIST_COLOUR, label=label))
+        key = "" if row is None else row.key
+        points = np.array([[z, y, x] for x, y in ends], float)
+        pairs = [points[i : i + 2] for i in (0, 2) if i + 1 < len(ends)]
+        lines = [Drawn(key, Kind.RECIST, pair, RECIST_COLOUR) for pair in pairs]
+        if lines:
+            lengths = sorted((distance(start, end, case.volume.spacing) for start, end in pairs), reverse=True)
+            label = " x ".join(f"{length:.1f}" for length in lengths)
+            lines[0] = self._beside(replace(lines[0], label=f"{label} mm"), points)
         self._draw(lines, unfinished=bool(ends))
 
 

@@ -1,6 +1,6 @@
 """Distances and regions: measured on any slice, shown beside the drawing, no lesions, gone when put down."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from napari.utils.notifications import show_info
@@ -13,7 +13,7 @@ from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.tools.canvas_tool import CanvasTool
 from napari_uld.viewer.tools.tool import ToolName
 
-COLOUR = "#FFFFFF"
+COLOUR = "#5CFF5C"
 # Corners of the polygon that an ellipse is drawn as.
 CORNERS = 64
 
@@ -96,8 +96,10 @@ class Ruler(CanvasTool):
         if case is None or plane is None or self._begun is None or np.allclose(voxel, self._begun):
             return None
         if self.kind is ToolName.DISTANCE:
-            return _distance(case, self._begun, voxel)
-        return _region(case, plane, Outline(self.kind.value), self._begun, voxel)
+            found = _distance(case, self._begun, voxel)
+        else:
+            found = _region(case, plane, Outline(self.kind.value), self._begun, voxel)
+        return replace(found, drawn=self._beside(found.drawn, found.drawn.corners))
 
     def _say(self, text: str) -> None:
         if text != self.text:
