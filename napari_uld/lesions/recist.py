@@ -67,6 +67,18 @@ class Recist:
         p1, p2, p3, p4 = self.points * (spacing[2], spacing[1])
         return float(np.hypot(*(p2 - p1))), float(np.hypot(*(p4 - p3)))
 
+    def require_within(self, shape: Sequence[int]) -> None:
+        """Refuse diameters that leave the slice; `shape` is a scan's (z, y, x).
+
+        Raises
+        ------
+        RecistError
+            If an end of a diameter lies outside the slice.
+        """
+        _, height, width = shape
+        if ((self.points < -0.5) | (self.points > (width - 0.5, height - 0.5))).any():
+            raise RecistError(f"A diameter ends outside the slice of {width} x {height} pixels: measure it within")
+
     def box(self, margin: float = RECIST_MARGIN) -> tuple[float, float, float, float]:
         """DeepLesion's box: the end points' extremes, `margin` pixels wider on each side."""
         (x1, y1), (x2, y2) = self.points.min(axis=0) - margin, self.points.max(axis=0) + margin

@@ -22,15 +22,7 @@ from napari_uld.viewer.layers.directions import HeadUp
 from napari_uld.viewer.layers.marking import Marking
 from napari_uld.viewer.layers.marks import Kind, Plane
 from napari_uld.viewer.layers.masks import MaskPainter
-from napari_uld.viewer.layers.parts import (
-    Part,
-    case_of,
-    disown,
-    find_layer,
-    insert_layer,
-    is_copy,
-    part_of,
-)
+from napari_uld.viewer.layers.parts import Part, case_of, disown, find_layer, insert_layer, is_copy, part_of
 from napari_uld.viewer.layers.scan import case_layers, refill, show_voxel, slider_range, voxel_at, windows_of
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.files import save_case
@@ -58,6 +50,9 @@ class Session(Hooks):
     filled = Signal()
     # A layer that belongs to a case is in the viewer now.
     layer_added = Signal(Layer)
+    # A person wants a tool, by its name, or nothing in hand any more.
+    tool_wanted = Signal(str)
+    put_down = Signal()
     # The viewer's window is gone.
     closed = Signal()
 

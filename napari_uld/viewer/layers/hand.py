@@ -16,6 +16,7 @@ from napari.layers import Shapes
 from napari_uld.errors import BoxError, UldError
 from napari_uld.lesions.findings import Box
 from napari_uld.lesions.recist import Recist
+from napari_uld.lesions.right_angles import long_first
 from napari_uld.viewer.layers.marks import COLOURS, RECIST_COLOUR, Kind, recist_lines, rectangle
 from napari_uld.viewer.layers.parts import LayerTuple, Part, geometry, metadata
 from napari_uld.viewer.state.case import Case
@@ -181,7 +182,7 @@ def _measured(case: Case, key: str, lines: Sequence[np.ndarray]) -> None:
     recist = Recist.from_points([[(x, y) for _, y, x in line] for line in lines])
     row = case.row(key)
     if row is not None and (row.recist is None or not np.allclose(recist.points, row.recist.points)):
-        case.measure(key, recist)
+        case.measure(key, long_first(recist, case.volume.spacing))
 
 
 def _moved_box(case: Case, key: str, corners: np.ndarray) -> None:

@@ -10,11 +10,22 @@ from napari.utils.notifications import show_info
 from psygnal import Signal
 
 from napari_uld.errors import UldError
+from napari_uld.lesions.recist import Recist
 from napari_uld.viewer.layers.bodies import show_bodies
 from napari_uld.viewer.layers.eye import Eye
 from napari_uld.viewer.layers.hand import DRAWING, Held, Hold, held_shapes, show_hand, take_over
-from napari_uld.viewer.layers.marks import Drawn, Kind, Plane, drawn_on, line_width, show_labels, show_marks
+from napari_uld.viewer.layers.marks import (
+    Drawn,
+    Kind,
+    Plane,
+    drawn_on,
+    line_width,
+    recist_lines,
+    show_labels,
+    show_marks,
+)
 from napari_uld.viewer.layers.parts import OVERLAYS, Part, case_of, find_layer, part_of
+from napari_uld.viewer.layers.sketch import Sketch
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.rows import Row
 
@@ -54,6 +65,7 @@ class Marking:
         self._eyes: dict[Part, Eye] = {}
         self._busy = False
         self.held: Held | None = None
+        self.sketch = Sketch()
         self.kinds: frozenset[Kind] = frozenset(Kind)
         self.labels_all = False
         self._pointed: str | None = None
@@ -87,7 +99,7 @@ class Marking:
 
     def zoomed(self) -> None:
         """Lines keep their width on the screen."""
-        if self._drawn or self.held is not None:
+        if self._drawn or self.sketch.lines or self.held is not None:
             self._later(self._refit)
 
     def point(self, key: str | None) -> None:
@@ -105,6 +117,22 @@ class Marking:
     def open_eyes(self) -> None:
         """Let the marks be seen again where a person hid them."""
         self._eyes[Part.MARKS].open()
+
+    # -- what a tool draws --
+
+    def draw(self, sketch: Sketch) -> None:
+        """Show what a tool draws now, among the marks and in their place where it is of the same lesion."""
+        self.sketch = sketch
+        with self._while_busy():
+            self._show_marks()
+            self._label()
+
+    def show_dragged(self, recist: Recist) -> None:
+        """Show the diameters in hand as they are dragged; no edit yet."""
+        layer = self._layer(Part.HAND)
+        if isinstance(layer, Shapes) and self._plane is not None:
+            with self._while_busy():
+                layer.data = [(line, "line") for line in recist_lines(recist, self._plane.index)]
 
     # -- the lesion in hand --
 
@@ -169,6 +197,7 @@ class Marking:
             drawn, held = self._drawn, self.held if self._hand_is_seen() else None
             if held is not None:
                 drawn = [each for each in drawn if each.key != held.key or each.kind not in held.kinds]
+            drawn = self.sketch.over(drawn, self._plane)
             if self._see(Part.MARKS, bool(drawn)) and self._plane is not None:
                 show_marks(layer, drawn, self._plane, self._zoom)
 
@@ -194,8 +223,9 @@ class Marking:
         current = self._case.current
         keys = {self._pointed, None if current is None else current.key}
         seen = {each.key: each for each in self._drawn if each.label and (self.labels_all or each.key in keys)}
-        if self._see(Part.LABELS, bool(seen)):
-            show_labels(layer, list(seen.values()))
+        labelled = self.sketch.labels_over(list(seen.values()), self._plane)
+        if self._see(Part.LABELS, bool(labelled)):
+            show_labels(layer, labelled)
 
     def _show_bodies(self) -> None:
         layer = self._layer(Part.BODIES)

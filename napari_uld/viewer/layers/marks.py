@@ -55,7 +55,8 @@ class Kind(StrEnum):
 class Drawn:
     """One closed or open line to draw: which lesion, its corners (n, 3) in voxels (z, y, x), how it looks.
 
-    Of a box the corners go round it; two corners are a line.
+    Of a box the corners go round it; two corners are a line. The label is written from `place` on, where that is given,
+    else from the first corner of the box about the corners.
     """
 
     key: str
@@ -64,6 +65,7 @@ class Drawn:
     colour: str
     thick: bool = False
     label: str = ""
+    place: np.ndarray | None = None
 
 
 def marks_layer(case: Case) -> LayerTuple:
@@ -205,10 +207,10 @@ def show_marks(layer: Vectors, drawn: Sequence[Drawn], plane: Plane, zoom: float
 
 def show_labels(layer: Points, labelled: Sequence[Drawn]) -> None:
     """Write the labels of marks beside them."""
-    places = np.array([each.corners.min(axis=0) for each in labelled]).reshape(-1, SPATIAL)
+    places = [each.corners.min(axis=0) if each.place is None else each.place for each in labelled]
     features = _label_features(labelled)
-    if not np.array_equal(places, layer.data):
-        layer.data = places
+    if not np.array_equal(np.reshape(places, (-1, SPATIAL)), layer.data):
+        layer.data = np.reshape(places, (-1, SPATIAL))
     if not features.equals(layer.features.astype(object)):
         layer.features = features
 

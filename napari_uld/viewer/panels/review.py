@@ -30,6 +30,7 @@ from napari_uld.viewer.panels.dialogs import ask_export_path, ask_save_path
 from napari_uld.viewer.panels.following import Following
 from napari_uld.viewer.panels.lesion_table import LesionTable
 from napari_uld.viewer.panels.lesion_view import LesionView
+from napari_uld.viewer.panels.rulers import Rulers
 from napari_uld.viewer.panels.scrolled import ScrolledPanel
 from napari_uld.viewer.panels.shortcuts import add_shortcut
 from napari_uld.viewer.panels.window import workbench_in_window
@@ -62,11 +63,16 @@ class ReviewPanel(ScrolledPanel):
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
-        self.session = workbench_in_window(viewer).session
+        workbench = workbench_in_window(viewer)
+        self.session = workbench.session
         self._case: Case | None = None
+        self._drawing = workbench.drawing
+        self.rulers = Rulers(workbench.ruler, self)
         self._build()
         self._following = Following(self, self.session, self._open)
         self._following.links.connect(self.session.view_changed, self._show_window)
+        self._following.links.connect(workbench.ruler.changed, self.rulers.show)
+        self._following.links.connect(workbench.drawing.changed, self._show_drawing)
         self._following.begin()
 
     # -- building --
@@ -79,6 +85,7 @@ class ReviewPanel(ScrolledPanel):
         layout.addWidget(self.title)
         layout.addWidget(self._build_table(), stretch=1)
         layout.addLayout(self._build_buttons())
+        layout.addWidget(self.rulers.line)
         layout.addLayout(self._build_windows())
         layout.addLayout(self._build_marks())
         layout.addWidget(_help())
@@ -110,6 +117,12 @@ class ReviewPanel(ScrolledPanel):
         self.save_as = _plain("Save as…", "Save the lesions in another file", self._save_as)
         self.export = _plain("Export…", EXPORT_TIP, self._export)
         self.measure = _button("Measure", "measure", lambda: measure(session))
+        self.draw_recist = _plain(
+            f"Draw RECIST ({key_of('draw RECIST')})",
+            "Click both ends of the long diameter, then of the short one: of the lesion at hand, or of a new one",
+            self._draw_recist,
+        )
+        self.draw_recist.setCheckable(True)
         self.edit_box = _plain(
             "Edit box", "Drag the box of the lesion at hand on its key slice", lambda: review.edit_box(session)
         )
@@ -119,8 +132,9 @@ class ReviewPanel(ScrolledPanel):
         grid = QGridLayout()
         rows = (
             (self.accept, self.reject, self.previous, self.next),
-            (self.undo, self.redo, self.edit_box, self.draw),
-            (self.measure, self.save, self.save_as, self.export),
+            (self.undo, self.redo, self.save, self.save_as),
+            (self.measure, self.draw_recist, self.edit_box, self.draw),
+            (*self.rulers.buttons, self.export),
         )
         for i, row in enumerate(rows):
             for j, button in enumerate(row):
@@ -210,7 +224,8 @@ class ReviewPanel(ScrolledPanel):
         self.undo.setEnabled(case is not None and case.annotations.can_undo)
         self.redo.setEnabled(case is not None and case.annotations.can_redo)
         self.save.setEnabled(case is not None and case.annotations.unsaved)
-        self.save_as.setEnabled(case is not None)
+        for button in (self.save_as, self.draw_recist, *self.rulers.buttons):
+            button.setEnabled(case is not None)
         refusal = "Open a DeepLesion series first." if case is None else export_refusal(case.volume)
         self.export.setEnabled(not refusal)
         self.export.setToolTip(refusal or EXPORT_TIP)
@@ -227,7 +242,18 @@ class ReviewPanel(ScrolledPanel):
             rows = (self.sorted.mapToSource(self.sorted.index(i, 0)).row() for i in range(self.sorted.rowCount()))
             self._case.order = tuple(self.model.rows[row].key for row in rows)
 
+    def _show_drawing(self) -> None:
+        self.draw_recist.setChecked(self._drawing.on)
+
     # -- what the person does --
+
+    def _draw_recist(self) -> None:
+        """Begin to draw, or, pressed again, give up."""
+        if self._drawing.on:
+            self._drawing.stop()
+        else:
+            self._drawing.start()
+        self._show_drawing()
 
     def _choose(self, at_hand: int, rows: list[int]) -> None:
         """Take the rows of the table that a person chose."""

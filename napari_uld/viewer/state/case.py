@@ -11,7 +11,7 @@ from psygnal import Signal
 
 from napari_uld.ct.entries import ScanEntry
 from napari_uld.ct.volume import CTVolume
-from napari_uld.errors import AnnotationError, RecistError
+from napari_uld.errors import AnnotationError
 from napari_uld.lesions.annotations import Annotation, Annotations, LesionType, Source, State, new_id, now
 from napari_uld.lesions.boxes import in_image
 from napari_uld.lesions.edits import Edit
@@ -299,23 +299,24 @@ class Case:
         RecistError
             If an end of a diameter lies outside the slice.
         """
-        _, height, width = self.volume.shape
-        beyond = (recist.points < -0.5) | (recist.points > (width - 0.5, height - 0.5))
-        if beyond.any():
-            raise RecistError(f"A diameter ends outside the slice of {width} x {height} pixels: measure it within")
+        recist.require_within(self.volume.shape)
         moved = {} if native is None else {"key_slice": native}
         self._edit(key, "measure", recist=recist, box=recist.box(), state=State.ACCEPTED, **moved)
 
-    def add(self, z: int, box: Box) -> Annotation:
-        """Add a lesion that a person drew on slice `z`; what lies outside the slice is cut off.
+    def add(self, z: int, box: Box, recist: Recist | None = None) -> Annotation:
+        """Add a lesion that a person drew on slice `z`; what of its box lies outside the slice is cut off.
 
         Raises
         ------
         BoxError
             If the box is malformed, too small, or outside the slice.
+        RecistError
+            If an end of a diameter lies outside the slice.
         """
         if self.reading is not None:
             raise AnnotationError(f"{self.volume.name} is still being read: mark lesions once all of it is there")
+        if recist is not None:
+            recist.require_within(self.volume.shape)
         box = self._on_slice(box)
         native = self.volume.native_slice(z)
         return self._annotations.add(
@@ -324,6 +325,7 @@ class Case:
                 scan_id=self.volume.scan_id,
                 key_slice=native,
                 box=box,
+                recist=recist,
                 source=Source.EXPERT,
                 state=State.ACCEPTED,
                 reviewer=self.reviewer,

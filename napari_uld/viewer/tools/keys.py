@@ -1,8 +1,8 @@
 """The review's keys: one table that feeds both the bindings and the help.
 
-They are free in napari's own map, but for M, Ctrl+Z and Ctrl+Shift+Z, which there are of layers of labels, T, which
-draws paths in layers of shapes, and C and Y, which stretch the contrast and turn a plane of images: nobody reads a CT
-with them. X stays napari's: it swaps what a brush paints with.
+They are free in napari's own map, but for M, Ctrl+Z and Ctrl+Shift+Z, which there are of layers of labels, T and L,
+which draw paths and lines in layers of shapes, and C and Y, which stretch the contrast and turn a plane of images:
+nobody reads a CT with them. X stays napari's: it swaps what a brush paints with.
 """
 
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from napari_uld.lesions.annotations import State
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.tools import cine, describing, review
 from napari_uld.viewer.tools.measuring import measure
+from napari_uld.viewer.tools.tool import ToolName
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ KEYS = (
     Key("Y", "noisy or not (doubtful)", describing.toggle_noisy),
     Key("C", "comment", describing.write_comment),
     Key("M", "measure (RECIST)", measure),
+    Key("L", "draw RECIST (line)", lambda session: session.tool_wanted.emit(ToolName.RECIST)),
     Key("U", "undo", review.undo),
     Key("H", "redo", review.redo),
     Key("Ctrl+Z", "undo", review.undo),

@@ -140,6 +140,9 @@ class LinkedViews:
         """In the main view, with Shift, move the cross-hair, unless the mouse draws or paints."""
         plane = self._session.plane
         mode = getattr(viewer.layers.selection.active, "mode", "pan_zoom")
+        marking = self._session.marking
+        if marking is not None and marking.sketch.in_hand:
+            return
         if plane is None or event.button != LEFT or set(event.modifiers) != {"Shift"} or mode != "pan_zoom":
             return
         yield from self._point([axis for axis in range(3) if axis != plane.axis], event)

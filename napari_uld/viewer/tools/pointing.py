@@ -29,13 +29,16 @@ class Pointer:
 
     def move(self, _viewer: ViewerModel, event: Any) -> None:
         """Label what is pointed at."""
-        if self._session.marking is not None:
-            self._session.marking.point(self._at(event.position))
+        marking = self._session.marking
+        if marking is not None:
+            marking.point(None if marking.sketch.in_hand else self._at(event.position))
 
     def press(self, viewer: ViewerModel, event: Any) -> Iterator[None]:
         """Take in hand what is clicked on, unless the click draws, paints or drags."""
         marking, active = self._session.marking, viewer.layers.selection.active
         if marking is None or event.button != LEFT or set(event.modifiers) or marking.held is DRAWING:
+            return
+        if marking.sketch.in_hand:
             return
         if getattr(active, "mode", "pan_zoom") not in ("pan_zoom", "select", "direct"):
             return

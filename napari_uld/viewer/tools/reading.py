@@ -1,6 +1,7 @@
 """Reading with the mouse, as radiologists know it: the wheel turns slices, a right-drag sets the window."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,10 @@ class ReadingMouse:
         if "Control" in event.modifiers:
             zoom_about(viewer, ZOOM**notches, event.position)
             return
+        # What is half drawn would be left on another slice.
+        marking = self._session.marking
+        if marking is not None and marking.sketch.unfinished:
+            return
         whole = self._notches.whole(notches)
         if whole:
             axis = viewer.dims.order[-3]
@@ -99,21 +104,27 @@ class ReadingMouse:
 
 def drag_window(viewer: ViewerModel, ct: Image, event: Any) -> Iterator[None]:
     """Widen the window to the right, raise its level downwards, until the button is let go."""
-    active, camera = viewer.layers.selection.active, viewer.scene.camera
-    mode, pans = getattr(active, "mode", None), camera.mouse_pan
-    if mode is not None:
-        active.mode = "pan_zoom"
-    # napari zooms with the right button.
-    camera.mouse_pan = False
     low, high = ct.contrast_limits
     start, step = np.array(event.pos, float), max(1.0, (high - low) / PIXELS_A_WIDTH)
-    try:
+    with kept_still(viewer):
         yield
         while event.type == "mouse_move":
             right, down = (np.array(event.pos, float) - start) * step
             width, level = max(NARROWEST, high - low + right), (low + high) / 2 + down
             ct.contrast_limits = (level - width / 2, level + width / 2)
             yield
+
+
+@contextmanager
+def kept_still(viewer: ViewerModel) -> Iterator[None]:
+    """While the mouse is a tool's, let it neither draw nor paint, nor move the camera: napari zooms by right-drag."""
+    active, camera = viewer.layers.selection.active, viewer.scene.camera
+    mode, pans = getattr(active, "mode", None), camera.mouse_pan
+    if mode is not None:
+        active.mode = "pan_zoom"
+    camera.mouse_pan = False
+    try:
+        yield
     finally:
         if mode is not None:
             active.mode = mode

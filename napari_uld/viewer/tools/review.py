@@ -91,7 +91,8 @@ def paste_box(session: Session) -> None:
 
 
 def put_down(session: Session) -> None:
-    """End drawing or dragging where it was begun; of what was not finished nothing stays."""
+    """End drawing, dragging or measuring where it was begun; of what was not finished nothing stays."""
+    session.put_down.emit()
     if session.marking is not None:
         session.marking.let_go()
 

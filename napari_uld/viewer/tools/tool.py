@@ -1,12 +1,22 @@
 """What a person takes in hand on the canvas, and puts down again."""
 
 from abc import ABC, abstractmethod
+from enum import StrEnum
 
 from psygnal import Signal
 
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.links import Links
+
+
+class ToolName(StrEnum):
+    """What a tool that works on the canvas is called when a person wants it."""
+
+    RECIST = "RECIST"
+    DISTANCE = "distance"
+    ELLIPSE = "ellipse"
+    RECTANGLE = "rectangle"
 
 
 class Tool(ABC):

@@ -9,11 +9,14 @@ from napari.layers import Layer
 from napari_uld.viewer.layers.parts import case_of
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.tools.brush import MaskBrush
+from napari_uld.viewer.tools.drawing import RecistDrawing
+from napari_uld.viewer.tools.ends import EndDragger
 from napari_uld.viewer.tools.keys import bind
 from napari_uld.viewer.tools.mask_comparison import MaskComparison
 from napari_uld.viewer.tools.pointing import Pointer
 from napari_uld.viewer.tools.reading import ReadingMouse
-from napari_uld.viewer.tools.tool import Tool
+from napari_uld.viewer.tools.ruler import Ruler
+from napari_uld.viewer.tools.tool import Tool, ToolName
 
 
 class Workbench:
@@ -31,7 +34,11 @@ class Workbench:
         self.comparison = MaskComparison(session)
         self.mouse = ReadingMouse(session)
         self.pointer = Pointer(session)
-        self._tools: tuple[Tool, ...] = (self.brush, self.comparison)
+        self.drawing = RecistDrawing(session)
+        self.ruler = Ruler(session)
+        self.ends = EndDragger(session)
+        self._tools: tuple[Tool, ...] = (self.brush, self.comparison, self.drawing, self.ruler)
+        session.tool_wanted.connect(self._take)
         for tool in self._tools:
             tool.taken.connect(self._stop_others)
         # A layer's keys shadow the viewer's, so both are bound.
@@ -43,6 +50,12 @@ class Workbench:
 
     def _bind(self, layer: Layer) -> None:
         bind(layer, self.session)
+
+    def _take(self, name: str) -> None:
+        if name == ToolName.RECIST:
+            self.drawing.start()
+        else:
+            self.ruler.start(ToolName(name))
 
     def _stop_others(self, taken: Tool) -> None:
         for tool in self._tools:

@@ -12,10 +12,12 @@ from pytestqt.qtbot import QtBot
 from napari_uld.lesions.annotations import Annotation
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.rle import decode
+from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.panels.window import workbench_in_window
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.tools import review
+from napari_uld.viewer.tools.tool import ToolName
 from napari_uld.viewer.tools.workbench import workbench_of
 
 from ..conftest import RECIST, hand, show
@@ -159,6 +161,35 @@ def test_a_finding_that_is_dragged_becomes_a_lesion_and_no_other_finding_is_take
         assert case.row(key).box == pytest.approx((x1, y1 + 6, x2, y2 + 6), abs=1)
         assert case.current is not None
         assert case.current.key == key
+
+
+def test_a_recist_is_drawn_by_clicks_and_corrected_by_a_drag_and_nothing_else_moves(
+    laid_out: Session, case: Case, qtbot: QtBot
+) -> None:
+    session, mouse, ct = laid_out, Mouse(laid_out.viewer, qtbot), laid_out.layer(Part.CT)
+    layers, camera = list(session.viewer.layers), session.viewer.scene.camera
+    session.show_slice(6)
+    before = (camera.center, camera.zoom)
+    session.tool_wanted.emit(ToolName.RECIST)
+    for y, x in ((30, 20), (30, 60), (20, 40), (45, 50)):
+        mouse.move(ct, (6, y, x))
+        mouse.press(ct, (6, y, x))
+        mouse.release(ct, (6, y, x))
+    points = case.current.recist.points
+    np.testing.assert_allclose(points, [[20, 30], [60, 30], [40, 20], [40, 45]], atol=0.6)
+    assert case.current.native == 13
+
+    lines = hand(session)
+    mouse.move(lines, (6, *points[3, ::-1]))
+    mouse.press(lines, (6, *points[3, ::-1]))
+    for x, y in ((45, 42), (50, 38)):
+        mouse.move(lines, (6, y, x))
+    mouse.release(lines, (6, y, x))
+    np.testing.assert_allclose(case.current.recist.points[2:], [[40, 20], [40, 38]], atol=0.6)
+    assert (camera.center, camera.zoom) == before
+    assert list(session.viewer.layers) == layers
+    # What is in hand is napari's again: its line is dragged, not the camera.
+    assert (session.viewer.layers.selection.active, lines.mode, camera.mouse_pan) == (lines, "direct", lines.mouse_pan)
 
 
 def test_back_from_3d_the_slice_is_the_one_that_was_left(laid_out: Session, qtbot: QtBot) -> None:

@@ -14,6 +14,7 @@ from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.rows import Mark
 from napari_uld.viewer.tools.keys import KEYS
+from napari_uld.viewer.tools.tool import ToolName
 from napari_uld.viewer.tools.workbench import Workbench, workbench_of
 
 
@@ -67,9 +68,9 @@ def test_no_key_is_taken_from_napari() -> None:
     }
     assert taken
     # Esc ends drawing in napari, too, and Ctrl+C and Ctrl+V copy and paste shapes; M makes a new label there, which no
-    # layer of a scan has a use for. Paths are no lesions' shapes (T), and a CT is read through windows (C), as it was
-    # taken (Y).
-    assert ALL_KEYS & taken <= {"Escape", "M", "Ctrl+C", "Ctrl+V", "T", "C", "Y"}
+    # layer of a scan has a use for. Paths and lines are no lesions' shapes (T, L), and a CT is read through windows
+    # (C), as it was taken (Y).
+    assert ALL_KEYS & taken <= {"Escape", "M", "Ctrl+C", "Ctrl+V", "T", "L", "C", "Y"}
     assert len(ALL_KEYS) == len(KEYS)
 
 
@@ -93,6 +94,16 @@ def test_a_tool_stops_when_another_is_taken(bench: Workbench) -> None:
     assert (bench.brush.on, bench.comparison.on) == (False, True)
     bench.brush.start()
     assert (bench.brush.on, bench.comparison.on) == (True, False)
+
+
+def test_drawing_and_measuring_take_turns_with_the_other_tools(bench: Workbench) -> None:
+    bench.brush.start()
+    bench.session.tool_wanted.emit(ToolName.RECIST)
+    assert (bench.brush.on, bench.drawing.on) == (False, True)
+    bench.session.tool_wanted.emit(ToolName.ELLIPSE)
+    assert (bench.drawing.on, bench.ruler.on, bench.ruler.kind) == (False, True, ToolName.ELLIPSE)
+    bench.comparison.start()
+    assert not bench.ruler.on
 
 
 def test_a_tool_that_is_taken_again_goes_on(bench: Workbench) -> None:
