@@ -190,6 +190,8 @@ def test_a_recist_is_drawn_by_clicks_and_corrected_by_a_drag_and_nothing_else_mo
     assert list(session.viewer.layers) == layers
     # What is in hand is napari's again: its line is dragged, not the camera.
     assert (session.viewer.layers.selection.active, lines.mode, camera.mouse_pan) == (lines, "direct", lines.mouse_pan)
+    # A window with unsaved edits does not close.
+    assert session.save()
 
 
 def test_back_from_3d_the_slice_is_the_one_that_was_left(laid_out: Session, qtbot: QtBot) -> None:
