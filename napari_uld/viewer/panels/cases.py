@@ -215,6 +215,8 @@ class CasesPanel(ScrolledPanel):
         try:
             open_entry(self.session, cases.scans[at].entry, self.ahead.take(cases.scans[at].entry))
         except UldError as error:
+            # What was shown of it meanwhile went, and the one before came back: the person is here all the same.
+            self._at = at
             show_error(str(error))
 
     def _case_changed(self, case: Case | None) -> None:

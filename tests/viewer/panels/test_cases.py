@@ -14,8 +14,10 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
-from napari_uld.ct import find_scans
+from napari_uld.ct import Filling, ScanEntry, find_scans, read_entry, read_gradually
+from napari_uld.ct.filling import Reading
 from napari_uld.ct.windows import to_uint8
+from napari_uld.errors import ScanError
 from napari_uld.viewer.layers.scan import DEFAULT_WINDOW
 from napari_uld.viewer.panels import cases as cases_module
 from napari_uld.viewer.panels import opening
@@ -27,6 +29,7 @@ from napari_uld.viewer.session import Answer, Session
 from napari_uld.viewer.state import case_store
 from napari_uld.viewer.state.case_store import CaseStore
 from napari_uld.viewer.state.cases import Which
+from napari_uld.viewer.tools import reading_ahead
 from napari_uld.viewer.tools.workbench import workbench_of
 
 NAMES = ["arterial", "late", "native", "portal"]
@@ -197,6 +200,26 @@ def test_a_scan_that_cannot_be_opened_is_said_the_open_one_stays_and_next_passes
     file.write_bytes(file.read_bytes()[:-30])
     assert turn(panel, 1, qtbot) == "arterial"
     assert "late.nii.gz" in shown[-1].message
+    assert turn(panel, 1, qtbot) == "native"
+
+
+def test_next_passes_a_scan_that_turned_out_damaged_while_it_was_shown(
+    panel: CasesPanel, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, shown: list[Notification]
+) -> None:
+    def read(entry: ScanEntry) -> Reading:
+        if entry.name != "late":
+            return (yield from read_gradually(entry))
+        yield Filling(0, 2, read_entry(entry))
+        yield Filling(1, 2, read_entry(entry))
+        raise ScanError("late is damaged")
+
+    for module in (opening, reading_ahead):
+        monkeypatch.setattr(module, "read_gradually", read)
+    monkeypatch.setattr(opening, "AT_ONCE", 0.0)
+    monkeypatch.setattr(opening, "OFTEN", 0.0)
+    turn(panel, 1, qtbot)
+    assert turn(panel, 1, qtbot) == "arterial"
+    assert shown[-1].message == "late is damaged"
     assert turn(panel, 1, qtbot) == "native"
 
 
