@@ -55,7 +55,7 @@ experiments: $(READY)
 # Renews the pictures in docs.
 pictures: $(READY)
 	@sh .ci/system-packages
-	xvfb-run -a -s "-screen 0 1600x1000x24" $(BIN)/python docs/pictures.py
+	NAPARI_CONFIG= xvfb-run -a -s "-screen 0 1600x1000x24" $(BIN)/python docs/pictures.py
 
 # Every panel at two sizes in both themes, to be looked at.
 rooms: $(READY)
