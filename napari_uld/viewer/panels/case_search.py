@@ -8,6 +8,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_uld.ct import find_scans
 from napari_uld.errors import ScanError, UldError
+from napari_uld.viewer.panels.background import in_background
 from napari_uld.viewer.panels.detector_run import Outcome
 from napari_uld.viewer.state.beside import Beside
 from napari_uld.viewer.state.case import Counts
@@ -59,7 +60,8 @@ class CaseSearch(QObject):
 
 def _find(root: Path) -> Outcome:
     try:
-        return Outcome(find_scans(root))
+        with in_background():
+            return Outcome(find_scans(root))
     except UldError as error:
         return Outcome(error=error)
     except OSError as error:
@@ -68,4 +70,5 @@ def _find(root: Path) -> Outcome:
 
 
 def _count(cases: CaseList) -> Generator[tuple[int, Counts], None, None]:
-    yield from cases.count_from_files(Beside())
+    with in_background():
+        yield from cases.count_from_files(Beside())

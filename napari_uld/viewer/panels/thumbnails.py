@@ -17,6 +17,7 @@ from napari_uld.ct.volume import CTVolume
 from napari_uld.ct.windows import to_uint8
 from napari_uld.errors import UldError
 from napari_uld.viewer.layers.scan import DEFAULT_WINDOW
+from napari_uld.viewer.panels.background import in_background
 
 # Pixels along the longer side.
 SIZE = 96
@@ -101,18 +102,19 @@ class _Queue:
 
 def _make(queue: _Queue, waits: Callable[[], bool]) -> Generator[tuple[_Queue, Thumbnail] | None, None, None]:
     """Take scans until there are no more; where nothing is given, it is only looked whether to go on."""
-    while True:
-        while waits():
-            sleep(PAUSE)
-            yield None
-        taken = queue.take()
-        if taken is None:
-            return
-        key, entry = taken
-        try:
-            yield queue, Thumbnail(key, thumbnail_of(entry))
-        except (UldError, OSError, MemoryError) as error:
-            yield queue, Thumbnail(key, None, str(error))
+    with in_background():
+        while True:
+            while waits():
+                sleep(PAUSE)
+                yield None
+            taken = queue.take()
+            if taken is None:
+                return
+            key, entry = taken
+            try:
+                yield queue, Thumbnail(key, thumbnail_of(entry))
+            except (UldError, OSError, MemoryError) as error:
+                yield queue, Thumbnail(key, None, str(error))
 
 
 def thumbnail_of(entry: ScanEntry) -> np.ndarray:

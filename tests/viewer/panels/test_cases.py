@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event
 
 import nibabel
 import numpy as np
 import pytest
 from napari import Viewer
 from napari.components import ViewerModel
+from napari.qt.threading import create_worker
 from napari.settings import get_settings
 from napari.utils.notifications import Notification
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QObject, Qt, QThreadPool
+from qtpy.QtGui import QImage
 from qtpy.QtWidgets import QFileDialog
 
 from napari_uld.ct import Filling, ScanEntry, find_scans, read_entry, read_gradually
@@ -23,7 +26,7 @@ from napari_uld.viewer.panels import cases as cases_module
 from napari_uld.viewer.panels import opening
 from napari_uld.viewer.panels.cases import CasesPanel
 from napari_uld.viewer.panels.dialogs import EVERY_SCAN
-from napari_uld.viewer.panels.thumbnails import SIZE, thumbnail_of
+from napari_uld.viewer.panels.thumbnails import SIZE, Thumbnails, thumbnail_of
 from napari_uld.viewer.plugin import reader
 from napari_uld.viewer.session import Answer, Session
 from napari_uld.viewer.state import case_store
@@ -51,7 +54,7 @@ def root(tmp_path: Path) -> Path:
     root.mkdir()
     for value, name in enumerate(NAMES):
         hu = np.full((40, 32, 6), -1000, np.int16)
-        hu[8:32, 8:24] = 10 * value
+        hu[8:32, 8:24] = 40 * value
         nibabel.save(nibabel.Nifti1Image(hu, np.diag([-0.8, -0.8, 2.0, 1.0])), root / f"{name}.nii.gz")
     return root
 
@@ -117,10 +120,29 @@ def test_every_scan_of_the_folder_is_listed_with_its_place_size_and_how_far_it_i
 
 
 def test_every_scan_gets_the_picture_of_its_middle_slice(panel: CasesPanel, qtbot: QtBot) -> None:
+    def picture(at: int) -> QImage:
+        return model.data(model.index(at, 0), Qt.ItemDataRole.DecorationRole).pixmap(SIZE).toImage()
+
     model = panel.view.model
-    blank = model.data(model.index(0, 0), Qt.ItemDataRole.DecorationRole).pixmap(SIZE).toImage()
     qtbot.waitUntil(lambda: len(model._pictures) == 4, timeout=5000)
-    assert model.data(model.index(0, 0), Qt.ItemDataRole.DecorationRole).pixmap(SIZE).toImage() != blank
+    middles = [picture(at).pixelColor(SIZE // 2, SIZE // 2).red() for at in range(4)]
+    # A screen may have fewer greys.
+    assert middles == pytest.approx(to_uint8(np.array([0, 40, 80, 120]), DEFAULT_WINDOW).astype(int), abs=8)
+
+
+def test_pictures_hold_up_nobody_who_asks_for_a_thread_later(qtbot: QtBot, root: Path) -> None:
+    wait, parent = Event(), QObject()
+    wait.set()
+    busy = [Thumbnails(parent, wait.is_set) for _ in range(QThreadPool.globalInstance().maxThreadCount())]
+    for thumbnails in busy:
+        thumbnails.begin({"a": find_scans(root)[0]})
+    came = []
+    create_worker(lambda: "done", _connect={"returned": came.append})
+    qtbot.waitUntil(lambda: came == ["done"], timeout=5000)
+    for thumbnails in busy:
+        thumbnails.end()
+    wait.clear()
+    qtbot.waitUntil(lambda: QThreadPool.globalInstance().activeThreadCount() == 0, timeout=5000)
 
 
 def test_a_picture_keeps_the_patient_s_proportions_and_the_scan_s_window(root: Path) -> None:
@@ -128,7 +150,7 @@ def test_a_picture_keeps_the_patient_s_proportions_and_the_scan_s_window(root: P
     picture = thumbnail_of(entry)
     assert picture.shape == (round(SIZE * 32 / 40), SIZE)
     assert picture[0, 0] == 0
-    assert picture[picture.shape[0] // 2, SIZE // 2] == to_uint8(np.array([30]), DEFAULT_WINDOW)[0]
+    assert picture[picture.shape[0] // 2, SIZE // 2] == to_uint8(np.array([120]), DEFAULT_WINDOW)[0]
 
 
 def test_a_scan_that_cannot_be_read_is_listed_as_such(panel: CasesPanel, root: Path, qtbot: QtBot) -> None:
