@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEGLSLossless
 
 from napari_uld.ct import find_scans, read_entry
 
@@ -111,14 +111,17 @@ def with_dicomsdl(folder: Path) -> tuple[np.ndarray, float]:
     return hu, headers
 
 
-def write(folder: Path, count: int) -> None:
-    """Write one series of noisy tissue in air, a millimetre apart."""
+def write(folder: Path, count: int, *, compressed: bool = False) -> None:
+    """Write one series of noisy tissue in air, a millimetre apart, as it is or as lossless JPEG-LS."""
     rng = np.random.default_rng(0)
     body = np.full((SIZE, SIZE), -1000.0)
     body[60:450, 60:450] = 40
     for index in range(count):
         stored = np.clip(body + rng.normal(0, 12, body.shape) + 1024, 0, 4095).astype(np.uint16)
-        slice_of(stored, index).save_as(folder / f"{index:04d}.dcm", enforce_file_format=True)
+        dataset = slice_of(stored, index)
+        if compressed:
+            dataset.compress(JPEGLSLossless, generate_instance_uid=False)
+        dataset.save_as(folder / f"{index:04d}.dcm", enforce_file_format=True)
 
 
 def slice_of(stored: np.ndarray, index: int) -> Dataset:

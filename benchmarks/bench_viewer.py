@@ -12,10 +12,12 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import nibabel
 import numpy as np
+from bench_reading import write
 from napari import Viewer
 from qtpy.QtWidgets import QApplication
 
@@ -24,6 +26,7 @@ from napari_uld.ct.volume import CTVolume
 from napari_uld.lesions.annotations import Annotations, State
 from napari_uld.lesions.findings import Findings
 from napari_uld.viewer.panels.cases import CasesPanel
+from napari_uld.viewer.panels.opening import open_entry
 from napari_uld.viewer.panels.review import ReviewPanel
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
@@ -80,6 +83,7 @@ def measure(folder: Path, slices: int, count: int) -> None:
     report("2D to 3D", turned(viewer), into_3d)
     report("next case", [next_case(session, folder, volume) for _ in range(ROUNDS)])
     report("next case from the browser, read ahead", from_browser(viewer, folder, volume))
+    arriving(session, folder, slices)
     viewer.close()
 
 
@@ -135,6 +139,25 @@ def from_browser(viewer: Viewer, folder: Path, volume: CTVolume) -> list[float]:
             time.sleep(0.01)
         taken.append(timed(lambda: panel.turn_to(1)))
     return taken[1:]
+
+
+def arriving(session: Session, folder: Path, slices: int) -> None:
+    """A series of compressed slices: when the first is seen, and the longest time until more of them are."""
+    series = folder / "series"
+    series.mkdir()
+    write(series, slices, compressed=True)
+    seen: list[float] = []
+    session.filled.connect(lambda: seen.append(time.perf_counter()))
+    (entry,) = find_scans(series)
+    started = time.perf_counter()
+    open_entry(session, entry)
+    settle()
+    ended = time.perf_counter()
+    gaps = [later - sooner for sooner, later in pairwise([*seen, ended])]
+    print(
+        f"{slices} JPEG-LS slices, headers known: the first is seen after {1000 * (seen[0] - started):.0f} ms, "
+        f"all after {1000 * (ended - started):.0f}, the longest gap {1000 * max(gaps):.0f}"
+    )
 
 
 def scan(folder: Path, slices: int) -> CTVolume:

@@ -114,12 +114,11 @@ def write_caption(
     overlay = viewer.canvas.overlays.text
     shown = case is not None and window is not None
     if overlay.visible != shown:
+        overlay.position, overlay.font_size = "top_left", CAPTION_SIZE
         overlay.visible = shown
     if case is None or window is None:
         return
     low, high = window
-    overlay.position = "top_left"
-    overlay.font_size = CAPTION_SIZE
     text = f"{case.volume.name}\n{_where(case, plane)}\nwindow {low:.0f} to {high:.0f} HU"
     if case.reading is not None:
         done, total = case.reading

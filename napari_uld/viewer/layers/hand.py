@@ -1,19 +1,18 @@
-"""The lesion in hand: its box or its diameters as shapes that can be dragged, drawn, pasted and deleted.
+"""The lesion in hand: its box or its diameters as shapes that can be dragged, drawn and deleted.
 
 It is the one layer of shapes of a case. It is seen while there is something in hand and its slice is shown, and it is
 never taken away: napari ends the process at times when a layer of shapes goes.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 from napari.layers import Shapes
 
-from napari_uld.errors import BoxError, UldError
+from napari_uld.errors import BoxError
 from napari_uld.lesions.findings import Box
 from napari_uld.lesions.recist import Recist
 from napari_uld.lesions.right_angles import long_first
@@ -23,7 +22,6 @@ from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.rows import Mark
 
 HALF_A_SLICE = 0.5
-T = TypeVar("T")
 
 
 class Hold(StrEnum):
@@ -133,7 +131,7 @@ def take_over(case: Case, layer: Shapes, action: str, held: Held | None) -> str 
     """
     known = len(held_shapes(case, held))
     if action == "added":
-        return _drawn_boxes(case, layer.data[known:])
+        return _drawn_box(case, layer.data[-1])
     if held is None or not known:
         return None
     if action == "removed" and held.what is Hold.BOX:
@@ -153,29 +151,11 @@ def box_of(corners: np.ndarray) -> Box:
     return x1, y1, x2, y2
 
 
-def _drawn_boxes(case: Case, shapes: Sequence[np.ndarray]) -> str | None:
-    """Make a lesion of each shape; give the last one's key."""
-    added: list[str] = []
-
-    def add(corners: np.ndarray) -> None:
-        if np.ptp(corners[:, 0]) > HALF_A_SLICE:
-            raise BoxError("A lesion's box lies on one slice: draw it where slices are shown one by one (axial)")
-        added.append(case.add(round(float(corners[0, 0])), box_of(corners)).id)
-
-    _each(add, shapes)
-    return added[-1] if added else None
-
-
-def _each(act: Callable[[T], object], things: Iterable[T]) -> None:
-    """Do something with each thing, then raise what the first one was refused with."""
-    refused: list[UldError] = []
-    for thing in things:
-        try:
-            act(thing)
-        except UldError as error:
-            refused.append(error)
-    if refused:
-        raise refused[0]
+def _drawn_box(case: Case, corners: np.ndarray) -> str:
+    """Make a lesion of a shape; give its key."""
+    if np.ptp(corners[:, 0]) > HALF_A_SLICE:
+        raise BoxError("A lesion's box lies on one slice: draw it where slices are shown one by one (axial)")
+    return case.add(round(float(corners[0, 0])), box_of(corners)).id
 
 
 def _measured(case: Case, key: str, lines: Sequence[np.ndarray]) -> None:

@@ -4,7 +4,7 @@ Layers are made once and then updated in place, also when the next scan is opene
 (z, y, x); the layer's scale and translation turn them into millimetres.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from napari.components import ViewerModel
@@ -56,9 +56,14 @@ def refill(layer: Layer, made: LayerTuple) -> None:
 
 def voxel_at(viewer: ViewerModel, ct: Layer) -> tuple[int, int, int]:
     """Give the voxel (z, y, x) that a viewer's slices are cut through; the viewer's last three axes are the scan's."""
-    places = np.round((np.array(viewer.dims.point[viewer.dims.ndim - 3 :]) - ct.translate) / ct.scale)
+    places = np.round(voxel_of(ct, viewer.dims.point))
     z, y, x = np.clip(places, 0, np.array(ct.data.shape) - 1).astype(int).tolist()
     return z, y, x
+
+
+def voxel_of(ct: Layer, position: Sequence[float]) -> np.ndarray:
+    """Where a position in the world lies, in voxels (z, y, x), which need not be whole or within the scan."""
+    return (np.asarray(position, float)[-3:] - ct.translate) / ct.scale
 
 
 def show_voxel(viewer: ViewerModel, ct: Layer, voxel: Mapping[int, float]) -> None:

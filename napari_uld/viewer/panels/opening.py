@@ -9,7 +9,6 @@ from napari.utils.notifications import show_warning
 from qtpy.QtWidgets import QApplication
 
 from napari_uld.ct import CTVolume, Filling, ScanEntry, read_gradually
-from napari_uld.errors import UldError
 from napari_uld.lesions.annotations import Annotations
 from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.session import Session
@@ -47,7 +46,7 @@ def open_entry(session: Session, entry: ScanEntry, volume: CTVolume | None = Non
         if volume is None:
             return
         case, notes = open_case(volume)
-    except UldError:
+    except BaseException:
         preview.take_away()
         raise
     finally:
@@ -99,6 +98,10 @@ class _Preview:
         """Whether the person has looked around already."""
         return self._case is not None and self._place() != self._stood
 
+    @property
+    def _was_closed(self) -> bool:
+        return self._case is not None and self._session.case is not self._case
+
     def read(self, entry: ScanEntry) -> CTVolume | None:
         """Read a scan; None where it was closed before all of it was there."""
         reading, began = read_gradually(entry), time.monotonic()
@@ -108,10 +111,10 @@ class _Preview:
                 step = next(reading)
             except StopIteration as done:
                 volume: CTVolume = done.value
-                return volume
+                return None if self._was_closed else volume
             if time.monotonic() - looked < OFTEN or step.volume is None:
                 continue
-            if self._case is not None and self._session.case is not self._case:
+            if self._was_closed:
                 reading.close()
                 return None
             self._show(step.volume, step)
@@ -120,7 +123,7 @@ class _Preview:
     def take_away(self) -> None:
         """Show what was open before."""
         session = self._session
-        if self._case is None or session.case is not self._case:
+        if self._case is None or self._was_closed:
             return
         ct = session.layer(Part.CT)
         if self._before is not None:

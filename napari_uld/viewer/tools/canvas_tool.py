@@ -10,6 +10,7 @@ from napari.utils.notifications import show_info
 
 from napari_uld.viewer.layers.marks import Drawn, Plane
 from napari_uld.viewer.layers.parts import Part
+from napari_uld.viewer.layers.scan import voxel_of
 from napari_uld.viewer.layers.sketch import Sketch, beside
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.tools.reading import LEFT, kept_still
@@ -112,8 +113,7 @@ class CanvasTool(Tool):
         ct, plane, case = self._session.layer(Part.CT), self._session.plane, self._case
         if ct is None or plane is None or case is None:
             return np.zeros(3)
-        voxel = (np.asarray(position, float)[-3:] - ct.translate[-3:]) / ct.scale[-3:]
-        voxel = np.clip(voxel, -0.5, np.array(case.volume.shape) - 0.5)
+        voxel = np.clip(voxel_of(ct, position), -0.5, np.array(case.volume.shape) - 0.5)
         voxel[plane.axis] = plane.index
         return voxel
 

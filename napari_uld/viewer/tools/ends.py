@@ -13,6 +13,7 @@ from napari_uld.lesions.right_angles import long_first, with_end
 from napari_uld.viewer.layers.hand import Hold
 from napari_uld.viewer.layers.marks import COLOURS, Drawn, Kind, rectangle
 from napari_uld.viewer.layers.parts import Part
+from napari_uld.viewer.layers.scan import voxel_of
 from napari_uld.viewer.layers.sketch import Sketch
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
@@ -78,7 +79,7 @@ class EndDragger:
         ct, (_, height, width) = self._session.layer(Part.CT), case.volume.shape
         if ct is None:
             return 0.0, 0.0
-        _, y, x = (np.asarray(event.position, float)[-3:] - ct.translate[-3:]) / ct.scale[-3:]
+        _, y, x = voxel_of(ct, event.position)
         return float(np.clip(x, -0.5, width - 0.5)), float(np.clip(y, -0.5, height - 0.5))
 
     def _show(self, case: Case, row: Row, moved: Recist) -> None:

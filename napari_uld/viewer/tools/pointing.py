@@ -9,6 +9,7 @@ from napari.components import ViewerModel
 from napari_uld.viewer.layers.hand import DRAWING
 from napari_uld.viewer.layers.marks import Drawn, Kind
 from napari_uld.viewer.layers.parts import Part
+from napari_uld.viewer.layers.scan import voxel_of
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.tools.reading import LEFT
 
@@ -55,8 +56,7 @@ class Pointer:
         session, ct = self._session, self._session.layer(Part.CT)
         if session.plane is None or session.marking is None or ct is None:
             return None
-        voxel = (np.asarray(position)[-3:] - ct.translate) / ct.scale
-        return smallest_at(session.marking.drawn, voxel, session.plane.axis)
+        return smallest_at(session.marking.drawn, voxel_of(ct, position), session.plane.axis)
 
 
 def smallest_at(drawn: Sequence[Drawn], voxel: np.ndarray, across: int) -> str | None:
