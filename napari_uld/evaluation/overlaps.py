@@ -54,8 +54,8 @@ def p3d_iou(
     overlap = np.zeros((len(tracklets), len(truth)))
     for native in set(np.asarray(slices).tolist()):
         columns = np.flatnonzero(slices == native)
-        rows = [row for row, boxes in enumerate(tracklets) if native in boxes]
-        if rows:
+        rows = np.asarray([row for row, boxes in enumerate(tracklets) if native in boxes], int)
+        if len(rows):
             on_slice = np.asarray([tracklets[row][native] for row in rows])
             overlap[np.ix_(rows, columns)] = iou(on_slice, truth[columns], pixel_inclusive=pixel_inclusive)
     return overlap

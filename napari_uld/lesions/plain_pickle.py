@@ -22,7 +22,20 @@ from napari_uld.errors import AnnotationFileError
 MAX_BYTES, MAX_VALUES, MAX_DEPTH = 256 << 20, 20_000_000, 32
 # What a pickle's program may do: all but make objects of classes, ask its reader for more, or reserve memory.
 _REFUSED_STEPS = frozenset(
-    "INST OBJ NEWOBJ NEWOBJ_EX EXT1 EXT2 EXT4 PERSID BINPERSID BYTEARRAY8 NEXT_BUFFER READONLY_BUFFER".split()
+    [
+        "INST",
+        "OBJ",
+        "NEWOBJ",
+        "NEWOBJ_EX",
+        "EXT1",
+        "EXT2",
+        "EXT4",
+        "PERSID",
+        "BINPERSID",
+        "BYTEARRAY8",
+        "NEXT_BUFFER",
+        "READONLY_BUFFER",
+    ]
 )
 # Types of numbers by numpy's short names.
 _NUMBERS = {
@@ -157,7 +170,7 @@ def _check_steps(data: bytes) -> None:
         if step.name in _REFUSED_STEPS:
             raise pickle.UnpicklingError(f"it makes an object by {step.name}")
         # A memo's places are reserved up to the highest: each takes at least a byte to fill.
-        if step.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > len(data):
+        if isinstance(argument, int) and step.name.endswith("PUT") and argument > len(data):
             raise pickle.UnpicklingError(f"it asks for {argument:,} places")
 
 
