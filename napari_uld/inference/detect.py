@@ -38,6 +38,15 @@ def detect(volume: CTVolume, detector: LoadedDetector, *, score_floor: float | N
         score_floor = lowest_score(detector.info.operating_point)
     if detector.inputs.volume:
         return bodies((yield from run_volume(volume, detector)), volume, detector).above(score_floor)
+    per_slice = yield from detect_on_every_slice(volume, detector, score_floor)
+    return trace(per_slice, volume.slice_numbers).above(score_floor)
+
+
+def detect_on_every_slice(volume: CTVolume, detector: LoadedDetector, score_floor: float) -> Work[Findings]:
+    """Detect lesions on every slice and leave each detection by itself: a row per detection, from the first slice on.
+
+    Yields progress after every slice. Of what overlaps on a slice as one lesion's boxes do, the surest is kept.
+    """
     depth = volume.shape[0]
     yield Progress(0, depth, f"Detecting lesions on {volume.name}")
     rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
@@ -49,7 +58,7 @@ def detect(volume: CTVolume, detector: LoadedDetector, *, score_floor: float | N
         done = len(rows)
         left = (time.monotonic() - started) / done * (depth - done)
         yield Progress(done, depth, f"Slice {done} of {depth}, {left:.0f} s left")
-    per_slice = Findings.from_rows(
+    return Findings.from_rows(
         scan_id=volume.scan_id,
         scan_name=volume.name,
         method=detector.info.name,
@@ -59,7 +68,6 @@ def detect(volume: CTVolume, detector: LoadedDetector, *, score_floor: float | N
         key_slices=np.concatenate([r[2] for r in rows]),
         operating_point=detector.info.operating_point,
     )
-    return trace(per_slice, volume.slice_numbers).above(score_floor)
 
 
 def bodies(detections: VolumeDetections, volume: CTVolume, detector: LoadedDetector) -> Findings:
