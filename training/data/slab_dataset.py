@@ -24,6 +24,7 @@ from .cache import BoundedCache
 from .key_slices import KeySlice, read_slab
 from .mask_store import MaskStore
 from .masks import lesion_masks, to_slab
+from .true_boxes import TrueBoxes
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +68,8 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         The epoch that is drawn for.
     negatives
         Hard negatives by index of their image, taught beside the lesions.
+    truth
+        Where it is there, targets have ``true_boxes`` (n, 4) of all lesions, listed or not.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         self.seed = seed
         self.epoch = 0
         self.negatives: Mapping[int, HardNegatives] = {}
+        self.truth: TrueBoxes | None = None
         kind = supervision.mask_kind if supervision is not None else None
         self._store = None if kind is None else MaskStore(root, MaskKind(kind))
         self._masks: dict[int, tuple[Rle, ...]] = {}
@@ -128,7 +132,8 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
         augmentation, outside = self.drawn(self.epoch, index), -self.inputs.mean
-        slab = self.slab(index, self.away(index, augmentation.along_z))
+        away = self.away(index, augmentation.along_z)
+        slab = self.slab(index, away)
         image = augmentation.normalize(slab.hu, self.inputs)
         boxes, labels, masks = (
             self.slices[index].boxes,
@@ -153,4 +158,11 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
             pixel_area=slab.pixel_area,
         )
         target["thickness"] = torch.tensor(slab.thickness, dtype=torch.float32)
+        # What whoever makes the target anew needs: its pixels in mm^2, and how many of them a native one is.
+        target["pixel_area"] = torch.tensor(slab.pixel_area, dtype=torch.float64)
+        target["scale"] = torch.tensor(np.sqrt(np.prod(slab.axes.scale)), dtype=torch.float64)
+        if self.truth is not None:
+            key = self.slices[index]
+            true, _ = augmentation.move(slab.axes.to_network(self.truth.on(key.series, key.number + away)), shape)
+            target["true_boxes"] = torch.from_numpy(cut_off(true, shape)[0].astype(np.float32))
         return torch.from_numpy(np.ascontiguousarray(image)), target
