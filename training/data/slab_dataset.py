@@ -92,6 +92,7 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         self.negatives: Mapping[int, HardNegatives] = {}
         self.truth: TrueBoxes | None = None
         kind = supervision.mask_kind if supervision is not None else None
+        self._maps = TargetMaps() if supervision is None else supervision.maps
         self._store = None if kind is None else MaskStore(root, MaskKind(kind))
         self._masks: dict[int, tuple[Rle, ...]] = {}
         self._cache: BoundedCache[tuple[int, int], Slab] = BoundedCache()
@@ -154,13 +155,15 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
             labels[kept][within],
             None if maps is None else maps[within],
             shape,
-            maps=TargetMaps() if self.supervision is None else self.supervision.maps,
+            maps=self._maps,
             pixel_area=slab.pixel_area,
         )
         target["thickness"] = torch.tensor(slab.thickness, dtype=torch.float32)
-        # What whoever makes the target anew needs: its pixels in mm^2, and how many of them a native one is.
-        target["pixel_area"] = torch.tensor(slab.pixel_area, dtype=torch.float64)
-        target["scale"] = torch.tensor(np.sqrt(np.prod(slab.axes.scale)), dtype=torch.float64)
+        # What making the target anew needs for other lesions: its pixels in mm^2, and of how many a native one's side is.
+        if self._maps.names:
+            target["pixel_area"] = torch.tensor(slab.pixel_area, dtype=torch.float64)
+        if maps is not None:
+            target["scale"] = torch.tensor(np.sqrt(np.prod(slab.axes.scale)), dtype=torch.float64)
         if self.truth is not None:
             key = self.slices[index]
             true, _ = augmentation.move(slab.axes.to_network(self.truth.on(key.series, key.number + away)), shape)

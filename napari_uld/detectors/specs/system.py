@@ -38,8 +38,8 @@ class Family(NamedTuple):
 
 FAMILIES: dict[str, Family] = {
     "two_stage": Family(TwoStageSpec, TwoStageSupervision, "napari_uld.detectors.build:build_two_stage"),
-    "mulan": Family(MulanSpec, TwoStageSupervision, "napari_uld.detectors.build:build_mulan"),
     "retinanet": Family(RetinaNetSpec, RetinaNetSupervision, "napari_uld.detectors.build:build_retinanet"),
+    "mulan": Family(MulanSpec, TwoStageSupervision, "napari_uld.detectors.build:build_mulan"),
 }
 DEFAULT_FAMILY = "two_stage"
 
