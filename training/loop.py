@@ -23,7 +23,9 @@ from napari_uld.inference.device import mixed_precision, pick_device, place
 from napari_uld.progress import Progress, Work
 
 from .cores import worker_count
+from .data.lesion_free import MixedBatches, batches_of
 from .data.sets import training_set, validation_set
+from .data.slab_dataset import SlabDataset
 from .evaluate import evaluate_detector
 from .imagenet import take_imagenet
 from .miners.miner import Miner
@@ -110,7 +112,13 @@ class Run:
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in an epoch."""
-        return math.ceil(len(self.train_set) / self.recipe.training.batch)
+        spec = self.recipe.training
+        return batches_of(len(self.train_set) - len(self.free), spec.batch, spec.lesion_free)
+
+    @property
+    def free(self) -> range:
+        """Indices of the training images that show no lesion."""
+        return self.train_set.free if isinstance(self.train_set, SlabDataset) else range(0)
 
     @property
     def steps(self) -> int:
@@ -326,12 +334,16 @@ def _validate(run: Run) -> Work[None]:
 def _loader(run: Run) -> Iterator[tuple[list[Tensor], list[dict[str, Tensor]]]]:
     """Batches in this epoch's order; loaders of their own only where a GPU would wait for them."""
     order = torch.Generator().manual_seed(run.seed * 1_000_003 + run.epoch)
-    on_gpu = run.device.type == "cuda"
+    on_gpu, spec = run.device.type == "cuda", run.recipe.training
+    batches: dict[str, Any] = {"batch_size": spec.batch, "shuffle": True}
+    if run.free:
+        shown = [index for index in range(len(run.train_set)) if index not in run.free]
+        mixed = MixedBatches(shown, list(run.free), batch=spec.batch, share=spec.lesion_free, generator=order)
+        batches = {"batch_sampler": mixed}
     return iter(
         DataLoader(
             run.train_set,
-            batch_size=run.recipe.training.batch,
-            shuffle=True,
+            **batches,
             generator=order,
             collate_fn=_collate,
             # One core feeds the GPU.

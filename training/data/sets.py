@@ -5,6 +5,7 @@ from pathlib import Path
 from napari_uld.detectors.specs.recipe import Recipe
 
 from .key_slices import read_split, true_slices
+from .lesion_free import lesion_free_slices
 from .phantom.truth import FOLDER as TRUTH_FOLDER
 from .slab_dataset import SlabDataset
 from .sub_volumes import SubVolume, sub_volumes
@@ -19,7 +20,10 @@ def training_set(root: Path, recipe: Recipe, seed: int) -> tuple[SlabDataset | V
     if recipe.input.volume:
         return VolumeDataset(true_volumes(root, "train"), recipe.input, training=recipe.training, seed=seed), ""
     slices, note = read_split(root, "train")
-    return SlabDataset(root, slices, recipe.input, recipe.supervision, training=recipe.training, seed=seed), note
+    free = lesion_free_slices(root, "train") if recipe.training.lesion_free else []
+    data = SlabDataset(root, slices + free, recipe.input, recipe.supervision, training=recipe.training, seed=seed)
+    data.free = range(len(slices), len(data))
+    return data, note
 
 
 def validation_set(root: Path, recipe: Recipe) -> tuple[ValidationSet, str]:

@@ -68,6 +68,10 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         The epoch that is drawn for.
     negatives
         Hard negatives by index of their image, taught beside the lesions.
+    free
+        Indices of images that show no lesion, of which batches have a share.
+    first_negatives
+        By index of their image (n, 4) native boxes of hard negatives that are sampled first as background.
     truth
         Where it is there, targets have ``true_boxes`` (n, 4) of all lesions, listed or not.
     """
@@ -90,6 +94,8 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         self.seed = seed
         self.epoch = 0
         self.negatives: Mapping[int, HardNegatives] = {}
+        self.free = range(0)
+        self.first_negatives: Mapping[int, np.ndarray] = {}
         self.truth: TrueBoxes | None = None
         kind = supervision.mask_kind if supervision is not None else None
         self._maps = TargetMaps() if supervision is None else supervision.maps
@@ -100,6 +106,11 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
 
     def __len__(self) -> int:
         return len(self.slices)
+
+    @property
+    def ordinary(self) -> list[int]:
+        """Indices of all images but the lesion-free ones."""
+        return [index for index in range(len(self)) if index not in self.free]
 
     def slab(self, index: int, away: int = 0) -> Slab:
         """The slab of one image, or of the one `away` slices from it, from memory where it was made before."""
@@ -159,13 +170,16 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
             pixel_area=slab.pixel_area,
         )
         target["thickness"] = torch.tensor(slab.thickness, dtype=torch.float32)
-        # What making the target anew needs for other lesions: its pixels in mm^2, and of how many a native one's side is.
+        # What making it anew for other lesions takes: its pixels in mm^2, and how many of them a native one is wide.
         if self._maps.names:
             target["pixel_area"] = torch.tensor(slab.pixel_area, dtype=torch.float64)
         if maps is not None:
             target["scale"] = torch.tensor(np.sqrt(np.prod(slab.axes.scale)), dtype=torch.float64)
+        others = {} if away else {"negatives": self.first_negatives.get(index)}
         if self.truth is not None:
-            key = self.slices[index]
-            true, _ = augmentation.move(slab.axes.to_network(self.truth.on(key.series, key.number + away)), shape)
-            target["true_boxes"] = torch.from_numpy(cut_off(true, shape)[0].astype(np.float32))
+            others["true_boxes"] = self.truth.on(self.slices[index].series, self.slices[index].number + away)
+        for name, native in others.items():
+            if native is not None:
+                moved, _ = augmentation.move(slab.axes.to_network(native), shape)
+                target[name] = torch.from_numpy(cut_off(moved, shape)[0].astype(np.float32))
         return torch.from_numpy(np.ascontiguousarray(image)), target

@@ -104,7 +104,7 @@ def mine(
     before, model.predicts_maps = model.predicts_maps, True
     mined: dict[int, HardNegatives] = {}
     try:
-        for index in range(len(dataset)):
+        for index in dataset.ordinary:
             yield Progress(index, len(dataset), f"Mining hard negatives, {len(mined)} images have some")
             (detections,) = candidates([dataset.slab(index)], detector)
             lesions = [decode(mask) for mask in dataset.masks(index)]

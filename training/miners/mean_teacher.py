@@ -36,8 +36,6 @@ from .tally import Tally
 
 # Where nothing is mined the teacher is asked so seldom, for the log alone.
 ASKED_EVERY = 10
-# A target's boxes that move with its image, beside those that are taught.
-MOVED = ("negatives",)
 
 
 class Found(NamedTuple):
@@ -134,7 +132,8 @@ class MeanTeacher(Miner):
         if self.spec.policy == "ignore" and len(mined):
             made["ignored"] = torch.from_numpy(mined * scale)
         made = {name: value.to(image.device, non_blocking=True) for name, value in made.items()}
-        made |= {name: target[name] * torch.from_numpy(scale).to(image.device) for name in MOVED if name in target}
+        if "negatives" in target:
+            made["negatives"] = target["negatives"] * torch.from_numpy(scale).to(image.device, non_blocking=True)
         if "masks" in target:
             margin = RECIST_MARGIN * float(target["scale"]) * float(np.sqrt(scale[0] * scale[1]))
             drawn = draw_masks(boxes[len(known) :], (size[0], size[1]), margin).to(image.device)

@@ -103,6 +103,8 @@ class Recipe(System):
         beside_flips = ("rotation", "shear", "scale", "translation", "noise_hu", "window_shift", "z_shift")
         if self.input.volume and any(getattr(drawn, key) for key in beside_flips):
             raise ValueError(f"crops of volumes are flipped alone: {', '.join(beside_flips)} must be 0")
+        if self.input.volume and drawn.lesion_free:
+            raise ValueError("crops of volumes are not mixed with slices: lesion_free must be 0")
         return self
 
 
