@@ -6,9 +6,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from napari_uld.errors import DataError
 from napari_uld.evaluation.average_precision import average_precision, bootstrap_ap
 from napari_uld.evaluation.by_size import froc_of_each
 from napari_uld.evaluation.coco import CocoAp
+from napari_uld.evaluation.comparison import paired_difference
 from napari_uld.evaluation.froc import Froc, bootstrap_froc, froc, interval
 from napari_uld.evaluation.matching import Matches
 from napari_uld.evaluation.protocols import PROTOCOLS
@@ -89,6 +91,11 @@ class Evaluation:
         COCO's average precision, where it was asked for.
     lesion_free
         How many of the images hold no lesion.
+    draws
+        (samples, rates + 2) bootstrapped sensitivities, their average, and AP: of the same patients, sample by sample,
+        for whatever is scored on the same `units`.
+    units
+        Patient and number of lesions of every image.
     """
 
     curve: Froc
@@ -106,6 +113,8 @@ class Evaluation:
     by_type: dict[str, Part] = field(default_factory=dict)
     coco: CocoAp | None = None
     lesion_free: int = 0
+    draws: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    units: tuple[tuple[str, int], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, for JSON and for a checkpoint's metadata."""
@@ -150,13 +159,14 @@ def score(
     """
     rates = judging.rates if rates is None else rates
     patients = [unit.patient for unit in units]
-    low, high = interval(bootstrap_froc(matches, patients, rates, from_origin=judging.from_origin))
+    draws = bootstrap_froc(matches, patients, rates, from_origin=judging.from_origin)
+    low, high = interval(draws)
     if coco is None:
         ap = average_precision(matches, by_lesion=judging.by_lesion)
-        bounds = interval(bootstrap_ap(matches, patients, by_lesion=judging.by_lesion))
-        ap_interval = float(bounds[0]), float(bounds[1])
+        of_ap = bootstrap_ap(matches, patients, by_lesion=judging.by_lesion)
     else:
-        ap, ap_interval = coco.ap, (coco.ap, coco.ap)
+        ap, of_ap = coco.ap, np.full(len(draws), coco.ap)
+    ap_low, ap_high = interval(of_ap)
     return Evaluation(
         curve=froc(matches, rates, from_origin=judging.from_origin),
         low=low,
@@ -165,13 +175,53 @@ def score(
         images=len(units),
         lesions=int(matches.lesions_per_image.sum()),
         patients=len(set(patients)),
-        ap_interval=ap_interval,
+        ap_interval=(float(ap_low), float(ap_high)),
         judging=judging,
         by_size=_parts(matches, judging.bins.of([unit.diameters for unit in units]), rates, judging),
         by_type=_parts(matches, _by_type(units, matches.lesions_per_image), rates, judging),
         coco=coco,
         lesion_free=int((matches.lesions_per_image == 0).sum()),
+        draws=np.column_stack([draws, of_ap]),
+        units=tuple(zip(patients, matches.lesions_per_image.tolist(), strict=True)),
     )
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much better one is than the other, with a paired bootstrap over patients.
+
+    Parameters
+    ----------
+    values, low, high
+        At each rate, of the average and of AP: the difference, and bounds of its 95% interval.
+    """
+
+    values: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """Plain numbers, for JSON: at each rate, then of the average, then of AP."""
+        return {name: [_round(v) for v in getattr(self, name)] for name in ("values", "low", "high")}
+
+
+def difference(ours: Evaluation, theirs: Evaluation) -> Difference:
+    """Compare two detectors that were scored by one protocol on the same images or volumes.
+
+    Raises
+    ------
+    DataError
+        If they were not.
+    """
+    if ours.units != theirs.units:
+        raise DataError(
+            f"The one is scored on {ours.images} {ours.judging.counts} and {ours.lesions} lesions, the other on "
+            f"{theirs.images} and {theirs.lesions}, and not the same: give what was made on the same scans"
+        )
+    reached = [np.array([*each.curve.values, each.curve.average, each.ap]) for each in (ours, theirs)]
+    bounds = [paired_difference([our], [their]) for our, their in zip(ours.draws.T, theirs.draws.T, strict=True)]
+    low, high = zip(*bounds, strict=True)
+    return Difference(tuple((reached[0] - reached[1]).tolist()), low, high)
 
 
 def _parts(

@@ -1,7 +1,7 @@
 """Boxes of many scans, whoever made them: what is scored, and what it is scored against.
 
-Boxes are brought to one convention: pixel centres at integers, 0-based, slices by their native number, both bounds
-of a body its first and last slice.
+Boxes are brought to one convention: pixel centres at integers, 0-based, slices by their native number, and along z
+half a slice beyond the centres of the first and the last.
 """
 
 import re
@@ -71,7 +71,7 @@ class ScanBoxes:
     Parameters
     ----------
     boxes
-        (n, 6) boxes (x1, y1, z1, x2, y2, z2), z1 and z2 the first and the last native slice.
+        (n, 6) boxes (x1, y1, z1, x2, y2, z2), z1 and z2 half a slice beyond the first and the last native slice.
     scores
         (n,) floats, higher is surer; 1 where nobody scored.
     slice_boxes
@@ -124,14 +124,15 @@ class ScanBoxes:
         hulls = []
         for row in slice_boxes:
             corners = as_boxes(list(row.values()))
-            hulls.append([*corners[:, :2].min(axis=0), min(row), *corners[:, 2:].max(axis=0), max(row)])
+            low, high = min(row) - 0.5, max(row) + 0.5
+            hulls.append([*corners[:, :2].min(axis=0), low, *corners[:, 2:].max(axis=0), high])
         return cls._filled(as_boxes(hulls, dims=3), tuple(slice_boxes), scores, diameters, types)
 
     @classmethod
     def bodies(
         cls, boxes: object, scores: object = None, diameters: object = None, types: tuple[LesionType, ...] = ()
     ) -> "ScanBoxes":
-        """Make them from (n, 6) boxes that are the same on each of their slices.
+        """Make them from (n, 6) boxes that are the same on each of their slices, z1 and z2 the first and the last.
 
         Raises
         ------
@@ -143,7 +144,8 @@ class ScanBoxes:
             {number: as_box(row[[0, 1, 3, 4]]) for number in range(int(np.ceil(row[2])), int(np.floor(row[5])) + 1)}
             for row in rows
         )
-        return cls._filled(rows, on_slices, scores, diameters, types)
+        whole = rows + np.array([0, 0, -0.5, 0, 0, 0.5])
+        return cls._filled(whole, on_slices, scores, diameters, types)
 
     @classmethod
     def _filled(
@@ -171,9 +173,10 @@ class ScanBoxes:
 
     def within(self, first: int, last: int) -> "ScanBoxes":
         """Give the parts of those that reach into the slices from `first` to `last`."""
-        inside = self.take(np.flatnonzero((self.boxes[:, 2] <= last) & (self.boxes[:, 5] >= first)).tolist())
+        low, high = first - 0.5, last + 0.5
+        inside = self.take(np.flatnonzero((self.boxes[:, 2] < high) & (self.boxes[:, 5] > low)).tolist())
         boxes = inside.boxes.copy()
-        boxes[:, [2, 5]] = np.clip(boxes[:, [2, 5]], first, last)
+        boxes[:, [2, 5]] = np.clip(boxes[:, [2, 5]], low, high)
         on_slices = tuple({n: box for n, box in row.items() if first <= n <= last} for row in inside.slice_boxes)
         return ScanBoxes(boxes, inside.scores, on_slices, inside.diameters, inside.types)
 
@@ -262,8 +265,5 @@ def from_findings(findings: Findings) -> ScanBoxes:
     found = findings.take(~findings.negative)
     if found.depths is None:
         return ScanBoxes.traced(found.slice_boxes, found.scores)
-    # A depth reaches half a slice beyond the first and the last slice.
-    half = np.minimum(0.5, (found.depths[:, 1] - found.depths[:, 0]) / 2)
-    low, high = found.depths[:, 0] + half, found.depths[:, 1] - half
-    boxes = np.column_stack([found.boxes[:, :2], low, found.boxes[:, 2:], high])
+    boxes = np.column_stack([found.boxes[:, :2], found.depths[:, 0], found.boxes[:, 2:], found.depths[:, 1]])
     return ScanBoxes(boxes, found.scores, found.slice_boxes, np.full(len(found), np.nan))

@@ -33,15 +33,24 @@ class ResultsModel(Model):
     results: tuple[ResultModel, ...]
 
 
-def slices_of(images: Sequence[CocoImage]) -> list[KeySlice]:
-    """Every image of a COCO file as a key slice, also those without a lesion; possibly noisy boxes are left out."""
-    slices = []
-    for image in images:
-        series, number = place_of(image.name)
+def slices_of(path: Path, images: Sequence[CocoImage]) -> list[KeySlice]:
+    """Every image of a COCO file as a key slice, also those without a lesion; possibly noisy boxes are left out.
+
+    Raises
+    ------
+    AnnotationFileError
+        If two images are the same slice.
+    """
+    slices: dict[tuple[str, int], KeySlice] = {}
+    # COCO's own evaluation takes images by their number.
+    for image in sorted(images, key=lambda image: image.number):
+        place = place_of(image.name)
+        if place in slices:
+            raise AnnotationFileError(f"{path}: found several images {image.name}, required one for each slice")
         boxes = image.boxes[~image.noisy]
         size = (image.width, image.height)
-        slices.append(KeySlice(series, number, UNKNOWN, boxes, (None,) * len(boxes), SOFT_TISSUE, size=size))
-    return slices
+        slices[place] = KeySlice(*place, UNKNOWN, boxes, (None,) * len(boxes), SOFT_TISSUE, size=size)
+    return list(slices.values())
 
 
 def place_of(name: str) -> tuple[str, int]:

@@ -19,7 +19,7 @@ from napari_uld.lesions.recist import Recist, from_mask
 from napari_uld.lesions.rle import Rle, decode
 
 from .left_out import LeftOut, image_size
-from .phantom.truth import TrueLesion, read_spacing, read_truth, truth_series
+from .phantom.truth import read_spacing, read_truth, truth_series
 
 Split = Literal["train", "val", "test", "all"]
 Spacing = tuple[float, float, float]
@@ -160,28 +160,19 @@ def true_slices(root: Path, split: Split) -> list[KeySlice]:
     info = _table(root, split)
     slices = []
     for series in split_series(root, split):
+        rows = info.by_series.get(series, ())
+        spacing = read_spacing(root, series)
+        window = rows[0].window if rows else SOFT_TISSUE
         lesions = read_truth(root, series)
-        slices += [_true_slice(root, info, series, lesions, n) for n in sorted({each.key_slice for each in lesions})]
+        for number in sorted({lesion.key_slice for lesion in lesions}):
+            cut = [lesion for lesion in lesions if number in lesion.boxes]
+            recists = tuple(from_mask(decode(lesion.masks[number])) for lesion in cut)
+            boxes = np.asarray([lesion.boxes[number] for lesion in cut])
+            size = image_size(root / "Images_png" / series / f"{number:03d}.png")
+            types = tuple(lesion.lesion_type for lesion in cut)
+            slices.append(KeySlice(series, number, spacing, boxes, recists, window, types=types, size=size))
     if not slices:
         raise DataError(f"{root} holds no phantom of the split {split!r} with a lesion")
-    return slices
-
-
-def lesion_free_slices(root: Path, split: Split) -> list[KeySlice]:
-    """Slices of phantoms that no lesion reaches, listed or not.
-
-    Raises
-    ------
-    DataError
-        If `root` holds no phantoms.
-    """
-    info = _table(root, split)
-    slices = []
-    for series in split_series(root, split):
-        lesions = read_truth(root, series)
-        cut = {number for lesion in lesions for number in lesion.boxes}
-        free = sorted(set(slices_on_disk(root, series)) - cut)
-        slices += [_true_slice(root, info, series, [], number) for number in free]
     return slices
 
 
@@ -202,21 +193,6 @@ def split_series(root: Path, split: Split) -> list[str]:
     if not names:
         raise DataError(f"{root} holds no phantom of the split {split!r}")
     return names
-
-
-def _true_slice(root: Path, info: DlInfo, series: str, lesions: Sequence[TrueLesion], number: int) -> KeySlice:
-    rows = info.by_series.get(series, ())
-    cut = [lesion for lesion in lesions if number in lesion.boxes]
-    return KeySlice(
-        series,
-        number,
-        read_spacing(root, series),
-        np.asarray([lesion.boxes[number] for lesion in cut]).reshape(-1, 4),
-        tuple(from_mask(decode(lesion.masks[number])) for lesion in cut),
-        rows[0].window if rows else SOFT_TISSUE,
-        types=tuple(lesion.lesion_type for lesion in cut),
-        size=image_size(root / "Images_png" / series / f"{number:03d}.png"),
-    )
 
 
 def split_of(root: Path) -> dict[str, int]:

@@ -24,11 +24,11 @@ from .key_slices import (
     KeySlice,
     Split,
     SplitSlices,
-    lesion_free_slices,
     read_split,
     split_series,
     true_slices,
 )
+from .lesion_free import lesion_free_slices
 from .phantom.truth import FOLDER as TRUTH_FOLDER
 from .phantom.truth import TrueLesion, read_spacing, read_truth
 from .volume_dataset import tight_box
@@ -117,26 +117,22 @@ def true_images(data: Path, split: Split, *, annotated: bool, lesion_free: bool)
     annotated
         Of phantoms, take the lesions that the table lists instead of the whole truth.
     lesion_free
-        Of phantoms, take those slices too that no lesion reaches.
+        Take those slices of a folder's scans too that no lesion reaches (see `lesion_free_slices`).
 
     Raises
     ------
     UldError
         If the data cannot be read, hold nothing to score on, or do not say which slices hold no lesion.
     """
-    whole_truth = not annotated and (data / TRUTH_FOLDER).is_dir()
-    if lesion_free and not whole_truth:
-        raise DataError(
-            f"{data} does not say which slices hold no lesion: --lesion-free needs the whole truth, as phantoms have it"
-        )
-    if whole_truth:
-        slices = true_slices(data, split)
-        free = lesion_free_slices(data, split) if lesion_free else []
-        return SplitSlices(slices + free, ""), Margin.PADDED
+    is_folder = data.suffix not in (".json", ".pkl")
+    if lesion_free and not is_folder:
+        raise DataError(f"{data} does not say which slices hold no lesion: give a folder in DeepLesion's layout")
+    if is_folder:
+        whole_truth = not annotated and (data / TRUTH_FOLDER).is_dir()
+        slices, note = SplitSlices(true_slices(data, split), "") if whole_truth else read_split(data, split)
+        return SplitSlices(slices + (lesion_free_slices(data, split) if lesion_free else []), note), Margin.PADDED
     if data.suffix == ".json":
-        return SplitSlices(slices_of(read_coco(data)), ""), None
-    if data.suffix != ".pkl":
-        return read_split(data, split), Margin.PADDED
+        return SplitSlices(slices_of(data, read_coco(data)), ""), None
     table = read_box_pickle(data, split)
     if table.extent is not Extent.ONE_SLICE:
         raise DataError(f"{data} holds bodies and no lesions on key slices: score volumes, with --protocol 3d or lens")

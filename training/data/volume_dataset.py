@@ -16,6 +16,7 @@ from napari_uld.detectors.specs.recipe import TrainingSpec
 from napari_uld.detectors.targets import cut_off
 from napari_uld.inference.slabs import normalize
 from napari_uld.inference.volumes import AIR_HU, Crop, resample
+from napari_uld.lesions.annotations import LesionType
 from napari_uld.lesions.axis_map import AxisMap
 from napari_uld.lesions.rle import decode
 
@@ -51,6 +52,16 @@ class TrueVolume:
     def patient(self) -> str:
         """The patient, by which data are split and resampled."""
         return self.series.split("_")[0]
+
+    @property
+    def diameters(self) -> np.ndarray:
+        """(n,) NaN: nobody measured them."""
+        return np.full(len(self.boxes), np.nan)
+
+    @property
+    def types(self) -> tuple[LesionType, ...]:
+        """(): none is known here."""
+        return ()
 
 
 def true_volumes(root: Path, split: Split) -> list[TrueVolume]:

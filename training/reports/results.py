@@ -100,6 +100,8 @@ class Result:
         """Write both files; that of the facts last: where it is, the result is complete."""
         columns = {name: getattr(self.matches, name) for name in COLUMNS}
         columns |= {"lesion_scores": _joined(self.matches.lesion_scores), "diameters": _joined(self.diameters)}
+        if self.matches.repeats is not None:
+            columns["repeats"] = self.matches.repeats
         columns |= {"series": self.series, "numbers": self.numbers, "patients": self.patients}
         replace_file(arrays, lambda partial: _write_arrays(partial, columns))
         write_json(facts, self.facts)
@@ -123,7 +125,7 @@ def traced_result(matches: Matches, volumes: Sequence[SubVolume], facts: dict[st
         "average": round(result.traced_curve.average, 4),
         "low": [round(float(value), 4) for value in low],
         "high": [round(float(value), 4) for value in high],
-        "ap": round(average_precision(matches), 4),
+        "ap": round(average_precision(matches, by_lesion=True), 4),
         "scans": len(volumes),
         "lesions": int(matches.lesions_per_image.sum()),
         "patients": len(set(result.patients)),
@@ -136,7 +138,9 @@ def load_result(arrays: Path, facts: Path) -> Result:
     with np.load(arrays) as stored:
         ends = np.cumsum(stored["lesions_per_image"])[:-1]
         matches = Matches(
-            **{name: stored[name] for name in COLUMNS}, lesion_scores=tuple(np.split(stored["lesion_scores"], ends))
+            **{name: stored[name] for name in COLUMNS},
+            lesion_scores=tuple(np.split(stored["lesion_scores"], ends)),
+            repeats=stored.get("repeats"),
         )
         return Result(
             matches=matches,
