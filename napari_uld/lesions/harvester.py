@@ -88,7 +88,7 @@ def _checked(path: Path, name: str, read: Any, volume: object) -> ScanBoxes:
 
 def _hold_bodies(content: Mapping[str, Any]) -> bool:
     """Whether every volume is a list of six numbers a lesion."""
-    rows = [row for volume in content.values() if not isinstance(volume, Mapping) for row in volume]
+    rows = [row for volume in content.values() if isinstance(volume, list | np.ndarray) for row in volume]
     return bool(rows) and all(_are_numbers(row, 6) for row in rows)
 
 

@@ -20,9 +20,9 @@ from napari_uld.errors import AnnotationFileError
 
 # A released file has 1.8 MB and 300,000 values; a pickle that says one thing often may stand for far more values.
 MAX_BYTES, MAX_VALUES, MAX_DEPTH = 256 << 20, 20_000_000, 32
-# What a pickle's program may do: all but make objects of classes, ask its reader for more, or reserve memory.
+# Steps of a pickle's program that make objects of classes or ask its reader for more.
 _REFUSED_STEPS = frozenset(
-    [
+    (
         "INST",
         "OBJ",
         "NEWOBJ",
@@ -32,10 +32,9 @@ _REFUSED_STEPS = frozenset(
         "EXT4",
         "PERSID",
         "BINPERSID",
-        "BYTEARRAY8",
         "NEXT_BUFFER",
         "READONLY_BUFFER",
-    ]
+    )
 )
 # Types of numbers by numpy's short names.
 _NUMBERS = {
@@ -67,9 +66,9 @@ class _NumberType:
 
     def numbers(self, data: object) -> np.ndarray:
         """Read numbers from their bytes."""
-        if not isinstance(data, bytes) or self.order not in ("<", ">", "|", "="):
+        if not isinstance(data, bytes | bytearray) or self.order not in ("<", ">", "|", "="):
             raise ValueError("numbers are no bytes")
-        return np.frombuffer(data, self.order + self.name)
+        return np.frombuffer(bytes(data), self.order + self.name)
 
 
 @dataclass
@@ -80,6 +79,10 @@ class _Array:
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, number_type, by_columns, data = state
+        self.fill(shape, number_type, by_columns, data)
+
+    def fill(self, shape: tuple[Any, ...], number_type: object, by_columns: bool, data: object) -> None:
+        """Take the numbers from their bytes."""
         if not isinstance(number_type, _NumberType) or not all(type(side) is int and side >= 0 for side in shape):
             raise ValueError("an array's shape or type is none")
         numbers = number_type.numbers(data)
@@ -106,6 +109,17 @@ def _array(*_: object) -> _Array:
     return _Array()
 
 
+def _array_of(data: object, number_type: object, shape: tuple[Any, ...], order: object) -> _Array:
+    array = _Array()
+    array.fill(shape, number_type, order == "F", data)
+    return array
+
+
+def _no_bytes() -> bytes:
+    """How the oldest pickles say that there are none."""
+    return b""
+
+
 def _bytes(text: object, encoding: object) -> bytes:
     """What Python 2's strings of bytes became."""
     if encoding != "latin1" or not isinstance(text, str):
@@ -118,10 +132,12 @@ _NAMES: dict[tuple[str, str], Callable[..., object] | type] = {
     ("numpy", "dtype"): _number_type,
     ("numpy", "ndarray"): _Array,
     ("_codecs", "encode"): _bytes,
+    ("__builtin__", "bytes"): _no_bytes,
 }
 for _core in ("numpy.core", "numpy._core"):
     _NAMES[f"{_core}.multiarray", "scalar"] = _scalar
     _NAMES[f"{_core}.multiarray", "_reconstruct"] = _array
+    _NAMES[f"{_core}.numeric", "_frombuffer"] = _array_of
 
 
 class _PlainUnpickler(pickle.Unpickler):
