@@ -3,7 +3,7 @@
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -20,10 +20,6 @@ from napari_uld.cli.common import (
 )
 from napari_uld.evaluation.protocols import PROTOCOLS
 from napari_uld.lesions.box_table import Margin
-
-if TYPE_CHECKING:
-    from napari_uld.training.reports.evaluation import Reached
-    from napari_uld.training.scoring import Difference
 
 ProtocolChoice = StrEnum("ProtocolChoice", {name: name for name in PROTOCOLS})  # type: ignore[misc]
 
@@ -99,7 +95,7 @@ def evaluate(
     """Sensitivity at mean numbers of false positives, with 95% bootstrap intervals, and average precision."""
     from napari_uld.evaluation import overlaps
     from napari_uld.training.evaluate import evaluate_subject
-    from napari_uld.training.reports.evaluation import to_dict, write_report
+    from napari_uld.training.reports.evaluation import tables, to_dict, write_report
     from napari_uld.training.reports.gallery import open_gallery
     from napari_uld.training.scoring import difference
 
@@ -130,23 +126,10 @@ def evaluate(
     write_json(out, to_dict(reached[subject], reached.get(against or ""), found))
     if report is not None:
         write_report(report, reached, found)
-    _tell(reached, found)
+    for note in filter(None, (evaluation.left_out for evaluation in reached.values())):
+        say(note, "yellow")
+    for title, rows in tables(reached, found):
+        print_table(title, rows)
     for folder, what in ((gallery, "Examples of what is found and missed are"), (report, "The report is")):
         if folder is not None:
             say(f"{what} in {folder}")
-
-
-def _tell(reached: "Reached", found: "Difference | None") -> None:
-    """Print the tables."""
-    from napari_uld.training.reports.evaluation import difference_rows, headline, part_rows, rate_rows
-
-    for subject, evaluation in reached.items():
-        if evaluation.left_out:
-            say(evaluation.left_out, "yellow")
-        print_table(headline(subject, evaluation), rate_rows(evaluation))
-        for title, parts in (("By long diameter", evaluation.by_size), ("By type", evaluation.by_type)):
-            if parts:
-                print_table(title, part_rows(evaluation, parts))
-    if found is not None:
-        subject, other = reached
-        print_table(f"{subject} less {other}", difference_rows(reached[subject], found))

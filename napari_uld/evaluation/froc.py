@@ -69,18 +69,18 @@ def froc(
         Whether sensitivity climbs in a line from (0, 0) to the surest detections' point; where not, it is 0 at rates
         below that point, as in the evaluation of the manual 1K volumes.
     """
-    images = len(matches.lesions_per_image)
     if weights is None:
-        weights = np.ones(images)
-    lesions = float(weights @ matches.lesions_per_image)
-    of_detection = weights[matches.images] if len(matches.images) else np.zeros(0)
+        images, lesions = float(len(matches.lesions_per_image)), float(matches.lesions_per_image.sum())
+        hits, misses = matches.hits, matches.false_positive
+    else:
+        images, lesions = float(weights.sum()), float(weights @ matches.lesions_per_image)
+        hits, misses = (weights[matches.images] * each for each in (matches.hits, matches.false_positive))
     # Detections of equal score enter together: the curve has a point where the score changes.
-    last = np.flatnonzero(np.diff(matches.scores, append=-np.inf))
-    found = np.concatenate([[0.0], np.cumsum(of_detection * matches.hits)[last]])
-    false = np.concatenate([[0.0], np.cumsum(of_detection * matches.false_positive)[last]])
+    last = np.flatnonzero(np.append(matches.scores[1:] != matches.scores[:-1], len(matches.scores) > 0))
+    found, false = (np.concatenate([[0.0], np.cumsum(each)[last]]) for each in (hits, misses))
     scores = np.concatenate([[np.inf], matches.scores[last]])
     sensitivity = found / max(lesions, 1.0)
-    fp_per_image = false / max(float(weights.sum()), 1.0)
+    fp_per_image = false / max(images, 1.0)
     read = _read if from_origin else _read_from_first
     points = np.searchsorted(fp_per_image, rates, side="right") - 1
     return Froc(

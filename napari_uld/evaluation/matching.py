@@ -45,7 +45,7 @@ class _Hits:
 
     Parameters
     ----------
-    first, repeats, false_positive
+    first, repeats
         (n,) of each detection: see `Matches`.
     lesion_scores
         (m,) of each lesion: see `Matches`.
@@ -53,7 +53,6 @@ class _Hits:
 
     first: np.ndarray
     repeats: np.ndarray
-    false_positive: np.ndarray
     lesion_scores: np.ndarray
 
 
@@ -78,7 +77,7 @@ def match_image(
         (m,) the score that first hit each lesion, minus infinity where none did.
     """
     hits = _hits(np.stack(np.nonzero(overlap >= threshold)), np.asarray(scores, float), overlap.shape[1])
-    return hits.first, hits.false_positive, hits.lesion_scores
+    return hits.first, hits.first + hits.repeats == 0, hits.lesion_scores
 
 
 def match(overlaps: Sequence[np.ndarray], scores: Sequence[np.ndarray], *, threshold: float) -> Matches:
@@ -97,16 +96,42 @@ def match(overlaps: Sequence[np.ndarray], scores: Sequence[np.ndarray], *, thres
     all_scores = np.concatenate([np.zeros(0), *scores])
     pairs = _pairs(overlaps, found, lesions, threshold)
     hits = _hits(pairs, all_scores, int(lesions.sum()))
-    order = np.argsort(-all_scores, kind="stable")
+    order = best_first(all_scores)
+    # Few of millions overlap anything: only these are looked up.
+    overlaps_any = (hits.first + hits.repeats > 0)[order]
+    places = np.flatnonzero(overlaps_any)
+    first, repeats = np.zeros((2, len(order)), np.int64)
+    first[places], repeats[places] = hits.first[order[places]], hits.repeats[order[places]]
     return Matches(
         scores=all_scores[order],
-        images=np.repeat(np.arange(len(found)), found)[order],
-        hits=hits.first[order],
-        false_positive=hits.false_positive[order],
+        images=np.repeat(np.arange(len(found), dtype=np.int32), found)[order],
+        hits=first,
+        false_positive=~overlaps_any,
         lesions_per_image=lesions,
         lesion_scores=_by_image(hits.lesion_scores, lesions),
-        repeats=hits.repeats[order],
+        repeats=repeats,
     )
+
+
+def best_first(scores: np.ndarray) -> np.ndarray:
+    """Rows of (n,) finite scores from the highest to the lowest, equal ones in their order.
+
+    What a stable argsort of the negative scores gives, for millions of them in a third of the time: numpy sorts 16-bit
+    numbers digit by digit, and a float is a few of them: two where scores are of single precision, as networks'.
+    """
+    with np.errstate(over="ignore"):
+        single = scores.astype(np.float32)
+    exact = bool((single == scores).all())
+    bits = (0.0 - single).view(np.uint32) if exact else (0.0 - scores).view(np.uint64)
+    # Of negative numbers the bits are reversed, of others the sign alone: then they rise as the numbers do.
+    sign = bits.dtype.type(1 << (8 * bits.itemsize - 1))
+    bits = np.where(bits & sign, ~bits, bits | sign)
+    order = np.arange(len(scores))
+    for shift in range(0, 8 * bits.itemsize, 16):
+        digits = (bits >> bits.dtype.type(shift)).astype(np.uint16)
+        if len(digits) and digits.min() != digits.max():
+            order = order[np.argsort(digits[order], kind="stable")] if shift else np.argsort(digits, kind="stable")
+    return order
 
 
 def _pairs(overlaps: Sequence[np.ndarray], found: np.ndarray, lesions: np.ndarray, threshold: float) -> np.ndarray:
@@ -131,7 +156,7 @@ def _hits(pairs: np.ndarray, scores: np.ndarray, lesions: int) -> _Hits:
     lesion_scores[lesion[is_first]] = scores[hit_by]
     first = np.bincount(hit_by, minlength=len(scores))
     repeats = np.bincount(detections[~is_first], minlength=len(scores))
-    return _Hits(first, repeats, first + repeats == 0, lesion_scores)
+    return _Hits(first, repeats, lesion_scores)
 
 
 def _by_image(values: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, ...]:

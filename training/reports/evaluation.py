@@ -23,6 +23,20 @@ NAMES = ("report.md", "report.csv", "report.json", "froc.png")
 Reached = dict[str, Evaluation]
 
 
+def tables(reached: Reached, found: Difference | None) -> list[tuple[str, list[dict[str, str]]]]:
+    """Titles and rows: of each detector, by size and by type where they are known, and of the difference."""
+    told = []
+    for subject, evaluation in reached.items():
+        told.append((headline(subject, evaluation), rate_rows(evaluation)))
+        for title, parts in (("By long diameter", evaluation.by_size), ("By type", evaluation.by_type)):
+            if parts:
+                told.append((f"{title} (lesions)", part_rows(evaluation, parts)))
+    if found is not None:
+        subject, other = reached
+        told.append((f"{subject} less {other}", difference_rows(reached[subject], found)))
+    return told
+
+
 def headline(subject: str, evaluation: Evaluation) -> str:
     """What was scored, and on how much."""
     free = f", {evaluation.lesion_free:,} of them without a lesion" if evaluation.lesion_free else ""
@@ -89,15 +103,13 @@ def write_report(folder: Path, reached: Reached, found: Difference | None) -> No
     """
     folder.mkdir(exist_ok=True)
     (subject, ours), *others = reached.items()
-    other = others[0] if others else None
-    text = "\n\n".join(_section(name, each) for name, each in reached.items())
-    if other is not None and found is not None:
-        text += f"\n\n## {subject} less {other[0]}\n\n{markdown(difference_rows(ours, found))}"
+    text = "\n\n".join(f"## {title}\n\n{markdown(rows)}" for title, rows in tables(reached, found))
+    text += "".join(f"\n\n{each.left_out}" for each in reached.values() if each.left_out)
     text += "\n\n![FROC](froc.png)\n"
     table = _csv(reached)
     replace_file(folder / NAMES[0], lambda partial: partial.write_text(text, encoding="utf-8"))
     replace_file(folder / NAMES[1], lambda partial: partial.write_text(table, encoding="utf-8"))
-    write_json(folder / NAMES[2], {"subject": subject} | to_dict(ours, other[1] if other else None, found))
+    write_json(folder / NAMES[2], {"subject": subject} | to_dict(ours, others[0][1] if others else None, found))
     draw_froc(folder / NAMES[3], reached)
 
 
@@ -131,14 +143,6 @@ def draw_froc(path: Path, reached: Reached) -> None:
     axes.legend(loc="lower right", fontsize="small", frameon=False, title=f"average, {one.judging.measure}")
     # Without the library's version in it, the same results give the same file.
     figure.savefig(path, format="png", dpi=100, metadata={"Software": None})
-
-
-def _section(name: str, evaluation: Evaluation) -> str:
-    parts = [f"## {headline(name, evaluation)}", markdown(rate_rows(evaluation))]
-    for of_parts in (evaluation.by_size, evaluation.by_type):
-        if of_parts:
-            parts.append(markdown(part_rows(evaluation, of_parts)))
-    return "\n\n".join([*parts, evaluation.left_out] if evaluation.left_out else parts)
 
 
 def _csv(reached: Reached) -> str:
