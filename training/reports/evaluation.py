@@ -19,6 +19,8 @@ from .tables import markdown, short
 
 # What a report's folder holds.
 NAMES = ("report.md", "report.csv", "report.json", "froc.png")
+# Points of a curve that is drawn.
+POINTS = 500
 # Whose sensitivities stand in one table.
 Reached = dict[str, Evaluation]
 
@@ -120,13 +122,10 @@ def draw_froc(path: Path, reached: Reached) -> None:
     for place, (name, each) in enumerate(reached.items()):
         colour = COLOURS[place % len(COLOURS)]
         rates = np.asarray(each.curve.rates)
-        shown = (each.curve.fp_per_image >= rates.min() / 2) & (each.curve.fp_per_image <= rates.max() * 2)
-        # A million points more would be drawn on the same pixels.
-        rows = np.flatnonzero(shown)
-        rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), 2000)).astype(int))] if len(rows) else rows
+        grid = np.geomspace(rates.min() / 1.5, rates.max() * 1.5, POINTS)
         axes.plot(
-            each.curve.fp_per_image[rows],
-            each.curve.sensitivity[rows],
+            grid,
+            np.interp(grid, each.curve.fp_per_image, each.curve.sensitivity),
             DASHES[place % len(DASHES)],
             color=colour,
             linewidth=1.6,
