@@ -18,7 +18,7 @@ from napari_uld.masks.bounding_map import bounding_map
 from napari_uld.progress import finish
 from napari_uld.training.data.slab_dataset import SlabDataset
 from napari_uld.training.loop import Run, TrainingOptions, train
-from napari_uld.training.miners.mean_teacher import Found, MeanTeacher, average, choose, draw_masks, momentum
+from napari_uld.training.miners.mean_teacher import Average, Found, MeanTeacher, choose, draw_masks, momentum
 from napari_uld.training.miners.tally import Tally
 from napari_uld.training.run_files import LOG, read_log
 
@@ -35,7 +35,7 @@ def test_weights_and_buffers_are_averaged_and_counters_copied() -> None:
         for tensor in (*module.parameters(), module.running_mean, module.running_var):
             tensor.data.fill_(value)
     student.num_batches_tracked.fill_(7)
-    average(teacher, student, 0.75)  # type: ignore[arg-type]
+    Average(teacher, student).update(0.75)  # type: ignore[arg-type]
     values = [teacher.weight, teacher.bias, teacher.running_mean, teacher.running_var]
     assert [value.item() for value in values] == [1.5] * 4
     assert int(teacher.num_batches_tracked) == 7
