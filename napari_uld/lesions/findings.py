@@ -187,6 +187,34 @@ class Findings:
         return "finding:" + hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def joined(parts: Sequence[Findings], scan_name: str) -> Findings:
+    """Put what one detector found in several parts of one scan together, best first.
+
+    Parameters
+    ----------
+    parts
+        At least one, all of one scan id and one detector, with the same score columns.
+    scan_name
+        What a person calls the whole.
+    """
+    depths = [part.depths for part in parts if part.depths is not None]
+    whole = replace(
+        parts[0],
+        scan_name=scan_name,
+        boxes=np.concatenate([part.boxes for part in parts]),
+        scores=np.concatenate([part.scores for part in parts]),
+        labels=np.concatenate([part.labels for part in parts]),
+        key_slices=np.concatenate([part.key_slices for part in parts]),
+        negative=np.concatenate([part.negative for part in parts]),
+        slice_boxes=tuple(boxes for part in parts for boxes in part.slice_boxes),
+        masks=tuple(mask for part in parts for mask in part.masks),
+        points=tuple(points for part in parts for points in part.points),
+        depths=np.concatenate(depths) if depths else None,
+        columns={name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns},
+    )
+    return whole.take(np.argsort(-whole.scores, kind="stable"))
+
+
 def detector_name(method: str, checkpoint: str) -> str:
     """Name a detector by its method and its checkpoint's hash."""
     return f"{method} {checkpoint}"

@@ -1,0 +1,42 @@
+"""`napari-uld mine` on a real scan with a bundled detector."""
+
+import json
+import shutil
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from napari_uld.lesions.findings_file import read_findings
+
+from .running import run
+
+
+@pytest.fixture
+def phantom(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(Path(str(resources.files("napari_uld.sample_data"))) / "phantom", tmp_path / "phantom"))
+
+
+def test_suggestions_come_with_masks_and_what_a_second_detector_says_and_are_summed_up(phantom: Path) -> None:
+    out, told = phantom.parent / "out", phantom.parent / "mined.json"
+    options = ("--out", out, "--json", told, "--device", "cpu")
+    done = run("mine", phantom, "--checkpoint", "uldor", "--second", "mask_rcnn", *options)
+    assert done.returncode == 0, done.stderr
+    (scan,) = json.loads(told.read_text())["scans"]
+    suggested = read_findings(Path(scan["file"]))
+    assert Path(scan["file"]).parent == out / "Images_png"
+    assert len(suggested) == scan["suggestions"] > 0
+    assert scan["left_out"] > 0, "the listed lesions are not suggested"
+    assert all(mask is not None for mask in suggested.masks)
+    assert 0 < suggested.columns["disagreement"].max() < 1
+    assert f" {scan['suggestions']} " in done.stdout
+    again = run("mine", phantom, "--checkpoint", "uldor", *options)
+    assert json.loads(told.read_text())["scans"][0]["before"], again.stdout
+
+
+def test_a_scan_that_fails_is_named_and_the_status_says_so(phantom: Path) -> None:
+    next((phantom / "Images_png" / "000001_01_01").iterdir()).write_bytes(b"no picture")
+    done = run("mine", phantom, "--checkpoint", "uldor", "--device", "cpu")
+    assert done.returncode == 1
+    assert "000001_01_01: " in done.stdout
+    assert "cannot be read as PNG" in " ".join(done.stdout.split())
