@@ -6,7 +6,7 @@ as a lesion to decide on. A scan that has a file of the same checkpoint is passe
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,7 @@ def mine(
     second: LoadedDetector | None = None,
     score: float | None = None,
     out: Path | None = None,
+    only: Collection[str] | None = None,
 ) -> Work[list[MinedScan]]:
     """Run a detector over every scan of a folder and write what nobody annotated as suggestions.
 
@@ -89,6 +90,8 @@ def mine(
         Suggestions have this one at least; None for the detector's operating point.
     out
         Where the files go that would otherwise lie beside the scans; it gets the folders of `root` over again.
+    only
+        Names of the scans to look at; None for all.
 
     Returns
     -------
@@ -102,7 +105,8 @@ def mine(
         If suggestions cannot be written.
     """
     mirror = None if out is None else Mirror(root, out)
-    beside, scans, mined = FilesBeside(mirror), _scans(root), []
+    scans = [parts for parts in _scans(root) if only is None or _name(parts) in only]
+    beside, mined = FilesBeside(mirror), []
     for number, parts in enumerate(scans):
         name = _name(parts)
         yield Progress(number, len(scans), name)
