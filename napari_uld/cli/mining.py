@@ -1,11 +1,13 @@
-"""Suggestions for what nobody annotated: mine."""
+"""Suggestions for what nobody annotated, and what several people decided about them: mine and merge."""
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from napari_uld.cli.common import Device, JsonFile, fillable, follow, print_table, say, write_json
+from napari_uld.cli.common import Device, JsonFile, fillable, follow, print_table, say, writable, write_json
 
 
 def _mirror(path: Path | None) -> Path | None:
@@ -52,3 +54,39 @@ def mine(
     print_table(f"{data}: what {detector.info.detector} suggests", [total])
     if failed:
         raise typer.Exit(1)
+
+
+def merge(
+    given: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="<scan>.lesions.json files of one scan, or folders of them.")
+    ],
+    out: Annotated[Path, typer.Option(help="A file; a new folder where folders are given.")],
+    json_file: JsonFile = None,
+) -> None:
+    """Make one of several people's annotation files; what they differ on waits for a decision and is listed."""
+    from napari_uld.lesions.annotation_file import save_annotations
+    from napari_uld.lesions.merging import files_by_scan
+    from napari_uld.lesions.merging import merge as run
+
+    folders = any(path.is_dir() for path in given)
+    fillable(out) if folders else writable(out)
+    scans = files_by_scan(given)
+    merged = {place: (files[0], *run(files)) for place, files in scans.items()}
+    conflicts = []
+    for place, (first, annotations, found) in merged.items():
+        path = out / place if folders else out
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_annotations(path, annotations, scan_name=first.scan_name, scan_source=first.scan_source)
+        conflicts += found
+    write_json(json_file, {"conflicts": [asdict(conflict) for conflict in conflicts]})
+    rows = [
+        {"scan": one.scan, "lesion": one.lesion, "slice": one.key_slice, "about": one.about, **_views(one.views)}
+        for one in conflicts
+    ]
+    print_table("What people differ on; these lesions are pending", rows)
+    count = sum(len(annotations) for _, annotations, _ in merged.values())
+    say(f"{count} lesions of {len(merged)} scans are in {out}")
+
+
+def _views(views: Mapping[str, str]) -> dict[str, str]:
+    return {"who says what": "; ".join(f"{who}: {view}" for who, view in views.items())}

@@ -1,12 +1,15 @@
-"""`napari-uld mine` on a real scan with a bundled detector."""
+"""`napari-uld mine` on a real scan with a bundled detector, and `napari-uld merge`."""
 
 import json
 import shutil
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
 import pytest
 
+from napari_uld.lesions.annotation_file import read_annotations, save_annotations
+from napari_uld.lesions.annotations import Annotation, Annotations, State
 from napari_uld.lesions.findings_file import read_findings
 
 from .running import run
@@ -40,3 +43,24 @@ def test_a_scan_that_fails_is_named_and_the_status_says_so(phantom: Path) -> Non
     assert done.returncode == 1
     assert "000001_01_01: " in done.stdout
     assert "cannot be read as PNG" in " ".join(done.stdout.split())
+
+
+def test_two_reviewers_files_become_one_and_what_they_differ_on_is_printed(tmp_path: Path) -> None:
+    lesion = Annotation(id="x", scan_id="s", key_slice=5, box=(0.0, 0.0, 9.0, 9.0))
+    for reviewer, state in (("ann", State.ACCEPTED), ("bob", State.REJECTED)):
+        (tmp_path / reviewer).mkdir()
+        rows = [replace(lesion, state=state, reviewer=reviewer)]
+        path = tmp_path / reviewer / "ct.lesions.json"
+        save_annotations(path, Annotations("s", rows), scan_name="ct", scan_source="ct.nii.gz")
+    done = run("merge", tmp_path / "ann", tmp_path / "bob", "--out", tmp_path / "both", "--json", tmp_path / "c.json")
+    assert done.returncode == 0, done.stderr
+    (conflict,) = json.loads((tmp_path / "c.json").read_text())["conflicts"]
+    assert conflict["about"] == "state"
+    assert "accepted" in done.stdout
+    assert "rejected" in done.stdout
+    saved = read_annotations(tmp_path / "both" / "ct.lesions.json")
+    assert [row.state for row in saved.annotations] == [State.PENDING]
+    assert (saved.scan_name, saved.scan_source) == ("ct", "ct.nii.gz")
+    files = [tmp_path / reviewer / "ct.lesions.json" for reviewer in ("ann", "bob")]
+    assert run("merge", *files, "--out", tmp_path / "one.lesions.json").returncode == 0
+    assert len(read_annotations(tmp_path / "one.lesions.json").annotations) == 1
