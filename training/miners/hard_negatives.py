@@ -55,7 +55,7 @@ class HardNegativeMiner(Miner):
     def after_epoch(self) -> Work[None]:
         """Mine for the next epoch."""
         run = self.run
-        if run.epoch == run.recipe.training.epochs:
+        if run.epoch == run.epochs:
             return
         seed = run.seed * 1_000_003 + run.epoch
         mined = yield from mine(run.detector(), self.train_set, self.spec, seed)
@@ -65,7 +65,7 @@ class HardNegativeMiner(Miner):
 
     def load(self, state: dict[str, Any]) -> None:
         """Read what the last finished epoch mined."""
-        if 0 < self.run.epoch < self.run.recipe.training.epochs:
+        if 0 < self.run.epoch < self.run.epochs:
             self.train_set.negatives = read_mined(self.folder, self.train_set.slices)
 
 
@@ -106,7 +106,7 @@ def mine(
     before, model.predicts_maps = model.predicts_maps, True
     mined: dict[int, HardNegatives] = {}
     try:
-        for index in range(len(dataset)):
+        for index in dataset.ordinary:
             yield Progress(index, len(dataset), f"Mining hard negatives, {len(mined)} images have some")
             (detections,) = candidates([dataset.slab(index)], detector)
             lesions = [decode(mask) for mask in dataset.masks(index)]

@@ -56,7 +56,7 @@ def collect(experiment: Experiment, place: Place) -> tuple[Results, Timings]:
     results: Results = {row.label: {} for row in experiment.rows}
     timings: Timings = {row.label: [] for row in experiment.rows}
     for row in experiment.rows:
-        for seed in experiment.seeds:
+        for seed in experiment.seeds_of(row):
             try:
                 run = plan(experiment, row, seed, place)
             except UldError:
