@@ -1,5 +1,6 @@
 """Where the lesions that are trained on come from: the table's columns, and annotation files beside the series."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ from napari_uld.errors import DataError
 from napari_uld.lesions.annotation_file import save_annotations
 from napari_uld.lesions.annotations import Annotation, Annotations, Source, State
 from napari_uld.training.data.key_slices import KeySlice, annotated_slices, read_split
+from napari_uld.training.data.lesion_free import clear_of
 
 SERIES = ("000001_01_01", "000002_01_01")
 EXPERT, MINED, EDITED = Source.EXPERT, Source.MINED, Source.EDITED
@@ -104,6 +106,15 @@ def test_a_file_from_which_all_was_removed_leaves_nothing(root: Path) -> None:
 def test_a_file_of_another_scan_counts_for_nothing(root: Path) -> None:
     save(root, scan_id="deeplesion:000009_01_01")
     assert SERIES[1] in {key.series for key in read_split(root, "train", tuple(Source)).slices}
+
+
+def test_slices_beside_a_lesion_that_the_table_does_not_list_are_not_free_of_lesions(root: Path) -> None:
+    save(root, replace(lesion(6, MINED), box=(4.0, 4.0, 8.0, 8.0)))
+    far = [key for key in read_split(root, "train", (MINED,)).slices if key.series == SERIES[1]]
+    free = [replace(far[0], number=number, boxes=np.zeros((0, 4))) for number in (6 + 16, 6 - 16, 6 + 17)]
+    # It may reach 30 mm and half its own 4 mm, slices lie 2 mm apart.
+    assert [key.number for key in clear_of(far, free)] == [23]
+    assert len(clear_of(far, [replace(free[0], series=SERIES[0])])) == 1
 
 
 def test_sources_of_which_there_is_nothing_are_refused(root: Path) -> None:
