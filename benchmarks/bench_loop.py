@@ -4,7 +4,8 @@ python benchmarks/bench_loop.py PHANTOMS --checkpoint CHECKPOINT --out OUT
 
 A detector suggests lesions on the training phantoms; the truth accepts and rejects, and what is accepted is measured as
 by one key. OUT/DL_info.csv is the table with what was accepted and where it came from; the command that trains on it is
-printed. PHANTOMS stays as it is.
+printed. PHANTOMS stays as it is. What was mined stays in OUT: several may mine at once, each its --patients, and one
+without them decides on all.
 """
 
 import argparse
@@ -25,11 +26,15 @@ def main() -> None:
     parser.add_argument("--checkpoint", required=True, help="a file, or a bundled checkpoint's name")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--score", type=float, help="suggest from this score on; default the operating point")
-    parser.add_argument("--patients", type=int, help="how many of the first training patients; default all")
+    parser.add_argument(
+        "--patients", default=":", help="which training patients, FIRST:END counted from 0; default all"
+    )
     parser.add_argument("--device", default="auto")
     asked = parser.parse_args()
+    first, _, end = asked.patients.partition(":")
+    patients = slice(int(first or 0), int(end) if end else None)
     detector = load_checkpoint(find_checkpoint(asked.checkpoint), asked.device)
-    report = finish(close_loop(asked.data, detector, asked.out, score=asked.score, patients=asked.patients))
+    report = finish(close_loop(asked.data, detector, asked.out, score=asked.score, patients=patients))
     (asked.out / "loop.json").write_text(json.dumps(report.to_dict(), indent=2) + "\n")
     for name, value in report.to_dict().items():
         print(f"{name:10} {value}")

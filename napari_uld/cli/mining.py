@@ -24,6 +24,12 @@ def mine(
         float | None,
         typer.Option(min=0, max=1, help="Suggest from this score on; default: two false positives a key slice."),
     ] = None,
+    negatives: Annotated[
+        bool,
+        typer.Option(
+            "--negatives", help="The surest misses, as hard negatives, on scans whose whole truth is known (phantoms)."
+        ),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(callback=_mirror, help="Write into the same folders below this one, not beside the scans."),
@@ -36,22 +42,30 @@ def mine(
     from napari_uld.inference.checkpoint import load_checkpoint
     from napari_uld.inference.mining import mine as run
 
+    if negatives and second is not None:
+        raise typer.BadParameter("hard negatives are one detector's", param_hint="--second, --negatives")
     detector = load_checkpoint(find_checkpoint(checkpoint), device)
     other = None if second is None else load_checkpoint(find_checkpoint(second), device)
-    scans = follow(run(data, detector, second=other, score=score, out=out))
+    if negatives:
+        from napari_uld.training.negatives import mine_negatives
+
+        scans = follow(mine_negatives(data, detector, score=score, out=out))
+    else:
+        scans = follow(run(data, detector, second=other, score=score, out=out))
     write_json(json_file, {"checkpoint": detector.info.detector, "scans": [scan.to_dict() for scan in scans]})
     failed = [scan for scan in scans if scan.error]
     for scan in failed:
         say(f"{scan.scan}: {scan.error}", "yellow")
     total = {
         "scans": len(scans),
-        "suggestions": sum(scan.suggestions for scan in scans),
-        "annotated already": sum(scan.left_out for scan in scans),
+        "hard negatives" if negatives else "suggestions": sum(scan.suggestions for scan in scans),
+        **({} if negatives else {"annotated already": sum(scan.left_out for scan in scans)}),
         "mined before": sum(scan.before for scan in scans),
         "failed": len(failed),
         "seconds": round(sum(scan.seconds for scan in scans), 1),
     }
-    print_table(f"{data}: what {detector.info.detector} suggests", [total])
+    title = f"{data}: {'mistakes of' if negatives else 'suggestions by'} {detector.info.detector}"
+    print_table(title, [total])
     if failed:
         raise typer.Exit(1)
 

@@ -27,7 +27,7 @@ from napari_uld.lesions.beside import FilesBeside, Mirror, findings_path, known_
 from napari_uld.lesions.findings import DEFAULT_THRESHOLD, Findings, joined
 from napari_uld.lesions.findings_file import write_findings
 from napari_uld.lesions.same_lesion import traced_iou
-from napari_uld.progress import Progress, Work
+from napari_uld.progress import Progress, Work, within
 
 # The findings' column of a second checkpoint's disagreement.
 DISAGREEMENT = "disagreement"
@@ -117,7 +117,7 @@ def mine(
         _check_room(parts[0], mirror)
         try:
             work = _suggest(parts, detector, second, score, beside)
-            findings, left_out = yield from _within(work, number, len(scans), name)
+            findings, left_out = yield from within(work, number, len(scans), name)
         except (UldError, OSError, RuntimeError, MemoryError) as error:
             mined.append(MinedScan(name, error=" ".join(str(error).split()) or type(error).__name__))
             continue
@@ -205,16 +205,6 @@ def _read(entry: ScanEntry) -> Work[CTVolume]:
         except StopIteration as done:
             return done.value
         yield Progress(filling.done, filling.total, "reading")
-
-
-def _within(work: Work[Any], number: int, scans: int, name: str) -> Work[Any]:
-    """Tell the progress on one scan as a part of the whole."""
-    while True:
-        try:
-            step = next(work)
-        except StopIteration as done:
-            return done.value
-        yield Progress(number, scans, f"{name}: {step.message}")
 
 
 def _scans(root: Path) -> list[list[ScanEntry]]:

@@ -10,7 +10,9 @@ import pytest
 
 from napari_uld.lesions.annotation_file import read_annotations, save_annotations
 from napari_uld.lesions.annotations import Annotation, Annotations, State
+from napari_uld.lesions.boxes import intersection
 from napari_uld.lesions.findings_file import read_findings
+from napari_uld.training.data.true_boxes import TrueBoxes
 
 from .running import run
 
@@ -43,6 +45,29 @@ def test_a_scan_that_fails_is_named_and_the_status_says_so(phantom: Path) -> Non
     assert done.returncode == 1
     assert "000001_01_01: " in done.stdout
     assert "cannot be read as PNG" in " ".join(done.stdout.split())
+
+
+def test_hard_negatives_of_a_scan_whose_truth_is_known_are_written_for_training_to_take(phantom: Path) -> None:
+    options = ("--checkpoint", "uldor", "--negatives", "--device", "cpu", "--score", "0.3")
+    done = run("mine", phantom, *options, "--json", phantom / "mined.json")
+    assert done.returncode == 0, done.stderr
+    (scan,) = json.loads((phantom / "mined.json").read_text())["scans"]
+    found = read_findings(phantom / "negatives" / "000001_01_01.findings.json")
+    assert found.negative.all()
+    assert len(found) == scan["suggestions"] > 0
+    assert found.scores.min() >= 0.3
+    true = TrueBoxes(phantom)
+    for box, number in zip(found.boxes, found.key_slices.tolist(), strict=True):
+        assert not intersection(box[None], true.on("000001_01_01", number)).any()
+    assert run("mine", phantom, *options, "--json", phantom / "mined.json").returncode == 0
+    assert json.loads((phantom / "mined.json").read_text())["scans"][0]["before"]
+
+
+def test_hard_negatives_need_scans_whose_truth_is_known(phantom: Path) -> None:
+    shutil.rmtree(phantom / "truth")
+    done = run("mine", phantom, "--checkpoint", "uldor", "--negatives", "--device", "cpu")
+    assert done.returncode == 1
+    assert "truth" in done.stderr
 
 
 def test_two_reviewers_files_become_one_and_what_they_differ_on_is_printed(tmp_path: Path) -> None:

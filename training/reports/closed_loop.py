@@ -31,6 +31,7 @@ from ..data.phantom.truth import TrueLesion, read_truth, truth_series
 TRUE_IOU = 0.5
 REVIEWER = "truth"
 SUGGESTIONS = "suggestions"
+ALL = slice(None)
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class LoopReport:
 
 
 def close_loop(
-    data: Path, detector: LoadedDetector, out: Path, *, score: float | None = None, patients: int | None = None
+    data: Path, detector: LoadedDetector, out: Path, *, score: float | None = None, patients: slice = ALL
 ) -> Work[LoopReport]:
     """Mine the training phantoms, decide by their truth, and write the table to train on; `data` stays as it is.
 
@@ -78,7 +79,7 @@ def close_loop(
     score
         As `mine` takes it.
     patients
-        How many of the first training patients; None for all.
+        Which of the training patients, in order.
 
     Raises
     ------
@@ -88,8 +89,8 @@ def close_loop(
     info = read_dl_info(data / "DL_info.csv")
     known = set(truth_series(data))
     series = [name for name, rows in sorted(info.by_series.items()) if rows[0].split == SPLITS["train"]]
-    firsts = sorted({name.split("_")[0] for name in series})[:patients]
-    series = [name for name in series if name in known and name.split("_")[0] in firsts]
+    chosen = sorted({name.split("_")[0] for name in series})[patients]
+    series = [name for name in series if name in known and name.split("_")[0] in chosen]
     out.mkdir(parents=True, exist_ok=True)
     mined = yield from mine(data, detector, score=score, out=out / SUGGESTIONS, only=series)
     files = {path.name.split(".")[0]: path for path in (out / SUGGESTIONS).rglob("*.findings.json")}
