@@ -6,7 +6,7 @@ from pathlib import Path
 from napari_uld.detectors.specs.mining import MeanTeacherNegativesSpec
 from napari_uld.errors import AnnotationFileError, UldError
 from napari_uld.inference.checkpoint import LoadedDetector
-from napari_uld.inference.mining import MinedScan
+from napari_uld.inference.mining import MinedScan, sentence_of
 from napari_uld.lesions.findings_file import SUFFIX, read_findings
 from napari_uld.progress import Progress, Work, within
 
@@ -56,7 +56,7 @@ def mine_negatives(
         try:
             found = yield from within(work, number, len(names))
         except (UldError, OSError, RuntimeError, MemoryError) as error:
-            mined.append(MinedScan(name, error=" ".join(str(error).split()) or type(error).__name__))
+            mined.append(MinedScan(name, error=sentence_of(error)))
             continue
         # Another checkpoint's, of a scan on which this one misses nothing.
         path.unlink(missing_ok=True)

@@ -215,4 +215,5 @@ def trained_lesions(out: Path) -> str:
     """How many lesions a run learns from, by their source, as its log says; all that there are where the truth does."""
     starts = [row.get("lesions") or {} for row in read_log(out / LOG) if row.get("event") == "start"]
     counts = starts[-1] if starts else {}
-    return ", ".join(f"{count} {source}" for source, count in counts.items()) or "the whole truth"
+    lesions = ", ".join(f"{count} {source}" for source, count in counts.items())
+    return f"lesions by source: {lesions}" if lesions else "the whole truth"

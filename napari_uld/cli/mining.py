@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from napari_uld.cli.common import Device, JsonFile, fillable, follow, print_table, say, writable, write_json
+
+if TYPE_CHECKING:
+    from napari_uld.inference.mining import MinedScan
 
 
 def _mirror(path: Path | None) -> Path | None:
@@ -53,6 +56,11 @@ def mine(
     else:
         scans = follow(run(data, detector, second=other, score=score, out=out))
     write_json(json_file, {"checkpoint": detector.info.detector, "scans": [scan.to_dict() for scan in scans]})
+    _tell(f"{data}: {'mistakes of' if negatives else 'suggestions by'} {detector.info.detector}", scans, negatives)
+
+
+def _tell(title: str, scans: "list[MinedScan]", negatives: bool) -> None:
+    """Print what became of the scans; the exit status is 1 where any failed."""
     failed = [scan for scan in scans if scan.error]
     for scan in failed:
         say(f"{scan.scan}: {scan.error}", "yellow")
@@ -64,7 +72,6 @@ def mine(
         "failed": len(failed),
         "seconds": round(sum(scan.seconds for scan in scans), 1),
     }
-    title = f"{data}: {'mistakes of' if negatives else 'suggestions by'} {detector.info.detector}"
     print_table(title, [total])
     if failed:
         raise typer.Exit(1)

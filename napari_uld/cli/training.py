@@ -59,28 +59,25 @@ def train(
     from napari_uld.training.loop import train as run
     from napari_uld.training.run_files import trained_lesions, training_notes
 
-    asked = None if sources is None else _sources(sources)
     version = version_of(small, bundled)
     loaded = load_recipe(recipe, version)
     named = Path("runs") / (loaded.method.name + ("" if version == "published" else f"_{version}"))
     folder = fillable(out or named)
-    start = find_checkpoint(init) if init else None
     options = TrainingOptions(
         data=data,
         out=folder,
-        init=start,
+        init=find_checkpoint(init) if init else None,
         weights=weights,
         from_scratch=from_scratch,
         resume=resume,
         device=device,
         seed=seed,
-        sources=asked,
+        sources=None if sources is None else _sources(sources),
     )
     checkpoint = follow(run(loaded, options))
     for note in training_notes(folder):
         say(note, "yellow")
-    say(f"Lesions that were learnt from: {trained_lesions(folder)}")
-    say(f"The best epoch's checkpoint is {checkpoint}; the log is {folder / 'log.jsonl'}")
+    say(f"It learnt from {trained_lesions(folder)}, as {folder / 'log.jsonl'} says; the best epoch is {checkpoint}")
 
 
 def _sources(text: str) -> "tuple[Source, ...]":

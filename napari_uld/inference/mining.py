@@ -77,8 +77,8 @@ def mine(
 ) -> Work[list[MinedScan]]:
     """Run a detector over every scan of a folder and write what nobody annotated as suggestions.
 
-    Annotations are those saved beside a scan, else its rows of DL_info.csv, whatever was decided about them. Yields
-    progress after every slice; closing the generator cancels and leaves whole files alone.
+    Annotations are those saved beside a scan, else its rows of DL_info.csv, whatever was decided about them. Closing
+    the generator cancels and leaves whole files alone.
 
     Parameters
     ----------
@@ -99,10 +99,8 @@ def mine(
 
     Raises
     ------
-    ScanError
-        If there is no scan.
-    AnnotationFileError
-        If suggestions cannot be written.
+    UldError
+        If there is no scan, or suggestions cannot be written.
     """
     mirror = None if out is None else Mirror(root, out)
     scans = [parts for parts in _scans(root) if only is None or _name(parts) in only]
@@ -110,26 +108,34 @@ def mine(
     for number, parts in enumerate(scans):
         name = _name(parts)
         yield Progress(number, len(scans), name)
-        started = time.monotonic()
         if any(known.detector == detector.info.detector for known in beside.findings(parts[0]).values()):
             mined.append(MinedScan(name, before=True))
             continue
         _check_room(parts[0], mirror)
-        try:
-            work = _suggest(parts, detector, second, score, beside)
-            findings, left_out = yield from within(work, number, len(scans), name)
-        except (UldError, OSError, RuntimeError, MemoryError) as error:
-            mined.append(MinedScan(name, error=" ".join(str(error).split()) or type(error).__name__))
-            continue
-        path = findings_path(parts[0].path, findings.scan_id, findings.detector)
-        if mirror is not None:
-            path = mirror.place(path)
-            path.parent.mkdir(parents=True, exist_ok=True)
-        write_findings(path, findings)
-        seconds = round(time.monotonic() - started, 2)
-        mined.append(MinedScan(name, str(path), len(findings), left_out, seconds))
+        work = _mine_scan(parts, _suggest(parts, detector, second, score, beside), mirror)
+        mined.append((yield from within(work, number, len(scans), name)))
     yield Progress(len(scans), len(scans), "Mined")
     return mined
+
+
+def _mine_scan(parts: Sequence[ScanEntry], work: Work[tuple[Findings, int]], mirror: Mirror | None) -> Work[MinedScan]:
+    """Write what is suggested on one scan, or say why nothing is."""
+    started = time.monotonic()
+    try:
+        findings, left_out = yield from work
+    except (UldError, OSError, RuntimeError, MemoryError) as error:
+        return MinedScan(_name(parts), error=sentence_of(error))
+    path = findings_path(parts[0].path, findings.scan_id, findings.detector)
+    if mirror is not None:
+        path = mirror.place(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_findings(path, findings)
+    return MinedScan(_name(parts), str(path), len(findings), left_out, round(time.monotonic() - started, 2))
+
+
+def sentence_of(error: Exception) -> str:
+    """What an error says, on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def disagreement(findings: Findings, second: Findings) -> np.ndarray:

@@ -170,7 +170,7 @@ def test_a_run_remembers_where_its_lesions_come_from_and_logs_how_many_of_each(
     listed = sum(len(key.boxes) for key in annotated_slices(phantoms, "train"))
     (start,) = rows_of(tmp_path, "start")
     assert start["lesions"] == {"expert": listed}
-    assert trained_lesions(tmp_path) == f"{listed} expert"
+    assert trained_lesions(tmp_path) == f"lesions by source: {listed} expert"
     assert Run(tiny_recipe(), replace(options, sources=None, resume=True)).sources == asked
     with pytest.raises(TrainingError, match="other sources"):
         Run(tiny_recipe(), replace(options, sources=(Source.MINED,), resume=True))
