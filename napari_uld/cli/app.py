@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from napari_uld.cli.common import ClosedPipeError, visible
-from napari_uld.cli.data import masks, phantom
+from napari_uld.cli.data import collect, masks, phantom
 from napari_uld.cli.mining import merge, mine
 from napari_uld.cli.recipes import anchors, info, recipes
 from napari_uld.cli.scans import demo, detect
@@ -29,6 +29,7 @@ for command in (
     mine,
     merge,
     phantom,
+    collect,
     masks,
     train,
     evaluate,

@@ -6,12 +6,16 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 
+from napari_uld.ct import read_scan
 from napari_uld.lesions.annotation_file import read_annotations, save_annotations
 from napari_uld.lesions.annotations import Annotation, Annotations, State
 from napari_uld.lesions.boxes import intersection
 from napari_uld.lesions.findings_file import read_findings
+from napari_uld.training.data.key_slices import annotated_slices
 from napari_uld.training.data.true_boxes import TrueBoxes
 
 from .running import run
@@ -89,3 +93,24 @@ def test_two_reviewers_files_become_one_and_what_they_differ_on_is_printed(tmp_p
     files = [tmp_path / reviewer / "ct.lesions.json" for reviewer in ("ann", "bob")]
     assert run("merge", *files, "--out", tmp_path / "one.lesions.json").returncode == 0
     assert len(read_annotations(tmp_path / "one.lesions.json").annotations) == 1
+
+
+def test_an_archive_is_collected_to_train_on_and_what_is_left_out_is_said(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        body = np.full((6, 48, 48), -1000, np.int16)
+        body[:, 8:40, 8:40] = np.random.default_rng(ord(name)).normal(40, 20, (6, 32, 32))
+        (tmp_path / "archive").mkdir(exist_ok=True)
+        sitk.WriteImage(sitk.GetImageFromArray(body), str(tmp_path / "archive" / f"{name}.nii.gz"))
+    scan = read_scan(tmp_path / "archive" / "a.nii.gz")
+    lesion = Annotation(id="x", scan_id=scan.scan_id, key_slice=scan.native_slice(2), box=(10.0, 10.0, 30.0, 30.0))
+    # The scans may not be written beside.
+    (tmp_path / "marked").mkdir()
+    path, rows = tmp_path / "marked" / "a.lesions.json", Annotations(scan.scan_id, [lesion])
+    save_annotations(path, rows, scan_name="a", scan_source="a.nii.gz")
+    done = run("collect", tmp_path / "archive", "--out", tmp_path / "out", "--annotations", tmp_path / "marked")
+    assert done.returncode == 0, done.stderr
+    told = " ".join(done.stdout.split())
+    assert "1 lesions of 1 scans" in told
+    assert "b is left out: no accepted lesion" in told
+    (key,) = annotated_slices(tmp_path / "out", "train")
+    assert key.boxes.tolist() == [[10.0, 10.0, 30.0, 30.0]]
