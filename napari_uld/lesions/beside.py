@@ -88,6 +88,10 @@ class FilesBeside:
         self._files: dict[Path, list[Path]] = {}
         self._tables: dict[Path, DlInfo | None] = {}
 
+    def list_again(self) -> None:
+        """Look for new files from now on; tables are large, and stay as they were read."""
+        self._files = {}
+
     def changed(self, entry: ScanEntry) -> float:
         """Give when the files beside a scan were changed last, in seconds since 1970; 0 where there are none."""
         times = [0.0]
@@ -162,13 +166,14 @@ class FilesBeside:
         return files if table is None else [*files, table]
 
     def _listing(self, folder: Path) -> list[Path]:
-        if folder not in self._files:
+        files = self._files.get(folder)
+        if files is None:
             try:
                 names = [path for path in folder.iterdir() if path.name.endswith((SUFFIX, FINDINGS_SUFFIX))]
             except OSError:
                 names = []
-            self._files[folder] = sorted(names, key=lambda path: (len(path.name), path.name))
-        return self._files[folder]
+            files = self._files[folder] = sorted(names, key=lambda path: (len(path.name), path.name))
+        return files
 
 
 def _hash(text: str) -> str:

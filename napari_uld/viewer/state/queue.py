@@ -120,7 +120,8 @@ class Queue:
         least: float | None = None,
     ) -> None:
         self.entries = tuple(entries)
-        self._mirror, self._negatives, self._least = mirror, negatives, least
+        self._beside = FilesBeside(mirror)
+        self._negatives, self._least = negatives, least
         self._order = BY_SCAN
         self._scans: dict[int, ReadScan] = {}
         # The scans of which decisions were told that may not be saved yet.
@@ -137,14 +138,14 @@ class Queue:
         ------
         The scan's place, and what `take` takes.
         """
-        beside = FilesBeside(self._mirror)
         for at in range(len(self.entries)):
-            yield at, self._read(at, beside)
+            yield at, self._read(at)
 
     def reread(self, at: int) -> None:
         """Read the files of one scan again, which somebody else may have written."""
         self._told.discard(at)
-        self.take(at, self._read(at, FilesBeside(self._mirror)))
+        self._beside.list_again()
+        self.take(at, self._read(at))
 
     def take(self, at: int, scan: ReadScan) -> None:
         """Take up what was read of a scan; of decisions those that were told meanwhile stay."""
@@ -234,10 +235,10 @@ class Queue:
         self._suggestions[at] = [replace(item, fate=self._fate(at, item.row)) for item in self._suggestions[at]]
         self._refresh()
 
-    def _read(self, at: int, beside: FilesBeside) -> ReadScan:
+    def _read(self, at: int) -> ReadScan:
         entry = self.entries[at]
-        annotations = beside.annotations(entry)
-        found = beside.findings(entry, None if annotations is None else annotations.scan_id).values()
+        annotations = self._beside.annotations(entry)
+        found = self._beside.findings(entry, None if annotations is None else annotations.scan_id).values()
         return ReadScan(tuple(filter(len, map(self._asked_for, found))), annotations)
 
     def _asked_for(self, findings: Findings) -> Findings:

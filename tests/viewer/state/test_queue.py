@@ -140,6 +140,15 @@ def test_decisions_on_the_open_scan_count_before_they_are_saved(entries: list[Sc
     assert queue.counts.accepted == 0, "nothing was saved"
 
 
+def test_what_was_written_meanwhile_is_there_when_a_scan_is_read_again(entries: list[ScanEntry]) -> None:
+    queue = read(Queue(entries))
+    written(entries[2], found("c", (0.9,)))
+    save(entries[0], decided(found("a", SCORES["a"]), State.ACCEPTED))
+    queue.reread(2)
+    queue.reread(0)
+    assert queue.counts == QueueCounts(4, 1, 0, 0, 3, 3)
+
+
 def test_stepping_goes_on_over_scans_and_from_the_end_to_what_still_waits(entries: list[ScanEntry]) -> None:
     queue = read(Queue(entries))
     visited = []
