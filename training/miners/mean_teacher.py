@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from napari_uld.detectors.parts import Detector, Target
 from napari_uld.detectors.specs.mining import MeanTeacherSpec, MiningSpec
@@ -60,6 +61,7 @@ class MeanTeacher(Miner):
         self.teacher.eval()
         for weights in self.teacher.parameters():
             weights.requires_grad = False
+        self.average = Average(self.teacher, run.model)
         if (run.data / TRUTH_FOLDER).is_dir():
             self.train_set.truth = TrueBoxes(run.data)
         self.tally = Tally()
@@ -90,7 +92,7 @@ class MeanTeacher(Miner):
 
     def after_step(self) -> None:
         """Draw the teacher's weights and buffers nearer to the student's."""
-        average(self.teacher, self.run.model, momentum(self.run.step, self.spec.momentum))
+        self.average.update(momentum(self.run.step, self.spec.momentum))
 
     def after_epoch(self) -> Work[None]:
         """Log what was mined."""
@@ -169,15 +171,28 @@ def momentum(step: int, most: float) -> float:
     return min(most, 1 - 1 / (step + 1))
 
 
-def average(teacher: Detector, student: Detector, stays: float) -> None:
-    """Draw a network's weights and buffers nearer to another's: `stays` of its own, the rest of the other's."""
-    own, other = teacher.state_dict(), student.state_dict()
-    real = [name for name, value in own.items() if value.is_floating_point()]
-    with torch.no_grad():
+class Average:
+    """Draws a network's weights and buffers nearer to another's; counters are copied.
+
+    Parameters
+    ----------
+    teacher, student
+        Of one build. Their tensors are looked up once: training, and taking up a stopped run, change them in place.
+    """
+
+    def __init__(self, teacher: Detector, student: Detector) -> None:
+        own, other = teacher.state_dict(), student.state_dict()
+        pairs = [(own[name], other[name]) for name in own]
+        real = [pair for pair in pairs if pair[0].is_floating_point()]
+        self.own, self.other = [pair[0] for pair in real], [pair[1] for pair in real]
+        self.counters = [pair for pair in pairs if not pair[0].is_floating_point()]
+
+    def update(self, stays: float) -> None:
+        """Keep the share `stays` of the one, and take the rest of the other."""
         # All at once: on a GPU hundreds of small kernels would cost more than the step.
-        torch._foreach_lerp_([own[name] for name in real], [other[name].detach() for name in real], 1 - stays)
-        for name in own.keys() - set(real):
-            own[name].copy_(other[name])
+        get_ema_multi_avg_fn(stays)(self.own, self.other, None)
+        for own, other in self.counters:
+            own.copy_(other)
 
 
 def resize_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:

@@ -13,9 +13,9 @@ from matplotlib.ticker import FuncFormatter
 from napari_uld.files import replace_file
 
 from ..scoring import Difference, Evaluation, Part
+from .formats import markdown, short
 from .plots import COLOURS, DASHES
 from .results import write_json
-from .tables import markdown, short
 
 # What a report's folder holds.
 NAMES = ("report.md", "report.csv", "report.json", "froc.png")

@@ -92,6 +92,14 @@ class Result:
         """(samples, rates + 1) of that curve and its average, with patients resampled as in `bootstrapped`."""
         return bootstrap_froc(self.matches, list(self.patients), SCAN_RATES)
 
+    @cached_property
+    def traced_ap(self) -> float:
+        """Average precision of traced detections, lesion by lesion; where it was stored without repeats, by detection.
+
+        They differ only where one box overlaps two lesions of a slice by half each.
+        """
+        return average_precision(self.matches, by_lesion=self.matches.repeats is not None)
+
     def same_images(self, other: "Result") -> bool:
         """Whether both were scored on the same slices."""
         return np.array_equal(self.series, other.series) and np.array_equal(self.numbers, other.numbers)
@@ -125,7 +133,7 @@ def traced_result(matches: Matches, volumes: Sequence[SubVolume], facts: dict[st
         "average": round(result.traced_curve.average, 4),
         "low": [round(float(value), 4) for value in low],
         "high": [round(float(value), 4) for value in high],
-        "ap": round(average_precision(matches, by_lesion=True), 4),
+        "ap": round(result.traced_ap, 4),
         "scans": len(volumes),
         "lesions": int(matches.lesions_per_image.sum()),
         "patients": len(set(result.patients)),

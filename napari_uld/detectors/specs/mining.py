@@ -80,7 +80,7 @@ class MeanTeacherNegativesSpec(MeanTeacherSpec):
     # Share of the training patients whose truth is known.
     known: Fraction = 0.1
     # The least score of a miss, and the most on a slice.
-    negative_score: Fraction = 0.5
+    negative_score: Fraction = 0.7
     negatives_per_slice: PositiveInt = 3
 
 
