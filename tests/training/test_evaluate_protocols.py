@@ -20,7 +20,7 @@ from napari_uld.progress import Work, finish
 from napari_uld.training import evaluate, volume_protocols
 from napari_uld.training.data.key_slices import split_series, true_slices
 from napari_uld.training.data.lesion_free import lesion_free_slices
-from napari_uld.training.data.phantom.truth import TrueLesion, read_truth
+from napari_uld.training.data.phantom.truth import TrueLesion, read_spacing, read_truth
 from napari_uld.training.data.volume_dataset import true_volumes
 from napari_uld.training.evaluate import evaluate_subject
 from napari_uld.training.scoring import Evaluation, difference
@@ -69,6 +69,19 @@ def test_traced_findings_that_are_the_truth_are_all_found_in_volumes(
     parts = content["by_type"].values()
     assert sum(part["lesions"] for part in parts) == sum(part["lesions"] for part in content["by_size"].values())
     assert all(part["sensitivity"] == [1] * rates for part in parts)
+
+
+def test_bodies_are_as_large_as_their_boxes_less_the_margin(phantoms: Path, folder: Path) -> None:
+    sizes = []
+    for series in split_series(phantoms, "all"):
+        for lesion in read_truth(phantoms, series):
+            x1, y1, _, x2, y2, _ = lesion.box
+            sizes.append((max(x2 - x1, y2 - y1) - 10) * read_spacing(phantoms, series)[2])
+    by_size = scored(folder, phantoms, protocol="3d").by_size
+    small, large = (np.array(sizes) < 20).sum(), (np.array(sizes) > 50).sum()
+    assert 0 < small < len(sizes)
+    assert by_size["< 2 cm"].lesions == small
+    assert (by_size["> 5 cm"].lesions if "> 5 cm" in by_size else 0) == large
 
 
 def test_image_by_image_and_by_cocos_count_the_same_findings_are_all_found(phantoms: Path, folder: Path) -> None:

@@ -12,6 +12,7 @@ from napari_uld.errors import DataError
 from napari_uld.evaluation.protocols import Protocol
 from napari_uld.lesions.annotations import LesionType
 from napari_uld.lesions.box_table import BoxTable, Extent, Margin, ScanBoxes, ScanName
+from napari_uld.lesions.boxes import RECIST_MARGIN
 from napari_uld.lesions.findings import Box
 from napari_uld.lesions.harvester import read_box_pickle
 from napari_uld.lesions.recist import from_mask
@@ -187,14 +188,26 @@ def true_scans(data: Path, split: Split, protocol: Protocol, margin: Margin | No
 def _true_scan(root: Path, series: str, *, on_key_slices: bool, margin: Margin) -> TrueScan:
     lesions = read_truth(root, series)
     pixel = read_spacing(root, series)[2]
-    diameters = [from_mask(decode(lesion.masks[lesion.key_slice])) for lesion in lesions]
-    long = [recist.diameters[0] * pixel if recist else np.nan for recist in diameters]
+    measure = _key_diameter if on_key_slices else _body_diameter
+    long = [measure(lesion) * pixel for lesion in lesions]
     types = tuple(lesion.lesion_type for lesion in lesions)
     boxes = [_box(lesion, on_key_slices=on_key_slices, margin=margin) for lesion in lesions]
     if on_key_slices:
         rows = [{lesion.key_slice: (b[0], b[1], b[3], b[4])} for lesion, b in zip(lesions, boxes, strict=True)]
         return TrueScan(series, ScanBoxes.traced(rows, None, long, types))
     return TrueScan(series, ScanBoxes.bodies(boxes, None, long, types))
+
+
+def _key_diameter(lesion: TrueLesion) -> float:
+    """Long diameter on the key slice in pixels, NaN where its mask has none."""
+    recist = from_mask(decode(lesion.masks[lesion.key_slice]))
+    return recist.diameters[0] if recist else np.nan
+
+
+def _body_diameter(lesion: TrueLesion) -> float:
+    """Longer side in the plane of the whole lesion, in pixels: of its box less the margin."""
+    x1, y1, _, x2, y2, _ = lesion.box
+    return max(x2 - x1, y2 - y1) - 2 * RECIST_MARGIN
 
 
 def _box(lesion: TrueLesion, *, on_key_slices: bool, margin: Margin) -> tuple[float, ...]:
