@@ -119,20 +119,25 @@ def evaluate_subject(
     UldError
         If the subject or the data cannot be read, hold nothing to score, or nothing that `show` takes.
     """
-    saved = is_saved(subject)
-    if saved and count_negatives:
-        raise DataError("Saved boxes hold no detections of the false-positive class: give the checkpoint")
     judging = PROTOCOLS[protocol or "image"]
+    if is_saved(subject):
+        if count_negatives:
+            raise DataError("Saved boxes hold no detections of the false-positive class: give the checkpoint")
+    elif data.is_file() and (images is None or judging.counts == "images"):
+        raise DataError(
+            f"{data} holds no scans to detect on: give a folder in DeepLesion's layout as --data, or, where whole "
+            "volumes are judged, as --images"
+        )
     if judging.counts == "volumes":
         if annotated or count_negatives or lesion_free or show is not None:
             raise DataError(
                 f"--protocol {judging.name} counts every lesion of whole volumes: leave out --annotated, "
                 "--count-negatives, --lesion-free and --gallery, which are about key slices"
             )
-        return (yield from _evaluate_volumes(subject, data, split, judging, margin, images, rates, device))
+        return (yield from _evaluate_volumes(subject, data, split, judging, margin, images or data, rates, device))
     # Data first: what is wrong with them is said before a network is loaded.
     (slices, note), truth_margin = true_images(data, split, annotated=annotated, lesion_free=lesion_free)
-    if saved:
+    if is_saved(subject):
         table = read_subject(Path(subject), data, split, margin)
         said = check_margins(table, truth_margin, data)
         check_in_images(table, slices)
@@ -145,14 +150,15 @@ def evaluate_subject(
                 raise DataError(f"{subject} finds bodies in volumes: score it on the whole truth, with --protocol 3d")
             if show is not None:
                 raise DataError(f"{subject} finds bodies in volumes: only what is found on key slices can be drawn")
-            volumes = true_volumes(data, split)
-            matches = yield from match_volumes(detector, volumes)
-            return score(matches, volumes, rates or FP_RATES, judging=PROTOCOLS["3d"])
-        said = f"{truth_margin or Margin.PADDED} boxes"
-        dataset = SlabDataset(images or data, slices, detector.inputs)
+            return (
+                yield from evaluate_detector(detector, VolumeDataset(true_volumes(data, split), detector.inputs), rates)
+            )
+        said = f"{truth_margin} boxes"
+        dataset = SlabDataset(data, slices, detector.inputs)
         found = yield from detect_on_slices(detector, dataset, count_negatives=count_negatives, measure=measure)
     if show is not None:
         yield from show(found)
+    yield Progress(0, 0, "Resampling patients")
     coco = _coco(found) if protocol == "coco" else None
     evaluation = score(found.matches, found.slices, rates, judging=judging, coco=coco)
     return replace(evaluation, left_out=note, boxes=said)
@@ -164,7 +170,7 @@ def _evaluate_volumes(
     split: Split,
     judging: Protocol,
     margin: Margin | None,
-    images: Path | None,
+    images: Path,
     rates: Sequence[float] | None,
     device: str,
 ) -> Work[Evaluation]:
@@ -175,11 +181,10 @@ def _evaluate_volumes(
     else:
         detector = load_checkpoint(find_checkpoint(subject), device)
         truth = true_scans(data, split, judging, Margin.TIGHT if detector.inputs.volume else Margin.PADDED)
-        if data.is_file() and images is None:
-            raise DataError(f"{data} holds no scans to detect on: give the folder that does with --images")
-        table = yield from detected(detector, truth.scans, images or data)
+        table = yield from detected(detector, truth.scans, images)
     said = check_margins(table, truth.margin, data)
     matches, scans, note = match_scans(table, truth.scans, judging)
+    yield Progress(0, 0, "Resampling patients")
     return replace(score(matches, scans, rates, judging=judging), left_out=note, boxes=said)
 
 
@@ -189,16 +194,22 @@ def _coco(found: Found) -> CocoAp:
 
 
 def evaluate_detector(
-    detector: LoadedDetector, dataset: SlabDataset | VolumeDataset | list[SubVolume]
+    detector: LoadedDetector,
+    dataset: SlabDataset | VolumeDataset | list[SubVolume],
+    rates: Sequence[float] | None = None,
 ) -> Work[Evaluation]:
-    """Detect and score: on every image at IoU >= .5, in volumes at 3D IoU >= .3, traced through scans at P3D >= .5."""
+    """Detect and score: on every image at IoU >= .5, in volumes at 3D IoU >= .3, traced through scans at P3D >= .5.
+
+    Sensitivity is read at `rates`; default those of the papers that score on images, or of scans.
+    """
     if isinstance(dataset, list):
-        return score((yield from match_traced(detector, dataset)), dataset, judging=PROTOCOLS["p3d"])
+        return score((yield from match_traced(detector, dataset)), dataset, rates, judging=PROTOCOLS["p3d"])
     if isinstance(dataset, VolumeDataset):
         matches = yield from match_volumes(detector, dataset.volumes)
-        return score(matches, dataset.volumes, FP_RATES, judging=PROTOCOLS["3d"])
+        evaluation = score(matches, dataset.volumes, rates or FP_RATES, judging=PROTOCOLS["3d"])
+        return replace(evaluation, boxes=f"{Margin.TIGHT} boxes")
     matches = yield from match_detector(detector, dataset)
-    return score(matches, dataset.slices)
+    return score(matches, dataset.slices, rates)
 
 
 def match_detector(detector: LoadedDetector, dataset: SlabDataset, *, count_negatives: bool = False) -> Work[Matches]:

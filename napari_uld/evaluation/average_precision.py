@@ -44,13 +44,19 @@ def average_precision(matches: Matches, *, by_lesion: bool = False, weights: np.
         return 0.0
     right, counted = _counts(matches, by_lesion)
     of_detection = weights[matches.images]
-    last = np.flatnonzero(np.diff(matches.scores, append=-np.inf))
-    recall = np.cumsum(of_detection * matches.hits)[last] / lesions
-    seen = np.cumsum(of_detection * counted)[last]
-    # Before the first detection that counts there is nothing of which a share could be right.
-    precision = np.divide(np.cumsum(of_detection * right)[last], seen, out=np.zeros(len(last)), where=seen > 0)
+    # Only where a lesion is hit does recall rise: of its points the curve's best precisions are among them.
+    hitting = np.flatnonzero(matches.hits)
+    ends = np.flatnonzero(np.append(matches.scores[1:] != matches.scores[:-1], True))
+    ends = np.unique(ends[np.searchsorted(ends, hitting)])
+    up_to = np.searchsorted(hitting, ends, side="right")
+    found, right = (
+        np.concatenate([[0.0], np.cumsum(of_detection[hitting] * each[hitting])])[up_to]
+        for each in (matches.hits, right)
+    )
+    seen = np.cumsum(of_detection if counted is None else of_detection * counted)[ends]
+    precision = np.divide(right, seen, out=np.zeros(len(ends)), where=seen > 0)
     best = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(np.diff(recall, prepend=0.0) @ best)
+    return float(np.diff(found / lesions, prepend=0.0) @ best)
 
 
 def bootstrap_ap(
@@ -64,10 +70,10 @@ def bootstrap_ap(
     return np.asarray([average_precision(matches, by_lesion=by_lesion, weights=weights) for weights in draws])
 
 
-def _counts(matches: Matches, by_lesion: bool) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) how often each detection is right, and how often it counts at all."""
+def _counts(matches: Matches, by_lesion: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    """(n,) how often each detection is right, and how often it counts at all, None for once."""
     if not by_lesion:
-        return matches.hits > 0, np.ones(len(matches.scores))
+        return matches.hits > 0, None
     if matches.repeats is None:
         raise ValueError("these matches do not say how often a detection hits a lesion again: match anew")
     return matches.hits, matches.hits + matches.repeats + matches.false_positive

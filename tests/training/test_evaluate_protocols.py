@@ -308,8 +308,10 @@ def test_a_checkpoint_on_an_annotation_file_needs_the_scans(tmp_path: Path, monk
     detector = SimpleNamespace(inputs=InputSpec(), info=SimpleNamespace(name="toy", operating_point=None))
     monkeypatch.setattr(evaluate, "load_checkpoint", lambda *_: detector)
     path = pickled(tmp_path / "x.pkl", {VOLUME: {0: [[1, 1, 9, 9, 0, 0]]}})
-    with pytest.raises(DataError, match="with --images"):
+    with pytest.raises(DataError, match="as --images"):
         scored("faster_rcnn", path, protocol="p3d")
+    with pytest.raises(DataError, match="holds no scans to detect on"):
+        scored("faster_rcnn", path, protocol="image", images=tmp_path)
     with pytest.raises(DataError, match=f"0 of the 13 slices of {VOLUME}"):
         scored("faster_rcnn", path, protocol="p3d", images=tmp_path)
 
