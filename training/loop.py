@@ -20,16 +20,28 @@ from napari_uld.errors import TrainingError
 from napari_uld.inference.catalogue import CheckpointInfo
 from napari_uld.inference.checkpoint import LoadedDetector, initialise, save_checkpoint
 from napari_uld.inference.device import mixed_precision, pick_device, place
+from napari_uld.lesions.annotations import Source
 from napari_uld.progress import Progress, Work
 
 from .cores import worker_count
 from .data.lesion_free import MixedBatches, batches_of
-from .data.sets import training_set, validation_set
+from .data.sets import lesions_by_source, training_set, validation_set
 from .data.slab_dataset import SlabDataset
 from .evaluate import evaluate_detector
 from .imagenet import take_imagenet
 from .miners.miner import Miner
-from .run_files import CHECKPOINT, LOG, STATE, add_to_log, check_room, read_state, save_state, writing
+from .run_files import (
+    CHECKPOINT,
+    LOG,
+    STATE,
+    add_to_log,
+    check_room,
+    read_state,
+    require_images,
+    resumed_sources,
+    save_state,
+    writing,
+)
 from .schedule import Schedule, learning_rate, make_optimizer, monitored
 
 LOG_EVERY = 10
@@ -53,6 +65,9 @@ class TrainingOptions:
         Begin with random weights, whatever the recipe says.
     resume
         Go on where a run in `out` stopped, after its last finished epoch.
+    sources
+        Where the lesions that are trained on shall come from, see `read_split`; None for all that the table lists, and
+        for those of the run that is resumed.
     """
 
     data: Path
@@ -63,6 +78,7 @@ class TrainingOptions:
     resume: bool = False
     device: str = "auto"
     seed: int = 0
+    sources: tuple[Source, ...] | None = None
 
 
 class Run:
@@ -86,12 +102,15 @@ class Run:
         self.options = options
         self.data, self.out, self.seed = options.data, options.out, options.seed
         self.device = pick_device(options.device)
+        state = read_state(self.out / STATE, recipe, self.seed) if options.resume else None
+        self.sources = options.sources if state is None else resumed_sources(self.out / STATE, state, options.sources)
         # Data first: what is wrong with them is said before anything slow happens.
-        self.train_set, of_train = training_set(options.data, recipe, options.seed)
+        self.train_set, of_train = training_set(options.data, recipe, options.seed, self.sources)
         # A miner may add images of its own.
         self.images = len(self.train_set)
         self.val_set, of_val = validation_set(options.data, recipe)
-        state = read_state(self.out / STATE, recipe, self.seed, self.images) if options.resume else None
+        if state is not None:
+            require_images(self.out / STATE, state, self.images)
         torch.manual_seed(options.seed)
         self.model = build_detector(recipe)
         self.notes = [*filter(None, (of_train, of_val)), *self._initial_weights()]
@@ -187,6 +206,7 @@ class Run:
             "drops": self.schedule.drops,
             "seed": self.seed,
             "images": self.images,
+            "sources": None if self.sources is None else list(map(str, self.sources)),
             "miner": self.miner.state(),
             "norms_are_frozen": self.model.norms_are_frozen,
             "abm_in_mm": True,
@@ -240,7 +260,14 @@ def train(recipe: Recipe, options: TrainingOptions) -> Work[Path]:
         run.save_state()
         check_room(options.out)
     yield from run.miner.before_training()
-    run.log(event="start", recipe=recipe.method.name, images=len(run.train_set), seed=options.seed, notes=run.notes)
+    run.log(
+        event="start",
+        recipe=recipe.method.name,
+        images=len(run.train_set),
+        lesions=lesions_by_source(run.train_set),
+        seed=options.seed,
+        notes=run.notes,
+    )
     yield Progress(run.step, run.steps, "; ".join(run.notes) or "Training")
     while run.epoch < run.epochs and not run.stopped_early:
         yield from _epoch(run)

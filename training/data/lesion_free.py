@@ -11,7 +11,7 @@ from napari_uld.ct.deeplesion import slices_on_disk
 from napari_uld.ct.dl_info import DlInfoRow, read_dl_info
 from napari_uld.errors import DataError
 
-from .key_slices import SPLITS, KeySlice, Split
+from .key_slices import SPLITS, KeySlice, Spacing, Split
 from .phantom.truth import FOLDER as TRUTH_FOLDER
 from .true_boxes import TrueBoxes
 
@@ -51,10 +51,32 @@ def lesion_free_slices(root: Path, split: Split) -> list[KeySlice]:
 def _near_lesions(rows: Sequence[DlInfoRow], numbers: Sequence[int]) -> set[int]:
     boxes = [row.numbers["Bounding_boxes"] for row in rows]
     near: set[int] = set()
-    for row, (x1, y1, x2, y2) in zip(rows, boxes, strict=True):
-        reach = CLEARANCE_MM + max(x2 - x1, y2 - y1) * row.spacing[1] / 2
-        near |= {n for n in numbers if abs(n - row.key_slice) * row.spacing[0] <= reach}
+    for row, box in zip(rows, boxes, strict=True):
+        near |= {n for n in numbers if _is_near(n, row.key_slice, box, row.spacing)}
     return near
+
+
+def _is_near(number: int, key: int, box: Sequence[float], spacing: Spacing) -> bool:
+    """Whether a lesion that is known on one slice may reach another, or comes near it."""
+    x1, y1, x2, y2 = box
+    reach = CLEARANCE_MM + max(x2 - x1, y2 - y1) * spacing[1] / 2
+    return abs(number - key) * spacing[0] <= reach
+
+
+def clear_of(slices: Sequence[KeySlice], free: Sequence[KeySlice]) -> list[KeySlice]:
+    """Leave out of slices that a table calls free those that lesions of key slices may reach, or come near."""
+    keys: dict[str, list[KeySlice]] = {}
+    for key in slices:
+        keys.setdefault(key.series, []).append(key)
+    return [
+        one
+        for one in free
+        if not any(
+            _is_near(one.number, key.number, box, key.spacing)
+            for key in keys.get(one.series, ())
+            for box in key.boxes.tolist()
+        )
+    ]
 
 
 class MixedBatches:

@@ -39,11 +39,14 @@ class HardNegatives:
         (n,) how sure the detector was of a lesion.
     masks
         Their predicted masks in native pixels.
+    overlaps
+        (n,) the IoU of each mask with a lesion's at most, S2 in the paper; None where nobody kept it.
     """
 
     boxes: np.ndarray
     scores: np.ndarray
     masks: tuple[Rle, ...]
+    overlaps: np.ndarray | None = None
 
 
 class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):

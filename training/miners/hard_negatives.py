@@ -32,6 +32,8 @@ from ..data.slab_dataset import HardNegatives, SlabDataset
 from .miner import Miner, Training
 
 MINED = "mined"
+# The findings' column of S2.
+S2 = "s2"
 
 
 class HardNegativeMiner(Miner):
@@ -127,6 +129,7 @@ def write_mined(folder: Path, slices: Sequence[KeySlice], mined: dict[int, HardN
             (slices[index], negatives) for index, negatives in sorted(mined.items()) if slices[index].series == series
         ]
         count = sum(len(negatives.boxes) for _, negatives in of_series)
+        overlaps = [negatives.overlaps for _, negatives in of_series if negatives.overlaps is not None]
         findings = Findings.from_rows(
             scan_id=f"deeplesion:{series}",
             scan_name=series,
@@ -138,6 +141,7 @@ def write_mined(folder: Path, slices: Sequence[KeySlice], mined: dict[int, HardN
             labels=np.full(count, HARD_NEGATIVE_LABEL),
             negative=np.full(count, True),
             masks=tuple(mask for _, negatives in of_series for mask in negatives.masks),
+            columns={S2: np.concatenate(overlaps)} if len(overlaps) == len(of_series) else None,
         )
         write_findings(folder / f"{series}{SUFFIX}", findings)
 
@@ -164,7 +168,8 @@ def read_mined(folder: Path, slices: Sequence[KeySlice]) -> dict[int, HardNegati
             index = index_of.get((findings.scan_name, int(number)))
             if index is None:
                 raise TrainingError(f"{path} is of slice {number}, which is not among the data given")
-            mined[index] = HardNegatives(findings.boxes[rows], findings.scores[rows], masks)
+            overlaps = findings.columns[S2][rows] if S2 in findings.columns else None
+            mined[index] = HardNegatives(findings.boxes[rows], findings.scores[rows], masks, overlaps)
     return mined
 
 
@@ -192,5 +197,8 @@ def _mine_image(
     pool = minable(detections.scores[order], overlap, spec)
     drawn = np.sort(rng.permutation(pool)[: spec.per_image])
     return HardNegatives(
-        detections.boxes[order[drawn]], detections.scores[order[drawn]], tuple(encode(mask(r)) for r in drawn)
+        detections.boxes[order[drawn]],
+        detections.scores[order[drawn]],
+        tuple(encode(mask(r)) for r in drawn),
+        np.array([overlap(r) for r in drawn], dtype=np.float64),
     )

@@ -174,7 +174,8 @@ class RoiStage(RoIHeads):
 
     def best_of_each_class(self, labels: Tensor) -> Tensor:
         """Which detections (n,), best first, are among the best of their class."""
-        of_class = F.one_hot(labels)
+        # By the classes that are there: of no detection at all there is none.
+        of_class = labels[:, None] == labels.unique()
         return (of_class.cumsum(dim=0) * of_class).sum(dim=1) <= self.detections
 
     def classify(self, features: Fused, proposals: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -69,6 +69,10 @@ def test_without_a_positive_region_boxes_cost_nothing() -> None:
     assert losses["boxes"].item() == 0
 
 
+def test_an_image_without_a_detection_has_no_best_one() -> None:
+    assert stage(Recorder([0.0]), nn.Identity()).best_of_each_class(torch.zeros(0, dtype=torch.int64)).tolist() == []
+
+
 def test_detections_above_the_threshold_survive_within_their_class_and_no_score_is_of_the_background() -> None:
     head = Recorder([0.0, math.log(2.0), math.log(5.0)])
     boxes = torch.tensor([[0.0, 0, 10, 10], [0.0, 0, 10, 9], [20.0, 20, 30, 30]])
