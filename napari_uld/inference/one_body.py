@@ -1,0 +1,107 @@
+"""One lesion is one body: what SORT joins along z, cut where that is none.
+
+SORT follows whatever goes on from slice to slice: a vessel, the spine or the wall of the bowel through a whole scan. A
+*body* is a stretch of such a trace in which
+
+- neighbouring boxes overlap by an IoU of at least `tracing.MIN_IOU` as they were detected: where they do not they stop
+  being one thing (SORT asks that of the box that it predicts alone), and
+- the length along z is at most `LONGEST` times the larger side of the widest box, in mm; one or two slices are always
+  allowed. What is longer is cut at its weakest link until no piece is.
+
+A link is as strong as its two boxes overlap (IoU), times the lower of their scores, relative to the lower of the two
+highest scores on either side of it: where a trace fades out no link is weak, where it fades and comes back one is.
+
+A body's score is the mean of its highest slices over `SCORED` of its widest box's larger side; slices that it does not
+have count as 0. A lesion shows on several slices, noise on one.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from napari_uld.evaluation.overlaps import iou
+from napari_uld.inference.tracing import MIN_IOU, Track, sort_tracks
+from napari_uld.lesions.findings import Findings, SliceBoxes
+
+# Larger sides of its widest box, which DeepLesion's margin is part of, that a body is long at most.
+LONGEST = 3.0
+# Slices that a body may have whatever its size.
+ALWAYS = 2
+# Larger sides of its widest box over which a body's score is averaged.
+SCORED = 0.25
+_NO_SCORE = 1e-9
+
+
+def trace_bodies(findings: Findings, slice_order: Sequence[int] | np.ndarray, spacing: Sequence[float]) -> Findings:
+    """Join the 2D findings of a whole scan into one row per lesion, each one body.
+
+    Parameters
+    ----------
+    findings
+        Untraced findings. Only those of one label, and negatives only with negatives, are joined.
+    slice_order
+        The scan's native slice numbers along z.
+    spacing
+        mm between voxel centres along (z, y, x).
+
+    Returns
+    -------
+    Findings, best first: each body's highest-scoring row with the body's score; its `slice_boxes` are the body's boxes
+    as detected, and as SORT's filter predicts them on single slices between.
+
+    Raises
+    ------
+    DataError
+        If a finding lies on a slice that is not in `slice_order`.
+    """
+    tracks = sort_tracks(findings, slice_order)
+    if not tracks:
+        return findings
+    place = {int(native): z for z, native in enumerate(slice_order)}
+    sides = (findings.boxes[:, 2:] - findings.boxes[:, :2]) * (spacing[2], spacing[1])
+    depths = np.asarray([place[int(native)] for native in findings.key_slices])
+    longest_sides = sides.max(axis=1) / spacing[0]  # in slices
+    bodies: list[tuple[int, float, SliceBoxes]] = []
+    for track in tracks:
+        for rows in _cut(np.asarray(track.rows), findings, depths, longest_sides):
+            score = body_score(findings.scores[rows], float(longest_sides[rows].max()))
+            boxes = _between(track, place, depths[rows])
+            bodies.append((int(rows[np.argmax(findings.scores[rows])]), score, boxes))
+    scores = np.asarray([score for _, score, _ in bodies])
+    order = np.argsort(-scores, kind="stable")
+    keys = np.asarray([key for key, _, _ in bodies])[order]
+    return replace(findings.take(keys), scores=scores[order], slice_boxes=tuple(bodies[i][2] for i in order))
+
+
+def body_score(scores: np.ndarray, side: float) -> float:
+    """Score of a body from its slices' scores and its widest box's larger side, in slices."""
+    counted = max(round(SCORED * side), 1)
+    return float(np.sort(scores)[::-1][:counted].sum() / counted)
+
+
+def _cut(rows: np.ndarray, findings: Findings, depths: np.ndarray, sides: np.ndarray) -> Iterator[np.ndarray]:
+    """Cut a trace's rows into bodies', the first slices first."""
+    boxes = findings.boxes[rows]
+    overlaps = np.asarray([iou(boxes[i : i + 1], boxes[i + 1 : i + 2])[0, 0] for i in range(len(rows) - 1)])
+    pieces = np.split(np.arange(len(rows)), np.flatnonzero(overlaps < MIN_IOU) + 1)[::-1]
+    while pieces:
+        piece = pieces.pop()
+        along = depths[rows[piece]]
+        if np.ptp(along) + 1 <= max(ALWAYS, LONGEST * sides[rows[piece]].max()):
+            yield rows[piece]
+        else:
+            at = 1 + int(np.argmin(_strengths(findings.scores[rows[piece]], overlaps[piece[:-1]])))
+            pieces += [piece[at:], piece[:at]]
+
+
+def _strengths(scores: np.ndarray, overlaps: np.ndarray) -> np.ndarray:
+    """How strong the links of neighbours are, (n - 1,)."""
+    before = np.maximum.accumulate(scores)[:-1]
+    after = np.maximum.accumulate(scores[::-1])[::-1][1:]
+    return overlaps * np.minimum(scores[:-1], scores[1:]) / np.maximum(np.minimum(before, after), _NO_SCORE)
+
+
+def _between(track: Track, place: dict[int, int], depths: np.ndarray) -> SliceBoxes:
+    """A track's boxes from the first to the last of some of its slices."""
+    return {native: box for native, box in track.boxes.items() if depths.min() <= place[native] <= depths.max()}
