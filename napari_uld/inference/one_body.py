@@ -11,8 +11,10 @@ SORT follows whatever goes on from slice to slice: a vessel, the spine or the wa
 A link is as strong as its two boxes overlap (IoU), times the lower of their scores, relative to the lower of the two
 highest scores on either side of it: where a trace fades out no link is weak, where it fades and comes back one is.
 
-A body's score is the mean of its highest slices over `SCORED` of its widest box's larger side; slices that it does not
-have count as 0. A lesion shows on several slices, noise on one.
+A body's score lies half way between its highest slice and the mean of its highest slices over `SCORED` of its widest
+box's larger side, where slices that it does not have count as 0: a lesion shows on several slices, noise on one. Pieces
+of a stretch that was too long are less sure, by the square root of how much too long it was: what runs through the scan
+is seldom a lesion, and cut up it would come back many times.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,8 +30,8 @@ from napari_uld.lesions.findings import Findings, SliceBoxes
 LONGEST = 3.0
 # Slices that a body may have whatever its size.
 ALWAYS = 2
-# Larger sides of its widest box over which a body's score is averaged.
-SCORED = 0.25
+# Larger sides of its widest box over which a body's slices are averaged.
+SCORED = 0.2
 _NO_SCORE = 1e-9
 
 
@@ -59,40 +61,58 @@ def trace_bodies(findings: Findings, slice_order: Sequence[int] | np.ndarray, sp
     if not tracks:
         return findings
     place = {int(native): z for z, native in enumerate(slice_order)}
-    sides = (findings.boxes[:, 2:] - findings.boxes[:, :2]) * (spacing[2], spacing[1])
     depths = np.asarray([place[int(native)] for native in findings.key_slices])
-    longest_sides = sides.max(axis=1) / spacing[0]  # in slices
-    bodies: list[tuple[int, float, SliceBoxes]] = []
+    # In slices, as lengths are.
+    sides = (findings.boxes[:, 2:] - findings.boxes[:, :2]) * (spacing[2], spacing[1])
+    larger = sides.max(axis=1) / spacing[0]
+    keys, scores, boxes = [], [], []
     for track in tracks:
-        for rows in _cut(np.asarray(track.rows), findings, depths, longest_sides):
-            score = body_score(findings.scores[rows], float(longest_sides[rows].max()))
-            boxes = _between(track, place, depths[rows])
-            bodies.append((int(rows[np.argmax(findings.scores[rows])]), score, boxes))
-    scores = np.asarray([score for _, score, _ in bodies])
-    order = np.argsort(-scores, kind="stable")
-    keys = np.asarray([key for key, _, _ in bodies])[order]
-    return replace(findings.take(keys), scores=scores[order], slice_boxes=tuple(bodies[i][2] for i in order))
+        for rows, excess in _bodies(np.asarray(track.rows), findings, depths, larger):
+            keys.append(int(rows[np.argmax(findings.scores[rows])]))
+            scores.append(body_score(findings.scores[rows], float(larger[rows].max()), excess))
+            boxes.append(_between(track, place, depths[rows]))
+    order = np.argsort(-np.asarray(scores), kind="stable")
+    picked = findings.take(np.asarray(keys)[order])
+    return replace(picked, scores=np.asarray(scores)[order], slice_boxes=tuple(boxes[i] for i in order))
 
 
-def body_score(scores: np.ndarray, side: float) -> float:
-    """Score of a body from its slices' scores and its widest box's larger side, in slices."""
-    counted = max(round(SCORED * side), 1)
-    return float(np.sort(scores)[::-1][:counted].sum() / counted)
+def body_score(scores: np.ndarray, larger: float, excess: float) -> float:
+    """How sure a body is.
+
+    Parameters
+    ----------
+    scores
+        (n,) its slices' scores.
+    larger
+        The larger side of its widest box, in slices.
+    excess
+        How many times longer than plausible the stretch was that it was cut from, 1 where it was not.
+    """
+    counted = max(round(SCORED * larger), 1)
+    mean = np.sort(scores)[::-1][:counted].sum() / counted
+    return float((scores.max() + mean) / 2 / np.sqrt(excess))
 
 
-def _cut(rows: np.ndarray, findings: Findings, depths: np.ndarray, sides: np.ndarray) -> Iterator[np.ndarray]:
-    """Cut a trace's rows into bodies', the first slices first."""
-    boxes = findings.boxes[rows]
+def _bodies(
+    rows: np.ndarray, findings: Findings, depths: np.ndarray, larger: np.ndarray
+) -> Iterator[tuple[np.ndarray, float]]:
+    """Cut a trace's rows into bodies', each with its stretch's excess."""
+    boxes, scores = findings.boxes[rows], findings.scores[rows]
     overlaps = np.asarray([iou(boxes[i : i + 1], boxes[i + 1 : i + 2])[0, 0] for i in range(len(rows) - 1)])
-    pieces = np.split(np.arange(len(rows)), np.flatnonzero(overlaps < MIN_IOU) + 1)[::-1]
-    while pieces:
-        piece = pieces.pop()
-        along = depths[rows[piece]]
-        if np.ptp(along) + 1 <= max(ALWAYS, LONGEST * sides[rows[piece]].max()):
-            yield rows[piece]
-        else:
-            at = 1 + int(np.argmin(_strengths(findings.scores[rows[piece]], overlaps[piece[:-1]])))
-            pieces += [piece[at:], piece[:at]]
+
+    def excess(piece: np.ndarray) -> float:
+        plausible = max(ALWAYS, LONGEST * larger[rows[piece]].max())
+        return float((np.ptp(depths[rows[piece]]) + 1) / plausible)
+
+    for stretch in np.split(np.arange(len(rows)), np.flatnonzero(overlaps < MIN_IOU) + 1):
+        pieces, of_stretch = [stretch], max(excess(stretch), 1.0)
+        while pieces:
+            piece = pieces.pop()
+            if excess(piece) <= 1:
+                yield rows[piece], of_stretch
+            else:
+                at = 1 + int(np.argmin(_strengths(scores[piece], overlaps[piece[:-1]])))
+                pieces += [piece[at:], piece[:at]]
 
 
 def _strengths(scores: np.ndarray, overlaps: np.ndarray) -> np.ndarray:

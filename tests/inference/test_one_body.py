@@ -105,29 +105,38 @@ def test_a_bridged_slice_goes_with_the_body_that_it_lies_in_and_with_none_where_
     assert spans(trace_bodies(findings(rows), SLICES, THIN)) == [(100, 104), (106, 110)]
 
 
-def test_the_key_slice_is_the_highest_and_the_score_the_mean_of_a_quarter_of_the_width():
-    assert SCORED == 0.25
+def test_the_key_slice_is_the_highest_and_the_score_half_way_to_the_mean_over_a_fifth_of_the_width():
+    assert SCORED == 0.2
     scores = [0.3, 0.6, 0.9, 0.7, 0.5]
-    rows = [(100 + i, square(50, 50, 12), score) for i, score in enumerate(scores)]
+    rows = [(100 + i, square(50, 50, 15), score) for i, score in enumerate(scores)]
     traced = trace_bodies(findings(rows), SLICES, THIN)
     assert traced.key_slices.tolist() == [102]
-    # 12 mm: the highest three of 1 mm.
-    assert traced.scores == pytest.approx([(0.9 + 0.7 + 0.6) / 3])
+    # 15 mm: the highest three of 1 mm.
+    assert traced.scores == pytest.approx([(0.9 + (0.9 + 0.7 + 0.6) / 3) / 2])
     # Where slices are 5 mm thick one covers them.
     assert trace_bodies(findings(rows), SLICES, (5.0, 1.0, 1.0)).scores == pytest.approx([0.9])
 
 
 def test_a_body_on_fewer_slices_than_its_width_lets_expect_is_less_sure():
-    assert body_score(np.array([0.8]), 8.0) == pytest.approx(0.4)
-    assert body_score(np.array([0.8, 0.6, 0.1]), 8.0) == pytest.approx(0.7)
-    assert body_score(np.array([0.8]), 1.0) == pytest.approx(0.8)
+    assert body_score(np.array([0.8]), 10.0, 1.0) == pytest.approx((0.8 + 0.4) / 2)
+    assert body_score(np.array([0.8, 0.6, 0.1]), 10.0, 1.0) == pytest.approx((0.8 + 0.7) / 2)
+    assert body_score(np.array([0.8]), 1.0, 1.0) == pytest.approx(0.8)
+
+
+def test_pieces_of_what_is_too_long_are_less_sure_by_the_root_of_how_much_too_long_it_is():
+    rows = [(100 + i, square(50, 50), 0.9) for i in range(60)]
+    whole, pieces = (trace_bodies(findings(rows[:n]), SLICES, THIN) for n in (30, 60))
+    assert whole.scores == pytest.approx([0.9])
+    # Pieces of one slice lack the second that the width lets expect.
+    long = np.array([len(boxes) > 1 for boxes in pieces.slice_boxes])
+    assert pieces.scores[long] == pytest.approx(0.9 / np.sqrt(60 / 30))
 
 
 def test_bodies_are_ordered_by_their_own_scores():
-    flicker = [(100, square(10, 10, 12), 0.9)]
-    lesion = [(100 + i, square(50, 50, 12), 0.5) for i in range(6)]
+    flicker = [(100, square(10, 10, 15), 0.6)]
+    lesion = [(100 + i, square(50, 50, 15), 0.5) for i in range(6)]
     traced = trace_bodies(findings([*flicker, *lesion]), SLICES, THIN)
-    assert traced.scores == pytest.approx([0.5, 0.3])
+    assert traced.scores == pytest.approx([0.5, (0.6 + 0.2) / 2])
     assert [len(boxes) for boxes in traced.slice_boxes] == [6, 1]
 
 
