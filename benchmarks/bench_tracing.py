@@ -45,6 +45,8 @@ VALIDATION = 2
 RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 HIT = 0.5
 TOO_LONG = 3.0
+# Larger sides that a body may be long, besides the product's 2.
+LONGEST = (3.0, 1.5)
 Scoring = Callable[[np.ndarray, float, float], float]
 
 
@@ -110,6 +112,10 @@ def main() -> None:
         with patch.object(one_body, "body_score", scoring):
             traced = [one_body.trace_bodies(each.detections, each.slice_numbers, each.spacing) for each in studies]
         report(f"bodies | {name}", studies, traced, by_sort, first)
+    for longest in LONGEST:
+        with patch.object(one_body, "LONGEST", longest):
+            traced = [one_body.trace_bodies(each.detections, each.slice_numbers, each.spacing) for each in studies]
+        report(f"bodies of at most {longest:g} sides | default", studies, traced, by_sort, first)
 
 
 def validation_studies(data: Path, seed: int, studies: int) -> list[TrueVolume]:

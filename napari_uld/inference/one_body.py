@@ -27,7 +27,7 @@ from napari_uld.inference.tracing import MIN_IOU, Track, sort_tracks
 from napari_uld.lesions.findings import Findings, SliceBoxes
 
 # Larger sides of its widest box, which DeepLesion's margin is part of, that a body is long at most.
-LONGEST = 3.0
+LONGEST = 2.0
 # Slices that a body may have whatever its size.
 ALWAYS = 2
 # Larger sides of its widest box over which a body's slices are averaged.
@@ -111,7 +111,10 @@ def _bodies(
             if excess(piece) <= 1:
                 yield rows[piece], of_stretch
             else:
-                at = 1 + int(np.argmin(_strengths(scores[piece], overlaps[piece[:-1]])))
+                strengths = _strengths(scores[piece], overlaps[piece[:-1]])
+                # Of equal links the middle one: not slice after slice from one end.
+                from_middle = np.abs(2 * np.arange(len(strengths)) - (len(strengths) - 1))
+                at = 1 + int(np.lexsort((from_middle, strengths))[0])
                 pieces += [piece[at:], piece[:at]]
 
 
