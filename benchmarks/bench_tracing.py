@@ -3,17 +3,18 @@
 python benchmarks/bench_tracing.py FOLDER [--seed 31] [--checkpoint retinanet_dense_ag] [--studies 20]
 
 Makes the first validation patients' studies of 300 mm in FOLDER and detects on every slice, both once, and prints a
-line for each way: how many findings there are and how many are longer along z than three times the larger side of their
-widest box (one or two slices aside); how many of the lesions that SORT holds in one trace it holds in several; and
-sensitivity at mean numbers of false positives per scan, each lesion of the whole truth by its key slice (P3D IoU of
-.5), with the average's difference to SORT and its 95% interval of a paired bootstrap over patients.
+line for each way: how many findings there are, how many a person is shown, from the operating point on, how many are
+longer along z than three times the larger side of their widest box (one or two slices aside); how many of the lesions
+that SORT holds in one trace it holds in several; and sensitivity at mean numbers of false positives per scan, each
+lesion of the whole truth by its key slice (P3D IoU of .5), with the average's difference to SORT and its 95% interval
+of a paired bootstrap over patients.
 """
 
 import argparse
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import count, islice, pairwise
 from pathlib import Path
 from unittest.mock import patch
 
@@ -25,14 +26,14 @@ from napari_uld.evaluation.average_precision import average_precision
 from napari_uld.evaluation.comparison import paired_difference
 from napari_uld.evaluation.froc import bootstrap_froc, froc
 from napari_uld.evaluation.matching import Matches, match
-from napari_uld.evaluation.overlaps import p3d_iou, traced_iou
+from napari_uld.evaluation.overlaps import iou, p3d_iou, traced_iou
 from napari_uld.inference import one_body
 from napari_uld.inference.catalogue import find_checkpoint
 from napari_uld.inference.checkpoint import LoadedDetector, load_checkpoint
 from napari_uld.inference.detect import detect_on_every_slice, lowest_score
 from napari_uld.inference.one_body import body_score
-from napari_uld.inference.tracing import trace
-from napari_uld.lesions.findings import Findings
+from napari_uld.inference.tracing import MIN_IOU, trace
+from napari_uld.lesions.findings import Findings, SliceBoxes
 from napari_uld.lesions.findings_file import read_findings, write_findings
 from napari_uld.progress import finish
 from napari_uld.training.data.phantom import read_truth
@@ -104,8 +105,8 @@ def main() -> None:
     kept.mkdir(parents=True, exist_ok=True)
     studies = [study(volume, detector, kept) for volume in validation_studies(data, arguments.seed, arguments.studies)]
     rates = " | ".join(f"{rate:g}" for rate in RATES)
-    print(f"| joined by | score | findings | too long | lesions split | {rates} | average | AP |")
-    print("|---" * (7 + len(RATES)) + "|")
+    print(f"| joined by | score | findings (shown) | too long | longest | lesions split | {rates} | average | AP |")
+    print("|---" * (8 + len(RATES)) + "|")
     by_sort = [trace(each.detections, each.slice_numbers) for each in studies]
     first = report("SORT | highest slice (the papers)", studies, by_sort, by_sort, None)
     for name, scoring in SCORINGS.items():
@@ -116,6 +117,7 @@ def main() -> None:
         with patch.object(one_body, "LONGEST", longest):
             traced = [one_body.trace_bodies(each.detections, each.slice_numbers, each.spacing) for each in studies]
         report(f"bodies of at most {longest:g} sides | default", studies, traced, by_sort, first)
+    tell_lesions(studies, by_sort)
 
 
 def validation_studies(data: Path, seed: int, studies: int) -> list[TrueVolume]:
@@ -146,8 +148,11 @@ def report(
 ) -> Matches:
     """Print a way's line."""
     shown = [each.above(lowest_score(each.operating_point)) for each in traced]
-    long = sum(too_long(each, found).sum() for each, found in zip(studies, shown, strict=True))
+    lengths = [in_sides(each, found.slice_boxes) for each, found in zip(studies, shown, strict=True)]
+    long = sum((slices > one_body.ALWAYS) & (sides > TOO_LONG) for each in lengths for slices, sides in each)
+    longest = max(slices for each in lengths for slices, _ in each)
     total = sum(map(len, shown))
+    sure = sum(len(found.above(found.operating_point or 0.0)) for found in shown)
     whole = [held(each, found) for each, found in zip(studies, by_sort, strict=True)]
     now = [held(each, found) for each, found in zip(studies, traced, strict=True)]
     ones = sum((before == 1).sum() for before in whole)
@@ -162,23 +167,48 @@ def report(
         against = f" ({curve.average - froc(first, RATES).average:+.3f} [{low:+.3f}, {high:+.3f}])"
     values = " | ".join(f"{value:.3f}" for value in curve.values)
     print(
-        f"| {name} | {total} | {long} ({100 * long / total:.2f} %) | {parted} of {ones} | {values} | "
+        f"| {name} | {total} ({sure}) | {long} ({100 * long / total:.2f} %) | {longest} slices | "
+        f"{parted} of {ones} | {values} | "
         f"{curve.average:.3f}{against} | {average_precision(matches):.3f} |",
         flush=True,
     )
     return matches
 
 
-def too_long(each: Study, found: Findings) -> np.ndarray:
-    """Which findings are longer than `TOO_LONG` times the larger side of their widest box, and than two slices."""
+def in_sides(each: Study, found: Sequence[SliceBoxes]) -> list[tuple[int, float]]:
+    """Length of each finding in slices, and in larger sides of its widest box."""
     place = {int(native): z for z, native in enumerate(each.slice_numbers)}
-    long = np.zeros(len(found), bool)
-    for row, boxes in enumerate(found.slice_boxes):
+    lengths = []
+    for boxes in found:
         slices = max(place[n] for n in boxes) - min(place[n] for n in boxes) + 1
         corners = np.asarray(list(boxes.values()))
         larger = ((corners[:, 2:] - corners[:, :2]) * (each.spacing[2], each.spacing[1])).max()
-        long[row] = slices > one_body.ALWAYS and slices * each.spacing[0] > TOO_LONG * larger
-    return long
+        lengths.append((slices, float(slices * each.spacing[0] / larger)))
+    return lengths
+
+
+def tell_lesions(studies: list[Study], by_sort: list[Findings]) -> None:
+    """Print how long true lesions are, and how the boxes that SORT joins overlap inside them and where it goes on."""
+    true = [sides for each in studies for _, sides in in_sides(each, [lesion.boxes for lesion in each.lesions])]
+    inside, beyond = [], []
+    for each, found in zip(studies, by_sort, strict=True):
+        pairs = traced_iou(found.slice_boxes, [lesion.boxes for lesion in each.lesions], HIT)
+        for row, lesion in pairs:
+            boxes, of_lesion = found.slice_boxes[row], each.lesions[lesion].boxes
+            numbers = [int(n) for n in each.slice_numbers if int(n) in boxes]
+            for a, b in pairwise(numbers):
+                overlap = float(iou(np.asarray([boxes[a]]), np.asarray([boxes[b]]))[0, 0])
+                if a in of_lesion and b in of_lesion:
+                    inside.append(overlap)
+                elif a in of_lesion or b in of_lesion:
+                    beyond.append(overlap)
+    print(
+        f"true lesions are up to {max(true):.2f} times as long as their widest box, half of them {np.median(true):.2f}"
+    )
+    for what, overlaps in ((f"{len(inside)} links inside", inside), (f"{len(beyond)} links out of", beyond)):
+        least = ", ".join(f"{value:.2f}" for value in np.quantile(overlaps, (0, 0.01, 0.05, 0.5)))
+        below = np.mean(np.asarray(overlaps) < MIN_IOU)
+        print(f"{what} lesions: IoU of neighbours {least} (least, 1 %, 5 %, half), {100 * below:.1f} % below {MIN_IOU}")
 
 
 def held(each: Study, found: Findings) -> np.ndarray:
