@@ -195,7 +195,7 @@ def match_volumes(detector: LoadedDetector, volumes: Sequence[TrueVolume]) -> Wo
 
 
 def match_traced(detector: LoadedDetector, volumes: Sequence[SubVolume]) -> Work[Matches]:
-    """Detect in every scan slice by slice, trace as the papers do, and match by P3D IoU >= .5 with all of its lesions."""
+    """Detect in every scan slice by slice, trace as the papers do, and match by P3D IoU >= .5 with all its lesions."""
     overlaps, scores = [], []
     for number, each in enumerate(volumes):
         yield Progress(number, len(volumes), f"Evaluating {each.series}")
