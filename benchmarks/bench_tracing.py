@@ -26,7 +26,7 @@ from napari_uld.evaluation.average_precision import average_precision
 from napari_uld.evaluation.comparison import paired_difference
 from napari_uld.evaluation.froc import bootstrap_froc, froc
 from napari_uld.evaluation.matching import Matches, match
-from napari_uld.evaluation.overlaps import iou, p3d_iou, traced_iou
+from napari_uld.evaluation.overlaps import iou, p3d_iou
 from napari_uld.inference import one_body
 from napari_uld.inference.catalogue import find_checkpoint
 from napari_uld.inference.checkpoint import LoadedDetector, load_checkpoint
@@ -35,6 +35,7 @@ from napari_uld.inference.one_body import body_score
 from napari_uld.inference.tracing import MIN_IOU, trace
 from napari_uld.lesions.findings import Findings, SliceBoxes
 from napari_uld.lesions.findings_file import read_findings, write_findings
+from napari_uld.lesions.same_lesion import traced_iou
 from napari_uld.progress import finish
 from napari_uld.training.data.phantom import read_truth
 from napari_uld.training.data.phantom.truth import TrueLesion
