@@ -17,9 +17,9 @@ of a stretch that was too long are less sure, by the square root of how much too
 is seldom a lesion, and cut up it would come back many times.
 
 Chosen on 20 validation phantoms of 300 mm with two detectors (docs/tracing.md, benchmarks/bench_tracing.py). Findings
-longer than three times their widest box: .60 and .04 % by SORT, none as bodies, and no lesion split. Average sensitivity
-at .125 to 8 false positives a scan: .448 and .486 by SORT with the highest slice, .447 and .486 as bodies with it, .427
-and .424 with the mean of the best three, .455 and .521 with this score.
+longer than three times their widest box: .60 and .04 % by SORT, none as bodies, and no lesion split. Average
+sensitivity at .125 to 8 false positives a scan: .448 and .486 by SORT with the highest slice, .447 and .486 as bodies
+with it, .427 and .424 with the mean of the best three, .455 and .521 with this score.
 """
 
 from collections.abc import Iterator, Sequence
