@@ -195,11 +195,11 @@ def match_volumes(detector: LoadedDetector, volumes: Sequence[TrueVolume]) -> Wo
 
 
 def match_traced(detector: LoadedDetector, volumes: Sequence[SubVolume]) -> Work[Matches]:
-    """Detect in every scan slice by slice, trace, and match by P3D IoU >= .5 with all of its lesions."""
+    """Detect in every scan slice by slice, trace as the papers do, and match by P3D IoU >= .5 with all its lesions."""
     overlaps, scores = [], []
     for number, each in enumerate(volumes):
         yield Progress(number, len(volumes), f"Evaluating {each.series}")
-        findings = yield from detect(each.read(), detector, score_floor=0.0)
+        findings = yield from detect(each.read(), detector, score_floor=0.0, tracing="sort")
         overlaps.append(p3d_iou(findings.slice_boxes, each.boxes, each.slices))
         scores.append(findings.scores)
     return match(overlaps, scores, threshold=HIT_IOU)
