@@ -17,8 +17,8 @@ import napari
 from napari.qt import get_qapp
 
 from napari_uld.masks import MaskKind
-from napari_uld.viewer.layers.inside import InsidePart
-from napari_uld.viewer.layers.parts import Part, find_layer
+from napari_uld.viewer.layers.inside import SEGMENTATION, Boxes
+from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.panels.inside import InsidePanel
 from napari_uld.viewer.panels.masks import MasksPanel
 from napari_uld.viewer.plugin.demo import run_demo, settle, show_best
@@ -104,10 +104,8 @@ def one_stage() -> None:
     with panel_on_study("Look inside") as (session, panel):
         session.show_native(WITH_DETECTIONS)
         look_inside(session, panel, "retinanet_dense_ag")
-        for part in (InsidePart.IOU, InsidePart.OBJECTNESS):
-            layer = find_layer(session.viewer, session.case, part)
-            assert layer is not None
-            layer.visible = False
+        panel.map.value = SEGMENTATION
+        panel.boxes[Boxes.IOU].setChecked(False)
         take(session, "retinanet.png", close=None)
 
 

@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout
 
 from napari_uld.masks import MaskKind, MaskParameters
-from napari_uld.viewer.layers.comparison import COLOURS, TRIMAP_COLOURS, ComparisonPart, TrimapLabel
+from napari_uld.viewer.layers.comparison import ELLIPSE_COLOUR, GRABCUT_COLOUR, TRIMAP_COLOURS, TrimapLabel
 from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.panels.following import Following
 from napari_uld.viewer.panels.legend import swatch
@@ -172,13 +172,13 @@ class MasksPanel(ScrolledPanel):
 def report(comparison: Comparison) -> str:
     """Say in HTML what a comparison shows, the layers' colours beside their names."""
     rows = []
-    for name, part, mask in (
-        ("GrabCut", ComparisonPart.GRABCUT, comparison.grabcut),
-        ("Quarter ellipses", ComparisonPart.ELLIPSE, comparison.ellipse),
+    for name, colour, mask in (
+        ("GrabCut", GRABCUT_COLOUR, comparison.grabcut),
+        ("Quarter ellipses", ELLIPSE_COLOUR, comparison.ellipse),
     ):
         pixels = int(mask.sum())
         area = f"{pixels * comparison.pixel_area:,.1f} mm²"
-        rows.append(f"<tr><td>{swatch(COLOURS[part])} {name}&nbsp;&nbsp;</td>")
+        rows.append(f"<tr><td>{swatch(colour)} {name}&nbsp;&nbsp;</td>")
         rows.append(f"<td align='right'>{area}&nbsp;&nbsp;</td><td align='right'>{pixels:,} px</td></tr>")
     trimap = ", ".join(
         f"{swatch(TRIMAP_COLOURS[label])} {label.name.lower()}"

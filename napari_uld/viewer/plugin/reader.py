@@ -12,7 +12,7 @@ from napari_uld.errors import AnnotationError, ScanError, UldError
 from napari_uld.lesions.annotation_file import SUFFIX
 from napari_uld.lesions.findings_file import SUFFIX as FINDINGS_SUFFIX
 from napari_uld.lesions.findings_file import read_findings
-from napari_uld.viewer.layers.negatives import negatives_layer
+from napari_uld.viewer.layers.negatives import negatives_layers
 from napari_uld.viewer.layers.parts import LayerTuple
 from napari_uld.viewer.layers.scan import case_layers
 from napari_uld.viewer.panels.dialogs import EVERY_SCAN, choose_scan
@@ -132,7 +132,7 @@ def read_lesions(path: Paths) -> list[LayerTuple]:
 
 
 def read_detections(path: Paths) -> list[LayerTuple]:
-    """Show a detector's findings on the open scan; mined negatives become a layer of their own.
+    """Show a detector's findings on the open scan; mined negatives become layers of their own.
 
     Raises
     ------
@@ -161,9 +161,11 @@ def read_detections(path: Paths) -> list[LayerTuple]:
         f"{len(negatives)} hard negatives on {slices} slices; the surest, {negatives.scores[surest]:.2f}, "
         f"on slice {negatives.key_slices[surest]}"
     )
+    zoom = 1.0
     if session is not None:
         session.show_native(int(negatives.key_slices[surest]))
-    return [negatives_layer(case, negatives)]
+        zoom = session.viewer.scene.camera.zoom
+    return negatives_layers(case, negatives, zoom)
 
 
 def _first(path: Paths) -> Path:

@@ -12,7 +12,7 @@ from napari_uld.lesions.annotation_file import read_annotations, save_annotation
 from napari_uld.lesions.annotations import Annotations, State
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.findings_file import write_findings
-from napari_uld.viewer.layers.negatives import negatives_layer
+from napari_uld.viewer.layers.negatives import negatives_layers
 from napari_uld.viewer.layers.parts import Part, case_of
 from napari_uld.viewer.panels import opening
 from napari_uld.viewer.plugin import reader
@@ -203,20 +203,20 @@ def test_findings_with_mined_negatives_among_them_open_as_both(
     open_session.case.remove_findings(findings.detector)
     path = tmp_path / "run.findings.json"
     write_findings(path, findings)
-    ((corners, look, kind),) = read(path)
+    (_, lines, kind), (places, _, _) = read(path)
     assert [row.score for row in open_session.case.rows if row.score] == [0.7, 0.9]
-    assert (look["name"], kind, len(corners)) == ("Hard negatives, fake f00", "shapes", 1)
+    assert (lines["name"], kind, len(places)) == ("Hard negatives, fake f00", "vectors", 1)
 
 
-def test_mined_negatives_are_a_layer_and_what_a_detector_found_stays(
+def test_mined_negatives_are_layers_of_their_own_and_what_a_detector_found_stays(
     open_session: Session, findings: Findings, tmp_path: Path
 ) -> None:
     rows = open_session.case.rows
     path = tmp_path / "study.findings.json"
     write_findings(path, replace(findings.take(findings.negative), method="uldor", checkpoint="epoch_3"))
-    ((corners, look, kind),) = read(path)
+    made = read(path)
     viewer = open_session.viewer
-    layer = getattr(viewer, f"add_{kind}")(corners, **look)
+    layer, _ = (getattr(viewer, f"add_{kind}")(data, **look) for data, look, kind in made)
     assert layer.name == "Hard negatives, uldor epoch_3"
     assert list(open_session.case.findings.values()) == [findings]
     assert open_session.case.rows == rows
@@ -224,7 +224,6 @@ def test_mined_negatives_are_a_layer_and_what_a_detector_found_stays(
     # Deleting it rejects nothing; it goes with the scan.
     viewer.layers.remove(layer)
     assert not open_session.case.annotations.unsaved
-    viewer.add_shapes(corners, **look)
     viewer.layers.remove(open_session.layer(Part.CT))
     assert len(viewer.layers) == 0
 
@@ -263,7 +262,7 @@ def test_the_writer_refuses_a_layer_of_no_scan(tmp_path: Path) -> None:
 def test_the_writer_saves_no_lesions_under_the_name_of_a_layer_that_shows_none(
     session: Session, findings: Findings, tmp_path: Path
 ) -> None:
-    _, look, _ = negatives_layer(session.case, findings.take(findings.negative))
+    (_, look, _), _ = negatives_layers(session.case, findings.take(findings.negative), 1.0)
     with pytest.raises(AnnotationFileError, match="Hard negatives"):
         write_lesions(str(tmp_path / "out.json"), [], look)
     assert not list(tmp_path.glob("out*"))
