@@ -68,7 +68,7 @@ def take(session: Session, name: str, *, close: float | None = CLOSE) -> None:
         x1, y1, x2, y2 = case.current.box
         scan = session.layer(Part.CT)
         viewer.scene.camera.center = scan.data_to_world((session.z, (y1 + y2) / 2, (x1 + x2) / 2))
-        height = viewer.window._qt_viewer.canvas.size[0]
+        height = viewer.canvas.size[0]
         viewer.scene.camera.zoom = close * height / ((y2 - y1) * float(scan.scale[-1]))
         settle(1.0)
     viewer.screenshot(str(DOCS / name), canvas_only=False, flash=False)

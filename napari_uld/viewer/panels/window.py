@@ -5,13 +5,12 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from napari.components import ViewerModel
-from napari.qt import get_qapp
+from napari.qt import QtViewer, get_qapp
 from napari.viewer import Viewer
 from qtpy.QtCore import QEvent, QObject, QTimer
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_uld.viewer.panels.dialogs import ask_comment, ask_restore, ask_save_path, ask_unsaved
 from napari_uld.viewer.panels.lesion_menu import ask_type
@@ -119,14 +118,22 @@ class _Soon:
         self._timer.start(AUTO_SAVE_AFTER)
 
 
+def main_window(viewer: ViewerModel) -> QWidget | None:
+    """Give napari's main window about a viewer's canvas; None where a viewer has none, as in a script's model."""
+    for window in QApplication.topLevelWidgets() if isinstance(viewer, Viewer) else ():
+        # Linked views have canvases in the same window, of other viewers.
+        if any(canvas.viewer is viewer for canvas in window.findChildren(QtViewer)):
+            return window
+    return None
+
+
 def workbench_in_window(viewer: ViewerModel) -> Workbench:
     """Give the workbench of a viewer; its session asks its questions in windows, guarded where the viewer has one."""
     workbench = workbench_of(viewer)
     session = workbench.session
-    real: Any = session.viewer
-    window = real.window._qt_window if isinstance(real, Viewer) else None
+    window = main_window(session.viewer)
     if window is None or window.findChild(WindowGuard) is None:
-        session.ask_unsaved = ask_unsaved
+        session.in_window, session.ask_unsaved = True, ask_unsaved
         session.ask_path = ask_save_path
         session.ask_restore = ask_restore
         session.ask_type, session.ask_comment = ask_type, ask_comment
