@@ -16,7 +16,8 @@ from napari_uld.viewer.layers.negatives import negatives_layers
 from napari_uld.viewer.layers.parts import LayerTuple
 from napari_uld.viewer.layers.scan import case_layers
 from napari_uld.viewer.panels.dialogs import EVERY_SCAN, choose_scan
-from napari_uld.viewer.panels.opening import open_entry, say_notes, show_cases
+from napari_uld.viewer.panels.docking import show_cases
+from napari_uld.viewer.panels.opening import open_entry, say_notes
 from napari_uld.viewer.panels.window import workbench_in_window
 from napari_uld.viewer.plugin.arrivals import Arrivals, Arrived
 from napari_uld.viewer.session import Session

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QDockWidget, QMainWindow
 from napari_uld.lesions.findings import Findings
 from napari_uld.viewer.panels import window as window_module
 from napari_uld.viewer.panels.detect import DetectPanel
-from napari_uld.viewer.panels.opening import show_review
+from napari_uld.viewer.panels.docking import show_review
 from napari_uld.viewer.panels.review import ReviewPanel
 from napari_uld.viewer.panels.window import WindowGuard, workbench_in_window
 from napari_uld.viewer.session import Answer, Session
