@@ -97,7 +97,7 @@ class Session(View):
         try:
             written = save_case(self.case, path)
         except AnnotationFileError as error:
-            show_error(str(error))
+            show_error(f"The lesions are not saved: {error}")
             elsewhere = self.ask_path(self.case) if path is None else None
             return elsewhere is not None and self.save(elsewhere)
         show_info(f"Saved {len(self.case.annotations)} lesions in {written}")

@@ -113,7 +113,7 @@ class View(Hooks):
         try:
             return None if self.case is None else self.case.volume.z_of(native)
         except KeyError:
-            show_info(f"Slice {native} of this lesion is not among the slices on disk.")
+            show_info(f"Slice {native} of this lesion is not on disk.")
             return None
 
     @property

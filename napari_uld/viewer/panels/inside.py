@@ -36,12 +36,12 @@ from napari_uld.viewer.layers.inside import (
 from napari_uld.viewer.layers.marks import Plane
 from napari_uld.viewer.panels.detector_panel import DetectorPanel
 from napari_uld.viewer.panels.detector_run import Process
+from napari_uld.viewer.panels.empty import NO_SCAN
 from napari_uld.viewer.panels.legend import swatch
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.rows import Mark
 
 THE_CHECKPOINT, NO_MAP = "none: the checkpoint above", "none"
-NO_SCAN = "Open a CT scan first."
 # How many scores are said, check boxes stand in a row, and pixels a colour takes beside its box.
 BEST, BOXES_A_ROW, SWATCH = 5, 3, 10
 EXPLANATION = (

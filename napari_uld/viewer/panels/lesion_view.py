@@ -6,7 +6,7 @@
 from collections.abc import Iterable
 
 from qtpy.QtCore import QAbstractItemModel, QItemSelection, QItemSelectionModel, QModelIndex, Qt, QTimer, Signal
-from qtpy.QtGui import QContextMenuEvent
+from qtpy.QtGui import QContextMenuEvent, QPaintEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_uld.lesions.annotations import LesionType
+from napari_uld.viewer.panels.empty import write_if_empty
 from napari_uld.viewer.panels.lesion_menu import lesion_menu
 from napari_uld.viewer.panels.lesion_table import HEADERS, name_of
 from napari_uld.viewer.session import Session
@@ -46,6 +47,8 @@ class LesionView(QTableView):
         super().__init__()
         self._session = session
         self._marking = False
+        # What is written where there are no lesions.
+        self.empty = ""
         self.setModel(model)
         self.setSortingEnabled(True)
         self.sortByColumn(-1, Qt.SortOrder.AscendingOrder)
@@ -83,6 +86,11 @@ class LesionView(QTableView):
         if at_hand >= 0:
             self.scrollTo(self.model().index(at_hand, 0))
         self._marking = False
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+        """Say why there is nothing where there is nothing."""
+        super().paintEvent(event)
+        write_if_empty(self, self.empty)
 
     def contextMenuEvent(self, event: QContextMenuEvent) -> None:  # noqa: N802
         """Offer what can be done to the chosen rows."""

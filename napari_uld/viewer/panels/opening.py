@@ -60,7 +60,7 @@ def open_entry(session: Session, entry: ScanEntry, volume: CTVolume | None = Non
 def say_notes(case: Case, notes: Sequence[str]) -> None:
     """Tell a person what is to be known of a scan that was opened."""
     for note in notes:
-        show_warning(f"{case.volume.name}: {note}")
+        show_warning(f"{note}. This is about {case.volume.name}")
 
 
 class _Preview:

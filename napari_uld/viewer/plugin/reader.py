@@ -64,7 +64,7 @@ def read_volume(path: Paths) -> list[LayerTuple]:
     if _is_open(chosen, session.case):
         return NOTHING
     if session.opening:
-        show_info(f"{chosen.name} is not opened: another scan is being read. Close that one, or wait.")
+        show_info(f"Another scan is being read. Close that one, or wait: {chosen.name} is not opened.")
         return NOTHING
     with _ARRIVALS.reading(session) as arrived:
         # Files of one scan are often dropped together.
@@ -73,7 +73,7 @@ def read_volume(path: Paths) -> list[LayerTuple]:
                 _arrive(session, chosen, arrived)
             except UldError as error:
                 # An error that is raised ends napari's way through the paths: the others would not even be looked at.
-                show_error(str(error))
+                show_error(f"The scan cannot be opened: {error}")
     return NOTHING
 
 
@@ -105,7 +105,7 @@ def _offer(session: Session, scans: Sequence[ScanEntry]) -> None:
     try:
         open_entry(session, entry)
     except UldError as error:
-        show_error(str(error))
+        show_error(f"The scan cannot be opened: {error}")
 
 
 _ARRIVALS = Arrivals(_offer)
@@ -185,5 +185,5 @@ def _is_open(path: Path, case: Case | None) -> bool:
 
 def _open_case(session: Session | None, path: Path) -> Case:
     if session is None or session.case is None:
-        raise ScanError(f"{path} belongs to a scan and none is open: open its scan first, then this file")
+        raise ScanError(f"No scan is open: open the scan of {path} first, then this file")
     return session.case

@@ -200,7 +200,7 @@ class MaskComparison(Tool):
         try:
             z = case.volume.z_of(row.native)
         except KeyError:
-            return None, f"Slice {row.native} of this lesion is not among the slices on disk."
+            return None, f"Slice {row.native} of this lesion is not on disk."
         dragged = _dragged(self._lines, row.key)
         parameters = self._session.mask_parameters
         if dragged is None or np.allclose(dragged.points, row.recist.points, atol=SLACK):

@@ -65,7 +65,9 @@ def test_a_second_scan_of_one_folder_gets_an_annotation_file_of_its_own(case) ->
     assert second.path.name.startswith("study.")
     assert second.path != case.path
     assert len(second.annotations) == 0
-    assert any("study.lesions.json holds the lesions of another scan, x (another scan)" in note for note in notes)
+    assert any(
+        "another scan are not shown: study.lesions.json holds those of x (another scan)" in note for note in notes
+    )
     second.add(2, (1.0, 2.0, 5.0, 6.0))
     save_case(second)
     again, _ = open_case(replace(case.volume, name="renamed"))
@@ -185,7 +187,7 @@ def test_an_annotation_file_of_another_scan_names_both(open_session: Session, tm
 
 
 def test_an_annotation_file_without_its_scan_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(ScanError, match="open its scan first"):
+    with pytest.raises(ScanError, match=r"^No scan is open: open the scan of .*lonely"):
         read(tmp_path / "lonely.lesions.json")
 
 

@@ -214,7 +214,7 @@ def test_it_is_over_when_the_scan_goes(compared: Session, case: Case) -> None:
 def test_a_lesion_on_a_slice_that_is_not_there_is_told_of(compared: Session, expert: Annotation) -> None:
     far = compared.case.annotations.add(replace(expert, id="lesion:far", key_slice=99))
     compared.case.select(far.id)
-    assert comparison_of(compared).problem == "Slice 99 of this lesion is not among the slices on disk."
+    assert comparison_of(compared).problem == "Slice 99 of this lesion is not on disk."
 
 
 # -- the panel --
