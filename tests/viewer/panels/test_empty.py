@@ -106,3 +106,13 @@ def test_what_to_begin_with_is_said_once_and_again_where_the_preferences_ask_for
     assert hidden()
     get_plugin_settings(PLUGIN).review.hint = True
     assert not hidden()
+
+
+def test_no_panel_is_narrower_than_what_is_in_it(viewer: ViewerModel, qtbot: QtBot) -> None:
+    for panel in (ReviewPanel(viewer), MasksPanel(viewer), InsidePanel(viewer, FakeLooker())):
+        qtbot.addWidget(panel)
+        panel.resize(100, 600)
+        panel.setMinimumWidth(panel.minimumSizeHint().width())
+        panel.show()
+        qtbot.waitExposed(panel)
+        assert panel.horizontalScrollBar().maximum() == 0
