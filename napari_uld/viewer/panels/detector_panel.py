@@ -117,7 +117,7 @@ class DetectorPanel(ScrolledPanel):
         case = self._case
         if outcome.error is not None:
             self._say(f"Failed: {outcome.error}")
-            show_error(f"The detector failed: {outcome.error}")
+            show_error(f"Failed: {outcome.error}")
         elif outcome.result is None:
             self._say("Cancelled; nothing changed.")
         elif case is not None and case is self.session.case:

@@ -20,6 +20,8 @@ from napari_uld.viewer.tools.workbench import Workbench, workbench_of
 
 # Milliseconds without a further edit after which edits are saved.
 AUTO_SAVE_AFTER = 2000
+# What napari calls what it writes beside a slider: the index of the slice, a line, the last index.
+NAPARIS_NUMBERS = ("slice_label", "slice_label_sep")
 # A shortcut's key is no press of its own.
 INTERRUPTS = (
     QEvent.Type.KeyPress,
@@ -46,8 +48,10 @@ class WindowGuard(QObject):
         super().__init__(window)
         self._window = window
         self._session = session
-        self._closing = False
+        self._closing = self._gone = False
         window.installEventFilter(self)
+        session.case_changed.connect(self._renumber)
+        self._renumber()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
         """Keep the window open where there are unsaved edits and the person says so."""
@@ -58,9 +62,21 @@ class WindowGuard(QObject):
                 return True
         # Minimising hides too, and napari may still refuse to close: only both together are the end.
         elif watched is self._window and event.type() == QEvent.Type.Hide and self._closing and not event.spontaneous():
-            self._closing = False
+            self._closing, self._gone = False, True
             self._session.closed.emit()
         return super().eventFilter(watched, event)
+
+    def _renumber(self) -> None:
+        # Once napari has made its sliders.
+        self._session.later(self._number_slices)
+
+    def _number_slices(self) -> None:
+        """Hide napari's own numbers beside its sliders while a scan is open: they count from the feet, from 0 on."""
+        if self._gone:
+            return
+        for name in NAPARIS_NUMBERS:
+            for label in self._window.findChildren(QWidget, name):
+                label.setVisible(self._session.case is None)
 
 
 class Clock(QObject):
