@@ -26,7 +26,7 @@ from napari_uld.viewer.state.rows import Mark
 
 # Pixels, and how many rows there is room for however low the window is.
 ROW_HEIGHT, LEAST_ROWS = 24, 8
-SOURCE_WIDTH, SOURCE_SHARE = 160, 0.35
+SOURCE_WIDTH, SOURCE_SHARE = 160, 0.4
 # Of the columns whose width is their own, the widest text there is; and the room about a text.
 WIDEST = {
     "Slice": "Slice",
