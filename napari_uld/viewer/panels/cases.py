@@ -135,6 +135,7 @@ class CasesPanel(ScrolledPanel):
         if outcome.error is None:
             self._found(root, outcome.result)
         else:
+            self.view.say_empty("There is no scan in this folder.")
             self._say(str(outcome.error))
 
     def _found(self, root: Path, found: Sequence[ScanEntry]) -> None:

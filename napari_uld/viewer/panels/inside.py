@@ -250,7 +250,9 @@ def _segmentation(inside: Inside) -> str:
     if inside.branch is None:
         return f"{name}: this detector has none"
     where = "of the whole slice" if inside.one_stage else "on each detection"
-    return f"{name} {where}: at most {inside.branch.max():.2f}. The layer Mask, of the same colours, is hidden for it."
+    return (
+        f"{name} {where}: at most {inside.branch.max():.2f}. As the map it hides the layer Mask, of the same colours."
+    )
 
 
 def _detections(case: Case, inside: Inside, drawn: int) -> str:

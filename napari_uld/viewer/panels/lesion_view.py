@@ -103,7 +103,8 @@ class LesionView(QTableView):
             width = metrics.horizontalAdvance(text) + MARGIN + (SQUARE if title in ICONS else 0)
             header.resizeSection(HEADERS.index(title), width)
             room -= width
-        header.resizeSection(HEADERS.index("Source"), min(max(round(room * SOURCE_SHARE), MARGIN), SOURCE_WIDTH))
+        least = header.fontMetrics().horizontalAdvance("Source") + MARGIN // 2
+        header.resizeSection(HEADERS.index("Source"), max(least, min(round(room * SOURCE_SHARE), SOURCE_WIDTH)))
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Say why there is nothing where there is nothing."""
