@@ -167,7 +167,7 @@ def test_what_is_said_goes_with_the_scan(session: Session, qtbot: QtBot, case: C
     assert "Slice 15" not in panel.status.text()
     assert not [name for name in names(session) if name.startswith("Inside")]
     session.viewer.layers.remove(session.layer(Part.CT))
-    assert panel.status.text().startswith("Open a CT scan first.")
+    assert panel.status.text().startswith("Open a CT scan first")
 
 
 def test_lines_are_as_thin_on_the_screen_whatever_the_zoom(session: Session, qtbot: QtBot) -> None:
@@ -252,7 +252,7 @@ def test_the_reviews_keys_work_while_one_of_the_layers_is_active(session: Sessio
 def test_the_layers_go_with_the_scan(session: Session, qtbot: QtBot) -> None:
     look(panel_of(session, qtbot, FakeLooker(inside())), qtbot)
     session.viewer.layers.remove(session.layer(Part.CT))
-    assert len(session.viewer.layers) == 0
+    qtbot.waitUntil(lambda: len(session.viewer.layers) == 0, timeout=5000)
 
 
 def test_what_was_found_for_a_scan_that_was_closed_meanwhile_is_not_shown(session: Session, qtbot: QtBot) -> None:
