@@ -114,6 +114,13 @@ def test_rates_that_are_no_positive_numbers_are_refused(rates: str) -> None:
         positive_numbers(rates, "--rates")
 
 
+def test_a_source_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    done = run("train", "faster_rcnn", "--small", "--data", tmp_path, "--sources", "expert,guessed")
+    assert done.returncode == 2
+    assert "'guessed'" in done.stderr
+    assert "mined" in done.stderr
+
+
 def test_findings_are_scored_at_the_rates_asked_for_and_drawn(tmp_path: Path) -> None:
     keys = true_slices(finish(generate_phantoms(tmp_path / "p", 1, 1)), "all")
     key = keys[0]
