@@ -17,8 +17,7 @@ from napari_uld.evaluation.protocols import HARVESTER_RATES, PROTOCOLS, Protocol
 from napari_uld.inference.candidates import candidates
 from napari_uld.inference.catalogue import find_checkpoint
 from napari_uld.inference.checkpoint import LoadedDetector, load_checkpoint
-from napari_uld.inference.detect import detect_on_every_slice
-from napari_uld.inference.tracing import trace
+from napari_uld.inference.detect import detect
 from napari_uld.inference.volumes import run_volume
 from napari_uld.lesions.box_table import BoxTable, Margin
 from napari_uld.lesions.findings import LESION_LABEL
@@ -246,12 +245,11 @@ def match_volumes(detector: LoadedDetector, volumes: Sequence[TrueVolume]) -> Wo
 
 
 def match_traced(detector: LoadedDetector, volumes: Sequence[SubVolume]) -> Work[Matches]:
-    """Detect in every scan slice by slice, trace, and match by P3D IoU >= .5 with all of its lesions."""
+    """Detect in every scan slice by slice, trace as the papers do, and match by P3D IoU >= .5 with all its lesions."""
     overlaps, scores = [], []
     for number, each in enumerate(volumes):
         yield Progress(number, len(volumes), f"Evaluating {each.series}")
-        volume = each.read()
-        findings = trace((yield from detect_on_every_slice(volume, detector, 0.0)), volume.slice_numbers)
+        findings = yield from detect(each.read(), detector, score_floor=0.0, tracing="sort")
         overlaps.append(p3d_iou(findings.slice_boxes, each.boxes, each.slices))
         scores.append(findings.scores)
     return match(overlaps, scores, threshold=HIT_IOU)

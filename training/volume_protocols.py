@@ -12,8 +12,7 @@ from napari_uld.evaluation.matching import Matches, match
 from napari_uld.evaluation.overlaps import iobb, iou, p3d_iou
 from napari_uld.evaluation.protocols import Protocol
 from napari_uld.inference.checkpoint import LoadedDetector
-from napari_uld.inference.detect import bodies, detect_on_every_slice
-from napari_uld.inference.tracing import trace
+from napari_uld.inference.detect import bodies, detect
 from napari_uld.inference.volumes import VolumeDetections, run_volume
 from napari_uld.lesions.box_table import BoxTable, Extent, Margin, ScanBoxes, from_findings
 from napari_uld.progress import Work
@@ -35,8 +34,7 @@ def detected(detector: LoadedDetector, scans: Sequence[TrueScan], root: Path) ->
         if detector.inputs.volume:
             found[each.name] = _bodies((yield from run_volume(volume, detector)), volume, detector)
         else:
-            per_slice = yield from detect_on_every_slice(volume, detector, 0.0)
-            found[each.name] = from_findings(trace(per_slice, volume.slice_numbers))
+            found[each.name] = from_findings((yield from detect(volume, detector, score_floor=0.0, tracing="sort")))
     solid = detector.inputs.volume
     margin, extent = (Margin.TIGHT, Extent.BODIES) if solid else (Margin.PADDED, Extent.TRACED)
     return BoxTable(detector.info.name, found, margin, extent, names_all=True)

@@ -146,7 +146,7 @@ def test_a_detector_is_traced_by_sort_through_whole_volumes(phantoms: Path, monk
             key_slices=[n for n, *_ in rows],
         )
 
-    monkeypatch.setattr(volume_protocols, "detect_on_every_slice", every_slice)
+    monkeypatch.setattr("napari_uld.inference.detect.detect_on_every_slice", every_slice)
     evaluation = scored("faster_rcnn", phantoms, protocol="p3d")
     assert evaluation.curve.values.tolist() == [1] * 7
     assert evaluation.boxes == "padded boxes"

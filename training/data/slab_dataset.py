@@ -110,11 +110,6 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
     def __len__(self) -> int:
         return len(self.slices)
 
-    @property
-    def ordinary(self) -> list[int]:
-        """Indices of all images but the lesion-free ones."""
-        return [index for index in range(len(self)) if index not in self.free]
-
     def slab(self, index: int, away: int = 0) -> Slab:
         """The slab of one image, or of the one `away` slices from it, from memory where it was made before."""
         key = replace(self.slices[index], number=self.slices[index].number + away)

@@ -94,7 +94,7 @@ def minable(scores: np.ndarray, overlap_of: Callable[[int], float], spec: HardNe
 def mine(
     detector: LoadedDetector, dataset: SlabDataset, spec: HardNegativesSpec, seed: int
 ) -> Work[dict[int, HardNegatives]]:
-    """Mine every image of a training set, without its flips.
+    """Mine every image of a training set that shows a lesion, without its flips.
 
     Returns
     -------
@@ -106,11 +106,13 @@ def mine(
     before, model.predicts_maps = model.predicts_maps, True
     mined: dict[int, HardNegatives] = {}
     try:
-        for index in dataset.ordinary:
+        for index, key in enumerate(dataset.slices):
+            if not len(key.boxes):
+                continue
             yield Progress(index, len(dataset), f"Mining hard negatives, {len(mined)} images have some")
             (detections,) = candidates([dataset.slab(index)], detector)
             lesions = [decode(mask) for mask in dataset.masks(index)]
-            negatives = _mine_image(detections, dataset.slices[index], lesions, spec, rng)
+            negatives = _mine_image(detections, key, lesions, spec, rng)
             if len(negatives.boxes):
                 mined[index] = negatives
     finally:

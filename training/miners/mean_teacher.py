@@ -47,7 +47,10 @@ class Found(NamedTuple):
 
 
 class MeanTeacher(Miner):
-    """The student is the run's network; the teacher is what is validated and kept."""
+    """The student is the run's network; the teacher is what is validated and kept.
+
+    The log counts what would have been mined where the policy is to mine nothing, and during the warm-up.
+    """
 
     spec: MeanTeacherSpec
 

@@ -127,7 +127,7 @@ MINING = Experiment(
         Row(
             "mining_add, learning rate decays",
             "mining_add",
-            {"training": {"milestones": (4, 5)}},
+            {"training": {"milestones": (3, 4)}},
             "mining_add",
             seeds=(0,),
             traced=True,
@@ -135,13 +135,13 @@ MINING = Experiment(
         Row(
             "mask_rcnn",
             "mask_rcnn",
-            {"training": {"milestones": (4, 5)}},
+            {"training": {"milestones": (3, 4)}},
             "mining_labels_only",
             seeds=(0,),
             traced=True,
         ),
     ),
-    budget=Budget(steps=2940),
+    budget=Budget(steps=2450),
 )
 
 EXPERIMENTS = {

@@ -109,8 +109,9 @@ def _score_traced(planned: Run, checkpoint: Path) -> Work[None]:
 
 
 def _facts(planned: Run, detector: LoadedDetector) -> dict[str, Any]:
-    """What a result was made of."""
-    return {
+    """What a result was made of; what was mined epoch by epoch, too, since logs are not kept."""
+    mined = [row for row in read_log(planned.folder / LOG) if row["event"] == "mining"]
+    return ({"mining": mined} if mined else {}) | {
         "recipe": planned.spec.recipe.model_dump(mode="json"),
         "seed": planned.spec.seed,
         "data": planned.spec.data,

@@ -85,7 +85,6 @@ def test_a_recipe_mixes_them_in_and_another_trains_on_what_it_always_did(phantom
     more, _ = training_set(phantoms, mixed, 0)
     assert len(data.free) == 0  # type: ignore[union-attr]
     assert list(more.free) == list(range(len(data), len(more)))  # type: ignore[union-attr]
-    assert more.ordinary == list(range(len(data)))  # type: ignore[union-attr]
     run = Run(mixed, TrainingOptions(phantoms, tmp_path, device="cpu"))
     assert run.steps_per_epoch == len(data), "of two images one is lesion-free"
     _, targets = next(_loader(run))

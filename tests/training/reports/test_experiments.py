@@ -336,9 +336,8 @@ def test_a_row_may_have_fewer_seeds_than_its_experiment() -> None:
 def test_a_budget_in_steps_reaches_every_row() -> None:
     recipe = row_recipe(Row("x", "mining_add"), Budget(steps=77))
     assert recipe.training.steps == 77
-    assert {row_recipe(row, EXPERIMENTS["mining"].budget).training.steps for row in EXPERIMENTS["mining"].rows} == {
-        4000
-    }
+    mining = EXPERIMENTS["mining"]
+    assert {row_recipe(row, mining.budget).training.steps for row in mining.rows} == {mining.budget.steps}
 
 
 def test_a_traced_row_is_scored_in_whole_scans_too_and_only_that_is_missing_later(place: Place, phantoms: Path) -> None:
@@ -357,3 +356,14 @@ def test_a_traced_row_is_scored_in_whole_scans_too_and_only_that_is_missing_late
     assert result.traced_curve.average == pytest.approx(facts["average"], abs=1e-4)
     assert len(result.patients) == PATIENTS
     assert result.traced_bootstrapped.shape == (1000, 8)
+
+
+def test_what_was_mined_epoch_by_epoch_stays_with_the_result(place: Place) -> None:
+    it = planned(BASE, place)
+    finish(run(it))
+    assert "mining" not in json.loads(it.files[1].read_text())
+    it.files[1].unlink()
+    with (it.folder / "log.jsonl").open("a") as log:
+        log.write('{"event": "mining", "epoch": 1, "mined": 3}\n')
+    finish(run(planned(BASE, place)))
+    assert [row["mined"] for row in json.loads(it.files[1].read_text())["mining"]] == [3]

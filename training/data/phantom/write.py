@@ -60,12 +60,8 @@ def generate_phantoms(out: Path, patients: int, seed: int, *, phases: int = 1, e
     _check(out, patients, seed, phases, extent)
     for name in (IMAGES, FOLDER):
         (out / name).mkdir(parents=True, exist_ok=True)
-    about: dict[str, float] = {
-        "generator_version": GENERATOR_VERSION,
-        "seed": seed,
-        "patients": patients,
-        "phases": phases,
-    }
+    about: dict[str, float] = {"generator_version": GENERATOR_VERSION, "seed": seed, "patients": patients}
+    about["phases"] = phases
     if extent != EXTENT:  # the usual studies' file stays as it always was
         about["extent"] = extent
     _replace(out / ABOUT, json.dumps(about, indent=1) + "\n")
