@@ -100,7 +100,7 @@ def match(overlaps: Sequence[np.ndarray], scores: Sequence[np.ndarray], *, thres
     # Few of millions overlap anything: only these are looked up.
     overlaps_any = (hits.first + hits.repeats > 0)[order]
     places = np.flatnonzero(overlaps_any)
-    first, repeats = np.zeros((2, len(order)), np.int64)
+    first, repeats = np.zeros((2, len(order)), np.int32)
     first[places], repeats[places] = hits.first[order[places]], hits.repeats[order[places]]
     return Matches(
         scores=all_scores[order],
