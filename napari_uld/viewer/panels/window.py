@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_uld.viewer.panels.dialogs import ask_comment, ask_restore, ask_save_path, ask_unsaved
 from napari_uld.viewer.panels.lesion_menu import ask_type
+from napari_uld.viewer.panels.notices import FewNotices
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.settings import settings
 from napari_uld.viewer.tools.workbench import Workbench, workbench_of
@@ -138,4 +139,5 @@ def workbench_in_window(viewer: ViewerModel) -> Workbench:
         session.wheel_turns_slices = lambda: settings().wheel_turns_slices
     if window is not None and window.findChild(WindowGuard) is None:
         WindowGuard(window, session)
+        FewNotices(window, session)
     return workbench
