@@ -3,7 +3,8 @@
 No tool is known here: a session announces what happens, and tools listen.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from weakref import ref
@@ -23,7 +24,7 @@ from napari_uld.viewer.layers.marking import Marking
 from napari_uld.viewer.layers.marks import Kind, Plane
 from napari_uld.viewer.layers.masks import MaskPainter
 from napari_uld.viewer.layers.parts import Part, case_of, disown, find_layer, insert_layer, is_copy, part_of
-from napari_uld.viewer.layers.scan import case_layers, refill, show_voxel, slider_range, voxel_at, windows_of
+from napari_uld.viewer.layers.scan import case_layers, refill, show_voxel, slider_range, voxel_at, widen, windows_of
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.files import save_case
 from napari_uld.viewer.state.hooks import Answer, Hooks
@@ -75,6 +76,8 @@ class Session(Hooks):
         self.copied: Box | None = None
         # Whether a scan is being read.
         self.opening = False
+        # How many acts that are to be drawn once are going on, and whether they changed anything.
+        self._acts, self._changed = 0, False
         self._head_up = HeadUp()
         self._legend = Legend(viewer)
         self._fit = Fit(viewer, again=self.fit_body)
@@ -135,6 +138,18 @@ class Session(Hooks):
         ct = self.layer(Part.CT)
         return (0, 0, 0) if ct is None else voxel_at(self.viewer, ct)
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Draw what changes in here once, when all of it is done."""
+        self._acts += 1
+        try:
+            yield
+        finally:
+            self._acts -= 1
+            if self._changed and not self._acts:
+                self._changed = False
+                self._redraw()
+
     def show_slice(self, z: int) -> None:
         """Show the slice with this index."""
         self.show_voxel({0: z})
@@ -166,10 +181,11 @@ class Session(Hooks):
         """Take a lesion in hand and show its key slice; where slices are cut otherwise, the one through its middle."""
         if self.case is None or row is None:
             return
-        self.case.select(row.key)
-        z, (x1, y1, x2, y2) = self._z_of(row.native), row.box
-        if z is not None:
-            self.show_voxel({0: z, 1: round((y1 + y2) / 2), 2: round((x1 + x2) / 2)})
+        with self.at_once():
+            self.case.select(row.key)
+            z, (x1, y1, x2, y2) = self._z_of(row.native), row.box
+            if z is not None:
+                self.show_voxel({0: z, 1: round((y1 + y2) / 2), 2: round((x1 + x2) / 2)})
 
     def _z_of(self, native: int) -> int | None:
         try:
@@ -343,7 +359,7 @@ class Session(Hooks):
             self.painter = MaskPainter(case, layer, shown=self._axial_slice)
             self.painter.choose(self.mask_kind, self.mask_parameters)
         elif part is Part.CT and isinstance(layer, Image):
-            layer.contrast_limits_range = slider_range(case)
+            widen(layer, *slider_range(case))
             self.show_caption()
         elif self.marking is not None:
             self.marking.follow(layer)
@@ -395,10 +411,13 @@ class Session(Hooks):
     def _moved(self) -> None:
         if self.case is not None:
             self._head_up.follow(self.viewer)
-        if self.painter is not None:
-            self.painter.turned()
-        if self.marking is not None:
-            self.marking.turned()
+        if self._acts:
+            self._changed = True
+        else:
+            if self.painter is not None:
+                self.painter.turned()
+            if self.marking is not None:
+                self.marking.turned()
         self.show_caption()
 
     def _zoomed(self) -> None:
@@ -407,6 +426,9 @@ class Session(Hooks):
 
     def _redraw(self) -> None:
         """The case changed."""
+        if self._acts:
+            self._changed = True
+            return
         if self.marking is not None:
             self.marking.redraw()
         if self.painter is not None:
