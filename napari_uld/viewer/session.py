@@ -346,7 +346,11 @@ class Session(Hooks):
         self.marking.choose(self.kinds, labels_all=self.labels_all)
         self._links.connect((case.rows_changed, case.current_changed), self._redraw)
         self.keeper = Keeper(
-            case, warn=show_warning, soon=lambda act: self.soon(act), saves_itself=lambda: self.saves_itself()
+            case,
+            warn=show_warning,
+            soon=lambda act: self.soon(act),
+            afterwards=lambda act: self.afterwards(act),
+            saves_itself=lambda: self.saves_itself(),
         )
         self.case_changed.emit()
 

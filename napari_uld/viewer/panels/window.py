@@ -3,6 +3,7 @@
 # PyQt's stubs call every getter optional.
 # mypy: disable-error-code="override"
 
+import gc
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -22,6 +23,8 @@ from napari_uld.viewer.tools.workbench import Workbench, workbench_of
 
 # Milliseconds without a further edit after which edits are saved.
 AUTO_SAVE_AFTER = 2000
+# Milliseconds, at least, until what changed was drawn: of none Qt makes an event that comes before the drawing.
+AFTER_DRAWING = 20
 # A shortcut's key is no press of its own.
 INTERRUPTS = (
     QEvent.Type.KeyPress,
@@ -132,6 +135,7 @@ def workbench_in_window(viewer: ViewerModel) -> Workbench:
         session.ask_restore = ask_restore
         session.ask_type, session.ask_comment = ask_type, ask_comment
         session.later = partial(QTimer.singleShot, 0)
+        session.afterwards = partial(QTimer.singleShot, AFTER_DRAWING)
         session.soon, session.saves_itself = _Soon(), lambda: settings().auto_save
         session.every = Clock
         session.shows_letters, session.shows_scale_bar = lambda: settings().letters, lambda: settings().scale_bar
@@ -140,4 +144,15 @@ def workbench_in_window(viewer: ViewerModel) -> Workbench:
     if window is not None and window.findChild(WindowGuard) is None:
         WindowGuard(window, session)
         FewNotices(window, session)
+        _spare(session)
     return workbench
+
+
+def _spare(session: Session) -> None:
+    """Have Python no longer look through all that is there by now for what may go, as long as the window is there.
+
+    Most of it is modules and widgets, that stay. Looking takes a sixth of a second, in the midst of anything.
+    """
+    gc.collect()
+    gc.freeze()
+    session.closed.connect(lambda: gc.unfreeze())
