@@ -24,7 +24,7 @@ from napari_uld.viewer.layers.marking import Marking
 from napari_uld.viewer.layers.marks import Kind, Plane
 from napari_uld.viewer.layers.masks import MaskPainter
 from napari_uld.viewer.layers.parts import Part, case_of, disown, find_layer, insert_layer, is_copy, part_of
-from napari_uld.viewer.layers.scan import case_layers, refill, show_voxel, slider_range, voxel_at, widen, windows_of
+from napari_uld.viewer.layers.scan import case_layers, limit, refill, show_voxel, slider_range, voxel_at, windows_of
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.files import save_case
 from napari_uld.viewer.state.hooks import Answer, Hooks
@@ -363,7 +363,7 @@ class Session(Hooks):
             self.painter = MaskPainter(case, layer, shown=self._axial_slice)
             self.painter.choose(self.mask_kind, self.mask_parameters)
         elif part is Part.CT and isinstance(layer, Image):
-            widen(layer, *slider_range(case))
+            limit(layer, *slider_range(case))
             self.show_caption()
         elif self.marking is not None:
             self.marking.follow(layer)

@@ -54,13 +54,13 @@ def refill(layer: Layer, made: LayerTuple) -> None:
     if layer.data is not data and (len(data) or len(layer.data)):
         layer.data = data
     if isinstance(layer, Image) and is_scan:
-        low, high = look["contrast_limits"]
-        widen(layer, min(low, layer.contrast_limits[0]), max(high, layer.contrast_limits[1]))
+        (low, high), (lowest, highest) = look["contrast_limits"], layer.contrast_limits_range
+        limit(layer, min(low, lowest), max(high, highest))
         if tuple(layer.contrast_limits) != (low, high):
             layer.contrast_limits = (low, high)
 
 
-def widen(layer: Image, low: float, high: float) -> None:
+def limit(layer: Image, low: float, high: float) -> None:
     """Let a layer's window be set by hand between these HU."""
     if tuple(layer.contrast_limits_range) != (low, high):
         layer.contrast_limits_range = (low, high)

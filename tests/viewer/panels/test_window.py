@@ -1,5 +1,6 @@
 """What closing the main window asks and ends, wherever the panels are."""
 
+import gc
 from collections.abc import Callable
 
 import pytest
@@ -131,3 +132,10 @@ def test_closing_napari_asks_first_then_cancels_a_detection_and_ends_its_process
     assert panel.detector.cancelled
     qtbot.waitUntil(lambda: not panel.running, timeout=5000)
     assert panel.detector.closed
+
+
+def test_what_is_there_when_a_window_opens_is_no_garbage_until_it_closes(session: Session) -> None:
+    window_module._spare(session)
+    assert gc.get_freeze_count() > 0
+    session.closed.emit()
+    assert gc.get_freeze_count() == 0
