@@ -53,6 +53,10 @@ class WindowGuard(QObject):
         self._session = session
         self._closing = False
         window.installEventFilter(self)
+        # Most of what is there by now, modules and widgets, stays as long as the window. For Python to look through all
+        # of it for what may go takes a sixth of a second, in the midst of anything.
+        gc.collect()
+        gc.freeze()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
         """Keep the window open where there are unsaved edits and the person says so."""
@@ -61,6 +65,7 @@ class WindowGuard(QObject):
             if not self._closing:
                 event.ignore()
                 return True
+            gc.unfreeze()
         # Minimising hides too, and napari may still refuse to close: only both together are the end.
         elif watched is self._window and event.type() == QEvent.Type.Hide and self._closing and not event.spontaneous():
             self._closing = False
@@ -144,15 +149,4 @@ def workbench_in_window(viewer: ViewerModel) -> Workbench:
     if window is not None and window.findChild(WindowGuard) is None:
         WindowGuard(window, session)
         FewNotices(window, session)
-        _spare(session)
     return workbench
-
-
-def _spare(session: Session) -> None:
-    """Have Python no longer look through all that is there by now for what may go, as long as the window is there.
-
-    Most of it is modules and widgets, that stay. Looking takes a sixth of a second, in the midst of anything.
-    """
-    gc.collect()
-    gc.freeze()
-    session.closed.connect(lambda: gc.unfreeze())

@@ -134,8 +134,13 @@ def test_closing_napari_asks_first_then_cancels_a_detection_and_ends_its_process
     assert panel.detector.closed
 
 
-def test_what_is_there_when_a_window_opens_is_no_garbage_until_it_closes(session: Session) -> None:
-    window_module._spare(session)
+def test_what_is_there_when_a_window_opens_is_no_garbage_until_it_closes(window: QMainWindow, session: Session) -> None:
     assert gc.get_freeze_count() > 0
-    session.closed.emit()
+    session.ask_unsaved = lambda case: Answer.KEEP_OPEN
+    session.saves_itself = lambda: False
+    session.case.add(3, (10.0, 10.0, 40.0, 40.0))
+    window.close()
+    assert gc.get_freeze_count() > 0
+    session.case.annotations.undo()
+    window.close()
     assert gc.get_freeze_count() == 0
