@@ -17,11 +17,11 @@ import torch
 
 from napari_uld.ct import read_scan
 from napari_uld.ct.volume import CTVolume
-from napari_uld.evaluation.overlaps import traced_iou
 from napari_uld.inference.catalogue import bundled_checkpoints
 from napari_uld.inference.checkpoint import LoadedDetector, load_checkpoint
 from napari_uld.inference.detect import detect
 from napari_uld.lesions.findings import SliceBoxes
+from napari_uld.lesions.same_lesion import traced_iou
 from napari_uld.progress import finish
 from napari_uld.training.data.phantom.truth import read_truth, truth_series
 

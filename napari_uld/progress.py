@@ -37,3 +37,13 @@ def finish(work: Work[Result], report: Callable[[Progress], None] | None = None)
             return stop.value
         if report is not None:
             report(step)
+
+
+def within(work: Work[Result], done: int, total: int, name: str = "") -> Work[Result]:
+    """Run `work` as one unit of more: its steps' messages are told, after a name, with `done` units of `total`."""
+    while True:
+        try:
+            step = next(work)
+        except StopIteration as stop:
+            return stop.value
+        yield Progress(done, total, f"{name}: {step.message}" if name else step.message)

@@ -13,10 +13,11 @@ from napari_uld.errors import BoxError, DataError
 from napari_uld.evaluation.average_precision import average_precision
 from napari_uld.evaluation.froc import FP_RATES, Froc, bootstrap_froc, froc, interval
 from napari_uld.evaluation.matching import Matches, match
-from napari_uld.evaluation.overlaps import iou
+from napari_uld.evaluation.overlaps import iou, p3d_iou
 from napari_uld.inference.candidates import candidates
 from napari_uld.inference.catalogue import find_checkpoint
 from napari_uld.inference.checkpoint import LoadedDetector, load_checkpoint
+from napari_uld.inference.detect import detect
 from napari_uld.inference.volumes import run_volume
 from napari_uld.lesions.boxes import in_image
 from napari_uld.lesions.findings import LESION_LABEL, Findings
@@ -26,10 +27,13 @@ from napari_uld.progress import Progress, Work
 from .data.key_slices import KeySlice, Split, read_split, true_slices
 from .data.phantom.truth import FOLDER as TRUTH_FOLDER
 from .data.slab_dataset import SlabDataset
+from .data.sub_volumes import SubVolume
 from .data.volume_dataset import TrueVolume, VolumeDataset, true_volumes
 
 # A detection hits the lesions that it overlaps by at least this IoU; in volumes by this one, as VLD's paper has it.
 HIT_IOU, VOLUME_IOU = 0.5, 0.3
+# False positives per scan at which the "end-to-end mining" paper reads sensitivity by P3D IoU.
+SCAN_RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,8 +151,12 @@ def evaluate_subject(
     return replace(score(found.matches, found.slices, rates), left_out=note)
 
 
-def evaluate_detector(detector: LoadedDetector, dataset: SlabDataset | VolumeDataset) -> Work[Evaluation]:
-    """Detect on every image of a data set and score the boxes at IoU >= .5, or in every scan at 3D IoU >= .3."""
+def evaluate_detector(
+    detector: LoadedDetector, dataset: SlabDataset | VolumeDataset | list[SubVolume]
+) -> Work[Evaluation]:
+    """Detect and score: on every image at IoU >= .5, in volumes at 3D IoU >= .3, traced through scans at P3D >= .5."""
+    if isinstance(dataset, list):
+        return score((yield from match_traced(detector, dataset)), dataset, SCAN_RATES)
     if isinstance(dataset, VolumeDataset):
         return score((yield from match_volumes(detector, dataset.volumes)), dataset.volumes)
     matches = yield from match_detector(detector, dataset)
@@ -184,6 +192,17 @@ def match_volumes(detector: LoadedDetector, volumes: Sequence[TrueVolume]) -> Wo
         overlaps.append(iou(detections.boxes, each.boxes))
         scores.append(detections.scores)
     return match(overlaps, scores, threshold=VOLUME_IOU)
+
+
+def match_traced(detector: LoadedDetector, volumes: Sequence[SubVolume]) -> Work[Matches]:
+    """Detect in every scan slice by slice, trace as the papers do, and match by P3D IoU >= .5 with all its lesions."""
+    overlaps, scores = [], []
+    for number, each in enumerate(volumes):
+        yield Progress(number, len(volumes), f"Evaluating {each.series}")
+        findings = yield from detect(each.read(), detector, score_floor=0.0, tracing="sort")
+        overlaps.append(p3d_iou(findings.slice_boxes, each.boxes, each.slices))
+        scores.append(findings.scores)
+    return match(overlaps, scores, threshold=HIT_IOU)
 
 
 def place_findings(findings: Findings, slices: list[KeySlice]) -> Found:
@@ -235,7 +254,9 @@ def _is_of(key: KeySlice, scan_name: str) -> bool:
     return part is not None and (part[1] is None or int(part[1]) <= key.number <= int(part[2]))
 
 
-def score(matches: Matches, slices: Sequence[KeySlice | TrueVolume], rates: Sequence[float] = FP_RATES) -> Evaluation:
+def score(
+    matches: Matches, slices: Sequence[KeySlice | TrueVolume | SubVolume], rates: Sequence[float] = FP_RATES
+) -> Evaluation:
     """FROC at `rates` with a bootstrap over patients, and average precision."""
     patients = [key.patient for key in slices]
     low, high = interval(bootstrap_froc(matches, patients, rates))

@@ -7,7 +7,7 @@ from urllib.error import URLError
 
 import torch
 from torch import Tensor
-from torchvision.models import ResNet101_Weights, VGG16_Weights, VGG19_Weights
+from torchvision.models import DenseNet121_Weights, ResNet101_Weights, VGG16_Weights, VGG19_Weights
 
 from napari_uld.detectors.parts import Backbone
 from napari_uld.errors import TrainingError
@@ -20,6 +20,7 @@ URLS = {
         VGG19_Weights.IMAGENET1K_V1,
         ResNet101_Weights.IMAGENET1K_V1,
         ResNet101_Weights.IMAGENET1K_V2,
+        DenseNet121_Weights.IMAGENET1K_V1,
     )
 }
 REMEDY = "put it there, give it with --weights FILE, or train with --from-scratch"

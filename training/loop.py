@@ -1,5 +1,6 @@
 """One training loop for every recipe."""
 
+import itertools
 import math
 import time
 from collections.abc import Iterator
@@ -19,14 +20,28 @@ from napari_uld.errors import TrainingError
 from napari_uld.inference.catalogue import CheckpointInfo
 from napari_uld.inference.checkpoint import LoadedDetector, initialise, save_checkpoint
 from napari_uld.inference.device import mixed_precision, pick_device, place
+from napari_uld.lesions.annotations import Source
 from napari_uld.progress import Progress, Work
 
 from .cores import worker_count
-from .data.sets import training_set, validation_set
+from .data.lesion_free import MixedBatches, batches_of
+from .data.sets import lesions_by_source, training_set, validation_set
+from .data.slab_dataset import SlabDataset
 from .evaluate import evaluate_detector
 from .imagenet import take_imagenet
 from .miners.miner import Miner
-from .run_files import CHECKPOINT, LOG, STATE, add_to_log, check_room, read_state, save_state, writing
+from .run_files import (
+    CHECKPOINT,
+    LOG,
+    STATE,
+    add_to_log,
+    check_room,
+    read_state,
+    require_images,
+    resumed_sources,
+    save_state,
+    writing,
+)
 from .schedule import Schedule, learning_rate, make_optimizer, monitored
 
 LOG_EVERY = 10
@@ -50,6 +65,9 @@ class TrainingOptions:
         Begin with random weights, whatever the recipe says.
     resume
         Go on where a run in `out` stopped, after its last finished epoch.
+    sources
+        Where the lesions that are trained on shall come from, see `read_split`; None for all that the table lists, and
+        for those of the run that is resumed.
     """
 
     data: Path
@@ -60,6 +78,7 @@ class TrainingOptions:
     resume: bool = False
     device: str = "auto"
     seed: int = 0
+    sources: tuple[Source, ...] | None = None
 
 
 class Run:
@@ -81,12 +100,17 @@ class Run:
     def __init__(self, recipe: Recipe, options: TrainingOptions) -> None:
         self.recipe = recipe
         self.options = options
-        self.out, self.seed = options.out, options.seed
+        self.data, self.out, self.seed = options.data, options.out, options.seed
         self.device = pick_device(options.device)
+        state = read_state(self.out / STATE, recipe, self.seed) if options.resume else None
+        self.sources = options.sources if state is None else resumed_sources(self.out / STATE, state, options.sources)
         # Data first: what is wrong with them is said before anything slow happens.
-        self.train_set, of_train = training_set(options.data, recipe, options.seed)
+        self.train_set, of_train = training_set(options.data, recipe, options.seed, self.sources)
+        # A miner may add images of its own.
+        self.images = len(self.train_set)
         self.val_set, of_val = validation_set(options.data, recipe)
-        state = read_state(self.out / STATE, recipe, self.seed, len(self.train_set)) if options.resume else None
+        if state is not None:
+            require_images(self.out / STATE, state, self.images)
         torch.manual_seed(options.seed)
         self.model = build_detector(recipe)
         self.notes = [*filter(None, (of_train, of_val)), *self._initial_weights()]
@@ -107,7 +131,24 @@ class Run:
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in an epoch."""
-        return math.ceil(len(self.train_set) / self.recipe.training.batch)
+        spec = self.recipe.training
+        return batches_of(len(self.train_set) - len(self.free), spec.batch, spec.lesion_free)
+
+    @property
+    def free(self) -> range:
+        """Indices of the training images that show no lesion."""
+        return self.train_set.free if isinstance(self.train_set, SlabDataset) else range(0)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        spec = self.recipe.training
+        return spec.epochs * self.steps_per_epoch if spec.steps is None else spec.steps
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of the whole run; where it is given in steps the last one may be a part."""
+        return math.ceil(self.steps / self.steps_per_epoch)
 
     @property
     def stopped_early(self) -> bool:
@@ -164,7 +205,8 @@ class Run:
             "best_epoch": self.schedule.best_epoch,
             "drops": self.schedule.drops,
             "seed": self.seed,
-            "images": len(self.train_set),
+            "images": self.images,
+            "sources": None if self.sources is None else list(map(str, self.sources)),
             "miner": self.miner.state(),
             "norms_are_frozen": self.model.norms_are_frozen,
             "abm_in_mm": True,
@@ -217,13 +259,21 @@ def train(recipe: Recipe, options: TrainingOptions) -> Work[Path]:
         (options.out / LOG).unlink(missing_ok=True)
         run.save_state()
         check_room(options.out)
-    run.log(event="start", recipe=recipe.method.name, images=len(run.train_set), seed=options.seed, notes=run.notes)
-    yield Progress(run.step, recipe.training.epochs * run.steps_per_epoch, "; ".join(run.notes) or "Training")
-    spec = recipe.training
-    while run.epoch < spec.epochs and not run.stopped_early:
+    yield from run.miner.before_training()
+    run.log(
+        event="start",
+        recipe=recipe.method.name,
+        images=len(run.train_set),
+        lesions=lesions_by_source(run.train_set),
+        seed=options.seed,
+        notes=run.notes,
+    )
+    yield Progress(run.step, run.steps, "; ".join(run.notes) or "Training")
+    while run.epoch < run.epochs and not run.stopped_early:
         yield from _epoch(run)
         run.epoch += 1
-        yield from _validate(run)
+        if run.epoch % recipe.training.validate_every == 0 or run.epoch == run.epochs:
+            yield from _validate(run)
         yield from run.miner.after_epoch()
         run.save_state()
         if run.stopped_early:
@@ -238,9 +288,8 @@ def _epoch(run: Run) -> Work[None]:
     torch.manual_seed(run.seed * 1_000_003 + run.epoch)
     run.train_set.epoch = run.epoch
     run.model.train()
-    total = spec.epochs * run.steps_per_epoch
-    started, first = time.monotonic(), run.step
-    for images, targets in _loader(run):
+    total, started, first = run.steps, time.monotonic(), run.step
+    for images, targets in itertools.islice(_loader(run), total - first):
         rate = learning_rate(spec, run.epoch, run.step, run.schedule.drops)
         losses = _step(run, images, targets, rate)
         run.step += 1
@@ -263,7 +312,7 @@ def _epoch(run: Run) -> Work[None]:
             )
         left = seconds * (total - run.step)
         yield Progress(
-            run.step, total, f"Epoch {run.epoch + 1} of {spec.epochs}, loss {summed:.3f}, {_clock(left)} left"
+            run.step, total, f"Epoch {run.epoch + 1} of {run.epochs}, loss {summed:.3f}, {_clock(left)} left"
         )
 
 
@@ -291,9 +340,12 @@ def _step(run: Run, images: list[Tensor], targets: list[dict[str, Tensor]], rate
 def _validate(run: Run) -> Work[None]:
     """Score the epoch, and keep it if it is the best so far."""
     evaluation = yield from evaluate_detector(run.detector(), run.val_set)
-    result = evaluation.to_dict()
+    result, counted = evaluation.to_dict(), "image"
+    if isinstance(run.val_set, list):
+        # Whoever reads "per image" would take these for a slice's.
+        counted, result = "scan", {key.replace("per_image", "per_scan"): value for key, value in result.items()}
     spec, drops = run.recipe.training, run.schedule.drops
-    name, value = monitored(evaluation, spec)
+    name, value = monitored(evaluation, spec, counted)
     if run.schedule.take(value, run.epoch, spec):
         kept = result | {"data": "validation split", "epoch": run.epoch, "monitored": name}
         with writing(run.out / CHECKPOINT):
@@ -303,18 +355,22 @@ def _validate(run: Run) -> Work[None]:
     message = f"Epoch {run.epoch}: {name} {value:.3f}"
     if run.schedule.drops > drops and not run.stopped_early:
         message += ", no gain: the learning rate falls to a tenth"
-    yield Progress(run.step, spec.epochs * run.steps_per_epoch, message)
+    yield Progress(run.step, run.steps, message)
 
 
 def _loader(run: Run) -> Iterator[tuple[list[Tensor], list[dict[str, Tensor]]]]:
     """Batches in this epoch's order; loaders of their own only where a GPU would wait for them."""
     order = torch.Generator().manual_seed(run.seed * 1_000_003 + run.epoch)
-    on_gpu = run.device.type == "cuda"
+    on_gpu, spec = run.device.type == "cuda", run.recipe.training
+    batches: dict[str, Any] = {"batch_size": spec.batch, "shuffle": True}
+    if run.free:
+        shown = [index for index in range(len(run.train_set)) if index not in run.free]
+        mixed = MixedBatches(shown, list(run.free), batch=spec.batch, share=spec.lesion_free, generator=order)
+        batches = {"batch_sampler": mixed}
     return iter(
         DataLoader(
             run.train_set,
-            batch_size=run.recipe.training.batch,
-            shuffle=True,
+            **batches,
             generator=order,
             collate_fn=_collate,
             # One core feeds the GPU.

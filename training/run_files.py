@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from napari_uld.detectors.specs.recipe import Recipe
 from napari_uld.errors import TrainingError
 from napari_uld.files import append_lines, replace_file
+from napari_uld.lesions.annotations import Source
 
 CHECKPOINT = "checkpoint.safetensors"
 STATE = "state.pt"
@@ -87,8 +88,8 @@ def check_room(out: Path) -> None:
         )
 
 
-def read_state(path: Path, recipe: Recipe, seed: int, images: int) -> dict[str, Any]:
-    """Read what a stopped run left, checked to be of this recipe, seed and number of images.
+def read_state(path: Path, recipe: Recipe, seed: int) -> dict[str, Any]:
+    """Read what a stopped run left, checked to be of this recipe and seed.
 
     Raises
     ------
@@ -127,12 +128,44 @@ def read_state(path: Path, recipe: Recipe, seed: int, images: int) -> dict[str, 
             f"{path} learnt another ABM: its areas were counted in pixels, they are in millimetres now; "
             "begin again in another folder"
         )
+    return state
+
+
+def require_images(path: Path, state: dict[str, Any], images: int) -> None:
+    """Refuse to go on with a stopped run on another number of images.
+
+    Raises
+    ------
+    TrainingError
+        If it is another.
+    """
     if state["images"] != images:
         raise TrainingError(
             f"{path} was trained on {state['images']} images, the data given hold {images}: "
             "give the same data, or another output folder"
         )
-    return state
+
+
+def resumed_sources(path: Path, state: dict[str, Any], asked: tuple[Source, ...] | None) -> tuple[Source, ...] | None:
+    """Where the lesions come from that a stopped run was trained on: it goes on with them.
+
+    Raises
+    ------
+    TrainingError
+        If others are asked for, or the state is damaged.
+    """
+    kept = state.get("sources")
+    try:
+        begun = None if kept is None else tuple(map(Source, kept))
+    except (TypeError, ValueError) as error:
+        raise TrainingError(f"{path} is damaged: it names no sources; begin again in another folder") from error
+    if asked is not None and asked != begun:
+        named = "all that the table lists" if begun is None else ",".join(begun)
+        raise TrainingError(
+            f"{path} was trained on the lesions of other sources ({named}): leave --sources out to go on with them, "
+            "or give another output folder"
+        )
+    return begun
 
 
 def _meaning(stored: Any) -> dict[str, Any] | None:
@@ -176,3 +209,11 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 def training_notes(out: Path) -> list[str]:
     """What was said when a run began: data that were left out, weights that were not at hand, or did not fit."""
     return [note for row in read_log(out / LOG) if row.get("event") == "start" for note in row.get("notes", ())]
+
+
+def trained_lesions(out: Path) -> str:
+    """How many lesions a run learns from, by their source, as its log says; all that there are where the truth does."""
+    starts = [row.get("lesions") or {} for row in read_log(out / LOG) if row.get("event") == "start"]
+    counts = starts[-1] if starts else {}
+    lesions = ", ".join(f"{count} {source}" for source, count in counts.items())
+    return f"lesions by source: {lesions}" if lesions else "the whole truth"

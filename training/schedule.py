@@ -44,12 +44,12 @@ class Schedule:
         return False
 
 
-def monitored(evaluation: Evaluation, spec: TrainingSpec) -> tuple[str, float]:
-    """What the recipe watches on the validation split: its name and its value."""
+def monitored(evaluation: Evaluation, spec: TrainingSpec, counted: str = "image") -> tuple[str, float]:
+    """What the recipe watches on the validation split: its name and its value; `counted` is what FPs are counted by."""
     if spec.monitor == "ap":
         return "average precision", evaluation.ap
     value = float(np.interp(SENSITIVITY_AT, evaluation.curve.rates, evaluation.curve.values))
-    return f"sensitivity at {SENSITIVITY_AT:g} FP per image", value
+    return f"sensitivity at {SENSITIVITY_AT:g} FP per {counted}", value
 
 
 def learning_rate(spec: TrainingSpec, epoch: int, step: int, drops: int = 0) -> float:

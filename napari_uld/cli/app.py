@@ -11,7 +11,8 @@ from typing import Any
 import typer
 
 from napari_uld.cli.common import ClosedPipeError, visible
-from napari_uld.cli.data import masks, phantom
+from napari_uld.cli.data import collect, masks, phantom
+from napari_uld.cli.mining import merge, mine
 from napari_uld.cli.recipes import anchors, info, recipes
 from napari_uld.cli.scans import demo, detect
 from napari_uld.cli.training import evaluate, experiments, positives, train
@@ -22,7 +23,22 @@ app = typer.Typer(
     help="Universal lesion detection in CT.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
 # In the order of the help. What a command needs is imported inside it, so that help comes at once.
-for command in (demo, detect, phantom, masks, train, evaluate, positives, anchors, info, recipes, experiments):
+for command in (
+    demo,
+    detect,
+    mine,
+    merge,
+    phantom,
+    collect,
+    masks,
+    train,
+    evaluate,
+    positives,
+    anchors,
+    info,
+    recipes,
+    experiments,
+):
     app.command()(command)
 
 

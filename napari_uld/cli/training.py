@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,6 +24,9 @@ from napari_uld.cli.common import (
     write_json,
 )
 
+if TYPE_CHECKING:
+    from napari_uld.lesions.annotations import Source
+
 
 def train(
     recipe: Annotated[str, typer.Argument(help="A recipe's name or file; see `napari-uld recipes`.")],
@@ -39,6 +42,13 @@ def train(
         bool, typer.Option("--from-scratch", help="Begin with random weights, whatever the recipe says.")
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where this run stopped.")] = False,
+    sources: Annotated[
+        str | None,
+        typer.Option(
+            help="expert,mined,edited: learn from these alone, and from annotation files beside the series; "
+            "default all that DL_info.csv lists."
+        ),
+    ] = None,
     device: Device = "auto",
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
@@ -47,27 +57,41 @@ def train(
     from napari_uld.inference.catalogue import find_checkpoint
     from napari_uld.training.loop import TrainingOptions
     from napari_uld.training.loop import train as run
-    from napari_uld.training.run_files import training_notes
+    from napari_uld.training.run_files import trained_lesions, training_notes
 
     version = version_of(small, bundled)
     loaded = load_recipe(recipe, version)
     named = Path("runs") / (loaded.method.name + ("" if version == "published" else f"_{version}"))
     folder = fillable(out or named)
-    start = find_checkpoint(init) if init else None
     options = TrainingOptions(
         data=data,
         out=folder,
-        init=start,
+        init=find_checkpoint(init) if init else None,
         weights=weights,
         from_scratch=from_scratch,
         resume=resume,
         device=device,
         seed=seed,
+        sources=None if sources is None else _sources(sources),
     )
     checkpoint = follow(run(loaded, options))
     for note in training_notes(folder):
         say(note, "yellow")
-    say(f"The best epoch's checkpoint is {checkpoint}; the log is {folder / 'log.jsonl'}")
+    say(f"It learnt from {trained_lesions(folder)}, as {folder / 'log.jsonl'} says; the best epoch is {checkpoint}")
+
+
+def _sources(text: str) -> "tuple[Source, ...]":
+    """Read where lesions shall come from."""
+    from napari_uld.lesions.annotations import Source
+
+    asked = [part.strip() for part in text.split(",")]
+    unknown = [part for part in asked if part not in list(Source)]
+    if unknown:
+        raise typer.BadParameter(
+            f"give some of {', '.join(Source)} divided by commas; found {', '.join(map(repr, unknown))}",
+            param_hint="--sources",
+        )
+    return tuple(source for source in Source if source in asked)
 
 
 def evaluate(

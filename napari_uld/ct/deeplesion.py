@@ -227,8 +227,12 @@ def _read(folder: Path, numbers: list[int], name: str) -> CTVolume:
         corrections=corrections,
     )
     # Not the pixels: somebody who unpacks more slices later still has the same series.
-    known = f"deeplesion:{folder.name}" if _SERIES_NAME.fullmatch(folder.name) else ""
-    return replace(to_volume(stack, source=folder, name=name, window=window), series_name=known)
+    return replace(to_volume(stack, source=folder, name=name, window=window), series_name=series_id(folder))
+
+
+def series_id(folder: Path) -> str:
+    """What identifies a series where its folder's name does ("deeplesion:000001_03_01"), or ""."""
+    return f"deeplesion:{folder.name}" if _SERIES_NAME.fullmatch(folder.name) else ""
 
 
 def _read_png(file: Path) -> np.ndarray:

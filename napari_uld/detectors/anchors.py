@@ -86,6 +86,12 @@ class Grid(NamedTuple):
         offsets = torch.arange(self.per_cell, device=cells.device)
         return (cells[:, None] * self.per_cell + offsets).reshape(-1)
 
+    @property
+    def centres(self) -> Tensor:
+        """(x, y) of every cell's centre in input pixels, (cells, 2)."""
+        first_of_cell = self.anchors[:: self.per_cell]
+        return (first_of_cell[:, :2] + first_of_cell[:, 2:]) / 2
+
     def level_for(self, boxes: Tensor) -> Tensor:
         """Index of the level whose anchors are nearest in size to each of `boxes` (n, 4), by ratio."""
         firsts = [0, *itertools.accumulate(height * width * self.per_cell for height, width in self.levels)][:-1]

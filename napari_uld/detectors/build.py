@@ -8,9 +8,11 @@ from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import FeaturePyramidNetwork
 
 from napari_uld.detectors.anchors import CentredAnchorGenerator
+from napari_uld.detectors.backbones.densenet import DenseNet
 from napari_uld.detectors.backbones.resnet import ResNet
 from napari_uld.detectors.backbones.vgg import Vgg
 from napari_uld.detectors.encoders.key_image import KeyImage
+from napari_uld.detectors.encoders.mulan import Mulan
 from napari_uld.detectors.encoders.position_sensitive import PositionSensitive
 from napari_uld.detectors.encoders.pyramid import Pyramid, PyramidEncoder
 from napari_uld.detectors.heads.anchors import AnchorHead
@@ -29,6 +31,7 @@ from napari_uld.detectors.one_stage import OneStageDetector
 from napari_uld.detectors.parts import Detector, SlabEncoder
 from napari_uld.detectors.specs.base import PYRAMID_LEVELS
 from napari_uld.detectors.specs.inputs import InputSpec
+from napari_uld.detectors.specs.mulan import MulanSpec
 from napari_uld.detectors.specs.one_stage import RetinaNetSpec, RetinaNetSupervision
 from napari_uld.detectors.specs.rescorer import RescorerSpec
 from napari_uld.detectors.specs.system import FAMILIES, System
@@ -87,6 +90,18 @@ def build_two_stage(detector: TwoStageSpec, supervision: TwoStageSupervision, in
         encoder=encoder,
         proposals=proposals,
         regions=build_regions(encoder, detector, supervision, pool=pool, pooled_channels=pooled_channels),
+        slices_per_image=inputs.slices_per_image,
+    )
+
+
+def build_mulan(detector: MulanSpec, supervision: TwoStageSupervision, inputs: InputSpec) -> TwoStageDetector:
+    """Build a two-stage network on a truncated DenseNet, its images fused as MULAN does."""
+    backbone = DenseNet(in_channels=inputs.slices_per_image, blocks=detector.blocks, growth=detector.growth)
+    encoder = Mulan(backbone, images=inputs.images, channels=detector.pyramid_channels)
+    return TwoStageDetector(
+        encoder=encoder,
+        proposals=build_proposals(encoder, detector, supervision),
+        regions=build_regions(encoder, detector, supervision),
         slices_per_image=inputs.slices_per_image,
     )
 

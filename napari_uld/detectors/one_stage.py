@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
 from napari_uld.detectors.heads.segmentation import Calibration, SegmentationPath
+from napari_uld.detectors.losses.samples import centres_within
 from napari_uld.detectors.parts import (
     ATTENTION,
     SEGMENTATION,
@@ -68,7 +69,9 @@ class OneStageDetector(SlabDetector):
             losses = self.head.losses(raw, targets)
             if self.segmentation is not None and logits is not None:
                 masks = torch.stack([target["masks"].any(dim=0) for target in targets])
-                losses["segmentation"] = self.segmentation.loss(logits, masks.to(logits))
+                losses["segmentation"] = self.segmentation.loss(
+                    logits, masks.to(logits), _ignored_pixels(targets, masks)
+                )
             return losses
         segmented = (
             []
@@ -115,6 +118,23 @@ class OneStageDetector(SlabDetector):
     def taught(self, target: Target, size: tuple[int, ...]) -> dict[str, Taught]:
         """What the head calls positive."""
         return self.head.taught(target, size)
+
+
+def _ignored_pixels(targets: list[Target], masks: Tensor) -> Tensor | None:
+    """Pixels (N, H, W) bool in ignored boxes that no lesion's mask covers; None where no box is ignored."""
+    if not any("ignored" in target for target in targets):
+        return None
+    height, width = masks.shape[-2:]
+    rows = torch.arange(height, device=masks.device) + 0.5
+    columns = torch.arange(width, device=masks.device) + 0.5
+    centres = torch.cartesian_prod(rows, columns).flip(1)
+    within = [
+        centres_within(centres, target["ignored"])
+        if "ignored" in target
+        else torch.zeros_like(centres[:, 0], dtype=torch.bool)
+        for target in targets
+    ]
+    return torch.stack(within).view(-1, height, width) & ~masks.bool()
 
 
 def _at_resolution(maps: Features, padded: tuple[int, int], size: tuple[int, ...]) -> Features:

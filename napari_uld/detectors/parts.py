@@ -12,7 +12,8 @@ Features = dict[str, Tensor]
 # (height, width), or (depth, height, width), of each image before padding.
 ImageSizes = list[tuple[int, ...]]
 # What is known of one image: ``boxes`` (n, 4) or (n, 6), edge-based, ``labels`` (n,), and what a supervision asks for;
-# in training also ``thickness`` (), the mm between its scan's slices.
+# in training also ``thickness`` (), the mm between its scan's slices. Boxes ``ignored`` (k, 4), where there are any,
+# are taught neither way, and those of ``negatives`` (k, 4) are background that is sampled first.
 Target = dict[str, Tensor]
 Detections = list[dict[str, Tensor]]
 # Names of maps among the detections: of lesions, and of attention by the features that it weighs.

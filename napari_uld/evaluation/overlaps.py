@@ -4,23 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from napari_uld.lesions.boxes import Box, area, intersection
+from napari_uld.lesions.boxes import area, intersection, iou
 from napari_uld.lesions.findings import SliceBoxes
-
-
-def iou(a: np.ndarray, b: np.ndarray, *, pixel_inclusive: bool = False) -> np.ndarray:
-    """Intersection over union of every pair of boxes in 2D or 3D, (len(a), len(b)); 0 where the union is empty.
-
-    Parameters
-    ----------
-    a, b
-        (n, 4) or (n, 6) boxes.
-    pixel_inclusive
-        Areas with "+ 1 pixel", as DeepLesion's public evaluation code has them.
-    """
-    overlap = intersection(a, b, pixel_inclusive=pixel_inclusive)
-    union = area(a, pixel_inclusive=pixel_inclusive)[:, None] + area(b, pixel_inclusive=pixel_inclusive)[None] - overlap
-    return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
 
 
 def iobb(detected: np.ndarray, truth: np.ndarray, *, pixel_inclusive: bool = False) -> np.ndarray:
@@ -53,37 +38,3 @@ def p3d_iou(tracklets: Sequence[SliceBoxes], truth: np.ndarray, slices: np.ndarr
             if int(native) in boxes:
                 overlap[row, column] = iou(np.asarray([boxes[int(native)]]), truth[column : column + 1])[0, 0]
     return overlap
-
-
-def traced_iou(a: Sequence[SliceBoxes], b: Sequence[SliceBoxes], least: float) -> dict[tuple[int, int], float]:
-    """Highest IoU on a slice that both were traced through, of every pair (row of a, row of b) that has `least`.
-
-    Pairs instead of a matrix: of thousands of traced boxes few meet.
-
-    Parameters
-    ----------
-    a, b
-        For each lesion its box on each slice, by native number; one that is known on one slice has one box.
-    least
-        Above 0.
-    """
-    on_slice = [_by_slice(tracklets) for tracklets in (a, b)]
-    best: dict[tuple[int, int], float] = {}
-    for native in on_slice[0].keys() & on_slice[1].keys():
-        (rows, boxes), (columns, others) = (part[native] for part in on_slice)
-        overlaps = iou(np.asarray(boxes), np.asarray(others))
-        for i, j in zip(*np.nonzero(overlaps >= least), strict=True):
-            pair = rows[i], columns[j]
-            best[pair] = max(best.get(pair, 0.0), float(overlaps[i, j]))
-    return best
-
-
-def _by_slice(tracklets: Sequence[SliceBoxes]) -> dict[int, tuple[list[int], list[Box]]]:
-    """Rows and boxes of all that is traced through a slice, by native number."""
-    found: dict[int, tuple[list[int], list[Box]]] = {}
-    for row, boxes in enumerate(tracklets):
-        for native, box in boxes.items():
-            rows, on_it = found.setdefault(native, ([], []))
-            rows.append(row)
-            on_it.append(box)
-    return found

@@ -46,7 +46,7 @@ def look_inside(volume: CTVolume, z: int, boxes: np.ndarray, detector: LoadedDet
     objectness, detections = _run(slab, detector)
     shape = (volume.shape[1], volume.shape[2])
     kept = detections.scores >= lowest_score(detector.info.operating_point)
-    pasted = _slice_maps(detections, slab, shape)
+    pasted = slice_maps(detections, slab, shape)
     branch = pasted.pop(SEGMENTATION, None)
     if detections.maps is not None:
         branch = _branch_map(detections.maps[kept], detections.boxes[kept], shape)
@@ -159,7 +159,7 @@ def _objectness_map(logits: Sequence[Tensor], slab: Slab, shape: tuple[int, int]
     return np.maximum.reduce(levels) * (paste_map(np.ones((1, 1)), seen, shape) > 0)
 
 
-def _slice_maps(detections: SlabDetections, slab: Slab, shape: tuple[int, int]) -> dict[str, np.ndarray]:
+def slice_maps(detections: SlabDetections, slab: Slab, shape: tuple[int, int]) -> dict[str, np.ndarray]:
     """A one-stage detector's maps at the slice's pixels, 0 beyond what the network saw."""
     height, width = slab.hu.shape[1:]
     (seen,) = slab.axes.to_native(np.array([[0, 0, width, height]], float))

@@ -10,7 +10,7 @@ from enum import IntEnum, StrEnum
 from napari_uld.errors import AnnotationError
 from napari_uld.lesions.boxes import as_boxes
 from napari_uld.lesions.edits import Edit, EditedTable
-from napari_uld.lesions.findings import Box, Findings, as_box
+from napari_uld.lesions.findings import Box, Findings, SliceBoxes, as_box
 from napari_uld.lesions.recist import Recist
 from napari_uld.lesions.rle import Rle
 
@@ -96,6 +96,11 @@ class Annotation:
     def corrected_mask(self) -> Rle | None:
         """The mask that a person painted on the key slice, or None."""
         return None if self.source is Source.MINED else self.mask
+
+    def traced(self, trace: SliceBoxes | None) -> dict[int, Box]:
+        """Give its box on every slice that is known: the trace of its finding too, while the box is the machine's."""
+        boxes = dict(trace) if trace is not None and self.source is Source.MINED else {}
+        return {**boxes, self.key_slice: self.box}
 
 
 def new_id(scan_id: str, key_slice: int, box: Box, parent_id: str | None = None) -> str:

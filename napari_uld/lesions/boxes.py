@@ -82,6 +82,21 @@ def intersection(a: np.ndarray, b: np.ndarray, *, pixel_inclusive: bool = False)
     return np.prod(np.clip(high - low + float(pixel_inclusive), 0, None), axis=2)
 
 
+def iou(a: np.ndarray, b: np.ndarray, *, pixel_inclusive: bool = False) -> np.ndarray:
+    """Intersection over union of every pair of boxes in 2D or 3D, (len(a), len(b)); 0 where the union is empty.
+
+    Parameters
+    ----------
+    a, b
+        (n, 4) or (n, 6) boxes.
+    pixel_inclusive
+        Areas with "+ 1 pixel", as DeepLesion's public evaluation code has them.
+    """
+    overlap = intersection(a, b, pixel_inclusive=pixel_inclusive)
+    union = area(a, pixel_inclusive=pixel_inclusive)[:, None] + area(b, pixel_inclusive=pixel_inclusive)[None] - overlap
+    return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+
+
 def to_edges(boxes: np.ndarray) -> np.ndarray:
     """Pixel-centre boxes -> edge-based boxes (pixel i covers [i, i + 1]), as torchvision's ops expect."""
     return boxes + 0.5

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -55,6 +55,9 @@ class Findings:
         low <= high whichever way the numbers grow. None where the boxes are 2D.
     operating_point
         Score from which on the detector gave two false positives a key slice when it was evaluated, or None.
+    columns
+        More scores by name, (n,) finite floats each: "s2", say, is the mask's overlap with a lesion's of a hard
+        negative.
 
     Raises
     ------
@@ -76,17 +79,18 @@ class Findings:
     points: tuple[np.ndarray | None, ...]
     depths: np.ndarray | None = None
     operating_point: float | None = None
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         as_boxes(self.boxes)
-        arrays = [self.boxes, self.scores, self.labels, self.key_slices, self.negative]
+        arrays = [self.boxes, self.scores, self.labels, self.key_slices, self.negative, *self.columns.values()]
         if self.depths is not None:
             as_boxes(self.depths, dims=1)
             arrays.append(self.depths)
         lengths = {len(self.slice_boxes), len(self.masks), len(self.points), *(len(array) for array in arrays)}
         if len(lengths) != 1:
             raise BoxError(f"Columns of findings must have one length; found {sorted(lengths)}")
-        if not np.isfinite(self.scores).all():
+        if not all(np.isfinite(scores).all() for scores in (self.scores, *self.columns.values())):
             raise BoxError("Scores of findings must be finite; found NaN or infinity")
         for array in arrays:
             array.setflags(write=False)
@@ -112,6 +116,7 @@ class Findings:
         points: Sequence[object] | None = None,
         depths: object = None,
         operating_point: float | None = None,
+        columns: Mapping[str, object] | None = None,
     ) -> "Findings":
         """Make findings from array-likes, filling in what an untraced 2D detector does not give.
 
@@ -131,7 +136,7 @@ class Findings:
             method=method,
             checkpoint=checkpoint,
             boxes=rows,
-            scores=np.array(scores, dtype=np.float64).reshape(-1),
+            scores=_as_scores(scores),
             labels=np.ones(n, np.int64) if labels is None else np.array(labels, dtype=np.int64).reshape(-1),
             key_slices=keys,
             negative=np.zeros(n, bool) if negative is None else np.array(negative, dtype=bool).reshape(-1),
@@ -140,6 +145,7 @@ class Findings:
             points=(None,) * n if points is None else tuple(None if p is None else _as_points(p) for p in points),
             depths=None if depths is None else as_boxes(depths, dims=1).copy(),
             operating_point=operating_point,
+            columns={name: _as_scores(values) for name, values in (columns or {}).items()},
         )
 
     @property
@@ -161,6 +167,7 @@ class Findings:
             masks=tuple(self.masks[i] for i in picked),
             points=tuple(self.points[i] for i in picked),
             depths=None if self.depths is None else self.depths[picked],
+            columns={name: values[picked] for name, values in self.columns.items()},
         )
 
     def above(self, threshold: float) -> "Findings":
@@ -180,9 +187,41 @@ class Findings:
         return "finding:" + hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def joined(parts: Sequence[Findings], scan_name: str) -> Findings:
+    """Put what one detector found in several parts of one scan together, best first.
+
+    Parameters
+    ----------
+    parts
+        At least one, all of one scan id and one detector, with the same score columns.
+    scan_name
+        What a person calls the whole.
+    """
+    depths = [part.depths for part in parts if part.depths is not None]
+    whole = replace(
+        parts[0],
+        scan_name=scan_name,
+        boxes=np.concatenate([part.boxes for part in parts]),
+        scores=np.concatenate([part.scores for part in parts]),
+        labels=np.concatenate([part.labels for part in parts]),
+        key_slices=np.concatenate([part.key_slices for part in parts]),
+        negative=np.concatenate([part.negative for part in parts]),
+        slice_boxes=tuple(boxes for part in parts for boxes in part.slice_boxes),
+        masks=tuple(mask for part in parts for mask in part.masks),
+        points=tuple(points for part in parts for points in part.points),
+        depths=np.concatenate(depths) if depths else None,
+        columns={name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns},
+    )
+    return whole.take(np.argsort(-whole.scores, kind="stable"))
+
+
 def detector_name(method: str, checkpoint: str) -> str:
     """Name a detector by its method and its checkpoint's hash."""
     return f"{method} {checkpoint}"
+
+
+def _as_scores(scores: object) -> np.ndarray:
+    return np.array(scores, dtype=np.float64).reshape(-1)
 
 
 def _as_points(points: object) -> np.ndarray:

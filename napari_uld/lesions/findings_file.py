@@ -65,6 +65,7 @@ def read_findings(path: Path) -> Findings:
         points=[row.points for row in rows],
         depths=[row.depth for row in rows] if rows and rows[0].depth is not None else None,
         operating_point=model.operating_point,
+        columns={name: [row.columns[name] for row in rows] for name in (rows[0].columns if rows else ())},
     )
 
 
@@ -84,4 +85,6 @@ def _finding_to_json(findings: Findings, row: int) -> dict[str, object]:
     points = findings.points[row]
     if points is not None:
         content["points"] = points.tolist()
+    if findings.columns:
+        content["columns"] = {name: float(values[row]) for name, values in findings.columns.items()}
     return content

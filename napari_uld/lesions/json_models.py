@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, TypeVar
@@ -180,11 +181,18 @@ class FindingModel(Model):
     points: tuple[tuple[float, float, float], ...] | None = Field(
         default=None, description="x, y in pixels and the slice number of points on the surface"
     )
+    columns: Mapping[str, float] = Field(default_factory=dict, description="more scores by name")
 
 
 def _all_or_none_have_a_depth(findings: tuple[FindingModel, ...]) -> tuple[FindingModel, ...]:
     if len({finding.depth is None for finding in findings}) > 1:
         raise ValueError("all findings have a depth or none has")
+    return findings
+
+
+def _all_have_the_same_columns(findings: tuple[FindingModel, ...]) -> tuple[FindingModel, ...]:
+    if len({frozenset(finding.columns) for finding in findings}) > 1:
+        raise ValueError("all findings have the same columns")
     return findings
 
 
@@ -201,7 +209,11 @@ class FindingFileModel(FileModel):
     operating_point: float | None = Field(
         default=None, ge=0, le=1, description="score from which on the detector gave two false positives a key slice"
     )
-    findings: Annotated[tuple[FindingModel, ...], AfterValidator(_all_or_none_have_a_depth)]
+    findings: Annotated[
+        tuple[FindingModel, ...],
+        AfterValidator(_all_or_none_have_a_depth),
+        AfterValidator(_all_have_the_same_columns),
+    ]
 
 
 class _Head(pydantic.BaseModel):

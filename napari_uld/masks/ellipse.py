@@ -74,11 +74,11 @@ def quarter_ellipse_masks(points: np.ndarray, shape: tuple[int, int]) -> np.ndar
     return masks
 
 
-def ellipse_in_box(box: object, shape: tuple[int, int]) -> np.ndarray:
+def ellipse_in_box(box: object, shape: tuple[int, int], *, margin: float = RECIST_MARGIN) -> np.ndarray:
     """Give the ellipse about the two diameters at right angles that would be given this box, bool (height, width).
 
-    It stands in where nobody measured the lesion. DeepLesion's margin is left out, of a small box a quarter
-    of the short side.
+    It stands in where nobody measured the lesion. The margin (px; DeepLesion's in native pixels) is left out, of a
+    small box a quarter of the short side.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def ellipse_in_box(box: object, shape: tuple[int, int]) -> np.ndarray:
         If the box spans no area or the ellipse lies outside the image.
     """
     x1, y1, x2, y2 = as_boxes([box])[0]
-    margin = min(RECIST_MARGIN, (x2 - x1) / 4, (y2 - y1) / 4)
+    margin = min(margin, (x2 - x1) / 4, (y2 - y1) / 4)
     x, y = (x1 + x2) / 2, (y1 + y2) / 2
     diameters = Recist.from_points([x1 + margin, y, x2 - margin, y, x, y1 + margin, x, y2 - margin])
     return quarter_ellipse_mask(diameters, shape)

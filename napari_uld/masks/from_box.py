@@ -16,6 +16,7 @@ from napari_uld.ct.windows import Window
 from napari_uld.errors import RecistError
 from napari_uld.lesions.boxes import RECIST_MARGIN, Box, area, as_boxes
 from napari_uld.lesions.recist import Recist, from_mask
+from napari_uld.lesions.rle import Rle, decode
 from napari_uld.masks.ellipse import pixel_grid
 from napari_uld.masks.ellipse import window as pixel_window
 from napari_uld.masks.grabcut import ITERATIONS, MARGIN, cut
@@ -95,6 +96,40 @@ def _levels(lesion: np.ndarray, window: Window) -> Window:
     middle = float(np.median(lesion))
     low, high = max(window[0], middle - ABOUT), min(window[1], middle + ABOUT)
     return (low, high) if high - low >= NARROWEST else (middle - ABOUT, middle + ABOUT)
+
+
+def measured(
+    volume: CTVolume, native: int, boxes: Mapping[int, Box], mask: Rle | None, window: Window
+) -> tuple[int, Recist, bool]:
+    """Measure a lesion that nobody has measured: from its mask where it has one, else as `longest_recist`.
+
+    Parameters
+    ----------
+    volume
+        The scan.
+    native
+        Number of its key slice.
+    boxes
+        Its box on each slice, by native number.
+    mask
+        Its mask on the key slice.
+    window
+        (low, high) HU that the scan is read with.
+
+    Returns
+    -------
+    native, recist, by_mask
+        The slice's number, the diameters there, and whether they are the mask's.
+
+    Raises
+    ------
+    RecistError
+        If there is no mask and none of the slices is there.
+    """
+    drawn = None if mask is None else decode(mask)
+    if drawn is not None and drawn.any():
+        return native, from_mask(drawn, volume.spacing[1:]), True
+    return *longest_recist(volume, boxes, window), False
 
 
 def longest_recist(volume: CTVolume, boxes: Mapping[int, Box], window: Window) -> tuple[int, Recist]:

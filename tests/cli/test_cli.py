@@ -100,6 +100,7 @@ def test_plots_are_drawn_and_nothing_is_trained(tmp_path: Path, monkeypatch: pyt
 def test_wrong_usage_is_status_2(tmp_path: Path) -> None:
     assert run("train").returncode == 2
     assert run("no-such-command").returncode == 2
+    assert run("detect", "/no/such/scan", "--tracing", "kalman").returncode == 2
     assert run("recipes", "--json", "/no/such/folder/x.json").returncode == 2
     assert run("experiments", "--plots", "/no/such/folder/plots").returncode == 2
     (tmp_path / "file").touch()
@@ -112,6 +113,13 @@ def test_wrong_usage_is_status_2(tmp_path: Path) -> None:
 def test_rates_that_are_no_positive_numbers_are_refused(rates: str) -> None:
     with pytest.raises(typer.BadParameter, match="positive numbers"):
         positive_numbers(rates, "--rates")
+
+
+def test_a_source_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    done = run("train", "faster_rcnn", "--small", "--data", tmp_path, "--sources", "expert,guessed")
+    assert done.returncode == 2
+    assert "'guessed'" in done.stderr
+    assert "mined" in done.stderr
 
 
 def test_findings_are_scored_at_the_rates_asked_for_and_drawn(tmp_path: Path) -> None:

@@ -154,3 +154,21 @@ def test_published_strides(finest: int, strides: tuple[int, ...]) -> None:
     model = tiny(RetinaNetSupervision(family="retinanet"), finest_level=finest)
     assert model.strides == strides
     assert model.size_divisible == 32
+
+
+def test_an_ignored_boxs_pixels_teach_the_segmentation_nothing_unless_a_lesion_covers_them() -> None:
+    images, targets = batch()
+    targets[0]["ignored"] = torch.tensor([[20.0, 20, 30, 30]])
+    detector = tiny(attention_gates=False).train()
+    assert detector.segmentation is not None
+    seen: list[Tensor | None] = []
+    loss = detector.segmentation.loss
+    detector.segmentation.loss = lambda *of: seen.append(of[2]) or loss(*of)  # type: ignore[assignment, func-returns-value]
+    detector(images, targets)
+    (left_out,) = seen
+    assert left_out is not None
+    # 10 x 10 pixels, of which the mask covers rows 20-24 and columns 20-23.
+    assert (int(left_out[0].sum()), int(left_out[1].sum())) == (100 - 5 * 4, 0)
+    del targets[0]["ignored"]
+    detector(images, targets)
+    assert seen[1] is None

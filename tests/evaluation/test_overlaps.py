@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_uld.evaluation.overlaps import iobb, iou, p3d_iou, traced_iou
+from napari_uld.evaluation.overlaps import iobb, iou, p3d_iou
 from napari_uld.lesions.boxes import area, as_boxes
+from napari_uld.lesions.same_lesion import traced_iou
 
 # Quarters are exact in binary: sums and products of them are too.
 coordinate = st.integers(-400, 400).map(lambda v: v / 4)

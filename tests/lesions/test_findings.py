@@ -25,6 +25,11 @@ def test_above_a_threshold_comes_best_first_with_every_column() -> None:
     assert [list(boxes) for boxes in best.slice_boxes] == [[6], [7]]
 
 
+def test_score_columns_go_with_their_rows() -> None:
+    assert make(columns={"s2": [0.2, 0.3, 0.4]}).above(0.5).columns["s2"].tolist() == [0.3, 0.4]
+    assert make().columns == {}
+
+
 def test_columns_are_frozen_but_the_callers_arrays_are_not() -> None:
     boxes, scores = np.array([[0.0, 0, 1, 1]]), np.array([0.5])
     findings = make(scores, boxes=boxes, key_slices=[1])
@@ -39,7 +44,16 @@ def test_no_row_can_be_taken_from_no_rows() -> None:
     assert len(empty.above(0.5)) == len(empty.take(np.array([]))) == 0
 
 
-@pytest.mark.parametrize("columns", [{"key_slices": [5, 6]}, {"scores": [0.1]}, {"scores": [0.1, np.nan, 0.2]}])
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"key_slices": [5, 6]},
+        {"scores": [0.1]},
+        {"scores": [0.1, np.nan, 0.2]},
+        {"columns": {"s2": [0.1]}},
+        {"columns": {"s2": [0.1, np.inf, 0.2]}},
+    ],
+)
 def test_columns_of_different_lengths_or_scores_that_are_no_numbers_are_refused(columns: dict[str, object]) -> None:
     with pytest.raises(BoxError):
         make(**columns)

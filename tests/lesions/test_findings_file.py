@@ -1,5 +1,6 @@
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,27 @@ def test_a_file_with_depths_of_some_findings_only_is_refused(tmp_path: Path, fin
         read_findings(path)
 
 
+def test_score_columns_come_back_exactly(tmp_path: Path, findings: Findings) -> None:
+    path = tmp_path / "case.findings.json"
+    write_findings(
+        path, replace(findings, columns={"s2": np.array([0.1, 1 / 3]), "disagreement": np.array([0.0, 0.9])})
+    )
+    back = read_findings(path)
+    assert list(back.columns) == ["s2", "disagreement"]
+    assert back.columns["s2"].tolist() == [0.1, 1 / 3]
+    assert back.above(0.5).columns["disagreement"].tolist() == [0.0]
+
+
+def test_a_file_with_a_column_of_some_findings_only_is_refused(tmp_path: Path, findings: Findings) -> None:
+    path = tmp_path / "case.findings.json"
+    write_findings(path, findings)
+    content = json.loads(path.read_text())
+    content["findings"][1]["columns"] = {"s2": 0.5}
+    path.write_text(json.dumps(content))
+    with pytest.raises(AnnotationFileError, match="all findings have the same columns"):
+        read_findings(path)
+
+
 def test_a_file_that_names_no_operating_point_has_none(tmp_path: Path, findings: Findings) -> None:
     path = tmp_path / "case.findings.json"
     write_findings(path, findings)
@@ -151,6 +173,7 @@ def test_a_scan_without_findings_comes_back(tmp_path: Path, findings: Findings) 
         ("box", [3, 0, 1, 1], "finding 2, field box: found [3, 0, 1, 1]"),
         ("depth", [2.0, 1.0], "finding 2, field depth: found [2.0, 1.0]"),
         ("points", [[1.0, 2.0]], "finding 2, field points.0.2: found"),
+        ("columns", {"s2": "high"}, "finding 2, field columns.s2: found"),
         ("negative", 1, "finding 2, field negative: found 1"),
         ("slice_boxes", [], "finding 2, field slice_boxes: found []"),
         ("slice_boxes", [{"slice": 9, "box": [0, 0, 1, 1]}] * 2, "finding 2, field slice_boxes: found"),

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from napari_uld.ct.volume import CTVolume
 from napari_uld.errors import BoxError, RecistError
 from napari_uld.lesions.recist import Recist
+from napari_uld.lesions.rle import encode
 from napari_uld.masks.ellipse import quarter_ellipse_mask
-from napari_uld.masks.from_box import longest_recist, mask_from_box
+from napari_uld.masks.from_box import longest_recist, mask_from_box, measured
 
 WINDOW = (-175.0, 275.0)
 
@@ -99,3 +100,19 @@ def test_whatever_the_box_the_mask_is_one_piece_and_never_empty(
     mask = mask_from_box(hu, (*corner, corner[0] + size[0], corner[1] + size[1]), window)
     assert mask.shape == hu.shape
     assert mask.any()
+
+
+def test_a_lesion_with_a_mask_is_measured_by_it_on_its_key_slice_and_others_by_their_boxes() -> None:
+    hu = np.full((2, 60, 60), -50, np.int16)
+    hu[1, 20:41, 20:41] = 80
+    volume = CTVolume(hu, (2.0, 1.0, 1.0), Path("s"), "s", np.array([3, 4]))
+    mask = np.zeros((60, 60), bool)
+    mask[30, 25:31] = True
+    boxes = {3: (15.0, 15.0, 30.0, 30.0), 4: (15.0, 15.0, 45.0, 45.0)}
+    native, recist, by_mask = measured(volume, 3, boxes, encode(mask), (-160.0, 240.0))
+    assert (native, by_mask) == (3, True)
+    assert recist.diameters[0] == pytest.approx(6)
+    for nothing in (None, encode(np.zeros((60, 60), bool))):
+        native, recist, by_mask = measured(volume, 3, boxes, nothing, (-160.0, 240.0))
+        assert (native, by_mask) == (4, False)
+        assert recist.diameters[0] > 20

@@ -13,16 +13,19 @@ from torch import Tensor
 
 from napari_uld.detectors.parts import Detector
 from napari_uld.detectors.specs.recipe import Recipe, TrainingSpec
-from napari_uld.errors import TrainingError
+from napari_uld.errors import DataError, TrainingError
 from napari_uld.inference.catalogue import read_info
 from napari_uld.inference.checkpoint import load_checkpoint
+from napari_uld.lesions.annotations import Source
 from napari_uld.lesions.findings_file import read_findings
 from napari_uld.progress import finish
 from napari_uld.training.data.augment import Augmentation
+from napari_uld.training.data.key_slices import annotated_slices
+from napari_uld.training.data.sets import training_set
 from napari_uld.training.data.slab_dataset import SlabDataset
 from napari_uld.training.evaluate import evaluate_subject
 from napari_uld.training.loop import Run, TrainingOptions, train
-from napari_uld.training.run_files import CHECKPOINT, LOG, STATE, STATE_VERSION
+from napari_uld.training.run_files import CHECKPOINT, LOG, STATE, STATE_VERSION, trained_lesions
 from napari_uld.training.schedule import Schedule, make_optimizer
 
 Make = Callable[..., Recipe]
@@ -154,6 +157,42 @@ def test_a_run_stopped_in_its_first_epoch_can_go_on(phantoms: Path, tiny_recipe:
     run.close()
     finish(train(recipe, TrainingOptions(data=phantoms, out=tmp_path, device="cpu", resume=True)))
     assert len(rows_of(tmp_path, "validation")) == 1
+
+
+def test_a_run_remembers_where_its_lesions_come_from_and_logs_how_many_of_each(
+    phantoms: Path, tiny_recipe: Make, tmp_path: Path
+) -> None:
+    asked = (Source.EXPERT, Source.EDITED)
+    options = TrainingOptions(data=phantoms, out=tmp_path, device="cpu", sources=asked)
+    run = train(tiny_recipe(), options)
+    next(run)
+    run.close()
+    listed = sum(len(key.boxes) for key in annotated_slices(phantoms, "train"))
+    (start,) = rows_of(tmp_path, "start")
+    assert start["lesions"] == {"expert": listed}
+    assert trained_lesions(tmp_path) == f"lesions by source: {listed} expert"
+    assert Run(tiny_recipe(), replace(options, sources=None, resume=True)).sources == asked
+    with pytest.raises(TrainingError, match="other sources"):
+        Run(tiny_recipe(), replace(options, sources=(Source.MINED,), resume=True))
+
+
+def test_a_run_that_was_begun_before_sources_were_asked_for_goes_on_without(
+    trained: Path, phantoms: Path, tiny_recipe: Make, tmp_path: Path
+) -> None:
+    state = torch.load(trained / STATE, weights_only=True)
+    del state["sources"]
+    torch.save(state, tmp_path / STATE)
+    options = TrainingOptions(data=phantoms, out=tmp_path, device="cpu", resume=True)
+    assert Run(tiny_recipe(), options).sources is None
+    with pytest.raises(TrainingError, match="all that the table lists"):
+        Run(tiny_recipe(), replace(options, sources=(Source.EXPERT,)))
+
+
+def test_volumes_whose_truth_is_known_come_from_nowhere_else(phantoms: Path, tiny_recipe: Make) -> None:
+    recipe = tiny_recipe()
+    volumes = recipe.model_copy(update={"input": recipe.input.model_copy(update={"volume": True})})
+    with pytest.raises(DataError, match="leave --sources out"):
+        training_set(phantoms, volumes, 0, (Source.MINED,))
 
 
 def test_a_damaged_state_is_a_sentence(phantoms: Path, tiny_recipe: Make, tmp_path: Path) -> None:

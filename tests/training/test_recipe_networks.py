@@ -126,3 +126,18 @@ def test_a_small_network_detects_on_an_image(name: str) -> None:
         (found,) = model([torch.randn(recipe.input.slices, 64, 96)])
     assert bool(found.keys() & {"masks", "segmentation"}) == predicts_maps(recipe)
     assert set(found["labels"].tolist()) <= set(range(1, len(recipe.detector.classes) + 1))
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_network_understands_ignored_boxes_and_negatives(name: str) -> None:
+    recipe = load_recipe(name, "small")
+    torch.manual_seed(0)
+    model = build_detector(recipe).train()
+    images, (target,) = example(recipe, lesions=1)
+    # The second lesion is ignored; in a corner lies a negative.
+    known = target | {"ignored": torch.tensor(BOXES[1:], dtype=torch.float32)}
+    known["negatives"] = torch.tensor([[70.0, 2, 90, 18]])
+    losses = model(images, [known])
+    assert set(losses) == set(model(images, [target]))
+    sum(losses.values()).backward()
+    assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)

@@ -75,7 +75,7 @@ def seeds(folder: Path) -> dict[str, tuple[bytes, Reader]]:
         "table": (f"{','.join(COLUMNS)}\n{ROW}\n".encode(), _read_table),
         "recipe": (toml.encode(), load_recipe),
         "checkpoint": (serialize({"a": np.zeros(4, np.float16)}, {FORMAT: described}), lambda p: read_info(p).digest),
-        "state": (state.getvalue(), lambda p: read_state(p, load_recipe("faster_rcnn", "small"), 0, 0)),
+        "state": (state.getvalue(), lambda p: read_state(p, load_recipe("faster_rcnn", "small"), 0)),
         "training log": (b'{"event": "start", "notes": []}\n', read_log),
     }
 

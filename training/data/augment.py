@@ -129,16 +129,29 @@ class Augmentation:
         flipped = tuple(axis for axis, swap in ((-1, self.horizontal), (-2, self.vertical)) if swap)
         image = np.flip(image, flipped)
         masks = None if masks is None else np.flip(masks, flipped)
-        boxes = flip_boxes(boxes, shape, self.horizontal, self.vertical)
+        boxes, kept = self.move(boxes, shape)
         if self.affine is None:
-            return image, boxes, masks, np.ones(len(boxes), bool)
+            return image, boxes, masks, kept
         matrix = self.affine.matrix(shape)
-        boxes = move_boxes(boxes, matrix)
-        centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-        kept = ((centres >= 0) & (centres < shape[::-1])).all(axis=1)
         if masks is not None:
             masks = (warp(masks[kept].astype(np.float32), matrix, 0.0) >= INSIDE).astype(np.uint8)
-        return warp(image, matrix, fill), boxes[kept], masks, kept
+        return warp(image, matrix, fill), boxes, masks, kept
+
+    def move(self, boxes: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """Move edge-based boxes (n, 4) with their image of (height, width).
+
+        Returns
+        -------
+        boxes, kept
+            Those whose centres are still in the image, and (n,) bool: which they are.
+        """
+        boxes = flip_boxes(boxes, shape, self.horizontal, self.vertical)
+        if self.affine is None:
+            return boxes, np.ones(len(boxes), bool)
+        boxes = move_boxes(boxes, self.affine.matrix(shape))
+        centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+        kept = ((centres >= 0) & (centres < shape[::-1])).all(axis=1)
+        return boxes[kept], kept
 
 
 def draw(spec: TrainingSpec, rng: np.random.Generator) -> Augmentation:

@@ -1,19 +1,21 @@
 """Key slices to train and to evaluate on: which there are, and their slabs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from napari_uld.ct.deeplesion import read_slices, slices_on_disk
+from napari_uld.ct.deeplesion import read_slices, series_id, slices_on_disk
 from napari_uld.ct.dl_info import DlInfo, read_dl_info
 from napari_uld.ct.windows import Window
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.errors import DataError
 from napari_uld.inference.slabs import Slab, extract_slab, slab_offsets
-from napari_uld.lesions.annotations import Annotation, LesionType
+from napari_uld.lesions.annotation_file import has_annotations, read_annotations
+from napari_uld.lesions.annotations import Annotation, LesionType, Source
+from napari_uld.lesions.beside import own_paths
 from napari_uld.lesions.deeplesion import annotations_from_dl_info
 from napari_uld.lesions.recist import Recist, from_mask
 from napari_uld.lesions.rle import Rle, decode
@@ -52,6 +54,8 @@ class KeySlice:
         DeepLesion's coarse types of its lesions; () where none is known.
     size
         Width and height of the image, None where nobody looked.
+    sources
+        Where the markings of its lesions come from; () where nobody marked them.
     """
 
     series: str
@@ -63,6 +67,7 @@ class KeySlice:
     corrected: Mapping[int, Rle] = field(default_factory=dict)
     types: tuple[LesionType, ...] = ()
     size: tuple[int, int] | None = None
+    sources: tuple[Source, ...] = ()
 
     @property
     def diameters(self) -> np.ndarray:
@@ -94,16 +99,25 @@ def annotated_slices(root: Path, split: Split) -> list[KeySlice]:
     return read_split(root, split).slices
 
 
-def read_split(root: Path, split: Split) -> SplitSlices:
+def read_split(root: Path, split: Split, sources: Collection[Source] | None = None) -> SplitSlices:
     """Key slices of ``DL_info.csv`` whose images are on disk, without possibly noisy or rejected rows.
+
+    Parameters
+    ----------
+    sources
+        Where lesions shall come from. Then a series that has an annotation file beside it is taken as that says, and
+        not as the table does; its lesions may lie on slices that the table does not list. None for all rows of the
+        table, whatever their source, and for them alone.
 
     Raises
     ------
     DataError
         If none is there, or a corrected mask is not of its image's size.
+    AnnotationFileError
+        If an annotation file that was asked for cannot be read.
     """
     info = _table(root, split)
-    slices, left_out = [], LeftOut(info.path, split)
+    slices, left_out = [], LeftOut(info.path, split, sources)
     for series, rows in sorted(info.by_series.items()):
         if split == "all" or rows[0].split == SPLITS[split]:
             slices += _of_series(root, info, series, left_out)
@@ -116,23 +130,47 @@ def read_split(root: Path, split: Split) -> SplitSlices:
 def _of_series(root: Path, info: DlInfo, series: str, left_out: LeftOut) -> list[KeySlice]:
     folder, rows = root / "Images_png" / series, info.by_series[series]
     on_disk = set(slices_on_disk(root, series)) if folder.is_dir() else set()
-    sizes = {number: image_size(folder / f"{number:03d}.png") for number in {row.key_slice for row in rows} & on_disk}
+    saved = None if left_out.sources is None else _saved(folder)
+    listed = _listed(info, series) if saved is None else saved
+    numbers = {lesion.key_slice for _, lesion in listed}
+    sizes = {number: image_size(folder / f"{number:03d}.png") for number in numbers & on_disk}
     lesions: dict[int, list[Annotation]] = {}
-    for row, lesion in zip(rows, annotations_from_dl_info(info, series, series), strict=True):
+    for line, lesion in listed:
         number = lesion.key_slice
-        box = left_out.takes(row, lesion, number in on_disk, sizes.get(number))
+        box = left_out.takes(line, lesion, number in on_disk, sizes.get(number))
         if box is not None:
             lesions.setdefault(number, []).append(lesion if box == lesion.box else replace(lesion, box=box))
-    slices = []
-    for number, on_slice in sorted(lesions.items()):
-        boxes = np.asarray([lesion.box for lesion in on_slice])
-        recists = tuple(lesion.recist for lesion in on_slice)
-        window = next(row.window for row in rows if row.key_slice == number)
-        corrected = _corrected(root, series, number, on_slice)
-        types = tuple(lesion.lesion_type for lesion in on_slice)
-        spacing, size = rows[0].spacing, sizes[number]
-        slices.append(KeySlice(series, number, spacing, boxes, recists, window, corrected, types, size))
-    return slices
+    return [
+        KeySlice(
+            series,
+            number,
+            rows[0].spacing,
+            np.asarray([lesion.box for lesion in on_slice]),
+            tuple(lesion.recist for lesion in on_slice),
+            # A lesion of its own slice is read as the nearest listed one.
+            min(rows, key=lambda row: abs(row.key_slice - number)).window,
+            _corrected(root, series, number, on_slice),
+            tuple(lesion.lesion_type for lesion in on_slice),
+            sizes[number],
+            tuple(lesion.source for lesion in on_slice),
+        )
+        for number, on_slice in sorted(lesions.items())
+    ]
+
+
+def _listed(info: DlInfo, series: str) -> list[tuple[str, Annotation]]:
+    """The lesions of a series in the table, each with its line."""
+    rows, lesions = info.by_series[series], annotations_from_dl_info(info, series, series)
+    return [(f"line {row.line_number}", lesion) for row, lesion in zip(rows, lesions, strict=True)]
+
+
+def _saved(folder: Path) -> list[tuple[str, Annotation]] | None:
+    """The lesions of a series in the annotation file beside it, each with its place there; None where there is none."""
+    scan_id = series_id(folder)
+    for path in own_paths(folder, scan_id):
+        if has_annotations(path) and (saved := read_annotations(path).annotations).scan_id == scan_id:
+            return [(f"{path.name}, lesion {place}", lesion) for place, lesion in enumerate(saved, 1)]
+    return None
 
 
 def _corrected(root: Path, series: str, number: int, lesions: Sequence[Annotation]) -> dict[int, Rle]:

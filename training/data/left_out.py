@@ -1,10 +1,10 @@
 """What a data set's table lists and nobody can train or score on: counted, and told in one line."""
 
+from collections.abc import Collection
 from pathlib import Path
 
-from napari_uld.ct.dl_info import DlInfoRow
 from napari_uld.errors import BoxError
-from napari_uld.lesions.annotations import Annotation, State
+from napari_uld.lesions.annotations import Annotation, Source, State
 from napari_uld.lesions.boxes import RECIST_MARGIN, Box, in_image
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -33,28 +33,32 @@ class LeftOut:
         The file, for the note.
     split
         Which of its splits is looked at.
+    sources
+        Whose markings are asked for; None for all.
     """
 
-    def __init__(self, table: Path, split: str) -> None:
+    def __init__(self, table: Path, split: str, sources: Collection[Source] | None = None) -> None:
         self.table = table
         self.split = split
+        self.sources = sources
         self.listed = 0
         self._reasons: dict[str, list[str]] = {}
         self._cut: list[str] = []
 
-    def takes(self, row: DlInfoRow, lesion: Annotation, on_disk: bool, size: tuple[int, int] | None) -> Box | None:
+    def takes(self, line: str, lesion: Annotation, on_disk: bool, size: tuple[int, int] | None) -> Box | None:
         """Give the box to use a row with, None where it is left out.
 
         Parameters
         ----------
+        line
+            Where it is listed, for the note.
         on_disk
             Whether its image is there.
         size
             The image's width and height; None where it cannot be read.
         """
         self.listed += 1
-        line = f"line {row.line_number}"
-        reason = _reason(lesion, on_disk, size)
+        reason = self._reason(lesion, on_disk, size)
         if reason or size is None:
             self._reasons.setdefault(reason, []).append(line)
             return None
@@ -69,6 +73,18 @@ class LeftOut:
         self._cut.append(line)
         return box
 
+    def _reason(self, lesion: Annotation, on_disk: bool, size: tuple[int, int] | None) -> str:
+        """Why a row is left out whatever its box, "" where it is not."""
+        if lesion.noisy:
+            return "marked as possibly noisy"
+        if lesion.state is not State.ACCEPTED:
+            return "not accepted by a person"
+        if self.sources is not None and lesion.source not in self.sources:
+            return f"{lesion.source}, which was not asked for"
+        if not on_disk:
+            return "without their image on disk"
+        return "whose image is damaged" if size is None else ""
+
     @property
     def note(self) -> str:
         """One line about all of it; "" where every row is used as it is."""
@@ -80,17 +96,6 @@ class LeftOut:
         if self._cut:
             parts.append(f"{len(self._cut)} boxes are cut at their image's edge ({_some(self._cut)})")
         return f"{self.table}, split {self.split}: {'; '.join(parts)}" if parts else ""
-
-
-def _reason(lesion: Annotation, on_disk: bool, size: tuple[int, int] | None) -> str:
-    """Why a row is left out whatever its box, "" where it is not."""
-    if lesion.noisy:
-        return "marked as possibly noisy"
-    if lesion.state is not State.ACCEPTED:
-        return "not accepted by a person"
-    if not on_disk:
-        return "without their image on disk"
-    return "whose image is damaged" if size is None else ""
 
 
 def _some(lines: list[str]) -> str:

@@ -24,6 +24,7 @@ from .cache import BoundedCache
 from .key_slices import KeySlice, read_slab
 from .mask_store import MaskStore
 from .masks import lesion_masks, to_slab
+from .true_boxes import TrueBoxes
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +39,14 @@ class HardNegatives:
         (n,) how sure the detector was of a lesion.
     masks
         Their predicted masks in native pixels.
+    overlaps
+        (n,) the IoU of each mask with a lesion's at most, S2 in the paper; None where nobody kept it.
     """
 
     boxes: np.ndarray
     scores: np.ndarray
     masks: tuple[Rle, ...]
+    overlaps: np.ndarray | None = None
 
 
 class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
@@ -67,6 +71,12 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         The epoch that is drawn for.
     negatives
         Hard negatives by index of their image, taught beside the lesions.
+    free
+        Indices of images that show no lesion, of which batches have a share.
+    first_negatives
+        By index of their image (n, 4) native boxes of hard negatives that are sampled first as background.
+    truth
+        Where it is there, targets have ``true_boxes`` (n, 4) of all lesions, listed or not.
     """
 
     def __init__(
@@ -87,7 +97,11 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         self.seed = seed
         self.epoch = 0
         self.negatives: Mapping[int, HardNegatives] = {}
+        self.free = range(0)
+        self.first_negatives: Mapping[int, np.ndarray] = {}
+        self.truth: TrueBoxes | None = None
         kind = supervision.mask_kind if supervision is not None else None
+        self._maps = TargetMaps() if supervision is None else supervision.maps
         self._store = None if kind is None else MaskStore(root, MaskKind(kind))
         self._masks: dict[int, tuple[Rle, ...]] = {}
         self._cache: BoundedCache[tuple[int, int], Slab] = BoundedCache()
@@ -128,7 +142,8 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
         augmentation, outside = self.drawn(self.epoch, index), -self.inputs.mean
-        slab = self.slab(index, self.away(index, augmentation.along_z))
+        away = self.away(index, augmentation.along_z)
+        slab = self.slab(index, away)
         image = augmentation.normalize(slab.hu, self.inputs)
         boxes, labels, masks = (
             self.slices[index].boxes,
@@ -149,8 +164,20 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
             labels[kept][within],
             None if maps is None else maps[within],
             shape,
-            maps=TargetMaps() if self.supervision is None else self.supervision.maps,
+            maps=self._maps,
             pixel_area=slab.pixel_area,
         )
         target["thickness"] = torch.tensor(slab.thickness, dtype=torch.float32)
+        # What making it anew for other lesions takes: its pixels in mm^2, and how many of them a native one is wide.
+        if self._maps.names:
+            target["pixel_area"] = torch.tensor(slab.pixel_area, dtype=torch.float64)
+        if maps is not None:
+            target["scale"] = torch.tensor(np.sqrt(np.prod(slab.axes.scale)), dtype=torch.float64)
+        others = {} if away else {"negatives": self.first_negatives.get(index)}
+        if self.truth is not None:
+            others["true_boxes"] = self.truth.on(self.slices[index].series, self.slices[index].number + away)
+        for name, native in others.items():
+            if native is not None:
+                moved, _ = augmentation.move(slab.axes.to_network(native), shape)
+                target[name] = torch.from_numpy(cut_off(moved, shape)[0].astype(np.float32))
         return torch.from_numpy(np.ascontiguousarray(image)), target

@@ -32,6 +32,8 @@ from ..data.slab_dataset import HardNegatives, SlabDataset
 from .miner import Miner, Training
 
 MINED = "mined"
+# The findings' column of S2.
+S2 = "s2"
 
 
 class HardNegativeMiner(Miner):
@@ -53,7 +55,7 @@ class HardNegativeMiner(Miner):
     def after_epoch(self) -> Work[None]:
         """Mine for the next epoch."""
         run = self.run
-        if run.epoch == run.recipe.training.epochs:
+        if run.epoch == run.epochs:
             return
         seed = run.seed * 1_000_003 + run.epoch
         mined = yield from mine(run.detector(), self.train_set, self.spec, seed)
@@ -63,7 +65,7 @@ class HardNegativeMiner(Miner):
 
     def load(self, state: dict[str, Any]) -> None:
         """Read what the last finished epoch mined."""
-        if 0 < self.run.epoch < self.run.recipe.training.epochs:
+        if 0 < self.run.epoch < self.run.epochs:
             self.train_set.negatives = read_mined(self.folder, self.train_set.slices)
 
 
@@ -92,7 +94,7 @@ def minable(scores: np.ndarray, overlap_of: Callable[[int], float], spec: HardNe
 def mine(
     detector: LoadedDetector, dataset: SlabDataset, spec: HardNegativesSpec, seed: int
 ) -> Work[dict[int, HardNegatives]]:
-    """Mine every image of a training set, without its flips.
+    """Mine every image of a training set that shows a lesion, without its flips.
 
     Returns
     -------
@@ -104,11 +106,13 @@ def mine(
     before, model.predicts_maps = model.predicts_maps, True
     mined: dict[int, HardNegatives] = {}
     try:
-        for index in range(len(dataset)):
+        for index, key in enumerate(dataset.slices):
+            if not len(key.boxes):
+                continue
             yield Progress(index, len(dataset), f"Mining hard negatives, {len(mined)} images have some")
             (detections,) = candidates([dataset.slab(index)], detector)
             lesions = [decode(mask) for mask in dataset.masks(index)]
-            negatives = _mine_image(detections, dataset.slices[index], lesions, spec, rng)
+            negatives = _mine_image(detections, key, lesions, spec, rng)
             if len(negatives.boxes):
                 mined[index] = negatives
     finally:
@@ -127,6 +131,7 @@ def write_mined(folder: Path, slices: Sequence[KeySlice], mined: dict[int, HardN
             (slices[index], negatives) for index, negatives in sorted(mined.items()) if slices[index].series == series
         ]
         count = sum(len(negatives.boxes) for _, negatives in of_series)
+        overlaps = [negatives.overlaps for _, negatives in of_series if negatives.overlaps is not None]
         findings = Findings.from_rows(
             scan_id=f"deeplesion:{series}",
             scan_name=series,
@@ -138,6 +143,7 @@ def write_mined(folder: Path, slices: Sequence[KeySlice], mined: dict[int, HardN
             labels=np.full(count, HARD_NEGATIVE_LABEL),
             negative=np.full(count, True),
             masks=tuple(mask for _, negatives in of_series for mask in negatives.masks),
+            columns={S2: np.concatenate(overlaps)} if len(overlaps) == len(of_series) else None,
         )
         write_findings(folder / f"{series}{SUFFIX}", findings)
 
@@ -164,7 +170,8 @@ def read_mined(folder: Path, slices: Sequence[KeySlice]) -> dict[int, HardNegati
             index = index_of.get((findings.scan_name, int(number)))
             if index is None:
                 raise TrainingError(f"{path} is of slice {number}, which is not among the data given")
-            mined[index] = HardNegatives(findings.boxes[rows], findings.scores[rows], masks)
+            overlaps = findings.columns[S2][rows] if S2 in findings.columns else None
+            mined[index] = HardNegatives(findings.boxes[rows], findings.scores[rows], masks, overlaps)
     return mined
 
 
@@ -192,5 +199,8 @@ def _mine_image(
     pool = minable(detections.scores[order], overlap, spec)
     drawn = np.sort(rng.permutation(pool)[: spec.per_image])
     return HardNegatives(
-        detections.boxes[order[drawn]], detections.scores[order[drawn]], tuple(encode(mask(r)) for r in drawn)
+        detections.boxes[order[drawn]],
+        detections.scores[order[drawn]],
+        tuple(encode(mask(r)) for r in drawn),
+        np.array([overlap(r) for r in drawn], dtype=np.float64),
     )

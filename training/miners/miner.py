@@ -26,16 +26,26 @@ class Training(Protocol):
         The run's folder.
     seed
         Of all that is drawn.
-    epoch
-        Epochs that are finished.
+    data
+        Folder of the data set.
+    epoch, step
+        Epochs and optimizer steps that are finished.
+    epochs
+        Of the whole run.
     """
 
     recipe: Recipe
     model: Detector
     train_set: SlabDataset | VolumeDataset
+    data: Path
     out: Path
     seed: int
     epoch: int
+    step: int
+
+    @property
+    def epochs(self) -> int:
+        """See above."""
 
     def detector(self) -> LoadedDetector:
         """The network that is kept, as it is now, ready to detect."""
@@ -63,6 +73,10 @@ class Miner:
     def kept(self) -> Detector:
         """The network that is validated and saved."""
         return self.run.model
+
+    def before_training(self) -> Work[None]:
+        """Go on before the first step of a run, or of what is left of one, yielding progress."""
+        yield from ()
 
     def before_step(self, images: list[Tensor], targets: list[Target]) -> tuple[list[Tensor], list[Target]]:
         """Give what a step trains on instead of a batch of the training set, on the run's device.

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from napari_uld.errors import RecipeError
 
-from .planning import Experiment, Plot, Row
+from .planning import Budget, Experiment, Plot, Row
 
 TWO_STAGE = Experiment(
     "two_stage",
@@ -93,7 +93,60 @@ TRAINED_OUT = Experiment(
     version="bundled",
 )
 
-EXPERIMENTS = {experiment.name: experiment for experiment in (TWO_STAGE, ABLATION, FROM_HOST, RETINANET, TRAINED_OUT)}
+# Tables I to IV of the "end-to-end mining" paper. Every row takes as many steps; of the ablations one seed is trained.
+MINING_ADD = Row("mining_add", "mining_add", host="mining_labels_only", traced=True)
+MINING_LONGER = "mining_add, twice as long"
+MINING = Experiment(
+    "mining",
+    "Mining what was never annotated",
+    (
+        Row("mining_labels_only", "mining_labels_only", traced=True),
+        MINING_ADD,
+        Row("mining_ignore", "mining_ignore", host="mining_labels_only", traced=True),
+        # What starts from the trained detector is compared with going on for as long without hard negatives.
+        Row(MINING_LONGER, "mining_add", host="mining_add", init=MINING_ADD, seeds=(0,), traced=True),
+        Row(
+            "mining_hard_negatives",
+            "mining_hard_negatives",
+            host=MINING_LONGER,
+            init=MINING_ADD,
+            seeds=(0,),
+            traced=True,
+        ),
+        *(
+            Row(
+                f"mining_add, tau {score:g}",
+                "mining_add",
+                {"mining": {"score": score}},
+                "mining_add",
+                seeds=(0,),
+                traced=True,
+            )
+            for score in (0.95, 0.85, 0.8)
+        ),
+        Row(
+            "mining_add, learning rate decays",
+            "mining_add",
+            {"training": {"milestones": (3, 4)}},
+            "mining_add",
+            seeds=(0,),
+            traced=True,
+        ),
+        Row(
+            "mask_rcnn",
+            "mask_rcnn",
+            {"training": {"milestones": (3, 4)}},
+            "mining_labels_only",
+            seeds=(0,),
+            traced=True,
+        ),
+    ),
+    budget=Budget(steps=2450),
+)
+
+EXPERIMENTS = {
+    experiment.name: experiment for experiment in (TWO_STAGE, ABLATION, FROM_HOST, RETINANET, MINING, TRAINED_OUT)
+}
 
 
 def select(name: str | None = None, labels: Sequence[str] | None = None, seeds: str | None = None) -> list[Experiment]:

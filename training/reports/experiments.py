@@ -13,16 +13,17 @@ import filelock
 import torch
 
 from napari_uld.errors import DataError, UldError
-from napari_uld.inference.checkpoint import load_checkpoint
+from napari_uld.inference.checkpoint import LoadedDetector, load_checkpoint
 from napari_uld.progress import Progress, Work
 
 from ..data.key_slices import true_slices
 from ..data.slab_dataset import SlabDataset
-from ..evaluate import match_detector
+from ..data.sub_volumes import sub_volumes
+from ..evaluate import match_detector, match_traced
 from ..loop import TrainingOptions, train
 from ..run_files import CHECKPOINT, LOG, STATE, read_log
 from .planning import Experiment, Place, Row, Run, State, plan
-from .results import Result, write_json
+from .results import Result, traced_result, write_json
 from .run_spec import read_spec
 from .timing import seconds_a_slice
 
@@ -53,7 +54,11 @@ def run(planned: Run, *, renew: bool = False) -> Work[State]:
             if planned.state is not State.FINISHED:
                 # The same detector may be scored a second time, with what it calls negatives.
                 trained = any(planned.folder.glob("result*.json"))
-                yield from _score(planned, planned.folder / CHECKPOINT if trained else (yield from _train(planned)))
+                checkpoint = planned.folder / CHECKPOINT if trained else (yield from _train(planned))
+                if not planned.files[1].is_file():
+                    yield from _score(planned, checkpoint)
+                if planned.row.traced and not planned.traced_files[1].is_file():
+                    yield from _score_traced(planned, checkpoint)
     except filelock.Timeout:
         return State.LOCKED
     return State.FINISHED
@@ -91,7 +96,22 @@ def _score(planned: Run, checkpoint: Path) -> Work[None]:
     detector = load_checkpoint(checkpoint, planned.place.device)
     dataset = SlabDataset(planned.place.phantoms / "test", slices, detector.inputs)
     matches = yield from match_detector(detector, dataset, count_negatives=planned.row.count_negatives)
-    facts = {
+    Result.of(matches, slices, _facts(planned, detector)).save(*planned.files)
+
+
+def _score_traced(planned: Run, checkpoint: Path) -> Work[None]:
+    """Trace what it finds in the test scans, and match by P3D IoU with their whole truth."""
+    volumes = sub_volumes(planned.place.phantoms / "test", "all")
+    detector = load_checkpoint(checkpoint, planned.place.device)
+    matches = yield from match_traced(detector, volumes)
+    facts = _facts(planned, detector) | {"matched_by": "P3D IoU"}
+    traced_result(matches, volumes, facts).save(*planned.traced_files)
+
+
+def _facts(planned: Run, detector: LoadedDetector) -> dict[str, Any]:
+    """What a result was made of; what was mined epoch by epoch, too, since logs are not kept."""
+    mined = [row for row in read_log(planned.folder / LOG) if row["event"] == "mining"]
+    return ({"mining": mined} if mined else {}) | {
         "recipe": planned.spec.recipe.model_dump(mode="json"),
         "seed": planned.spec.seed,
         "data": planned.spec.data,
@@ -101,7 +121,6 @@ def _score(planned: Run, checkpoint: Path) -> Work[None]:
         "versions": {"results": planned.spec.results, "python": platform.python_version()}
         | {name: version(name) for name in ("napari-uld", "torch", "torchvision", "numpy")},
     }
-    Result.of(matches, slices, facts).save(*planned.files)
 
 
 def _seconds_trained(log: Path) -> float:
@@ -192,8 +211,8 @@ def in_order(experiments: Sequence[Experiment]) -> list[tuple[Experiment, Row, i
         (experiment, row, seed)
         for seed in seeds
         for experiment in experiments
-        if seed in experiment.seeds
         for row in experiment.rows
+        if seed in experiment.seeds_of(row)
     ]
 
 

@@ -48,6 +48,10 @@ class Row:
         Its detections of the false-positive class count as lesions ("+FP").
     init
         Row whose weights, trained with the same seed, it starts from.
+    seeds
+        Of its trainings; default the experiment's.
+    traced
+        Whether it is also scored traced through whole scans, by P3D IoU.
     """
 
     label: str
@@ -56,6 +60,8 @@ class Row:
     host: str | None = None
     count_negatives: bool = False
     init: "Row | None" = None
+    seeds: tuple[int, ...] | None = None
+    traced: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,12 +77,13 @@ class Budget:
     train: tuple[int, int] = (500, 11)
     test: tuple[int, int] = (120, 12)
     epochs: int | None = None
+    steps: int | None = None
     milestones: tuple[int, ...] | None = None
     batch: int | None = None
 
     def changes(self) -> dict[str, Any]:
         """What it sets in a recipe's [training]."""
-        given = {"epochs": self.epochs, "milestones": self.milestones, "batch": self.batch}
+        given = {"epochs": self.epochs, "steps": self.steps, "milestones": self.milestones, "batch": self.batch}
         return {key: value for key, value in given.items() if value is not None}
 
 
@@ -129,6 +136,10 @@ class Experiment:
     version: Version = "small"
     plots: tuple[Plot, ...] = (Plot(),)
 
+    def seeds_of(self, row: Row) -> tuple[int, ...]:
+        """The seeds that a row is trained with: of its own those that the experiment has."""
+        return self.seeds if row.seeds is None else tuple(seed for seed in row.seeds if seed in self.seeds)
+
     def row(self, label: str) -> Row:
         """The row of that label."""
         return next(row for row in self.rows if row.label == label)
@@ -178,11 +189,16 @@ class Run:
         return self.folder / f"matches{stem}.npz", self.folder / f"result{stem}.json"
 
     @property
+    def traced_files(self) -> tuple[Path, Path]:
+        """The same, traced through whole scans."""
+        return self.folder / "traced.npz", self.folder / "traced.json"
+
+    @property
     def state(self) -> State:
         """How far it is, as its files tell."""
         if self.differs:
             return State.STALE
-        if self.files[1].is_file():
+        if self.files[1].is_file() and (not self.row.traced or self.traced_files[1].is_file()):
             return State.FINISHED
         return State.STOPPED if (self.folder / STATE).is_file() else State.NEW
 
@@ -197,6 +213,10 @@ class Run:
     def result(self) -> Result:
         """What it reached, once it is finished."""
         return load_result(*self.files)
+
+    def traced_result(self) -> Result:
+        """The same, traced through whole scans, where its row asks for that."""
+        return load_result(*self.traced_files)
 
 
 def plan(experiment: Experiment, row: Row, seed: int, place: Place) -> Run:

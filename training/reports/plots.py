@@ -12,9 +12,10 @@ from napari_uld.evaluation.by_size import of_lesions, size_bins
 from napari_uld.evaluation.froc import FP_RATES, froc
 from napari_uld.progress import Progress, Work
 
+from .formats import short
 from .planning import Experiment, Place, Plot
 from .results import Result
-from .tables import collect_all, short
+from .tables import collect_all
 
 # Okabe and Ito's colours, which the colour-blind tell apart; their yellow is too light for a line on white.
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

@@ -1,6 +1,7 @@
 """What an experiment's run left: its matches, lesion by lesion, and what it reached."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,12 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from napari_uld.evaluation.average_precision import average_precision
 from napari_uld.evaluation.by_size import froc_by_size
-from napari_uld.evaluation.froc import Froc, bootstrap_froc, froc
+from napari_uld.evaluation.froc import Froc, bootstrap_froc, froc, interval
 from napari_uld.evaluation.matching import Matches
 from napari_uld.files import replace_file
 
 from ..data.key_slices import KeySlice
+from ..data.sub_volumes import SubVolume
+from ..evaluate import SCAN_RATES
 
 COLUMNS = ("scores", "images", "hits", "false_positive", "lesions_per_image")
 
@@ -78,6 +82,16 @@ class Result:
         """(samples,) average sensitivity with patients resampled: the same patients for every detector."""
         return bootstrap_froc(self.matches, list(self.patients))[:, -1]
 
+    @cached_property
+    def traced_curve(self) -> Froc:
+        """FROC per scan, at the rates of the "end-to-end mining" paper."""
+        return froc(self.matches, SCAN_RATES)
+
+    @cached_property
+    def traced_bootstrapped(self) -> np.ndarray:
+        """(samples, rates + 1) of that curve and its average, with patients resampled as in `bootstrapped`."""
+        return bootstrap_froc(self.matches, list(self.patients), SCAN_RATES)
+
     def same_images(self, other: "Result") -> bool:
         """Whether both were scored on the same slices."""
         return np.array_equal(self.series, other.series) and np.array_equal(self.numbers, other.numbers)
@@ -89,6 +103,32 @@ class Result:
         columns |= {"series": self.series, "numbers": self.numbers, "patients": self.patients}
         replace_file(arrays, lambda partial: _write_arrays(partial, columns))
         write_json(facts, self.facts)
+
+
+def traced_result(matches: Matches, volumes: Sequence[SubVolume], facts: dict[str, Any]) -> Result:
+    """The result of matching whole scans: each is an image; what it reached joins the facts."""
+    unknown = tuple(np.full(len(volume.boxes), np.nan) for volume in volumes)
+    result = Result(
+        matches=matches,
+        series=np.asarray([volume.series for volume in volumes]),
+        numbers=np.zeros(len(volumes), int),
+        patients=np.asarray([volume.patient for volume in volumes]),
+        diameters=unknown,
+        facts=facts,
+    )
+    low, high = interval(result.traced_bootstrapped)
+    facts |= {
+        "fp_per_scan": list(SCAN_RATES),
+        "sensitivity": [round(float(value), 4) for value in result.traced_curve.values],
+        "average": round(result.traced_curve.average, 4),
+        "low": [round(float(value), 4) for value in low],
+        "high": [round(float(value), 4) for value in high],
+        "ap": round(average_precision(matches), 4),
+        "scans": len(volumes),
+        "lesions": int(matches.lesions_per_image.sum()),
+        "patients": len(set(result.patients)),
+    }
+    return result
 
 
 def load_result(arrays: Path, facts: Path) -> Result:

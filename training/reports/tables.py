@@ -12,8 +12,10 @@ from napari_uld.evaluation.comparison import fp_at, paired_difference
 from napari_uld.evaluation.froc import FP_RATES, froc
 
 from .experiments import TIMING
+from .formats import markdown, signed, spread
 from .planning import Experiment, Place, Row, State, plan
 from .results import Result
+from .traced_tables import collect_traced, traced_about, traced_rows
 
 # The false positives per image at which the host's sensitivity is the one that both must reach.
 HOST_RATE = 1.0
@@ -32,7 +34,11 @@ def write_tables(path: Path, experiments: Sequence[Experiment], place: Place) ->
     DataError
         If no row of any is finished.
     """
-    parts = [experiment_section(*each) for each in collect_all(experiments, place)]
+    parts = []
+    for experiment, results, timings in collect_all(experiments, place):
+        parts.append(experiment_section(experiment, results, timings))
+        if any((traced := collect_traced(experiment, place)).values()):
+            parts += [traced_about(traced), markdown(traced_rows(experiment, traced))]
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
@@ -56,7 +62,7 @@ def collect(experiment: Experiment, place: Place) -> tuple[Results, Timings]:
     results: Results = {row.label: {} for row in experiment.rows}
     timings: Timings = {row.label: [] for row in experiment.rows}
     for row in experiment.rows:
-        for seed in experiment.seeds:
+        for seed in experiment.seeds_of(row):
             try:
                 run = plan(experiment, row, seed, place)
             except UldError:
@@ -109,7 +115,7 @@ def _reached(row: Row, results: Results, rates: tuple[float, ...]) -> dict[str, 
     names = [*(f"{rate:g} FP" for rate in rates), AVERAGE]
     return {
         "system": row.label,
-        **{name: _spread(values[:, column]) for column, name in enumerate(names)},
+        **{name: spread(values[:, column]) for column, name in enumerate(names)},
         "host": row.host or "",
         "difference": _difference(by_seed, results.get(row.host or "", {})),
         "seeds": ", ".join(map(str, sorted(by_seed))),
@@ -125,7 +131,7 @@ def _difference(ours: dict[int, Result], hosts: dict[int, Result]) -> str:
         raise DataError("The runs of a row and of its host were scored on different slices: train them anew")
     mean = float(np.mean([ours[seed].curve.average - hosts[seed].curve.average for seed in seeds]))
     low, high = paired_difference([ours[s].bootstrapped for s in seeds], [hosts[s].bootstrapped for s in seeds])
-    return f"{_signed(mean)} [{_signed(low)}, {_signed(high)}]"
+    return f"{signed(mean)} [{signed(low)}, {signed(high)}]"
 
 
 def _detail(row: Row, results: Results, timings: Timings) -> dict[str, str]:
@@ -137,8 +143,8 @@ def _detail(row: Row, results: Results, timings: Timings) -> dict[str, str]:
     ratios = timings[row.label]
     return {
         "system": row.label,
-        **{f"{bin_} ({n:,})": _spread(by_size[:, i]) for i, (bin_, n) in enumerate(zip(BINS, counts, strict=True))},
-        "ceiling": _spread(np.asarray([result.curve.sensitivity[-1] for result in of_row])),
+        **{f"{bin_} ({n:,})": spread(by_size[:, i]) for i, (bin_, n) in enumerate(zip(BINS, counts, strict=True))},
+        "ceiling": spread(np.asarray([result.curve.sensitivity[-1] for result in of_row])),
         "FP per image : host's": _equal(by_seed, results.get(row.host or "", {})),
         "with maps": f"{np.mean(ratios):.2f}x" if ratios else "",
     }
@@ -152,25 +158,3 @@ def _equal(ours: dict[int, Result], hosts: dict[int, Result]) -> str:
     targets = {seed: float(froc(hosts[seed].matches, [HOST_RATE]).values[0]) for seed in seeds}
     our_fp, host_fp = (np.mean([fp_at(each[s].curve, targets[s]) for s in seeds]) for each in (ours, hosts))
     return f"{our_fp:.2f} : {host_fp:.2f}" if np.isfinite(our_fp) else f"not reached : {host_fp:.2f}"
-
-
-def markdown(rows: list[dict[str, str]]) -> str:
-    """A table with the first row's columns; those that are empty in every row are left out."""
-    columns = [column for column in rows[0] if any(row[column] for row in rows)]
-    lines = [columns, ["---"] * len(columns), *([row[column] for column in columns] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _spread(values: np.ndarray) -> str:
-    """Mean of (seeds,) values, and from the lowest to the highest where there are several."""
-    mean = short(float(values.mean()))
-    return mean if len(values) == 1 else f"{mean} ({short(float(values.min()))}-{short(float(values.max()))})"
-
-
-def short(value: float) -> str:
-    """Three decimals, without the 0 before the point."""
-    return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
-
-
-def _signed(value: float) -> str:
-    return ("+" if value >= 0 else "") + short(value)

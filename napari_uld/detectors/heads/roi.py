@@ -6,10 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.roi_heads import RoIHeads
+from torchvision.ops import box_iou
 
 from napari_uld.detectors.heads.roi_branch import SegmentationBranch
 from napari_uld.detectors.losses.branch import Positives
+from napari_uld.detectors.losses.iou import of_negatives
+from napari_uld.detectors.losses.samples import draw, draw_background
 from napari_uld.detectors.parts import Fused, ImageSizes, Target
+
+# What a proposal is that is neither a lesion nor background.
+NEITHER = -1
 
 
 class BoxHead(nn.Module):
@@ -95,6 +101,7 @@ class RoiStage(RoIHeads):
             # Each class has places of its own (`best_of_each_class`): one that is dropped later takes none of lesions'.
             detections_per_img=sys.maxsize,
         )
+        self.iou, self.samples, self.positive = iou, samples, positive
         self.detections = detections
         self.branch = branch
         self.box_weight = box_weight
@@ -130,9 +137,45 @@ class RoiStage(RoIHeads):
             losses["branch"] = self.branch.loss(features.key, positives, targets)
         return [], losses
 
+    def select_training_samples(
+        self, proposals: list[Tensor], targets: list[Target] | None
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:
+        """Sample proposals and lesions of each image: (boxes, lesion of each, class of each, box regression).
+
+        As torchvision does, but of background those that are ignored boxes' are left out, and those that are hard
+        negatives' come first, which are among the proposals like the lesions.
+        """
+        if targets is None or not any(name in target for target in targets for name in ("ignored", "negatives")):
+            return super().select_training_samples(proposals, targets)
+        lesions = [target["boxes"].to(proposals[0]) for target in targets]
+        added = [torch.cat([boxes, t.get("negatives", boxes[:0])]) for boxes, t in zip(lesions, targets, strict=True)]
+        proposals = self.add_gt_proposals(proposals, added)
+        matched, labels = self.assign_targets_to_proposals(proposals, lesions, [t["labels"] for t in targets])
+        chosen = []
+        for boxes, classes, target in zip(proposals, labels, targets, strict=True):
+            if "ignored" in target:
+                classes[(classes == 0) & self.overlaps(boxes, target["ignored"])] = NEITHER
+            positive = draw(torch.nonzero(classes > 0)[:, 0], int(self.samples * self.positive))
+            background = torch.nonzero(classes == 0)[:, 0]
+            first = of_negatives(boxes, target)
+            chosen.append(torch.cat([positive, draw_background(background, first, self.samples - len(positive))]))
+        proposals, matched, labels = (
+            [v[k] for v, k in zip(of, chosen, strict=True)] for of in (proposals, matched, labels)
+        )
+        of_proposals = [
+            boxes[lesion] if len(boxes) else proposed.new_zeros((len(proposed), 4))
+            for boxes, lesion, proposed in zip(lesions, matched, proposals, strict=True)
+        ]
+        return proposals, matched, labels, list(self.box_coder.encode(of_proposals, proposals))
+
+    def overlaps(self, boxes: Tensor, others: Tensor) -> Tensor:
+        """Which boxes (n, 4) overlap any of the others as much as a positive proposal does its lesion, (n,) bool."""
+        return (box_iou(boxes, others) >= self.iou).any(dim=1)
+
     def best_of_each_class(self, labels: Tensor) -> Tensor:
         """Which detections (n,), best first, are among the best of their class."""
-        of_class = F.one_hot(labels)
+        # By the classes that are there: of no detection at all there is none.
+        of_class = labels[:, None] == labels.unique()
         return (of_class.cumsum(dim=0) * of_class).sum(dim=1) <= self.detections
 
     def classify(self, features: Fused, proposals: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,13 @@ from torch import Tensor
 
 from napari_uld.detectors.anchors import Grid
 from napari_uld.detectors.losses.iou import IouObjectness, paired_iou
-from napari_uld.detectors.losses.samples import Matched, ObjectnessSample, RegressionSample, draw
+from napari_uld.detectors.losses.samples import (
+    Matched,
+    ObjectnessSample,
+    RegressionSample,
+    centres_within,
+    draw_background,
+)
 from napari_uld.detectors.parts import Target
 
 # Floating-point slack: a border pixel's value is .5 up to rounding.
@@ -43,7 +49,8 @@ class BmObjectness:
 class BmcObjectness:
     """The bounding map itself is the objectness map's target (eqs. 6 and 7 of the BMC paper).
 
-    Foreground cells have a value of at least .5; at most twice as many background cells are drawn.
+    Foreground cells have a value of at least .5; at most twice as many background cells are drawn. Cells whose centre
+    lies in an ignored box are no background.
 
     Parameters
     ----------
@@ -58,9 +65,13 @@ class BmcObjectness:
         """Pick anchors of one image, all anchors of a cell alike."""
         values = level_values(target, grid) if self.by_size else grid_values(target["bm"], grid)
         foreground = torch.nonzero(values >= FOREGROUND - EPSILON)[:, 0]
-        background = torch.nonzero(values < FOREGROUND - EPSILON)[:, 0]
+        below = values < FOREGROUND - EPSILON
+        if "ignored" in target:
+            below &= ~centres_within(grid.centres, target["ignored"])
+        background = torch.nonzero(below)[:, 0]
         wanted = 2 * len(foreground) if len(foreground) else BACKGROUND_WITHOUT_LESION
-        cells = torch.cat([foreground, draw(background, wanted)])
+        first = centres_within(grid.centres, target["negatives"]) if "negatives" in target else None
+        cells = torch.cat([foreground, draw_background(background, first, wanted)])
         labels = values[cells].repeat_interleave(grid.per_cell)
         return ObjectnessSample(grid.of_cells(cells), labels, grid.of_cells(foreground))
 

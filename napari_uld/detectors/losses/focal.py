@@ -75,7 +75,11 @@ class PixelLoss:
         self.gamma = gamma
         self.weight = weight
 
-    def __call__(self, logits: Tensor, masks: Tensor) -> Tensor:
-        """Loss of (N, H, W) logits with masks of 0 and 1."""
-        summed = sigmoid_focal_loss(logits, masks, self.alpha, self.gamma, reduction="sum")
+    def __call__(self, logits: Tensor, masks: Tensor, left_out: Tensor | None = None) -> Tensor:
+        """Loss of (N, H, W) logits with masks of 0 and 1; pixels `left_out` (N, H, W) bool teach nothing."""
+        if left_out is None:
+            summed = sigmoid_focal_loss(logits, masks, self.alpha, self.gamma, reduction="sum")
+        else:
+            each = sigmoid_focal_loss(logits, masks, self.alpha, self.gamma, reduction="none")
+            summed = torch.where(left_out, 0.0, each).sum()
         return self.weight * summed / masks.sum().clamp(min=1)

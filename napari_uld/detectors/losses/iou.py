@@ -6,11 +6,13 @@ from torchvision.models.detection._utils import Matcher
 from torchvision.ops import box_iou
 
 from napari_uld.detectors.anchors import Grid
-from napari_uld.detectors.losses.samples import Matched, ObjectnessSample, RegressionSample, draw
+from napari_uld.detectors.losses.samples import Matched, ObjectnessSample, RegressionSample, draw, draw_background
 from napari_uld.detectors.parts import Target
 
 BACKGROUND = Matcher.BELOW_LOW_THRESHOLD
 DOUBTFUL = Matcher.BETWEEN_THRESHOLDS
+# An anchor or a proposal is of a hard negative from this IoU on.
+NEGATIVE_IOU = 0.5
 
 
 class IouAssigner:
@@ -28,10 +30,21 @@ class IouAssigner:
         self.matcher = Matcher(positive, negative, allow_low_quality_matches=forced)
 
     def match(self, grid: Grid, target: Target) -> Tensor:
-        """Index of each anchor's lesion, (anchors,); -1 for background and -2 for neither."""
-        if not len(target["boxes"]):
+        """Index of each anchor's lesion, (anchors,); -1 for background and -2 for neither.
+
+        Background that an ignored box would claim if it were a lesion is neither.
+        """
+        matched = self._claimed(grid, target["boxes"])
+        if "ignored" in target:
+            ignored = self._claimed(grid, target["ignored"]) != BACKGROUND
+            matched = torch.where(ignored & (matched == BACKGROUND), DOUBTFUL, matched)
+        return matched
+
+    def _claimed(self, grid: Grid, boxes: Tensor) -> Tensor:
+        """Index of the box that each anchor is matched with, or what it is instead."""
+        if not len(boxes):
             return torch.full((len(grid.anchors),), BACKGROUND, device=grid.anchors.device)
-        overlap = box_iou(target["boxes"], grid.anchors)
+        overlap = box_iou(boxes, grid.anchors)
         matched = self.matcher(overlap)
         # A lesion that no anchor overlaps would force all of them: each is its best match, at 0.
         return torch.where(overlap.max(dim=0).values > 0, matched, BACKGROUND)
@@ -54,7 +67,8 @@ class IouObjectness:
         lesions = matched()
         positives = torch.nonzero(lesions >= 0)[:, 0]
         positive = draw(positives, self.samples // 2)
-        negative = draw(torch.nonzero(lesions == BACKGROUND)[:, 0], self.samples - len(positive))
+        background = torch.nonzero(lesions == BACKGROUND)[:, 0]
+        negative = draw_background(background, of_negatives(grid.anchors, target), self.samples - len(positive))
         labels = torch.cat([torch.ones(len(positive)), torch.zeros(len(negative))]).to(grid.anchors.device)
         return ObjectnessSample(torch.cat([positive, negative]), labels, positives)
 
@@ -76,6 +90,16 @@ class IouRegression:
         lesions = matched()
         positive = draw(torch.nonzero(lesions >= 0)[:, 0], self.samples // 2)
         return RegressionSample(positive, lesions[positive], float(self.samples))
+
+
+def of_negatives(boxes: Tensor, target: Target) -> Tensor | None:
+    """Which boxes (n, 4) are of a hard negative: by their IoU, or as its best; (n,) bool, None where there is none."""
+    negatives = target.get("negatives")
+    if negatives is None or not len(negatives) or not len(boxes):
+        return None
+    overlap = box_iou(negatives, boxes)
+    best = overlap.max(dim=1, keepdim=True).values
+    return ((overlap >= NEGATIVE_IOU) | ((overlap == best) & (best > 0))).any(dim=0)
 
 
 def paired_iou(first: Tensor, second: Tensor) -> Tensor:

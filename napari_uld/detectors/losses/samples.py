@@ -46,3 +46,25 @@ class Regression(Protocol):
 def draw(indices: Tensor, most: int) -> Tensor:
     """At most `most` of `indices`, drawn without replacement."""
     return indices[torch.randperm(len(indices), device=indices.device)[:most]]
+
+
+def draw_background(background: Tensor, first: Tensor | None, most: int) -> Tensor:
+    """At most `most` of the indices of background: those that come `first` before all others, each drawn at random.
+
+    Parameters
+    ----------
+    background
+        (k,) indices.
+    first
+        (n,) bool of everything that is indexed; None where nothing comes first.
+    """
+    if first is None:
+        return draw(background, most)
+    preferred = draw(background[first[background]], most)
+    return torch.cat([preferred, draw(background[~first[background]], most - len(preferred))])
+
+
+def centres_within(centres: Tensor, boxes: Tensor) -> Tensor:
+    """Which points (n, 2) lie in any of edge-based `boxes` (k, 4), (n,) bool."""
+    inside = (centres[:, None] >= boxes[:, :2]) & (centres[:, None] <= boxes[:, 2:])
+    return inside.all(dim=2).any(dim=1)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BeforeValidator, PositiveInt, SerializeAsAny
+from pydantic import BeforeValidator, NonNegativeInt, PositiveFloat, PositiveInt, SerializeAsAny
 
 from napari_uld.detectors.specs.base import FALSE_POSITIVE, Fraction, Spec
 from napari_uld.detectors.specs.system import System
@@ -42,6 +42,48 @@ class HardNegativesSpec(MiningSpec):
             raise ValueError("hard negatives are told by their masks: roi_branch must be ellipse or grabcut")
 
 
+class MeanTeacherSpec(MiningSpec):
+    """Lesions that nobody annotated, mined in each step by an average of the network's weights: the teacher.
+
+    Bai and Xia, "An End-to-End Framework For Universal Lesion Detection With Missing Annotations".
+    """
+
+    miner: Literal["mean_teacher", "mean_teacher_negatives"] = "mean_teacher"
+    # What becomes of mined lesions: taught as lesions, taught neither way, or nothing is mined.
+    policy: Literal["add", "ignore", "none"] = "add"
+    # The least score of a mined lesion, behind the teacher's own suppression.
+    score: Fraction = 0.9
+    # A detection that overlaps an annotated lesion by more is that lesion: by IoU, or by its share of the detection.
+    overlap: Fraction = 0.7
+    overlap_by: Literal["iou", "iobb"] = "iou"
+    # Of the teacher's weights, the most: it grows as 1 - 1 / (step + 1).
+    momentum: Fraction = 0.999
+    # The student sees images as many times as large, drawn evenly.
+    resize: tuple[PositiveFloat, PositiveFloat] = (0.8, 1.2)
+    # Steps before anything is mined, and the most lesions of an image.
+    warmup_steps: NonNegativeInt = 0
+    per_image: PositiveInt | None = None
+
+    def check_fit(self, system: System) -> None:
+        """Check that there are slices to mine on, which may lack annotations."""
+        super().check_fit(system)
+        if system.input.volume:
+            raise ValueError("a mean teacher mines key slices: input.volume must be false")
+        if self.resize[0] > self.resize[1]:
+            raise ValueError(f"resize must be (least, most); found {self.resize}")
+
+
+class MeanTeacherNegativesSpec(MeanTeacherSpec):
+    """The same, beside hard negatives of scans that count as fully annotated: the starting network's surest misses."""
+
+    miner: Literal["mean_teacher_negatives"] = "mean_teacher_negatives"
+    # Share of the training patients whose truth is known.
+    known: Fraction = 0.1
+    # The least score of a miss, and the most on a slice.
+    negative_score: Fraction = 0.7
+    negatives_per_slice: PositiveInt = 3
+
+
 class MinerEntry(NamedTuple):
     """What a miner is.
 
@@ -60,6 +102,10 @@ class MinerEntry(NamedTuple):
 MINERS: dict[str, MinerEntry] = {
     "none": MinerEntry(MiningSpec, "napari_uld.training.miners.miner:Miner"),
     "hard_negatives": MinerEntry(HardNegativesSpec, "napari_uld.training.miners.hard_negatives:HardNegativeMiner"),
+    "mean_teacher": MinerEntry(MeanTeacherSpec, "napari_uld.training.miners.mean_teacher:MeanTeacher"),
+    "mean_teacher_negatives": MinerEntry(
+        MeanTeacherNegativesSpec, "napari_uld.training.miners.known_negatives:MeanTeacherWithNegatives"
+    ),
 }
 
 

@@ -32,7 +32,7 @@ class MethodSpec(Spec):
     paper: str
     # The recipe whose trained weights it starts from; "none" for ImageNet's, or what the detector says.
     init: str = "none"
-    # Sensitivity in % by false positives per image, as published.
+    # Sensitivity in % by false positives per image, as published; per scan where the paper counts so.
     published: dict[str, float] = {}
 
 
@@ -45,6 +45,8 @@ class TrainingSpec(Spec):
     weight_decay: float = Field(default=5e-4, ge=0)
     batch: PositiveInt = 2
     epochs: PositiveInt = 6
+    # A run's length in optimizer steps instead of epochs; the last epoch may then be a part of one.
+    steps: PositiveInt | None = None
     # Epochs after which the learning rate falls to a tenth.
     milestones: tuple[PositiveInt, ...] = (4, 5)
     warmup_steps: int = Field(default=0, ge=0)
@@ -53,6 +55,14 @@ class TrainingSpec(Spec):
     eps: PositiveFloat = 1e-8
     # What is watched on the validation split: it picks the best epoch, and both keys below count from there.
     monitor: Literal["sensitivity", "ap"] = "sensitivity"
+    # Where: on the key slices of the validation split's listed lesions; or, where the whole truth is known, on the key
+    # slices of all lesions, or traced through whole scans, by P3D IoU. Elsewhere all three are the first.
+    validate_on: Literal["annotated", "truth", "volumes"] = "annotated"
+    # Epochs from one validation to the next; the last epoch always has one.
+    validate_every: PositiveInt = 1
+    # Share of the images of a batch that show no lesion at all: slices that the whole truth calls free, or, where it is
+    # not known, that lie far from every listed lesion.
+    lesion_free: float = Field(default=0.0, ge=0, lt=1)
     # Epochs in a row without a better monitored value after which the learning rate falls to a tenth; None never.
     plateau: PositiveInt | None = None
     # Epochs in a row without a better monitored value after which training stops; None never.
@@ -93,6 +103,8 @@ class Recipe(System):
         beside_flips = ("rotation", "shear", "scale", "translation", "noise_hu", "window_shift", "z_shift")
         if self.input.volume and any(getattr(drawn, key) for key in beside_flips):
             raise ValueError(f"crops of volumes are flipped alone: {', '.join(beside_flips)} must be 0")
+        if self.input.volume and drawn.lesion_free:
+            raise ValueError("crops of volumes are not mixed with slices: lesion_free must be 0")
         return self
 
 

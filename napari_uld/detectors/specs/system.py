@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, SerializeAsAny, model_validator
 from napari_uld.detectors.specs.base import Spec
 from napari_uld.detectors.specs.family import DetectorSpec, SupervisionSpec
 from napari_uld.detectors.specs.inputs import InputSpec
+from napari_uld.detectors.specs.mulan import MulanSpec
 from napari_uld.detectors.specs.one_stage import RetinaNetSpec, RetinaNetSupervision
 from napari_uld.detectors.specs.rescorer import RescorerSpec
 from napari_uld.detectors.specs.two_stage import TwoStageSpec, TwoStageSupervision
@@ -38,6 +39,7 @@ class Family(NamedTuple):
 FAMILIES: dict[str, Family] = {
     "two_stage": Family(TwoStageSpec, TwoStageSupervision, "napari_uld.detectors.build:build_two_stage"),
     "retinanet": Family(RetinaNetSpec, RetinaNetSupervision, "napari_uld.detectors.build:build_retinanet"),
+    "mulan": Family(MulanSpec, TwoStageSupervision, "napari_uld.detectors.build:build_mulan"),
 }
 DEFAULT_FAMILY = "two_stage"
 

@@ -1,13 +1,13 @@
 """Where a case comes from and goes to: saved annotations, DeepLesion's table, findings of a detector."""
 
 import contextlib
-import hashlib
 from pathlib import Path
 
 from napari_uld.ct.deeplesion import CSV_NAME
 from napari_uld.ct.dl_info import read_dl_info
 from napari_uld.ct.volume import CTVolume
 from napari_uld.errors import AnnotationFileError, UldError
+from napari_uld.lesions import beside
 from napari_uld.lesions.annotation_file import (
     SUFFIX,
     AnnotationFile,
@@ -17,6 +17,7 @@ from napari_uld.lesions.annotation_file import (
     save_annotations,
 )
 from napari_uld.lesions.annotations import Annotations
+from napari_uld.lesions.beside import findings_stem, own_paths, table_beside
 from napari_uld.lesions.deeplesion import annotations_from_dl_info, write_dl_info
 from napari_uld.lesions.findings_file import SUFFIX as FINDINGS_SUFFIX
 from napari_uld.lesions.findings_file import read_findings, write_findings
@@ -49,7 +50,7 @@ def open_case(volume: CTVolume) -> tuple[Case, tuple[str, ...]]:
     case = Case(volume, annotations, path, reviewer=chosen.reviewer)
     case.fingerprint = fingerprint
     # Where another scan of the folder was saved meanwhile, this one's edits are in the log of the path that it took.
-    first, with_scan_id = _own_paths(volume)
+    first, with_scan_id = own_paths(volume.source, volume.scan_id)
     case.unsaved = unsaved_lesions(map(log_path, (first, with_scan_id, path)), annotations, fingerprint)
     return case, (*volume.corrections, *notes, *_show_found_before(case))
 
@@ -125,20 +126,13 @@ def keep_findings(case: Case, detector: str) -> None:
 
 
 def findings_path(case: Case, detector: str) -> Path:
-    """Where a detector's findings are kept: beside the scan, each scan of a folder and each detector by itself."""
-    digest = hashlib.sha256(detector.encode()).hexdigest()[:8]
-    return annotation_path(case.volume.source).with_name(f"{_findings_stem(case)}.{digest}{FINDINGS_SUFFIX}")
-
-
-def _findings_stem(case: Case) -> str:
-    """What the names of a scan's findings files begin with; earlier versions kept one file of just this name."""
-    _, with_scan_id = _own_paths(case.volume)
-    return with_scan_id.name.removesuffix(SUFFIX)
+    """Where a detector's findings on the open scan are kept."""
+    return beside.findings_path(case.volume.source, case.volume.scan_id, detector)
 
 
 def _show_found_before(case: Case) -> list[str]:
     """Show the findings that were kept for a scan, the latest last, and give a note on what cannot be shown."""
-    folder, stem = annotation_path(case.volume.source).parent, _findings_stem(case)
+    folder, stem = annotation_path(case.volume.source).parent, findings_stem(case.volume.source, case.volume.scan_id)
     kept = [
         path for path in folder.iterdir() if path.name.startswith(f"{stem}.") and path.name.endswith(FINDINGS_SUFFIX)
     ]
@@ -168,9 +162,9 @@ def _saved(volume: CTVolume) -> tuple[Path, AnnotationFile | None, list[str]]:
     -------
     Where the scan's lesions are saved, what is there, and a note on every file of another scan.
     """
-    first, with_scan_id = _own_paths(volume)
+    first, with_scan_id = own_paths(volume.source, volume.scan_id)
     stem = first.name.removesuffix(SUFFIX)
-    beside = sorted(
+    near = sorted(
         path
         for path in first.parent.iterdir()
         if path.name.startswith(f"{stem}.") and path.name.endswith(SUFFIX) and path not in (first, with_scan_id)
@@ -178,7 +172,7 @@ def _saved(volume: CTVolume) -> tuple[Path, AnnotationFile | None, list[str]]:
     saved: AnnotationFile | None = None
     others: list[AnnotationFile] = []
     notes: list[str] = []
-    for path in (first, with_scan_id, *beside):
+    for path in (first, with_scan_id, *near):
         if not has_annotations(path):
             continue
         try:
@@ -186,7 +180,7 @@ def _saved(volume: CTVolume) -> tuple[Path, AnnotationFile | None, list[str]]:
         except AnnotationFileError as error:
             if path in (first, with_scan_id):
                 raise
-            notes.append(f"{error}. It was passed over; what it holds is not shown")
+            notes.append(f"A file of lesions was passed over: {error}. What it holds is not shown")
             continue
         if file.annotations.scan_id != volume.scan_id:
             others.append(file)
@@ -194,26 +188,19 @@ def _saved(volume: CTVolume) -> tuple[Path, AnnotationFile | None, list[str]]:
             saved = file
         else:
             notes.append(
-                f"{path.name} holds lesions of this scan too; those of {saved.path.name} are shown. "
-                f"Drop {path.name} on the window to see the others"
+                f"Another file has lesions of this scan: {path.name}. Those of {saved.path.name} are shown; "
+                f"drop {path.name} on the window to see the others"
             )
     free = with_scan_id if has_annotations(first) else first
     target = free if saved is None else saved.path
     # A file of another name's scan ("ct.2" beside "ct") is no surprise; one of this name may be.
     notes += [
-        f"{file.path.name} holds the lesions of another scan, {file.scan_name} ({file.annotations.scan_id}), and is "
-        f"not shown; open that scan to see them. The lesions of this one are saved in {target.name}"
+        f"Lesions of another scan are not shown: {file.path.name} holds those of {file.scan_name} "
+        f"({file.annotations.scan_id}); open that scan to see them. The lesions of this one are saved in {target.name}"
         for file in others
         if file.path == first or file.scan_source == volume.source.name
     ]
     return target, saved, notes
-
-
-def _own_paths(volume: CTVolume) -> tuple[Path, Path]:
-    """The annotation file that the first scan of a folder takes, and the one that is this scan's alone."""
-    first = annotation_path(volume.source)
-    digest = hashlib.sha256(volume.scan_id.encode()).hexdigest()[:8]
-    return first, first.with_name(f"{first.name.removesuffix(SUFFIX)}.{digest}{SUFFIX}")
 
 
 def export_refusal(volume: CTVolume) -> str:
@@ -257,12 +244,6 @@ def export_dl_info(case: Case, path: Path) -> str:
 def dl_info_table(volume: CTVolume) -> Path | None:
     """Give the DL_info.csv that a DeepLesion series was downloaded with, or None."""
     return table_beside(volume.source)
-
-
-def table_beside(series: Path) -> Path | None:
-    """Give the DL_info.csv that the folder of a DeepLesion series was downloaded with, or None."""
-    tables = (folder / CSV_NAME for folder in (series, *series.parents[:2]))
-    return next((table for table in tables if table.is_file()), None) if series.is_dir() else None
 
 
 def _from_dl_info(volume: CTVolume) -> Annotations:

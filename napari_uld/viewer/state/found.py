@@ -5,14 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from napari_uld.evaluation.overlaps import traced_iou
 from napari_uld.lesions.findings import DEFAULT_THRESHOLD, Box, Findings, SliceBoxes, as_box
 from napari_uld.lesions.rle import Rle
+from napari_uld.lesions.same_lesion import traced_iou
 
-# Two markings whose boxes overlap by this IoU on a slice that both were traced through are of the same lesion. It is
-# the least that joins no listed lesion of phantoms with a detection of something else, and it finds 997 of 1,000 pairs
-# of detections (benchmarks/bench_same_lesion.py). IoBB, which a small box in a large one has too, joins two lesions.
-SAME_LESION = 0.3
 # Letters of a checkpoint's hash that tell two of one method apart.
 HASH_LETTERS = 4
 
@@ -80,7 +76,7 @@ def shown(findings: Iterable[Findings], threshold: Callable[[Findings], float]) 
 def same_as(markings: Sequence[SliceBoxes], found: Sequence[FindingRef]) -> dict[int, int]:
     """For each finding (by its place) that is the same lesion as one of `markings` the one that it overlaps most."""
     best: dict[int, tuple[float, int]] = {}
-    for (marking, i), overlap in traced_iou(markings, [ref.boxes for ref in found], SAME_LESION).items():
+    for (marking, i), overlap in traced_iou(markings, [ref.boxes for ref in found]).items():
         best[i] = max(best.get(i, (0.0, -1)), (overlap, marking))
     return {i: marking for i, (_, marking) in best.items()}
 
@@ -111,7 +107,7 @@ def _between(ordered: Sequence[FindingRef]) -> Mapping[int, list[tuple[int, floa
     """For each finding the surer ones of other detectors that are the same lesion, with their overlap."""
     boxes = [ref.boxes for ref in ordered]
     surer: dict[int, list[tuple[int, float]]] = {}
-    for (i, j), overlap in traced_iou(boxes, boxes, SAME_LESION).items():
+    for (i, j), overlap in traced_iou(boxes, boxes).items():
         if i < j and ordered[i].detector != ordered[j].detector:
             surer.setdefault(j, []).append((i, overlap))
     return surer

@@ -142,15 +142,11 @@ def slice_positions(volume: CTVolume) -> dict[int, int]:
 
 
 def _annotation_row(volume: CTVolume, annotation: Annotation, key: str, finding: FindingRef | None) -> Row:
-    boxes: dict[int, Box] = {}
-    # A box that a person moved no longer agrees with the trace on the other slices.
-    if finding is not None and annotation.source is Source.MINED:
-        boxes.update(finding.boxes)
-    boxes[annotation.key_slice] = annotation.box
     return Row(
         key=key,
         native=annotation.key_slice,
-        boxes=boxes,
+        # A box that a person moved no longer agrees with the trace on the other slices.
+        boxes=annotation.traced(None if finding is None else finding.boxes),
         mark=_mark(annotation),
         score=annotation.score,
         lesion_type=annotation.lesion_type,

@@ -3,9 +3,9 @@
 from napari.utils.notifications import show_info
 
 from napari_uld.errors import UldError
-from napari_uld.lesions.recist import Recist, from_mask
-from napari_uld.lesions.rle import Rle, decode
-from napari_uld.masks.from_box import longest_recist
+from napari_uld.lesions.recist import Recist
+from napari_uld.lesions.rle import Rle
+from napari_uld.masks.from_box import measured
 from napari_uld.viewer.layers.hand import Hold
 from napari_uld.viewer.layers.scan import series_window
 from napari_uld.viewer.session import Session
@@ -29,7 +29,7 @@ def measure(session: Session) -> None:
             native, recist, source = _automatic(session.case, row)
             session.case.measure(row.key, recist, native)
         except UldError as error:
-            show_info(str(error))
+            show_info(f"It is not measured: {error}")
             return
     review.hold(session, session.case.row(row.key) or row, Hold.RECIST, "direct")
     long, short = recist.millimetres(session.case.volume.spacing)
@@ -38,11 +38,8 @@ def measure(session: Session) -> None:
 
 def _automatic(case: Case, row: Row) -> tuple[int, Recist, str]:
     """The slice to measure on, the diameters there, and what they were taken from: a mask where there is one."""
-    stored = _mask_of(row)
-    mask = None if stored is None else decode(stored)
-    if mask is not None and mask.any():
-        return row.native, from_mask(mask, case.volume.spacing[1:]), "From its mask"
-    return *longest_recist(case.volume, row.boxes, series_window(case)), "From grey values in its box"
+    native, recist, by_mask = measured(case.volume, row.native, row.boxes, _mask_of(row), series_window(case))
+    return native, recist, "From its mask" if by_mask else "From grey values in its box"
 
 
 def _mask_of(row: Row) -> Rle | None:

@@ -69,6 +69,10 @@ def test_without_a_positive_region_boxes_cost_nothing() -> None:
     assert losses["boxes"].item() == 0
 
 
+def test_an_image_without_a_detection_has_no_best_one() -> None:
+    assert stage(Recorder([0.0]), nn.Identity()).best_of_each_class(torch.zeros(0, dtype=torch.int64)).tolist() == []
+
+
 def test_detections_above_the_threshold_survive_within_their_class_and_no_score_is_of_the_background() -> None:
     head = Recorder([0.0, math.log(2.0), math.log(5.0)])
     boxes = torch.tensor([[0.0, 0, 10, 10], [0.0, 0, 10, 9], [20.0, 20, 30, 30]])
@@ -96,3 +100,41 @@ def test_the_head_refines_the_box_once_for_each_class() -> None:
     assert (logits.shape, deltas.shape) == ((4, 3), (4, 12))
     assert [layer.out_features for layer in head.layers if isinstance(layer, nn.Linear)] == [5, 5]
     assert [layer.p for layer in head.layers if isinstance(layer, nn.Dropout)] == [0.5, 0.5]
+
+
+LESION, OTHER, ELSEWHERE = [0.0, 0, 10, 10], [20.0, 20, 30, 30], [0.0, 20, 10, 30]
+
+
+def sampled(target: dict[str, Tensor], proposals: list[list[float]], **changes: float) -> dict[tuple[float, ...], int]:
+    """The class of each proposal that was sampled."""
+    torch.manual_seed(0)
+    known = {"boxes": torch.tensor([LESION]), "labels": torch.tensor([1])} | target
+    roi = stage(Recorder([0.0, 0.0]), nn.Identity(), **changes)
+    (boxes,), (matched,), (classes,), (wanted,) = roi.select_training_samples([torch.tensor(proposals)], [known])
+    assert len(boxes) == len(matched) == len(classes) == len(wanted)
+    return {tuple(box): int(of) for box, of in zip(boxes.tolist(), classes, strict=True)}
+
+
+def test_proposals_on_an_ignored_box_are_sampled_neither_way() -> None:
+    shifted = [20.0, 20, 30, 28]
+    plain = sampled({}, [LESION, shifted, ELSEWHERE])
+    assert plain == {tuple(LESION): 1, tuple(shifted): 0, tuple(ELSEWHERE): 0}
+    ignored = sampled({"ignored": torch.tensor([OTHER])}, [LESION, shifted, ELSEWHERE])
+    assert ignored == {tuple(LESION): 1, tuple(ELSEWHERE): 0}
+    lesions_own = sampled({"ignored": torch.tensor([LESION])}, [LESION, ELSEWHERE])
+    assert lesions_own == {tuple(LESION): 1, tuple(ELSEWHERE): 0}, "a lesion stays one"
+
+
+def test_hard_negatives_are_among_the_proposals_and_come_first_as_background() -> None:
+    background = [[0.0, 20 + n / 10, 10, 30] for n in range(40)]
+    found = sampled({"negatives": torch.tensor([OTHER])}, background, samples=2, positive=0.5)
+    assert found[tuple(OTHER)] == 0
+    assert found[tuple(LESION)] == 1
+    both = sampled({"negatives": torch.tensor([OTHER]), "ignored": torch.tensor([ELSEWHERE])}, background)
+    assert both == {tuple(LESION): 1, tuple(OTHER): 0}
+
+
+def test_an_image_without_lesions_is_background_alone() -> None:
+    empty = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
+    found = sampled(empty | {"negatives": torch.tensor([OTHER])}, [ELSEWHERE])
+    assert found == {tuple(OTHER): 0, tuple(ELSEWHERE): 0}

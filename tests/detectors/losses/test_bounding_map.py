@@ -257,3 +257,20 @@ def test_by_size_objectness_is_the_map_of_the_levels_own_lesions() -> None:
     assert (labels[~foreground] < 0.5).all()
     nothing = BmcObjectness(by_size=True)(grid, target_of([], 64), UNASKED)
     assert (nothing.labels == 0).all()
+
+
+def test_cells_in_an_ignored_box_are_no_background_and_those_of_a_hard_negative_come_first() -> None:
+    grid = grid_of(16, 4)
+    target = target_of([[16, 16, 40, 40]], 64)
+    plain = set(BmcObjectness()(grid, target, UNASKED).positives.tolist())
+    within = target | {
+        "ignored": torch.tensor([[0.0, 0.0, 64.0, 48.0]]),
+        "negatives": torch.tensor([[56.0, 56, 64, 64]]),
+    }
+    for seed in range(5):
+        torch.manual_seed(seed)
+        picked = BmcObjectness()(grid, within, UNASKED)
+        background = set(picked.anchors.tolist()) - plain
+        assert set(picked.positives.tolist()) == plain
+        assert min(background) >= 12 * 16, "the first twelve rows of cells are ignored"
+        assert {14 * 16 + 14, 14 * 16 + 15, 15 * 16 + 14, 15 * 16 + 15} <= background

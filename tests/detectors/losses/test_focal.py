@@ -71,3 +71,20 @@ def test_pixels_learn_by_focal_loss_divided_by_the_lesions_pixels() -> None:
 def test_without_a_lesion_pixel_the_sum_is_divided_by_one() -> None:
     loss = PixelLoss(alpha=0.25, gamma=2.0, weight=1.0)(torch.zeros(1, 1, 2), torch.zeros(1, 1, 2))
     assert loss.item() == pytest.approx(2 * 0.75 * 0.25 * math.log(2), rel=1e-5)
+
+
+def test_an_anchor_on_an_ignored_box_teaches_nothing() -> None:
+    grid = row_of(100, 10)
+    target = {"boxes": torch.tensor([[0.0, 0.0, 100.0, 10.0]]), "ignored": torch.tensor([[0.0, 0.0, 10.0, 10.0]])}
+    logits = torch.logit(torch.tensor([[0.9, 0.2]]))
+    losses, _ = LOSS(grid, logits, torch.zeros(1, 2, 4), [target])
+    assert losses["classification"].item() == pytest.approx(-0.25 * 0.1**2 * math.log(0.9), rel=1e-5)
+
+
+def test_pixels_that_are_left_out_teach_nothing() -> None:
+    loss = PixelLoss(alpha=0.25, gamma=2.0, weight=1.0)
+    logits, masks = torch.logit(torch.tensor([[[0.9, 0.2, 0.6]]])), torch.tensor([[[1.0, 0.0, 0.0]]])
+    by_hand = -0.25 * 0.1**2 * math.log(0.9) - 0.75 * 0.2**2 * math.log(0.8)
+    left_out = torch.tensor([[[False, False, True]]])
+    assert loss(logits, masks, left_out).item() == pytest.approx(by_hand, rel=1e-5)
+    assert loss(logits, masks).item() == pytest.approx(by_hand - 0.75 * 0.6**2 * math.log(0.4), rel=1e-5)

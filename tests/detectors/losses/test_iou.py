@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from napari_uld.detectors.anchors import Grid
-from napari_uld.detectors.losses.iou import IouAssigner, IouObjectness, IouRegression, paired_iou
+from napari_uld.detectors.losses.iou import IouAssigner, IouObjectness, IouRegression, of_negatives, paired_iou
 
 FASTER_RCNNS = IouAssigner(positive=0.7, negative=0.3, forced=True)
 RETINANETS = IouAssigner(positive=0.5, negative=0.4, forced=False)
@@ -89,3 +89,52 @@ def test_of_many_positive_anchors_at_most_half_the_samples_are_drawn_and_all_are
     assert picked.positives.tolist() == list(range(12))
     learnt = IouRegression(8)(grid, target, lambda: matched)
     assert (len(learnt.anchors), learnt.normalizer) == (4, 8)
+
+
+def test_background_that_an_ignored_box_would_claim_is_neither_and_a_lesions_anchor_stays_its() -> None:
+    grid = row_of(100, 71, 40, 10, 80)
+    lesion = {"boxes": torch.tensor([[0.0, 0.0, 100.0, 10.0]])}
+    assert FASTER_RCNNS.match(grid, lesion).tolist() == [0, 0, -2, -1, 0]
+    # It overlaps the anchors by .1, .14, .25, 1 and .125: as a lesion it would claim the fourth alone.
+    ignored = lesion | {"ignored": torch.tensor([[0.0, 0.0, 10.0, 10.0]])}
+    assert FASTER_RCNNS.match(grid, ignored).tolist() == [0, 0, -2, -2, 0]
+    nothing = target_of() | {"ignored": torch.tensor([[0.0, 0.0, 100.0, 10.0]])}
+    assert FASTER_RCNNS.match(grid, nothing).tolist() == [-2, -2, -2, -1, -2], "none is positive"
+
+
+def test_ignored_anchors_are_neither_sampled_as_background_nor_as_lesions() -> None:
+    grid = row_of(100, 90, 80, 10)
+    target = target_of() | {"ignored": torch.tensor([[0.0, 0.0, 100.0, 10.0]])}
+    picked = IouObjectness(8)(grid, target, lambda: FASTER_RCNNS.match(grid, target))
+    assert picked.anchors.tolist() == [3]
+    assert picked.labels.tolist() == [0]
+
+
+def test_hard_negatives_are_sampled_first_as_background() -> None:
+    grid = grid_of(8, 8)
+    # Exactly an anchor; its neighbours overlap it by a third.
+    negative = grid.anchors[27:28]
+    target = target_of([-400.0, -400, -300, -300]) | {"negatives": negative}
+    for seed in range(5):
+        torch.manual_seed(seed)
+        picked = IouObjectness(2)(grid, target, lambda: torch.full((64,), -1))
+        assert 27 in picked.anchors.tolist()
+        assert len(picked.anchors) == 2
+        assert picked.labels.tolist() == [0, 0]
+
+
+def test_a_hard_negative_that_no_anchor_fits_has_its_best_one() -> None:
+    grid = row_of(100, 60, 30)
+    first = of_negatives(grid.anchors, {"negatives": torch.tensor([[0.0, 0.0, 10.0, 10.0]])})
+    assert first is not None
+    assert first.tolist() == [False, False, True]
+    assert of_negatives(grid.anchors, target_of()) is None
+
+
+def test_nothing_else_is_drawn_where_nothing_is_ignored_and_no_negative_is_known() -> None:
+    grid, target = grid_of(8, 8), target_of([20.0, 20, 36, 36])
+    drawn = []
+    for known in (target, target | {"negatives": torch.zeros(0, 4), "ignored": torch.zeros(0, 4)}):
+        torch.manual_seed(3)
+        drawn.append(IouObjectness(8)(grid, known, lambda known=known: FASTER_RCNNS.match(grid, known)).anchors)
+    assert torch.equal(*drawn)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from napari_uld.detectors.specs.mining import HardNegativesSpec, Mining, MiningSpec
+from napari_uld.detectors.specs.mining import HardNegativesSpec, MeanTeacherSpec, Mining, MiningSpec
 from napari_uld.detectors.specs.system import System
 
 READ = TypeAdapter(Mining)
@@ -66,3 +66,12 @@ def test_hard_negatives_need_a_class_and_masks_and_the_class_needs_hard_negative
     ):
         with pytest.raises(ValueError, match=sentence):
             mining.check_fit(system)
+
+
+def test_a_mean_teacher_has_its_papers_numbers_and_its_policies_are_three() -> None:
+    spec = READ.validate_python({"miner": "mean_teacher"})
+    assert isinstance(spec, MeanTeacherSpec)
+    assert (spec.policy, spec.score, spec.overlap, spec.overlap_by, spec.momentum) == ("add", 0.9, 0.7, "iou", 0.999)
+    with pytest.raises(ValidationError, match="'add', 'ignore' or 'none'"):
+        READ.validate_python({"miner": "mean_teacher", "policy": "maybe"})
+    assert READ.validate_python({"miner": "mean_teacher_negatives"}).known == 0.1

@@ -155,3 +155,16 @@ def test_bundled_must_be_a_table(tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_text("bundled = 1\n" + METHOD, encoding="utf-8")
     with pytest.raises(RecipeError, match=r"\[bundled\] must be a table of overrides; found 1"):
         load_recipe(tmp_path / "x.toml")
+
+
+def test_a_length_in_steps_and_lesion_free_slices_are_off_unless_asked_for(tmp_path: Path) -> None:
+    plain = load_recipe("faster_rcnn", "small").training
+    assert (plain.steps, plain.lesion_free, plain.validate_on, plain.validate_every) == (None, 0.0, "annotated", 1)
+    path = tmp_path / "r.toml"
+    volume = "[input]\nvolume = true\nslices_per_image = 1\n"
+    path.write_text(METHOD + volume + "[training]\nlesion_free = 0.2\n")
+    with pytest.raises(RecipeError, match=r"lesion_free must be 0|sees one window"):
+        load_recipe(path)
+    path.write_text(METHOD + "[training]\nlesion_free = 1.0\n")
+    with pytest.raises(RecipeError, match="training.lesion_free: found 1.0"):
+        load_recipe(path)

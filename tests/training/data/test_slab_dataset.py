@@ -18,6 +18,7 @@ from napari_uld.training.data.augment import Augmentation
 from napari_uld.training.data.cache import CACHE_BYTES, CACHE_SHARE
 from napari_uld.training.data.key_slices import annotated_slices, read_slab
 from napari_uld.training.data.slab_dataset import HardNegatives, SlabDataset
+from napari_uld.training.data.true_boxes import TrueBoxes
 
 MASKS = TwoStageSupervision(roi_branch="ellipse")
 FLIPS = [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)]
@@ -199,3 +200,28 @@ def test_where_the_slice_is_not_on_disk_the_key_slice_is_taken(phantoms: Path, m
     dataset = SlabDataset(phantoms, keys, InputSpec(), training=TrainingSpec(z_shift=1.0))
     monkeypatch.setattr("napari_uld.training.data.slab_dataset.slices_on_disk", lambda *_: [keys[index].number])
     assert dataset.away(index, 1.0) == 0
+
+
+@pytest.mark.parametrize("flip", [0.0, 1.0])
+def test_known_negatives_and_true_boxes_move_with_their_image(phantoms: Path, flip: float) -> None:
+    key = annotated_slices(phantoms, "all")[0]
+    dataset = SlabDataset(phantoms, [key], InputSpec(), training=TrainingSpec(horizontal_flip=flip))
+    dataset.first_negatives, dataset.truth = {0: key.boxes}, TrueBoxes(phantoms)
+    _, target = dataset[0]
+    assert torch.equal(target["negatives"], target["boxes"])
+    true = target["true_boxes"]
+    assert len(true) >= len(target["boxes"])
+    distance = (true[:, None] - target["boxes"]).abs().amax(dim=2)
+    assert float(distance.min(dim=0).values.max()) < 0.05
+    assert "true_boxes" not in SlabDataset(phantoms, [key], InputSpec())[0][1]
+
+
+def test_a_negative_is_not_shown_on_a_slice_that_it_was_not_mined_on(
+    phantoms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = annotated_slices(phantoms, "all")[0]
+    dataset = SlabDataset(phantoms, [key], InputSpec())
+    dataset.first_negatives = {0: key.boxes}
+    assert "negatives" in dataset[0][1]
+    monkeypatch.setattr(dataset, "away", lambda *_: 1)
+    assert "negatives" not in dataset[0][1]

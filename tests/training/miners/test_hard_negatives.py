@@ -1,5 +1,6 @@
 """Hard negatives: which detections are drawn from, what is mined of an image, and how it is kept."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -158,7 +159,11 @@ def test_a_detection_on_the_lesion_counts_by_its_mask_not_by_its_box() -> None:
 
 
 def test_a_sure_detection_whose_mask_misses_its_lesion_is_mined_itself() -> None:
-    assert corners(mined([(LESION, 0.9, 0.2)])) == [LESION]
+    negatives = mined([(LESION, 0.9, 0.2), (ELSEWHERE[0], 0.8, 1.0)])
+    assert corners(negatives) == [LESION, ELSEWHERE[0]]
+    assert negatives is not None
+    assert negatives.overlaps is not None
+    assert negatives.overlaps.tolist() == pytest.approx([0.2, 0.0]), "S2 says which of them lies on a lesion"
 
 
 def test_of_many_candidates_three_are_drawn_by_the_seed() -> None:
@@ -191,7 +196,7 @@ def negatives(count: int, first: int) -> HardNegatives:
         mask = np.zeros(SHAPE, bool)
         mask[3:7, first + k : first + k + 2] = True
         masks.append(encode(mask))
-    return HardNegatives(boxes, np.linspace(0.5, 0.9, count), tuple(masks))
+    return HardNegatives(boxes, np.linspace(0.5, 0.9, count), tuple(masks), np.linspace(0.1, 0.3, count))
 
 
 def test_what_was_mined_is_read_back_as_it_was_by_series_and_slice(tmp_path: Path) -> None:
@@ -211,6 +216,13 @@ def test_what_was_mined_is_read_back_as_it_was_by_series_and_slice(tmp_path: Pat
         assert np.allclose(back[index].boxes, expected.boxes)
         assert np.allclose(back[index].scores, expected.scores)
         assert back[index].masks == expected.masks
+        assert np.allclose(back[index].overlaps, expected.overlaps)
+
+
+def test_what_was_mined_before_overlaps_were_kept_is_read(tmp_path: Path) -> None:
+    slices = [KeySlice("000001_01_01", 7, (2.0, 1.0, 1.0), np.zeros((1, 4)), (None,), (-160.0, 240.0))]
+    write_mined(tmp_path / "epoch_1", slices, {0: replace(negatives(2, 10), overlaps=None)}, "uldor")
+    assert read_mined(tmp_path / "epoch_1", slices)[0].overlaps is None
 
 
 def test_what_was_mined_is_flagged_as_negative_in_its_findings(tmp_path: Path) -> None:

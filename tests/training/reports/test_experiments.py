@@ -11,6 +11,7 @@ import pytest
 from napari_uld.errors import DataError, RecipeError
 from napari_uld.progress import finish
 from napari_uld.training.data.key_slices import true_slices
+from napari_uld.training.data.phantom.truth import read_truth, truth_series
 from napari_uld.training.reports import experiments
 from napari_uld.training.reports.experiment_list import EXPERIMENTS, select
 from napari_uld.training.reports.experiments import in_order, run, run_all, survey, time_all
@@ -323,3 +324,46 @@ def test_a_row_that_starts_from_another_waits_for_it_and_takes_its_weights(place
     assert finish(run(from_host)) is State.FINISHED
     start = json.loads((from_host.folder / "log.jsonl").read_text().splitlines()[0])
     assert start["notes"] == ["no weights in checkpoint.safetensors for: nothing"]
+
+
+def test_a_row_may_have_fewer_seeds_than_its_experiment() -> None:
+    once = replace(BMC, seeds=(0, 7))
+    two = experiment(BASE, once, seeds=(0, 1))
+    assert [(row.label, seed) for _, row, seed in in_order([two])] == [("base", 0), ("bmc", 0), ("base", 1)]
+    assert in_order([replace(two, seeds=(1,))])[0][1] is BASE
+
+
+def test_a_budget_in_steps_reaches_every_row() -> None:
+    recipe = row_recipe(Row("x", "mining_add"), Budget(steps=77))
+    assert recipe.training.steps == 77
+    mining = EXPERIMENTS["mining"]
+    assert {row_recipe(row, mining.budget).training.steps for row in mining.rows} == {mining.budget.steps}
+
+
+def test_a_traced_row_is_scored_in_whole_scans_too_and_only_that_is_missing_later(place: Place, phantoms: Path) -> None:
+    finish(run(planned(BASE, place)))
+    traced = planned(replace(BASE, traced=True), place)
+    assert traced.state is State.STOPPED, "the same training, scored on key slices alone"
+    weights = (traced.folder / "checkpoint.safetensors").stat().st_mtime_ns
+    assert finish(run(traced)) is State.FINISHED
+    assert (traced.folder / "checkpoint.safetensors").stat().st_mtime_ns == weights
+    facts = json.loads((traced.folder / "traced.json").read_text())
+    assert facts["fp_per_scan"] == [0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0]
+    assert facts["scans"] == PATIENTS
+    assert facts["lesions"] == sum(len(read_truth(phantoms, series)) for series in truth_series(phantoms))
+    assert {"average", "ap", "low", "high", "sensitivity", "recipe", "seed"} <= facts.keys()
+    result = traced.traced_result()
+    assert result.traced_curve.average == pytest.approx(facts["average"], abs=1e-4)
+    assert len(result.patients) == PATIENTS
+    assert result.traced_bootstrapped.shape == (1000, 8)
+
+
+def test_what_was_mined_epoch_by_epoch_stays_with_the_result(place: Place) -> None:
+    it = planned(BASE, place)
+    finish(run(it))
+    assert "mining" not in json.loads(it.files[1].read_text())
+    it.files[1].unlink()
+    with (it.folder / "log.jsonl").open("a") as log:
+        log.write('{"event": "mining", "epoch": 1, "mined": 3}\n')
+    finish(run(planned(BASE, place)))
+    assert [row["mined"] for row in json.loads(it.files[1].read_text())["mining"]] == [3]

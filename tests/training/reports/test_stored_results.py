@@ -25,7 +25,7 @@ def stored(monkeypatch: pytest.MonkeyPatch) -> Place:
 @pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=lambda experiment: experiment.name)
 def test_every_row_has_its_result_by_todays_recipes(experiment: Experiment, stored: Place) -> None:
     for row in experiment.rows:
-        for seed in experiment.seeds:
+        for seed in experiment.seeds_of(row):
             run = plan(experiment, row, seed, stored)
             if run.folder.relative_to(RESULTS).as_posix() in PENDING:
                 assert run.state is not State.FINISHED, f"{run.folder} is there: take it out of pending.txt"
@@ -40,7 +40,7 @@ def test_no_result_is_of_no_row(stored: Place) -> None:
         plan(experiment, row, seed, stored).folder
         for experiment in EXPERIMENTS.values()
         for row in experiment.rows
-        for seed in experiment.seeds
+        for seed in experiment.seeds_of(row)
     }
     there = set(RESULTS.glob("*/*"))
     assert there <= planned

@@ -11,9 +11,10 @@ from napari_uld.evaluation.matching import match
 from napari_uld.evaluation.overlaps import iou
 from napari_uld.lesions.recist import Recist
 from napari_uld.training.data.key_slices import KeySlice
+from napari_uld.training.reports.formats import markdown
 from napari_uld.training.reports.planning import Experiment, Place, Row
 from napari_uld.training.reports.results import Result, load_result
-from napari_uld.training.reports.tables import experiment_section, markdown, write_tables
+from napari_uld.training.reports.tables import experiment_section, write_tables
 
 PATIENTS = 6
 LESION = np.array([[0.0, 0.0, 10.0, 10.0]])

@@ -1,0 +1,65 @@
+"""Whole scans of which every lesion is known, to be searched slice by slice and traced."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from napari_uld.ct.deeplesion import read_slices, slices_on_disk
+from napari_uld.ct.volume import CTVolume
+from napari_uld.errors import DataError
+
+from .key_slices import SPLITS, Split, split_of
+from .phantom.truth import read_truth, truth_series
+
+
+@dataclass(frozen=True, eq=False)
+class SubVolume:
+    """A scan, and a box of every lesion in it on the slice where that is largest.
+
+    Parameters
+    ----------
+    root
+        Folder in DeepLesion's layout.
+    series
+        "000001_01_01".
+    boxes
+        (n, 4) native pixel-centre boxes, with DeepLesion's margin.
+    slices
+        (n,) native numbers of their slices.
+    """
+
+    root: Path
+    series: str
+    boxes: np.ndarray
+    slices: np.ndarray
+
+    def read(self) -> CTVolume:
+        """Read the scan."""
+        return read_slices(self.root, self.series, slices_on_disk(self.root, self.series))
+
+    @property
+    def patient(self) -> str:
+        """The patient, by which data are split and resampled."""
+        return self.series.split("_")[0]
+
+
+def sub_volumes(root: Path, split: Split) -> list[SubVolume]:
+    """All phantom scans of a split, those without a lesion among them.
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    """
+    splits = split_of(root)
+    names = [name for name in truth_series(root) if split == "all" or splits.get(name) == SPLITS[split]]
+    if not names:
+        raise DataError(f"{root} holds no phantom of the split {split!r}")
+    return [_of_series(root, name) for name in names]
+
+
+def _of_series(root: Path, series: str) -> SubVolume:
+    lesions = read_truth(root, series)
+    boxes = np.asarray([lesion.boxes[lesion.key_slice] for lesion in lesions], np.float64).reshape(-1, 4)
+    return SubVolume(root, series, boxes, np.asarray([lesion.key_slice for lesion in lesions], int))

@@ -1,0 +1,82 @@
+"""A mean teacher beside hard negatives: labels + mined lesions + P- in the "end-to-end mining" paper.
+
+A fixed share of the training patients counts as fully annotated. There the starting network's surest misses are mined
+before the first step; they are the background that both stages sample first. Slices that show no lesion at all and
+carry some join the training images.
+"""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from napari_uld.detectors.specs.mining import MeanTeacherNegativesSpec
+from napari_uld.errors import TrainingError
+from napari_uld.progress import Work
+
+from ..data.key_slices import KeySlice
+from ..data.phantom.truth import FOLDER as TRUTH_FOLDER
+from ..data.true_boxes import TrueBoxes
+from .mean_teacher import MeanTeacher
+from .misses import Misses, is_known, mine_misses, read_misses, write_misses
+
+# Within a run's folder, what it mined; within a data set's, findings with negative rows to take instead.
+NEGATIVES = "negatives"
+
+
+class MeanTeacherWithNegatives(MeanTeacher):
+    """A mean teacher whose student samples hard negatives first."""
+
+    spec: MeanTeacherNegativesSpec
+
+    def before_training(self) -> Work[None]:
+        """Mine, or take what is there, and hand it to the training set."""
+        given, mined = self.run.data / NEGATIVES, self.run.out / NEGATIVES
+        if not given.is_dir() and not mined.is_dir():
+            yield from self._mine(mined)
+        found = read_misses(given if given.is_dir() else mined)
+        added = self._teach(found)
+        boxes = sum(map(len, self.train_set.first_negatives.values()))
+        self.run.log(event="negatives", boxes=boxes, images=len(self.train_set.first_negatives), added_images=added)
+
+    def _mine(self, folder: Path) -> Work[None]:
+        if not (self.run.data / TRUTH_FOLDER).is_dir():
+            raise TrainingError(
+                f"{self.run.data} holds no whole truth to tell misses by: give findings with negative rows in "
+                f"{self.run.data / NEGATIVES}, as `napari-uld mine --negatives` writes them"
+            )
+        listed = sorted({key.series for key in self.train_set.slices if is_known(key.patient, self.spec.known)})
+        found = yield from mine_misses(
+            self.run.detector(),
+            self.run.data,
+            listed,
+            score=self.spec.negative_score,
+            per_slice=self.spec.negatives_per_slice,
+        )
+        # Under its name once it is whole: a run that is stopped meanwhile mines again.
+        partial = folder.with_name(f"{folder.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        write_misses(partial, found)
+        partial.rename(folder)
+
+    def _teach(self, found: Misses) -> int:
+        """Hand misses to the training set; gives how many slices joined it."""
+        data = self.train_set
+        index_of = {(key.series, key.number): index for index, key in enumerate(data.slices)}
+        of_series = {key.series: key for key in data.slices}
+        truth = TrueBoxes(self.run.data) if (self.run.data / TRUTH_FOLDER).is_dir() else None
+        first: dict[int, np.ndarray] = {}
+        added: list[KeySlice] = []
+        for (series, number), boxes in found.items():
+            index = index_of.get((series, number))
+            if index is None:
+                # Without the truth nobody knows whether it shows a lesion, which would be background.
+                if truth is None or series not in of_series or len(truth.on(series, number)):
+                    continue
+                index = len(data.slices) + len(added)
+                key = of_series[series]
+                added.append(KeySlice(series, number, key.spacing, np.zeros((0, 4)), (), key.window))
+            first[index] = boxes
+        data.slices = [*data.slices, *added]
+        data.first_negatives = first
+        return len(added)
