@@ -17,7 +17,8 @@ AXIAL_ONLY = "Only on axial slices in 2D: lesions are drawn on slices as they we
 def step(session: Session, by: int, *, pending_only: bool = False) -> None:
     """Go to the next lesion (`by` = 1) or the previous one (-1)."""
     if session.case is not None:
-        session.jump(session.case.step(by, pending_only=pending_only))
+        with session.at_once():
+            session.jump(session.case.step(by, pending_only=pending_only))
 
 
 def decide(session: Session, state: State) -> None:
@@ -25,22 +26,25 @@ def decide(session: Session, state: State) -> None:
     if session.case is None or session.case.current is None:
         show_info("Choose a lesion first.")
         return
-    with session.case.annotations.as_one():
-        for row in session.case.chosen:
-            session.case.decide(row.key, state)
-    step(session, 1, pending_only=True)
+    with session.at_once():
+        with session.case.annotations.as_one():
+            for row in session.case.chosen:
+                session.case.decide(row.key, state)
+        step(session, 1, pending_only=True)
 
 
 def undo(session: Session) -> None:
     """Take back the last edit and show where it was."""
     if session.case is not None:
-        _show_edit(session, session.case.annotations.undo(), "undo")
+        with session.at_once():
+            _show_edit(session, session.case.annotations.undo(), "undo")
 
 
 def redo(session: Session) -> None:
     """Do the last undone edit again and show where it was."""
     if session.case is not None:
-        _show_edit(session, session.case.annotations.redo(), "redo")
+        with session.at_once():
+            _show_edit(session, session.case.annotations.redo(), "redo")
 
 
 def edit_box(session: Session) -> None:
