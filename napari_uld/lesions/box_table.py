@@ -18,6 +18,9 @@ from napari_uld.lesions.annotations import LesionType
 from napari_uld.lesions.boxes import as_boxes
 from napari_uld.lesions.findings import Findings, SliceBoxes, as_box
 
+# Slices that a body may reach through: more is none of a scan, and each takes memory.
+MOST_SLICES = 100_000
+
 
 class Margin(StrEnum):
     """How closely boxes lie about what they hold: measured against one another, small ones of both kinds miss."""
@@ -44,7 +47,7 @@ class ScanName(NamedTuple):
     @classmethod
     def of(cls, text: str) -> "ScanName":
         """Read "000001_01_01", or "000001_01_01_103-115" and the same with ".annot" behind it."""
-        part = re.fullmatch(r"(.+)_(\d+)-(\d+)(?:\.annot)?", text)
+        part = re.fullmatch(r"(.+)_(\d{1,9})-(\d{1,9})(?:\.annot)?", text)
         return cls(part[1], int(part[2]), int(part[3])) if part else cls(text, None, None)
 
     @property
@@ -137,9 +140,11 @@ class ScanBoxes:
         Raises
         ------
         BoxError
-            As the class does.
+            As the class does, or if a body reaches through more than `MOST_SLICES`.
         """
         rows = as_boxes(boxes, dims=3)
+        if (rows[:, 5] - rows[:, 2] >= MOST_SLICES).any():
+            raise BoxError(f"A body must reach through at most {MOST_SLICES:,} slices; found one of more")
         on_slices = tuple(
             {number: as_box(row[[0, 1, 3, 4]]) for number in range(int(np.ceil(row[2])), int(np.floor(row[5])) + 1)}
             for row in rows

@@ -82,7 +82,7 @@ def _manual(path: Path, content: dict[str, Any], split: str) -> BoxTable:
 def _checked(path: Path, name: str, read: Any, volume: object) -> ScanBoxes:
     try:
         return read(ScanName.of(name), volume)
-    except (BoxError, IndexError, KeyError, TypeError, ValueError) as error:
+    except (BoxError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise AnnotationFileError(f"{path}, volume {name}: {error}; required {KINDS}") from error
 
 

@@ -20,7 +20,7 @@ from napari_uld.errors import AnnotationFileError
 
 # A released file has 1.8 MB and 300,000 values; a pickle that says one thing often may stand for far more values.
 MAX_BYTES, MAX_VALUES, MAX_DEPTH = 256 << 20, 20_000_000, 32
-# Steps of a pickle's program that make objects of classes or ask its reader for more.
+# Steps of a pickle's program that make objects of classes, or sets, or ask its reader for more.
 _REFUSED_STEPS = frozenset(
     (
         "INST",
@@ -32,6 +32,8 @@ _REFUSED_STEPS = frozenset(
         "EXT4",
         "PERSID",
         "BINPERSID",
+        "EMPTY_SET",
+        "FROZENSET",
         "NEXT_BUFFER",
         "READONLY_BUFFER",
     )
@@ -68,7 +70,7 @@ class _NumberType:
         """Read numbers from their bytes."""
         if not isinstance(data, bytes | bytearray) or self.order not in ("<", ">", "|", "="):
             raise ValueError("numbers are no bytes")
-        return np.frombuffer(bytes(data), self.order + self.name)
+        return np.frombuffer(data, self.order + self.name)
 
 
 @dataclass
@@ -89,6 +91,7 @@ class _Array:
         if math.prod(shape) != len(numbers):
             raise ValueError(f"an array of the shape {shape} has {len(numbers)} numbers")
         self.values = numbers.reshape(shape, order="F" if by_columns else "C")
+        self.values.setflags(write=False)
 
 
 def _number_type(name: object, *_: object) -> _NumberType:
@@ -120,18 +123,25 @@ def _no_bytes() -> bytes:
     return b""
 
 
-def _bytes(text: object, encoding: object) -> bytes:
-    """What Python 2's strings of bytes became."""
-    if encoding != "latin1" or not isinstance(text, str):
-        raise pickle.UnpicklingError("it encodes text")
-    return text.encode("latin1")
+class _Encoder:
+    """Makes bytes of text, as Python 2's strings of bytes are written, and no more than a file may have."""
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    def __call__(self, text: object, encoding: object) -> bytes:
+        if encoding != "latin1" or not isinstance(text, str):
+            raise pickle.UnpicklingError("it encodes text")
+        self.made += len(text)
+        if self.made > MAX_BYTES:
+            raise pickle.UnpicklingError(f"it stands for more than {MAX_BYTES:,} bytes")
+        return text.encode("latin1")
 
 
 # What pickles of numpy's arrays and numbers name, in its older and newer versions.
-_NAMES: dict[tuple[str, str], Callable[..., object] | type] = {
+_NAMES: dict[tuple[str, str], Callable[..., object]] = {
     ("numpy", "dtype"): _number_type,
-    ("numpy", "ndarray"): _Array,
-    ("_codecs", "encode"): _bytes,
+    ("numpy", "ndarray"): _array,
     ("__builtin__", "bytes"): _no_bytes,
 }
 for _core in ("numpy.core", "numpy._core"):
@@ -140,11 +150,29 @@ for _core in ("numpy.core", "numpy._core"):
     _NAMES[f"{_core}.numeric", "_frombuffer"] = _array_of
 
 
+@dataclass(frozen=True)
+class _Maker:
+    """What a file may call, and not change: a function would take attributes from it and keep them for the next."""
+
+    make: Callable[..., object]
+
+    def __call__(self, *given: object) -> object:
+        return self.make(*given)
+
+    def __setstate__(self, state: object) -> None:
+        raise pickle.UnpicklingError("it changes what makes its values")
+
+
 class _PlainUnpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        # One for each file: it counts.
+        self._names: dict[tuple[str, str], Callable[..., object]] = {**_NAMES, ("_codecs", "encode"): _Encoder()}
+
     def find_class(self, module: str, name: str) -> Any:
         """Give what stands for one of numpy's names; nothing else is ever looked up."""
         try:
-            return _NAMES[module, name]
+            return _Maker(self._names[module, name])
         except KeyError:
             raise pickle.UnpicklingError(f"it names {module}.{name}") from None
 
@@ -181,13 +209,62 @@ def read_plain_pickle(path: Path) -> Any:
 
 
 def _check_steps(data: bytes) -> None:
-    """Refuse a program that makes objects, or counts on more memory than its own length."""
+    """Refuse a program that makes objects, or counts on more memory than its own length or a deep stack."""
+    nesting = _Nesting()
     for step, argument, _ in pickletools.genops(data):
         if step.name in _REFUSED_STEPS:
             raise pickle.UnpicklingError(f"it makes an object by {step.name}")
         # A memo's places are reserved up to the highest: each takes at least a byte to fill.
         if isinstance(argument, int) and step.name.endswith("PUT") and argument > len(data):
             raise pickle.UnpicklingError(f"it asks for {argument:,} places")
+        nesting.follow(step, argument)
+
+
+class _Nesting:
+    """Follows a pickle's stack for how deep its tuples are nested: one that is hashed, as a key, is walked without end.
+
+    Of all else on the stack the depth is 0: what is no tuple is no key, or holds nothing.
+    """
+
+    def __init__(self) -> None:
+        self._stack: list[int | None] = []
+        self._memo: dict[object, int] = {}
+
+    def follow(self, step: pickletools.OpcodeInfo, argument: object) -> None:
+        """Take a step; a mark on the stack is None.
+
+        Raises
+        ------
+        pickle.UnpicklingError
+            If tuples are nested too deep.
+        IndexError
+            If the stack has not what the step takes.
+        """
+        stack = self._stack
+        if "PUT" in step.name or step.name == "MEMOIZE":
+            self._memo[len(self._memo) if argument is None else argument] = stack[-1] or 0
+        elif step.name in ("GET", "BINGET", "LONG_BINGET"):
+            stack.append(self._memo[argument])
+        elif step.name == "DUP":
+            stack.append(stack[-1])
+        elif step.name == "MARK":
+            stack.append(None)
+        else:
+            taken = self._take(step)
+            depth = 1 + max(taken, default=0) if "TUPLE" in step.name else 0
+            if depth > MAX_DEPTH:
+                raise pickle.UnpicklingError(f"its tuples are nested more than {MAX_DEPTH} deep")
+            stack.extend([depth] * len(step.stack_after))
+
+    def _take(self, step: pickletools.OpcodeInfo) -> list[int]:
+        """Take what a step does from the stack, down to the last mark where it asks for one."""
+        stack, before, taken = self._stack, step.stack_before, []
+        alone = len(before)
+        if pickletools.markobject in before or (step.name == "POP" and stack[-1] is None):
+            while (depth := stack.pop()) is not None:
+                taken.append(depth)
+            alone = before.index(pickletools.markobject) if pickletools.markobject in before else 0
+        return taken + [stack.pop() or 0 for _ in range(alone)]
 
 
 class _Plain:

@@ -98,6 +98,11 @@ def test_detections_are_read_by_slice_as_pairs_and_as_tracklets(tmp_path: Path) 
         ({VOLUME: {0: [[1, 2, 3]]}}, "for a box"),
         ({VOLUME: {0: [[1, 1, 9, 9, float("nan")]]}}, "finite"),
         ({VOLUME: 7}, VOLUME),
+        ({VOLUME: {0: [[1, 1, 2, 2, 10**400]]}}, "too large"),
+        ({VOLUME: [[1, 1, 2, 2, 0, 10**400]]}, "too large"),
+        ({VOLUME: {float("inf"): [[1, 1, 2, 2, 0.5]]}}, "infinity"),
+        ({"test": {"ct": [[0, 0, 0, 5, 5, 10**9]]}}, "at most 100,000 slices"),
+        ({f"000001_01_01_1-{'9' * 5000}": [[1, 1, 2, 2, 0, 1]]}, "says its slices"),
     ],
 )
 def test_what_fits_none_of_them_names_the_volume_and_what_is_required(

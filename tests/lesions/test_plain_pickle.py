@@ -101,6 +101,40 @@ def test_few_bytes_that_stand_for_very_many_values_are_refused(tmp_path: Path, m
         read_plain_pickle(written(tmp_path / "x.pkl", value))
 
 
+def test_tuples_that_are_too_deep_to_be_keys_are_refused_before_they_are_made(tmp_path: Path) -> None:
+    # Python ends where it takes the hash of a tuple a million deep.
+    (tmp_path / "x.pkl").write_bytes(b"\x80\x04})" + b"\x85" * 1_000_000 + b"K\x01s.")
+    with pytest.raises(AnnotationFileError, match="tuples are nested more than 32 deep"):
+        read_plain_pickle(tmp_path / "x.pkl")
+
+
+def test_tuples_are_followed_through_the_memo_marks_and_what_is_taken_off(tmp_path: Path) -> None:
+    deep: object = ()
+    for number in range(30):
+        deep = (deep, deep, [number], "text", (1, 2, 3, 4))
+    for protocol in range(6):
+        assert read_plain_pickle(written(tmp_path / "x.pkl", {(1, 2): [(3,)] * 5}, protocol)) == {(1, 2): [(3,)] * 5}
+        with pytest.raises(AnnotationFileError, match=r"nested more than 32|more than 20,000,000"):
+            read_plain_pickle(written(tmp_path / "x.pkl", (((deep,),),), protocol))
+
+
+def test_text_that_is_said_once_and_encoded_often_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain_pickle, "MAX_BYTES", 10_000)
+    text = b"X" + struct.pack("<I", 1000) + b"a" * 1000 + b"X\x06\x00\x00\x00latin1"
+    once = b"\x80\x02c_codecs\nencode\nq\x000" + text + b"\x86q\x010("
+    (tmp_path / "x.pkl").write_bytes(once + b"h\x00h\x01R" * 5 + b"l.")
+    assert read_plain_pickle(tmp_path / "x.pkl") == [b"a" * 1000] * 5
+    (tmp_path / "x.pkl").write_bytes(once + b"h\x00h\x01R" * 20 + b"l.")
+    with pytest.raises(AnnotationFileError, match="stands for more than 10,000 bytes"):
+        read_plain_pickle(tmp_path / "x.pkl")
+
+
+def test_a_file_changes_nothing_that_outlives_it(tmp_path: Path) -> None:
+    (tmp_path / "x.pkl").write_bytes(b"\x80\x04cnumpy\ndtype\nN}\x8c\x05traceK\x05s\x86b.")
+    with pytest.raises(AnnotationFileError, match="it changes what makes its values"):
+        read_plain_pickle(tmp_path / "x.pkl")
+
+
 def test_what_holds_itself_is_refused(tmp_path: Path) -> None:
     value: list[object] = []
     value.append(value)
