@@ -85,17 +85,20 @@ def merge(
     json_file: JsonFile = None,
 ) -> None:
     """Make one of several people's annotation files; what they differ on waits for a decision and is listed."""
+    from napari_uld.errors import AnnotationFileError
     from napari_uld.lesions.annotation_file import save_annotations
     from napari_uld.lesions.merging import files_by_scan
     from napari_uld.lesions.merging import merge as run
 
     folders = any(path.is_dir() for path in given)
     fillable(out) if folders else writable(out)
-    scans = files_by_scan(given)
-    merged = {place: (files[0], *run(files)) for place, files in scans.items()}
+    scans = {out / place if folders else out: files for place, files in files_by_scan(given).items()}
+    # Whoever merges again may have decided on what was merged before, or named a folder that was given.
+    if there := [path for path in scans if path.exists()]:
+        raise AnnotationFileError(f"{there[0]} is there, and what was decided in it would go: give another --out")
+    merged = {path: (files[0], *run(files)) for path, files in scans.items()}
     conflicts = []
-    for place, (first, annotations, found) in merged.items():
-        path = out / place if folders else out
+    for path, (first, annotations, found) in merged.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         save_annotations(path, annotations, scan_name=first.scan_name, scan_source=first.scan_source)
         conflicts += found

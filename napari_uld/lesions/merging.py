@@ -111,7 +111,7 @@ def files_by_scan(given: Sequence[Path]) -> dict[Path, list[AnnotationFile]]:
     Raises
     ------
     AnnotationFileError
-        If one cannot be read, or there is none.
+        If one cannot be read, there is none, or files of two scans lie at one place.
     AnnotationError
         If no folder was given, and the files are of several scans.
     """
@@ -120,11 +120,18 @@ def files_by_scan(given: Sequence[Path]) -> dict[Path, list[AnnotationFile]]:
         raise AnnotationFileError(f"There is no annotation file ({SUFFIX}) in {', '.join(map(str, given))}")
     scans: dict[str, list[AnnotationFile]] = {}
     places: dict[str, Path] = {}
+    firsts: dict[Path, AnnotationFile] = {}
     for root, path in found:
         file = read_annotations(path)
         scan_id = file.annotations.scan_id
         scans.setdefault(scan_id, []).append(file)
-        places.setdefault(scan_id, path.relative_to(root) if root.is_dir() else Path(path.name))
+        place = places.setdefault(scan_id, path.relative_to(root) if root.is_dir() else Path(path.name))
+        first = firsts.setdefault(place, file)
+        if first.annotations.scan_id != scan_id:
+            raise AnnotationFileError(
+                f"{first.path} and {path} are of two scans and would both be {place} in the merged folder: "
+                "merge those of each scan by themselves"
+            )
     if not any(path.is_dir() for path in given):
         _require_one_scan([file for files in scans.values() for file in files])
     return {places[scan_id]: files for scan_id, files in scans.items()}

@@ -93,6 +93,10 @@ def test_two_reviewers_files_become_one_and_what_they_differ_on_is_printed(tmp_p
     files = [tmp_path / reviewer / "ct.lesions.json" for reviewer in ("ann", "bob")]
     assert run("merge", *files, "--out", tmp_path / "one.lesions.json").returncode == 0
     assert len(read_annotations(tmp_path / "one.lesions.json").annotations) == 1
+    again = run("merge", tmp_path / "ann", tmp_path / "bob", "--out", tmp_path / "ann")
+    assert again.returncode == 1
+    assert "what was decided in it would go" in " ".join(again.stderr.split())
+    assert [row.state for row in read_annotations(files[0]).annotations] == [State.ACCEPTED]
 
 
 def test_an_archive_is_collected_to_train_on_and_what_is_left_out_is_said(tmp_path: Path) -> None:

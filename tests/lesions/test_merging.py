@@ -139,3 +139,11 @@ def test_files_in_folders_are_put_together_by_scan_wherever_they_lie(tmp_path: P
     (tmp_path / "c").mkdir()
     with pytest.raises(AnnotationFileError, match="no annotation file"):
         files_by_scan([tmp_path / "c"])
+
+
+def test_two_scans_at_one_place_are_refused_before_one_takes_the_others_file(tmp_path: Path) -> None:
+    for place, scan_id in (("a/ct.lesions.json", "1"), ("b/ct.lesions.json", "2")):
+        (tmp_path / place).parent.mkdir()
+        save_annotations(tmp_path / place, Annotations(scan_id), scan_name="ct", scan_source="ct.nii")
+    with pytest.raises(AnnotationFileError, match=r"are of two scans and would both be ct\.lesions\.json"):
+        files_by_scan([tmp_path / "a", tmp_path / "b"])
