@@ -1,6 +1,7 @@
 """An archive's scans and the lesions that were accepted on them, in DeepLesion's layout: what training takes.
 
-Series keep their names and patients their splits when more is collected into the same folder later.
+Series keep their names and patients their splits when more is collected into the same folder later, and series of scans
+that another archive has, or that cannot be read this time, their lesions.
 """
 
 import csv
@@ -17,7 +18,7 @@ from pydantic import Field
 
 from napari_uld.ct import find_scans
 from napari_uld.ct.deeplesion import CSV_NAME, IMAGES_NAME
-from napari_uld.ct.dl_info import COLUMNS, parse_dl_info
+from napari_uld.ct.dl_info import COLUMNS, parse_dl_info, read_dl_info
 from napari_uld.ct.entries import ScanEntry
 from napari_uld.ct.reading import read_entry
 from napari_uld.ct.volume import CTVolume
@@ -26,7 +27,7 @@ from napari_uld.files import replace_file
 from napari_uld.lesions import storage
 from napari_uld.lesions.annotations import Annotations, State
 from napari_uld.lesions.beside import FilesBeside, Mirror
-from napari_uld.lesions.deeplesion import write_dl_info
+from napari_uld.lesions.deeplesion import annotations_from_dl_info, write_dl_info
 from napari_uld.lesions.json_models import FileModel, Model, dump, parse_file, unicode_of
 from napari_uld.progress import Progress, Work
 
@@ -91,7 +92,7 @@ def collect(archive: Path, out: Path, *, annotations: Path | None = None) -> Wor
     beside = FilesBeside(None if annotations is None else Mirror(archive, annotations))
     known = dict(_read_known(out / KNOWN))
     tables: dict[str, Annotations] = {}
-    rows, left_out = [], {}
+    rows, left_out, decided_anew = [], {}, set()
     entries = find_scans(archive)
     for number, entry in enumerate(entries):
         yield Progress(number, len(entries), entry.name)
@@ -99,6 +100,7 @@ def collect(archive: Path, out: Path, *, annotations: Path | None = None) -> Wor
         accepted = [row for row in marked or () if row.state is State.ACCEPTED]
         if marked is None or not accepted:
             left_out[entry.name] = "no accepted lesion"
+            decided_anew |= set() if marked is None else {marked.scan_id}
             continue
         try:
             volume = _readable(entry, marked)
@@ -113,10 +115,13 @@ def collect(archive: Path, out: Path, *, annotations: Path | None = None) -> Wor
         tables[collected.series] = Annotations(scan_id, numbered)
     if not rows:
         raise DataError(f"{archive} holds no scan with an accepted lesion: accept some first")
+    count = Collection(len(rows), sum(map(len, tables.values())), left_out)
     _write_known(out / KNOWN, known)
+    stay = [one.series for scan_id, one in known.items() if one.series not in tables and scan_id not in decided_anew]
+    _keep(out / CSV_NAME, stay, rows, tables)
     # A series' own row only says what all its lesions share: it is none of them, and goes.
     write_dl_info(out / CSV_NAME, parse_dl_info(Path(KNOWN), _table(rows)), tables)
-    return Collection(len(rows), sum(map(len, tables.values())), left_out)
+    return count
 
 
 def _readable(entry: ScanEntry, marked: Annotations) -> CTVolume:
@@ -192,6 +197,16 @@ def _row(volume: CTVolume, collected: CollectedModel) -> dict[str, str]:
         "Patient_gender": "",
         "Train_Val_Test": str(collected.split),
     }
+
+
+def _keep(path: Path, stay: Sequence[str], rows: list[dict[str, str]], tables: dict[str, Annotations]) -> None:
+    """Take over what the table has of series that were collected before."""
+    before = read_dl_info(path) if stay and path.exists() else None
+    for series in stay:
+        if before is not None and series in before.by_series:
+            scan_id = f"deeplesion:{series}"
+            rows.append({name: before.by_series[series][0].fields[name] for name in COLUMNS})
+            tables[series] = Annotations(scan_id, annotations_from_dl_info(before, series, scan_id))
 
 
 def _table(rows: Sequence[Mapping[str, str]]) -> bytes:

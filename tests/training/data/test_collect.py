@@ -96,6 +96,20 @@ def test_what_comes_later_changes_no_name_and_no_split(make: Make, tmp_path: Pat
     assert set(keys(tmp_path)) == {"000001_01_01", "000002_01_01", "000003_01_01"}
 
 
+def test_lesions_of_another_archive_stay_and_those_rejected_since_go(make: Make, tmp_path: Path) -> None:
+    make("a.nii.gz", seed=1)
+    make("b.nii.gz", seed=2)
+    collected(tmp_path)
+    before = (tmp_path / "out" / "DL_info.csv").read_text().splitlines()
+    (tmp_path / "archive").rename(tmp_path / "first")
+    make("c.nii.gz", seed=3)
+    assert collected(tmp_path) == Collection(1, 1, {})
+    assert set(before) < set((tmp_path / "out" / "DL_info.csv").read_text().splitlines())
+    make("a.nii.gz", seed=1, state=State.REJECTED)
+    collected(tmp_path)
+    assert set(keys(tmp_path)) == {"000002_01_01", "000003_01_01"}
+
+
 def test_scans_without_an_accepted_lesion_and_those_that_do_not_fit_are_left_out_and_said(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
