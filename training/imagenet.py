@@ -1,6 +1,5 @@
 """ImageNet's weights for a backbone: from a file, from torchvision's cache, or fetched into it."""
 
-import pickle
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -11,6 +10,8 @@ from torchvision.models import DenseNet121_Weights, ResNet101_Weights, VGG16_Wei
 
 from napari_uld.detectors.parts import Backbone
 from napari_uld.errors import TrainingError
+
+from .run_files import DAMAGED
 
 # Where torchvision has the files that backbones name.
 URLS = {
@@ -50,7 +51,7 @@ def take_imagenet(backbone: Backbone, file: Path | None = None) -> Path:
     path = file or _cached(backbone)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except (OSError, *DAMAGED) as error:
         raise TrainingError(f"{path} cannot be read as weights ({error}): give torchvision's file") from error
     if not _is_state(state) or not backbone.take_imagenet(state):
         raise TrainingError(

@@ -4,6 +4,7 @@ import contextlib
 import json
 import pickle
 import shutil
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,18 @@ KEYS = frozenset({"version", "recipe", "seed", "images", *_OF_TRAINING})
 # step on, the state before stays until the new one is whole, and so does the checkpoint, in half precision.
 ROOM = 5
 # What torch and pickle say of a file that is no state, or a damaged one.
-DAMAGED = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, EOFError, pickle.UnpicklingError)
+DAMAGED = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+    struct.error,
+)
 
 
 @contextlib.contextmanager
@@ -102,15 +114,7 @@ def read_state(path: Path, recipe: Recipe, seed: int) -> dict[str, Any]:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise TrainingError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (
-        RuntimeError,
-        ValueError,
-        TypeError,
-        LookupError,
-        AttributeError,
-        EOFError,
-        pickle.UnpicklingError,
-    ) as error:
+    except DAMAGED as error:
         raise TrainingError(
             f"{path} is damaged, or was not written by napari-uld: begin again in another folder"
         ) from error
