@@ -103,6 +103,9 @@ class Recipe(System):
         beside_flips = ("rotation", "shear", "scale", "translation", "noise_hu", "window_shift", "z_shift")
         if self.input.volume and any(getattr(drawn, key) for key in beside_flips):
             raise ValueError(f"crops of volumes are flipped alone: {', '.join(beside_flips)} must be 0")
+        every = drawn.validate_every
+        if any(epochs is not None and epochs % every for epochs in (drawn.patience, drawn.plateau)):
+            raise ValueError(f"patience and plateau end at a validation: both must be multiples of {every} epochs")
         if self.input.volume and drawn.lesion_free:
             raise ValueError("crops of volumes are not mixed with slices: lesion_free must be 0")
         return self

@@ -168,3 +168,13 @@ def test_a_length_in_steps_and_lesion_free_slices_are_off_unless_asked_for(tmp_p
     path.write_text(METHOD + "[training]\nlesion_free = 1.0\n")
     with pytest.raises(RecipeError, match="training.lesion_free: found 1.0"):
         load_recipe(path)
+
+
+@pytest.mark.parametrize("key", ["patience", "plateau"])
+def test_patience_and_plateau_end_where_there_is_a_validation(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(METHOD + f"[training]\nvalidate_every = 3\n{key} = 2\n")
+    with pytest.raises(RecipeError, match="both must be multiples of 3 epochs"):
+        load_recipe(path)
+    path.write_text(METHOD + f"[training]\nvalidate_every = 3\n{key} = 6\n")
+    assert getattr(load_recipe(path).training, key) == 6
