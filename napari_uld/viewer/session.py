@@ -288,6 +288,8 @@ class Session(View):
 
     def _give_up(self) -> None:
         """The case goes: so do the edits that a person gave up, but not those that nobody was asked about."""
+        if self.keeper is not None:
+            self.keeper.keep_findings()
         if self.keeper is not None and self._given_up is self.keeper.case and not self.keeper.case.unsaved:
             self.keeper.discard()
 

@@ -1,7 +1,6 @@
 """Training end to end, in miniature."""
 
 import json
-import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -26,7 +25,7 @@ from napari_uld.training.data.sets import training_set
 from napari_uld.training.data.slab_dataset import SlabDataset
 from napari_uld.training.evaluate import evaluate_subject
 from napari_uld.training.loop import Run, TrainingOptions, train
-from napari_uld.training.run_files import CHECKPOINT, LOG, STATE, STATE_VERSION, read_state, trained_lesions
+from napari_uld.training.run_files import CHECKPOINT, LOG, STATE, STATE_VERSION, trained_lesions
 from napari_uld.training.schedule import Schedule, make_optimizer
 
 Make = Callable[..., Recipe]
@@ -200,23 +199,6 @@ def test_a_damaged_state_is_a_sentence(phantoms: Path, tiny_recipe: Make, tmp_pa
     (tmp_path / "state.pt").write_bytes(b"not a state")
     with pytest.raises(TrainingError, match="damaged"):
         finish(train(tiny_recipe(), TrainingOptions(data=phantoms, out=tmp_path, device="cpu", resume=True)))
-
-
-@pytest.mark.parametrize(
-    "program",
-    [b"\x80\x02K\x01Q.", b"\x80\x02X\x05\x00", b"\x80\x02K\x01K\x02K\x03s."],
-    ids=["stored as a number", "cut off", "keys of a number"],
-)
-def test_a_state_whose_program_is_damaged_is_a_sentence(tiny_recipe: Make, tmp_path: Path, program: bytes) -> None:
-    path = tmp_path / "state.pt"
-    torch.save({"version": STATE_VERSION}, path)
-    with zipfile.ZipFile(path) as whole:
-        parts = {name: whole.read(name) for name in whole.namelist()}
-    with zipfile.ZipFile(path, "w") as damaged:
-        for name, content in parts.items():
-            damaged.writestr(name, program if name.endswith("data.pkl") else content)
-    with pytest.raises(TrainingError, match="damaged"):
-        read_state(path, tiny_recipe(), 0)
 
 
 def test_resuming_another_recipe_and_overwriting_a_run_are_refused(

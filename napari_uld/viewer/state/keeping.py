@@ -1,7 +1,6 @@
 """What keeps a case's decisions: the review log, saving by itself, what a crash left, what a detector found."""
 
 from collections.abc import Callable
-from functools import partial
 
 from napari_uld.errors import AnnotationFileError
 from napari_uld.lesions.annotations import Annotation
@@ -48,13 +47,17 @@ class Keeper:
         self._action: list[Edit[Annotation]] = []
         self._links = Links()
         self._links.connect(case.edited, self._log)
-        self._links.connect(case.findings_changed, lambda detector: afterwards(partial(self._keep_findings, detector)))
+        self._afterwards = afterwards
+        # The detectors whose findings are to be written yet.
+        self._found: list[str] = []
+        self._links.connect(case.findings_changed, self._find)
         self._links.connect(case.saved, self._works_again)
 
     def release(self) -> None:
         """Listen no more, nor save in a moment: who closes a case has asked what becomes of its edits."""
         self._listens = False
         self._links.release()
+        self.keep_findings()
 
     def save(self) -> None:
         """Save what changed, where decisions are saved without being asked for."""
@@ -99,8 +102,15 @@ class Keeper:
             self._log_works = False
             self._warn(f"Decisions are not logged until the lesions are saved: {error}")
 
-    def _keep_findings(self, detector: str) -> None:
-        try:
-            keep_findings(self.case, detector)
-        except AnnotationFileError as error:
-            self._warn(f"The findings are not kept for later: {error}")
+    def _find(self, detector: str) -> None:
+        self._found.append(detector)
+        self._afterwards(self.keep_findings)
+
+    def keep_findings(self) -> None:
+        """Write what detectors found and is not written yet: who closes a window does not wait until it is drawn."""
+        found, self._found = self._found, []
+        for detector in dict.fromkeys(found):
+            try:
+                keep_findings(self.case, detector)
+            except AnnotationFileError as error:
+                self._warn(f"The findings are not kept for later: {error}")

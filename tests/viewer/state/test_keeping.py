@@ -19,3 +19,13 @@ def test_what_a_detector_found_is_written_once_it_is_drawn(viewer, case: Case, f
     for act in acts:
         act()
     assert read_findings(path).ids == findings.ids
+
+
+def test_what_a_detector_found_is_written_by_the_end_where_nothing_is_drawn_any_more(
+    viewer, case: Case, findings: Findings
+) -> None:
+    session: Session = show(viewer, case)
+    session.afterwards = lambda act: None
+    case.set_findings(findings)
+    session.closed.emit()
+    assert read_findings(findings_path(case, findings.detector)).ids == findings.ids
