@@ -68,6 +68,9 @@ class MeanTeacherWithNegatives(MeanTeacher):
         first: dict[int, np.ndarray] = {}
         added: list[KeySlice] = []
         for (series, number), boxes in found.items():
+            # `mine --negatives` searches every scan whose truth is on disk; most of them count as listed alone here.
+            if truth is not None and series in of_series and not is_known(of_series[series].patient, self.spec.known):
+                continue
             index = index_of.get((series, number))
             if index is None:
                 # Without the truth nobody knows whether it shows a lesion, which would be background.

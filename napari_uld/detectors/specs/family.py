@@ -39,6 +39,11 @@ class SupervisionSpec(Spec):
         """The bounding maps that targets carry."""
         return TargetMaps()
 
+    @property
+    def samples_background(self) -> bool:
+        """Whether it learns from a sample of the background, which hard negatives may come first in."""
+        return False
+
 
 class DetectorSpec(Spec):
     """What a family's network is made of."""

@@ -83,6 +83,12 @@ class MeanTeacherNegativesSpec(MeanTeacherSpec):
     negative_score: Fraction = 0.7
     negatives_per_slice: PositiveInt = 3
 
+    def check_fit(self, system: System) -> None:
+        """Check that background is sampled, which they are to come first in."""
+        super().check_fit(system)
+        if not system.supervision.samples_background:
+            raise ValueError("hard negatives are sampled first, and a dense head samples none: take a two-stage family")
+
 
 class MinerEntry(NamedTuple):
     """What a miner is.

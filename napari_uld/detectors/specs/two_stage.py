@@ -130,3 +130,8 @@ class TwoStageSupervision(SupervisionSpec):
         if self.branch_map == "matched" and self.roi_branch in ("bm", "abm"):
             names.add(f"lesion_{self.roi_branch}s")
         return TargetMaps(frozenset(names), self.combine, self.abm_areas)
+
+    @property
+    def samples_background(self) -> bool:
+        """Both stages do."""
+        return True

@@ -5,7 +5,13 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from napari_uld.detectors.specs.mining import HardNegativesSpec, MeanTeacherSpec, Mining, MiningSpec
+from napari_uld.detectors.specs.mining import (
+    HardNegativesSpec,
+    MeanTeacherNegativesSpec,
+    MeanTeacherSpec,
+    Mining,
+    MiningSpec,
+)
 from napari_uld.detectors.specs.system import System
 
 READ = TypeAdapter(Mining)
@@ -66,6 +72,14 @@ def test_hard_negatives_need_a_class_and_masks_and_the_class_needs_hard_negative
     ):
         with pytest.raises(ValueError, match=sentence):
             mining.check_fit(system)
+
+
+def test_hard_negatives_that_come_first_need_a_head_that_samples_background() -> None:
+    MeanTeacherNegativesSpec().check_fit(System())
+    dense = System(detector={"family": "retinanet"}, supervision={"family": "retinanet"})
+    MeanTeacherSpec().check_fit(dense)
+    with pytest.raises(ValueError, match="a dense head samples none"):
+        MeanTeacherNegativesSpec().check_fit(dense)
 
 
 def test_a_mean_teacher_has_its_papers_numbers_and_its_policies_are_three() -> None:

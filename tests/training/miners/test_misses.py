@@ -155,6 +155,23 @@ def test_findings_beside_the_data_are_taken_instead(recipe: Recipe, phantoms: Pa
     assert {len(boxes) for boxes in run.train_set.first_negatives.values()} == {2}  # type: ignore[union-attr]
 
 
+@pytest.mark.usefixtures("sees_corners")
+def test_of_findings_beside_the_data_those_of_patients_who_count_as_listed_alone_are_left(
+    recipe: Recipe, phantoms: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for path in phantoms.iterdir():
+        (data / path.name).symlink_to(path)
+    nobody = recipe.model_copy(update={"mining": recipe.mining.model_copy(update={"known": 0.0})})
+    run = Run(nobody, TrainingOptions(data, tmp_path / "run", device="cpu"))
+    (tmp_path / "run").mkdir()
+    key: Any = run.train_set.slices[0]  # type: ignore[union-attr]
+    write_misses(data / "negatives", finish(mine_misses(run.detector(), data, [key.series], score=0.6, per_slice=2)))
+    finish(run.miner.before_training())
+    assert run.train_set.first_negatives == {}  # type: ignore[union-attr]
+
+
 def test_without_the_truth_or_findings_nobody_knows_what_is_a_miss(
     recipe: Recipe, phantoms: Path, tmp_path: Path
 ) -> None:
