@@ -17,8 +17,8 @@ import napari
 from napari.qt import get_qapp
 
 from napari_uld.masks import MaskKind
-from napari_uld.viewer.layers.inside import InsidePart
-from napari_uld.viewer.layers.parts import Part, find_layer
+from napari_uld.viewer.layers.inside import SEGMENTATION, Boxes
+from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.panels.inside import InsidePanel
 from napari_uld.viewer.panels.masks import MasksPanel
 from napari_uld.viewer.plugin.demo import run_demo, settle, show_best
@@ -68,7 +68,7 @@ def take(session: Session, name: str, *, close: float | None = CLOSE) -> None:
         x1, y1, x2, y2 = case.current.box
         scan = session.layer(Part.CT)
         viewer.scene.camera.center = scan.data_to_world((session.z, (y1 + y2) / 2, (x1 + x2) / 2))
-        height = viewer.window._qt_viewer.canvas.size[0]
+        height = viewer.canvas.size[0]
         viewer.scene.camera.zoom = close * height / ((y2 - y1) * float(scan.scale[-1]))
         settle(1.0)
     viewer.screenshot(str(DOCS / name), canvas_only=False, flash=False)
@@ -104,10 +104,8 @@ def one_stage() -> None:
     with panel_on_study("Look inside") as (session, panel):
         session.show_native(WITH_DETECTIONS)
         look_inside(session, panel, "retinanet_dense_ag")
-        for part in (InsidePart.IOU, InsidePart.OBJECTNESS):
-            layer = find_layer(session.viewer, session.case, part)
-            assert layer is not None
-            layer.visible = False
+        panel.map.value = SEGMENTATION
+        panel.boxes[Boxes.IOU].setChecked(False)
         take(session, "retinanet.png", close=None)
 
 

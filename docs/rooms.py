@@ -34,18 +34,20 @@ def main() -> None:
     panels = [widget.display_name for widget in widgets]
     for theme in THEMES:
         get_settings().appearance.theme = theme
+        take(out, SIZES[0], theme, panels, study=False)
         for size in SIZES:
             take(out, size, theme, panels)
 
 
-def take(out: Path, size: tuple[int, int], theme: str, panels: list[str]) -> None:
-    """Open the sample study in a window of this size and bring one panel after the other to the front."""
+def take(out: Path, size: tuple[int, int], theme: str, panels: list[str], *, study: bool = True) -> None:
+    """Bring one panel after the other to the front in a window of this size, with the sample study or nothing open."""
     viewer = napari.Viewer(title="napari-uld")
     try:
         with TemporaryDirectory() as folder:
             viewer.window.resize(*size)
-            viewer.open(own_copy(Path(folder)), plugin=PLUGIN)
             session = workbench_of(viewer).session
+            if study:
+                viewer.open(own_copy(Path(folder)), plugin=PLUGIN)
             if session.case is not None:
                 show_best(session, session.case)
             # The review opens with the scan; the views take room from all others and come last.
@@ -55,7 +57,7 @@ def take(out: Path, size: tuple[int, int], theme: str, panels: list[str]) -> Non
                 dock.raise_()
                 session.fit_body()
                 settle(0.7)
-                name = f"{size[0]}x{size[1]} {theme} {panel}.png".lower().replace(" ", "_")
+                name = f"{size[0]}x{size[1]} {theme} {panel}{'' if study else ' empty'}.png".lower().replace(" ", "_")
                 viewer.screenshot(str(out / name), canvas_only=False, flash=False)
                 print(out / name, flush=True)
     finally:

@@ -37,7 +37,7 @@ INNER_ROOMS = {
         "build",
         "earlier_names",
     ),
-    "viewer": ("state", "layers", "session", "tools", "panels", "plugin"),
+    "viewer": ("state", "layers", "view", "session", "tools", "panels", "plugin"),
 }
 # Who may name a family's classes: the table of families, its builder and its own files.
 FAMILY_FILES = [f"napari_uld.detectors.{part}" for part in ("specs", "build", "two_stage", "one_stage")]
@@ -226,3 +226,17 @@ def test_imports_keep_to_the_house_rules(module: str) -> None:
         if name.startswith("napari_uld.training"):
             allowed = imported.level > 0 if in_training else in_cli and imported.in_function
             assert allowed, f"{name}: relative imports inside training/, elsewhere inside the CLI's commands only"
+
+
+@pytest.mark.parametrize("module", modules_of("viewer"))
+def test_the_viewer_takes_nothing_private_of_what_is_not_its_own(module: str) -> None:
+    private = {
+        node.attr
+        for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+        and node.attr.startswith("_")
+        and not node.attr.startswith("__")
+        and ast.unparse(node.value) not in ("self", "cls", "super()")
+    }
+    # Python itself has no other way to say who is running.
+    assert private - {"_getframe"} == set()

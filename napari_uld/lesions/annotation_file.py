@@ -193,7 +193,7 @@ def _parsed(path: Path, origin: Path, data: bytes, fingerprint: str, reason: str
         annotations = Annotations(model.scan.id, (lesion_from_json(row, model.scan.id) for row in model.lesions))
     except AnnotationError as error:
         raise AnnotationFileError(f"{origin}: {error}; each id is required to occur once") from error
-    message = f"{reason}. The version before it was read from {origin.name}" if reason else ""
+    message = f"The lesions are from the backup {origin.name}: {reason}" if reason else ""
     return AnnotationFile(
         path, annotations, model.scan.name, model.scan.source, fingerprint, origin if reason else None, message
     )

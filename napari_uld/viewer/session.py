@@ -6,34 +6,31 @@ No tool is known here: a session announces what happens, and tools listen.
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
-from weakref import ref
 
 from napari.components import ViewerModel
 from napari.layers import Image, Layer
 from napari.utils.notifications import show_error, show_info, show_warning
 from psygnal import Signal
 
-from napari_uld.ct.windows import Window
 from napari_uld.errors import AnnotationFileError
 from napari_uld.lesions.findings import Box
 from napari_uld.masks import MaskKind, MaskParameters
-from napari_uld.viewer.layers.canvas import Fit, Legend, write_caption
 from napari_uld.viewer.layers.directions import HeadUp
 from napari_uld.viewer.layers.marking import Marking
-from napari_uld.viewer.layers.marks import Kind, Plane
+from napari_uld.viewer.layers.marks import Kind
 from napari_uld.viewer.layers.masks import MaskPainter
-from napari_uld.viewer.layers.parts import Part, case_of, disown, find_layer, insert_layer, is_copy, part_of
-from napari_uld.viewer.layers.scan import case_layers, refill, show_voxel, slider_range, voxel_at, windows_of
+from napari_uld.viewer.layers.parts import Part, case_of, disown, insert_layer, is_copy, part_of
+from napari_uld.viewer.layers.scan import case_layers, refill, slider_range
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.files import save_case
-from napari_uld.viewer.state.hooks import Answer, Hooks
+from napari_uld.viewer.state.hooks import Answer
 from napari_uld.viewer.state.keeping import Keeper
 from napari_uld.viewer.state.links import Links
-from napari_uld.viewer.state.rows import Row
 from napari_uld.viewer.state.thresholds import Thresholds
+from napari_uld.viewer.view import View
 
 
-class Session(Hooks):
+class Session(View):
     """One viewer and the case open in it.
 
     Parameters
@@ -43,7 +40,6 @@ class Session(Hooks):
     """
 
     case_changed = Signal()
-    view_changed = Signal()
     # A case was arranged to be read from where it opens.
     arranged = Signal()
     # More of the scan that is being read is there.
@@ -57,9 +53,7 @@ class Session(Hooks):
     closed = Signal()
 
     def __init__(self, viewer: ViewerModel) -> None:
-        super().__init__()
-        self._viewer = ref(viewer)
-        self.case: Case | None = None
+        super().__init__(viewer)
         self.painter: MaskPainter | None = None
         self.mask_kind = MaskKind.BM
         self.mask_parameters = MaskParameters()
@@ -76,8 +70,6 @@ class Session(Hooks):
         # Whether a scan is being read.
         self.opening = False
         self._head_up = HeadUp()
-        self._legend = Legend(viewer)
-        self._fit = Fit(viewer, again=self.fit_body)
         self.closed.connect(self._give_up)
         viewer.layers.events.inserted.connect(self._inserted)
         viewer.layers.events.removed.connect(self._removed)
@@ -89,24 +81,6 @@ class Session(Hooks):
         for layer in list(viewer.layers):
             self._adopt(layer)
 
-    @property
-    def viewer(self) -> ViewerModel:
-        """The viewer.
-
-        Raises
-        ------
-        RuntimeError
-            If it was closed.
-        """
-        viewer = self._viewer()
-        if viewer is None:
-            raise RuntimeError("The viewer was closed")
-        return viewer
-
-    def layer(self, part: Part) -> Layer | None:
-        """Give a layer of the open case, or None where somebody removed it."""
-        return None if self.case is None else find_layer(self.viewer, self.case, part)
-
     def needed_layer(self, part: Part) -> Layer | None:
         """Give a layer of the open case that is to be worked on; one that somebody removed comes back."""
         if self.case is not None and self.layer(part) is None:
@@ -114,89 +88,6 @@ class Session(Hooks):
             data, look, kind = case_layers(self.case)[parts.index(part)]
             insert_layer(self.viewer, self.case, Layer.create(data, look, kind), under=parts[parts.index(part) + 1 :])
         return self.layer(part)
-
-    @property
-    def z(self) -> int:
-        """Index of the slice that is shown."""
-        return self.voxel[0]
-
-    @property
-    def plane(self) -> Plane | None:
-        """The slice that is shown: across which of the scan's axes, and its index there; None in 3D."""
-        dims = self.viewer.dims
-        across = dims.order[-3] - self._axis if dims.ndim >= 3 else -1
-        if self.layer(Part.CT) is None or dims.ndisplay != 2 or across < 0:
-            return None
-        return Plane(across, self.voxel[across])
-
-    @property
-    def voxel(self) -> tuple[int, int, int]:
-        """The voxel (z, y, x) that all views are cut through."""
-        ct = self.layer(Part.CT)
-        return (0, 0, 0) if ct is None else voxel_at(self.viewer, ct)
-
-    def show_slice(self, z: int) -> None:
-        """Show the slice with this index."""
-        self.show_voxel({0: z})
-
-    def show_voxel(self, voxel: dict[int, float]) -> None:
-        """Show these places along some of the scan's axes (0 z, 1 y, 2 x), in voxels."""
-        ct = self.layer(Part.CT)
-        if ct is not None:
-            show_voxel(self.viewer, ct, voxel)
-
-    @property
-    def _axis(self) -> int:
-        """Which of the viewer's axes the scan's slices lie along: layers of more axes have theirs before it."""
-        return self.viewer.dims.ndim - 3
-
-    @property
-    def is_axial(self) -> bool:
-        """Whether slices are shown one by one, as they were taken: what is drawn on others lies on no slice."""
-        dims = self.viewer.dims
-        return dims.ndisplay == 2 and dims.order[-2:] == (self._axis + 1, self._axis + 2)
-
-    def show_native(self, native: int) -> None:
-        """Show the slice with this number in the scan's files, or say that it is not there."""
-        z = self._z_of(native)
-        if z is not None:
-            self.show_slice(z)
-
-    def jump(self, row: Row | None) -> None:
-        """Take a lesion in hand and show its key slice; where slices are cut otherwise, the one through its middle."""
-        if self.case is None or row is None:
-            return
-        self.case.select(row.key)
-        z, (x1, y1, x2, y2) = self._z_of(row.native), row.box
-        if z is not None:
-            self.show_voxel({0: z, 1: round((y1 + y2) / 2), 2: round((x1 + x2) / 2)})
-
-    def _z_of(self, native: int) -> int | None:
-        try:
-            return None if self.case is None else self.case.volume.z_of(native)
-        except KeyError:
-            show_info(f"Slice {native} of this lesion is not among the slices on disk.")
-            return None
-
-    @property
-    def window(self) -> tuple[float, float] | None:
-        """The window that the CT is shown with, (low, high) HU."""
-        ct = self.layer(Part.CT)
-        if not isinstance(ct, Image):
-            return None
-        low, high = ct.contrast_limits
-        return float(low), float(high)
-
-    @property
-    def windows(self) -> dict[str, Window]:
-        """The windows to choose from: the series' own and the presets, (low, high) HU."""
-        return {} if self.case is None else windows_of(self.case)
-
-    def set_window(self, name: str) -> None:
-        """Show the CT through one of `windows`."""
-        ct = self.layer(Part.CT)
-        if isinstance(ct, Image):
-            ct.contrast_limits = self.windows[name]
 
     def save(self, path: Path | None = None) -> bool:
         """Save the annotations (to `path`, where it is given); tell whether that was done."""
@@ -206,7 +97,7 @@ class Session(Hooks):
         try:
             written = save_case(self.case, path)
         except AnnotationFileError as error:
-            show_error(str(error))
+            show_error(f"The lesions are not saved: {error}")
             elsewhere = self.ask_path(self.case) if path is None else None
             return elsewhere is not None and self.save(elsewhere)
         show_info(f"Saved {len(self.case.annotations)} lesions in {written}")
@@ -224,13 +115,6 @@ class Session(Hooks):
         self.jump(row)
         self.fit_body()
         self.arranged.emit()
-
-    def fit_body(self) -> None:
-        """Zoom to the body on the slice that is shown, leaving the air and the table out."""
-        ct = self.layer(Part.CT)
-        if self.case is not None and ct is not None:
-            plane = self.plane or Plane(0, self.z)
-            self._fit.fit(ct, plane.axis, self.case.volume.hu.take(plane.index, axis=plane.axis))
 
     def choose_marks(self, kinds: Collection[Kind], *, labels_all: bool) -> None:
         """Choose which marks are shown and whether all are labelled, in this scan and in the next."""
@@ -280,7 +164,8 @@ class Session(Hooks):
             return
         layers = {part: self.layer(part) for part in Part}
         self.case = None
-        self._leave(old, but=[layer for layer in layers.values() if layer is not None])
+        self._leave(old)
+        self._take_away(old, but=[layer for layer in layers.values() if layer is not None])
         for part, made in zip(Part, case_layers(case), strict=True):
             layer = layers[part]
             if layer is not None:
@@ -316,6 +201,7 @@ class Session(Hooks):
             old = self.case
             if old is not None:
                 self._leave(old)
+                self._take_away(old)
             self._begin(case)
         if part is Part.CT:
             layer.events.contrast_limits.connect(self.show_caption)
@@ -352,16 +238,19 @@ class Session(Hooks):
         return self.z if self.is_axial else None
 
     def _removed(self, event: Any) -> None:
-        if self.case is not None and case_of(event.value) is self.case and part_of(event.value) is Part.CT:
-            if not self.may_close():
-                self._bring_back(event.value)
-                # Where all layers were chosen, the others go only now.
-                self.later(lambda: self._bring_back(event.value))
-                return
-            case, self.case = self.case, None
-            self._leave(case)
-            self.show_caption()
-            self.case_changed.emit()
+        if self.case is None or case_of(event.value) is not self.case or part_of(event.value) is not Part.CT:
+            return
+        # Once napari is through: where all layers were chosen the others go only now, and what it does not find any
+        # more, or finds again, it stumbles over.
+        if not self.may_close() and self.in_window:
+            self.later(lambda: self._bring_back(event.value))
+            return
+        # A script that closes its viewer does so whatever is said. What could not be saved stays in the review log.
+        case, self.case = self.case, None
+        self._leave(case)
+        self.later(lambda: self._take_away(case))
+        self.show_caption()
+        self.case_changed.emit()
 
     def _bring_back(self, ct: Layer) -> None:
         """Put the CT back, and whichever of the case's layers went with it."""
@@ -372,8 +261,8 @@ class Session(Hooks):
         for part in Part:
             self.needed_layer(part)
 
-    def _leave(self, case: Case, but: Sequence[Layer] = ()) -> None:
-        """Follow a case no more; its layers go, all `but` those that the next one takes over."""
+    def _leave(self, case: Case) -> None:
+        """Follow a case no more."""
         self._links.release()
         if self.marking is not None:
             self.marking.release()
@@ -384,8 +273,14 @@ class Session(Hooks):
             self._give_up()
             self.keeper.release()
             self.keeper = None
-        for layer in [layer for layer in self.viewer.layers if case_of(layer) is case and layer not in but]:
-            self.viewer.layers.remove(layer)
+
+    def _take_away(self, case: Case, but: Sequence[Layer] = ()) -> None:
+        """The layers of a case go, all `but` those that the next one takes over."""
+        viewer = self._viewer()
+        if viewer is None:
+            return
+        for layer in [layer for layer in viewer.layers if case_of(layer) is case and layer not in but]:
+            viewer.layers.remove(layer)
 
     def _give_up(self) -> None:
         """The case goes: so do the edits that a person gave up, but not those that nobody was asked about."""
@@ -411,12 +306,3 @@ class Session(Hooks):
             self.marking.redraw()
         if self.painter is not None:
             self.painter.repaint()
-
-    def show_caption(self) -> None:
-        """Write on the canvas what a reader of CT looks for first: which slice, which window."""
-        plane = self.plane
-        write_caption(self.viewer, self.case, plane, self.window)
-        across = None if plane is None else plane.axis
-        letters, bar = self.shows_letters(), self.shows_scale_bar()
-        self._legend.show(self.viewer, self.case, across, letters=letters, bar=bar)
-        self.view_changed.emit()

@@ -192,7 +192,7 @@ def test_where_a_box_would_lie_on_no_slice_drawing_does_not_begin(session: Sessi
         session.viewer.dims.order = (1, 0, 2)
     review.draw_lesion(session)
     assert hand(session).mode == "pan_zoom"
-    assert "axial, 2D" in told[-1]
+    assert "Only on axial slices in 2D" in told[-1]
 
 
 def test_a_box_drawn_from_the_side_is_refused_with_a_word(session: Session, told: list[str]) -> None:

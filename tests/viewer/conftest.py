@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Shapes
+from napari.settings import get_plugin_settings
 from napari.utils.notifications import Notification, notification_manager
 
 from napari_uld.ct.volume import CTVolume
@@ -27,6 +28,7 @@ from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.panels import checkpoints as checkpoints_module
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
+from napari_uld.viewer.state.settings import PLUGIN
 from napari_uld.viewer.tools import review
 from napari_uld.viewer.tools.workbench import workbench_of
 
@@ -136,6 +138,12 @@ def drag(layer: Shapes, index: int, by: tuple[float, float]) -> None:
     """Move one shape by (y, x) voxels as a drag does: the layer says its data changed."""
     moved = [corners + (np.array([0, *by]) if i == index else 0) for i, corners in enumerate(layer.data)]
     layer.data = list(zip(moved, layer.shape_type, strict=True))
+
+
+@pytest.fixture(autouse=True)
+def first_time() -> None:
+    """What is said once was not said yet, whatever test ran before."""
+    get_plugin_settings(PLUGIN).review.hint = True
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ import pytest
 from napari.layers import Image
 
 from napari_uld.ct.volume import CTVolume
+from napari_uld.errors import AnnotationFileError
+from napari_uld.lesions.annotation_file import read_annotations
 from napari_uld.lesions.annotations import Annotation, Annotations, State
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.review_log import log_path
@@ -16,6 +18,7 @@ from napari_uld.viewer.layers.marks import COLOURS, Kind, Plane
 from napari_uld.viewer.layers.parts import Part, case_of
 from napari_uld.viewer.session import Answer, Session
 from napari_uld.viewer.state.case import Case
+from napari_uld.viewer.state.files import open_case
 from napari_uld.viewer.state.rows import Mark
 from napari_uld.viewer.tools import review
 
@@ -254,10 +257,50 @@ def test_unsaved_edits_are_asked_about(session: Session, findings: Findings, ans
 
 def test_a_scan_with_unsaved_edits_comes_back_when_its_layer_is_deleted(session: Session, findings: Findings) -> None:
     session.case.decide(findings.finding_id(0), State.ACCEPTED)
+    session.in_window, session.ask_unsaved = True, lambda case: Answer.KEEP_OPEN
     case, viewer = session.case, session.viewer
     viewer.layers.remove(session.layer(Part.CT))
     assert session.case is case
     assert len(viewer.layers) == 6
+
+
+def test_a_viewer_that_is_closed_without_a_window_loses_nothing(session: Session, findings: Findings) -> None:
+    case, viewer = session.case, session.viewer
+    case.decide(findings.finding_id(0), State.ACCEPTED)
+    # What napari does when a viewer is closed by a script.
+    viewer.layers.clear()
+    assert session.case is None
+    assert len(viewer.layers) == 0
+    assert not case.annotations.unsaved
+    assert {lesion.state for lesion in read_annotations(case.path).annotations} == {State.ACCEPTED}
+
+
+def test_what_cannot_be_saved_when_such_a_viewer_is_closed_is_offered_when_the_scan_opens_again(
+    session: Session, findings: Findings, volume: CTVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AnnotationFileError("the disk is full")
+
+    before = open_case(volume)[0]
+    session.open(before)
+    before.set_findings(findings)
+    before.decide(findings.finding_id(0), State.ACCEPTED)
+    monkeypatch.setattr("napari_uld.viewer.session.save_case", refuse)
+    session.viewer.layers.clear()
+    assert len(session.viewer.layers) == 0
+    case, _ = open_case(volume)
+    assert len(case.unsaved) == 1
+
+
+def test_all_layers_are_deleted_at_once_and_napari_misses_none(session: Session) -> None:
+    later = []
+    session.later = later.append
+    session.viewer.layers.select_all()
+    session.viewer.layers.remove_selected()
+    for act in later:
+        act()
+    assert session.case is None
+    assert len(session.viewer.layers) == 0
 
 
 def test_all_layers_come_back_when_all_are_deleted_and_the_person_says_keep(
@@ -268,6 +311,7 @@ def test_all_layers_come_back_when_all_are_deleted_and_the_person_says_keep(
     names = [layer.name for layer in viewer.layers]
     later = []
     session.later = later.append
+    session.in_window, session.ask_unsaved = True, lambda case: Answer.KEEP_OPEN
     viewer.layers.select_all()
     viewer.layers.remove_selected()
     for act in later:

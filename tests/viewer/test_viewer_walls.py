@@ -1,3 +1,4 @@
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -58,3 +59,28 @@ def test_the_viewer_and_all_its_panels_come_up_without_torch() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+
+
+NOTICES = {"show_info", "show_warning", "show_error", "warn", "_warn"}
+# Texts that say what happened from their beginning on, wherever they are made.
+SAID_ELSEWHERE = {"AXIAL_ONLY", "review.AXIAL_ONLY", "message", "store.damage", "export_dl_info(self._case, path)"}
+
+
+def test_a_notice_says_what_happened_from_its_beginning_on() -> None:
+    # napari shows one line of some forty characters: no path or name may fill it, nor an error's own beginning.
+    said = {
+        ast.unparse(call.args[0]): call.args[0]
+        for path in (PACKAGE / "viewer").rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and ast.unparse(call.func).split(".")[-1] in NOTICES
+    }
+    assert len(said) > 30
+    for text, notice in said.items():
+        if isinstance(notice, ast.JoinedStr):
+            first = notice.values[0]
+            begins = isinstance(first, ast.Constant) or any(
+                word in ast.unparse(first) for word in ("len(", "count", "long", "note")
+            )
+            assert begins, text
+        else:
+            assert isinstance(notice, ast.Constant) or text in SAID_ELSEWHERE, text

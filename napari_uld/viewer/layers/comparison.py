@@ -1,14 +1,16 @@
 """GrabCut's trimap, its result and the quarter ellipses as layers of a lesion's key slice."""
 
+from collections.abc import Callable
 from enum import IntEnum, StrEnum
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Labels, Shapes
+from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 
-from napari_uld.viewer.layers.marks import outlines
-from napari_uld.viewer.layers.parts import find_layer, geometry, insert_layer, metadata, on_slice
+from napari_uld.viewer.layers.marks import Drawn, Kind, outlines
+from napari_uld.viewer.layers.parts import OVERLAYS, on_slice
+from napari_uld.viewer.layers.slice_layer import SliceLayer, SliceLines
 from napari_uld.viewer.state.case import Case
 
 
@@ -16,8 +18,7 @@ class ComparisonPart(StrEnum):
     """The layers, from the bottom up; the values are their names."""
 
     TRIMAP = "Compare: trimap"
-    GRABCUT = "Compare: GrabCut"
-    ELLIPSE = "Compare: ellipse"
+    OUTLINES = "Compare: outlines"
 
 
 class TrimapLabel(IntEnum):
@@ -32,78 +33,61 @@ class TrimapLabel(IntEnum):
 TRIMAP_COLOURS = {TrimapLabel.BACKGROUND: "#0072B2", TrimapLabel.UNKNOWN: "#D55E00", TrimapLabel.FOREGROUND: "#F0E442"}
 # Most of it is background, and the scan is to be seen through it.
 TRIMAP_ALPHA = {TrimapLabel.BACKGROUND: "38", TrimapLabel.UNKNOWN: "60", TrimapLabel.FOREGROUND: "88"}
-COLOURS = {ComparisonPart.GRABCUT: "#FFFFFF", ComparisonPart.ELLIPSE: "#E6009E"}
-# The upper line is the thinner one: where the two run together, both are seen.
-WIDTHS = {ComparisonPart.GRABCUT: 0.7, ComparisonPart.ELLIPSE: 0.4}
+GRABCUT_COLOUR, ELLIPSE_COLOUR = "#FFFFFF", "#E6009E"
 
 
-def show_comparison(
-    viewer: ViewerModel, case: Case, z: int, trimap: np.ndarray, grabcut: np.ndarray, ellipse: np.ndarray
-) -> None:
-    """Show a comparison on slice `z`, in place of what was shown of it before; all masks (height, width)."""
-    _show_trimap(viewer, case, z, trimap)
-    _show_outline(viewer, case, ComparisonPart.GRABCUT, z, grabcut)
-    _show_outline(viewer, case, ComparisonPart.ELLIPSE, z, ellipse)
+class ComparisonLayers:
+    """The layers of a comparison.
 
+    Parameters
+    ----------
+    viewer
+        The viewer that they are in.
+    later
+        Does something once napari is through with what it is doing.
+    """
 
-def remove_comparison(viewer: ViewerModel, case: Case) -> None:
-    """Take a case's comparison away."""
-    for part in ComparisonPart:
-        layer = find_layer(viewer, case, part)
-        if layer is not None:
-            viewer.layers.remove(layer)
+    def __init__(self, viewer: ViewerModel, later: Callable[[Callable[[], None]], object]) -> None:
+        self._trimap = SliceLayer(viewer, ComparisonPart.TRIMAP, OVERLAYS)
+        # Over the lesion's box, that GrabCut often grows up to.
+        self._outlines = SliceLines(viewer, ComparisonPart.OUTLINES, (), later)
 
-
-def _show_trimap(viewer: ViewerModel, case: Case, z: int, trimap: np.ndarray) -> None:
-    layer = find_layer(viewer, case, ComparisonPart.TRIMAP)
-    place = on_slice(case, z)
-    if isinstance(layer, Labels):
+    def show(self, case: Case, z: int, trimap: np.ndarray, grabcut: np.ndarray, ellipse: np.ndarray) -> None:
+        """Show a comparison on slice `z`, in place of what was shown of it before; all masks (height, width)."""
+        layer, place = self._trimap.of(case, lambda: _trimap_layer(case, z, trimap)), on_slice(case, z)
         layer.data[0] = trimap
         # Each of these costs milliseconds of a drag, so only what changed is told.
         if not np.array_equal(layer.translate, place["translate"]):
             layer.translate = place["translate"]
         layer.refresh(extent=False)
-        return
-    layer = Labels(
+        # The upper line is the thinner one: where the two run together, both are seen.
+        lower = [Drawn("", Kind.RECIST, line, GRABCUT_COLOUR, thick=True) for line in outlines(grabcut, z)]
+        upper = [Drawn("", Kind.RECIST, line, ELLIPSE_COLOUR) for line in outlines(ellipse, z)]
+        self._outlines.draw(case, [*lower, *upper], z)
+
+    def see(self, something: bool) -> None:
+        """Show or hide them."""
+        self._trimap.see(something)
+        self._outlines.see(something)
+
+    def remove(self) -> None:
+        """Take them away."""
+        self._trimap.remove()
+        self._outlines.remove()
+
+
+def _trimap_layer(case: Case, z: int, trimap: np.ndarray) -> Labels:
+    return Labels(
         trimap[None].copy(),
-        **place,
-        name=ComparisonPart.TRIMAP.value,
-        metadata=metadata(case, ComparisonPart.TRIMAP),
+        **on_slice(case, z),
         colormap=_trimap_colormap(),
         opacity=1.0,
         blending="translucent_no_depth",
+        visible=False,
     )
-    layer.editable = False
-    insert_layer(viewer, case, layer)
 
 
 def _trimap_colormap() -> DirectLabelColormap:
     colours: dict[int | None, str] = {None: "transparent", 0: "transparent"}
     colours.update({label: TRIMAP_COLOURS[label] + TRIMAP_ALPHA[label] for label in TrimapLabel})
     return DirectLabelColormap(color_dict=colours)
-
-
-def _show_outline(viewer: ViewerModel, case: Case, part: ComparisonPart, z: int, mask: np.ndarray) -> None:
-    # Closed paths, not polygons: a polygon's face takes longer to make than all the rest.
-    lines = [(line, "path") for line in outlines(mask, z)]
-    layer = find_layer(viewer, case, part)
-    before = 0
-    if isinstance(layer, Shapes):
-        before = layer.nshapes
-        layer.data = lines
-    else:
-        layer = Shapes(
-            lines,
-            **geometry(case),
-            ndim=3,
-            name=part.value,
-            metadata=metadata(case, part),
-            face_color="transparent",
-            opacity=1.0,
-        )
-        layer.editable = False
-        # Over the lesion's box, that GrabCut often grows up to.
-        insert_layer(viewer, case, layer, under=())
-    if len(lines) != before:
-        layer.edge_color = COLOURS[part]
-        layer.edge_width = WIDTHS[part]

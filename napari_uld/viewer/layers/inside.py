@@ -1,94 +1,62 @@
-"""What is inside a detector on one slice, as layers of that slice: positive anchors, maps, detections."""
+"""What is inside a detector on one slice, as two layers of it: a map, and boxes; which ones is chosen."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
 from enum import StrEnum
 
 import numpy as np
-import pandas as pd
 from napari.components import ViewerModel
-from napari.layers import Image, Shapes
+from napari.layers import Image
 from napari.utils.colormaps import Colormap
 
 from napari_uld.inference.inside_result import Inside, PositiveAnchors, Rule
 from napari_uld.lesions.boxes import area
 from napari_uld.lesions.findings import as_box
-from napari_uld.viewer.layers.marks import labels_in, rectangle
-from napari_uld.viewer.layers.parts import (
-    OVERLAYS,
-    find_layer,
-    geometry,
-    insert_layer,
-    metadata,
-    on_slice,
-    selection_kept,
-)
+from napari_uld.viewer.layers.marks import Drawn, Kind, rectangle
+from napari_uld.viewer.layers.parts import OVERLAYS, on_slice
+from napari_uld.viewer.layers.slice_layer import SliceLayer, SliceLines
 from napari_uld.viewer.state.case import Case
 
-# Each rectangle costs napari time; a lesion that has more of them fills its slice anyway.
+# A lesion that has more boxes fills its slice anyway.
 MOST_DRAWN = 300
+# The fewer boxes there are, the more each one counts: up to so many are drawn thick.
+FEW = 5
 
 
 class InsidePart(StrEnum):
     """The layers, from the bottom up; the values are their names."""
 
-    AT_C4 = "Inside: attention C4"
-    AT_C3 = "Inside: attention C3"
-    AT_C2 = "Inside: attention C2"
-    AT_C1 = "Inside: attention C1"
-    AT_INPUT = "Inside: attention input"
-    AT_OTHERS = "Inside: attention"
-    OBJECTNESS = "Inside: objectness"
-    SEGMENTATION = "Inside: segmentation"
-    POSITIVE = "Inside: positive places"
-    BMC = "Inside: anchors BMC"
-    BM = "Inside: anchors BM"
-    IOU = "Inside: anchors IoU"
-    DETECTIONS = "Inside: detections"
+    MAP = "Inside: map"
+    BOXES = "Inside: boxes"
 
 
-@dataclass(frozen=True)
-class Style:
-    """How boxes are drawn: colour and opacity."""
+class Boxes(StrEnum):
+    """What boxes there are, from the bottom up: anchors by the rule that makes them positive, and detections."""
 
-    colour: str
-    opacity: float
-
-
-# The attention maps' layers by the features that they weigh.
-ATTENTION = {
-    "C4": InsidePart.AT_C4,
-    "C3": InsidePart.AT_C3,
-    "C2": InsidePart.AT_C2,
-    "C1": InsidePart.AT_C1,
-    "input": InsidePart.AT_INPUT,
-}
-# The layers of anchors by the rule that makes them positive.
-RULES: dict[str, InsidePart] = {Rule.BMC: InsidePart.BMC, Rule.BM: InsidePart.BM, Rule.IOU: InsidePart.IOU}
+    # What another detector's head calls positive, whatever that is.
+    POSITIVE = "positive places"
+    BMC = "BMC"
+    BM = "BM"
+    IOU = "IoU"
+    DETECTIONS = "detections"
 
 
-def part_of_rule(rule: str) -> InsidePart:
-    """The layer of what a rule makes positive: anchors by one of three, else whatever places a detector's head has."""
-    return RULES.get(rule, InsidePart.POSITIVE)
-
-
+RULES: Mapping[str, Boxes] = {Rule.BMC: Boxes.BMC, Rule.BM: Boxes.BM, Rule.IOU: Boxes.IOU}
 # Hues and lightness both differ, for readers with any colour vision.
-STYLES = {
-    InsidePart.POSITIVE: Style("#FFB000", 0.9),
-    InsidePart.BMC: Style("#7B8CFF", 0.7),
-    InsidePart.BM: Style("#EE3377", 0.8),
-    InsidePart.IOU: Style("#FFFFFF", 1.0),
-    InsidePart.DETECTIONS: Style("#A6FF4D", 1.0),
+BOX_COLOURS = {
+    Boxes.POSITIVE: "#FFB000",
+    Boxes.BMC: "#7B8CFF",
+    Boxes.BM: "#EE3377",
+    Boxes.IOU: "#FFFFFF",
+    Boxes.DETECTIONS: "#A6FF4D",
 }
-# Line widths in pixels: the fewer boxes there are, the more each one counts.
-FEW, THICK, THIN = 5, 0.8, 0.5
+# What the maps are called; one of an attention gate has the name of the features that it weighs after its own.
+OBJECTNESS, SEGMENTATION, ATTENTION = "Objectness", "Segmentation", "Attention"
 # The maps' colours as a legend gives them, where they are high.
-MAP_COLOURS = {InsidePart.OBJECTNESS: "#33D6CC", InsidePart.SEGMENTATION: "#F26A2A"}
+MAP_COLOURS = {OBJECTNESS: "#33D6CC", SEGMENTATION: "#F26A2A"}
 # Where a map is 0 the scan is seen as it is, and where it is 1 still through it.
 COLORMAPS = {
-    InsidePart.OBJECTNESS: Colormap(
-        [[0.0, 0.4, 0.4, 0.0], [0.0, 0.6, 0.6, 0.35], [0.2, 1.0, 0.9, 0.6]], name="objectness"
-    ),
-    InsidePart.SEGMENTATION: Colormap(
+    OBJECTNESS: Colormap([[0.0, 0.4, 0.4, 0.0], [0.0, 0.6, 0.6, 0.35], [0.2, 1.0, 0.9, 0.6]], name="objectness"),
+    SEGMENTATION: Colormap(
         [[0.3, 0.0, 0.5, 0.0], [0.6, 0.1, 0.4, 0.2], [0.95, 0.4, 0.1, 0.5], [1.0, 0.9, 0.3, 0.65]], name="heat"
     ),
 }
@@ -98,78 +66,79 @@ ATTENTION_COLORMAP, ATTENTION_OPACITY = "viridis", 0.6
 ATTENTION_COLOURS = ("#440154", "#3B528B", "#21918C", "#5EC962", "#FDE725")
 
 
-def show_inside(viewer: ViewerModel, case: Case, inside: Inside) -> dict[InsidePart, int]:
-    """Show what was found inside a detector, in place of what was shown of it before.
+class InsideLayers:
+    """The two layers.
 
-    Returns
-    -------
-    dict
-        How many boxes each layer of boxes draws. BMC takes all anchors of a cell, of every size and shape: drawn is
-        the one of each cell that fits its lesion best. Of the detections those are drawn that a review would show.
+    Parameters
+    ----------
+    viewer
+        The viewer that they are in.
+    later
+        Does something once napari is through with what it is doing.
     """
-    maps, boxes = _maps(inside), _boxes(case, inside)
-    # Nobody edits these layers.
-    with selection_kept(viewer):
-        for part in InsidePart:
-            if part in maps:
-                _show_map(viewer, case, part, maps[part], inside.z)
-            elif part in boxes:
-                _show_boxes(viewer, case, part, boxes[part], inside.z)
-            elif (layer := find_layer(viewer, case, part)) is not None:
-                viewer.layers.remove(layer)
-        _write_scores(viewer, case, inside.scores)
-    return {part: len(drawn) for part, drawn in boxes.items()}
+
+    def __init__(self, viewer: ViewerModel, later: Callable[[Callable[[], None]], object]) -> None:
+        self._map = SliceLayer(viewer, InsidePart.MAP, (InsidePart.BOXES, *OVERLAYS))
+        self._boxes = SliceLines(viewer, InsidePart.BOXES, OVERLAYS, later)
+        self._has_map = False
+
+    def take(self, case: Case, inside: Inside, name: str, kinds: Collection[Boxes]) -> None:
+        """Take the map of this name and the boxes of these kinds in place of what was there; `see` shows them."""
+        values = maps_of(inside).get(name)
+        self._has_map = values is not None
+        if values is not None:
+            self._show_map(case, name, values, inside.z)
+        drawn: list[Drawn] = []
+        for kind, boxes in boxes_of(case, inside).items():
+            if kind in kinds:
+                corners = (rectangle(inside.z, as_box(box)) for box in boxes)
+                few = len(boxes) <= FEW
+                drawn += [Drawn("", Kind.DETECTIONS, each, BOX_COLOURS[kind], thick=few) for each in corners]
+        self._boxes.draw(case, drawn, inside.z)
+
+    def see(self, something: bool) -> None:
+        """Show or hide them."""
+        self._map.see(something and self._has_map)
+        self._boxes.see(something)
+
+    def open(self) -> None:
+        """Let them be seen again where a person hid them."""
+        self._map.open()
+        self._boxes.open()
+
+    def _show_map(self, case: Case, name: str, values: np.ndarray, z: int) -> None:
+        layer, place = self._map.of(case, lambda: _map_layer(case, values, z)), on_slice(case, z)
+        layer.data, layer.translate = values[None], place["translate"]
+        layer.colormap = COLORMAPS.get(name, ATTENTION_COLORMAP)
+        layer.opacity = 1.0 if name in COLORMAPS else ATTENTION_OPACITY
 
 
-def _maps(inside: Inside) -> dict[InsidePart, np.ndarray]:
-    """The maps (H, W) that there are, by their layers."""
-    maps: dict[InsidePart, np.ndarray] = {}
-    for features, values in inside.attention.items():
-        part = ATTENTION.get(features, InsidePart.AT_OTHERS)
-        maps[part] = np.maximum(maps[part], values) if part in maps else values
-    others = {InsidePart.OBJECTNESS: inside.objectness, InsidePart.SEGMENTATION: inside.branch}
-    return maps | {part: values for part, values in others.items() if values is not None}
+def maps_of(inside: Inside) -> dict[str, np.ndarray]:
+    """Give the maps (H, W) that there are, by name, what a person looks at first at the beginning."""
+    maps = {OBJECTNESS: inside.objectness, SEGMENTATION: inside.branch}
+    maps |= {f"{ATTENTION} {features}": values for features, values in inside.attention.items()}
+    return {name: values for name, values in maps.items() if values is not None}
 
 
-def _boxes(case: Case, inside: Inside) -> dict[InsidePart, np.ndarray]:
-    """The boxes (k, 4) to draw, by their layers; a recipe, which has no objectness either, has no detections."""
-    boxes: dict[InsidePart, np.ndarray] = {}
+def boxes_of(case: Case, inside: Inside) -> dict[Boxes, np.ndarray]:
+    """Give the boxes (k, 4) to draw, by kind; a recipe, which has no objectness either, has no detections.
+
+    BMC takes all anchors of a cell, of every size and shape: given is the one of each cell that fits its lesion best.
+    Of the detections those are given that a review would show.
+    """
+    boxes: dict[Boxes, np.ndarray] = {}
     for rule, anchors in inside.anchors.items():
-        part, drawn = part_of_rule(rule), _to_draw(anchors, inside.lesions, every_one=rule != Rule.BMC)
-        boxes[part] = np.concatenate([boxes[part], drawn]) if part in boxes else drawn
+        kind, drawn = kind_of(rule), _to_draw(anchors, inside.lesions, every_one=rule != Rule.BMC)
+        boxes[kind] = np.concatenate([boxes[kind], drawn]) if kind in boxes else drawn
     if inside.objectness is not None:
         lowest = case.thresholds.of(inside.detector, inside.operating_point)
-        boxes[InsidePart.DETECTIONS] = inside.boxes[inside.scores >= lowest]
-    return boxes
+        boxes[Boxes.DETECTIONS] = inside.boxes[inside.scores >= lowest]
+    return {kind: boxes[kind] for kind in Boxes if kind in boxes}
 
 
-def _show_map(viewer: ViewerModel, case: Case, part: InsidePart, values: np.ndarray, z: int) -> None:
-    layer = find_layer(viewer, case, part)
-    place = on_slice(case, z)
-    if isinstance(layer, Image):
-        layer.data = values[None]
-        layer.translate = place["translate"]
-        return
-    of_gate = part in (*ATTENTION.values(), InsidePart.AT_OTHERS)
-    layer = Image(
-        values[None],
-        **place,
-        name=part.value,
-        metadata=metadata(case, part),
-        colormap=ATTENTION_COLORMAP if of_gate else COLORMAPS[part],
-        contrast_limits=(0.0, 1.0),
-        opacity=ATTENTION_OPACITY if of_gate else 1.0,
-        # They would hide each other and the scan: a person shows the one to look at.
-        visible=not of_gate,
-        blending="translucent_no_depth",
-    )
-    insert_layer(viewer, case, layer, under=_above(part))
-
-
-def _above(part: InsidePart) -> list[StrEnum]:
-    """What a part belongs under: the parts after it, and what people marked."""
-    parts = list(InsidePart)
-    return [*parts[parts.index(part) + 1 :], *OVERLAYS]
+def kind_of(rule: str) -> Boxes:
+    """What a rule makes positive: anchors by one of three, else whatever places a detector's head has."""
+    return RULES.get(rule, Boxes.POSITIVE)
 
 
 def _to_draw(anchors: PositiveAnchors, lesions: np.ndarray, *, every_one: bool) -> np.ndarray:
@@ -186,34 +155,11 @@ def _to_draw(anchors: PositiveAnchors, lesions: np.ndarray, *, every_one: bool) 
     return anchors.boxes[best[:MOST_DRAWN]]
 
 
-def _show_boxes(viewer: ViewerModel, case: Case, part: InsidePart, boxes: np.ndarray, z: int) -> None:
-    rectangles = [rectangle(z, as_box(box)) for box in boxes]
-    style = STYLES[part]
-    layer = find_layer(viewer, case, part)
-    if isinstance(layer, Shapes):
-        layer.data = [(corners, "rectangle") for corners in rectangles]
-    else:
-        layer = Shapes(
-            rectangles,
-            **geometry(case),
-            ndim=3,
-            shape_type="rectangle",
-            name=part.value,
-            metadata=metadata(case, part),
-            face_color="transparent",
-            opacity=style.opacity,
-        )
-        layer.editable = False
-        insert_layer(viewer, case, layer, under=_above(part))
-    if rectangles:
-        layer.edge_color = style.colour
-        layer.edge_width = THICK if len(rectangles) <= FEW else THIN
-
-
-def _write_scores(viewer: ViewerModel, case: Case, scores: np.ndarray) -> None:
-    """Write the best scores on the detections, as many as are drawn."""
-    layer = find_layer(viewer, case, InsidePart.DETECTIONS)
-    if isinstance(layer, Shapes) and layer.nshapes:
-        labels = [f"{score:.2f}" for score in scores[: layer.nshapes]]
-        layer.features = pd.DataFrame({"label": labels}, dtype=object)
-        layer.text = labels_in(STYLES[InsidePart.DETECTIONS].colour)
+def _map_layer(case: Case, values: np.ndarray, z: int) -> Image:
+    return Image(
+        values[None],
+        **on_slice(case, z),
+        contrast_limits=(0.0, 1.0),
+        visible=False,
+        blending="translucent_no_depth",
+    )

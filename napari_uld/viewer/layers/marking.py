@@ -253,7 +253,7 @@ class Marking:
             with self._while_busy():
                 drawn = take_over(self._case, layer, action, self.held)
         except UldError as error:
-            show_info(str(error))
+            show_info(f"The lesion stays as it was: {error}")
         if drawn is not None:
             self._case.select(drawn)
             self.held = Held(drawn, Hold.BOX, "select")

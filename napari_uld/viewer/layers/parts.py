@@ -60,9 +60,13 @@ def disown(layer: Layer) -> None:
 
 
 def is_copy(viewer: ViewerModel, layer: Layer) -> bool:
-    """Whether a case has another layer already that is what this one says it is."""
+    """Whether a case has another layer already that is what this one says it is; of what is none, there are several."""
     case, part = case_of(layer), layer.metadata.get(PART)
-    return case is not None and any(other is not layer and _is(other, case, (part,)) for other in viewer.layers)
+    return (
+        case is not None
+        and part is not None
+        and any(other is not layer and _is(other, case, (part,)) for other in viewer.layers)
+    )
 
 
 def insert_layer(viewer: ViewerModel, case: Case, layer: Layer, *, under: Collection[StrEnum] = OVERLAYS) -> None:

@@ -52,6 +52,7 @@ class PlaneView:
         self._legend = Legend(self.model)
         self._fit = Fit(self.model, again=self.fit)
         self._set_up()
+        self._write(letters=False)
 
     @property
     def layers(self) -> tuple[Image, Vectors, Vectors]:
@@ -141,13 +142,13 @@ class PlaneView:
 
     def _write(self, *, letters: bool) -> None:
         caption, case, plane = self.model.canvas.overlays.text, self._case, self.plane
-        text = ""
+        text = f"{VIEWS[self.axis]}: no scan is open"
         # Short, and above the letter: there is little room.
         if case is not None and plane is not None:
             text = f"{VIEWS[plane.axis]} {plane.index + 1} of {case.volume.shape[plane.axis]}"
         if caption.text != text:
             caption.position, caption.font_size = "top_center", CAPTION_SIZE
-            caption.text, caption.visible = text, bool(text)
+            caption.text, caption.visible = text, True
         self._legend.show(self.model, case, None if plane is None else plane.axis, letters=letters, bar=False)
 
     def _zoomed(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from qtpy.QtCore import QModelIndex, QObject, QSize, Qt, QTimer, Signal
-from qtpy.QtGui import QKeyEvent
+from qtpy.QtGui import QKeyEvent, QPaintEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_uld.viewer.panels.case_table import CaseModel, ShownCases
+from napari_uld.viewer.panels.empty import write_if_empty
 from napari_uld.viewer.panels.thumbnails import SIZE
 from napari_uld.viewer.state.case_store import Folder
 from napari_uld.viewer.state.cases import CaseList, Which
@@ -32,6 +33,7 @@ from napari_uld.viewer.tools.keys import key_of
 FOLDERS = 10
 # Scans that are always seen, however little room there is.
 ROWS = 2
+NONE_ASKED_FOR = "No scan of this folder has these words and is of this kind: clear the filter to see all."
 
 
 class CaseView(QObject):
@@ -127,7 +129,13 @@ class CaseView(QObject):
     def show(self, cases: CaseList | None) -> None:
         """Show a list, or none."""
         self.model.show(cases)
+        self.say_empty("" if cases is None else NONE_ASKED_FOR)
         self._look_soon.start(0)
+
+    def say_empty(self, text: str) -> None:
+        """Write this where no scan is listed."""
+        self.list.empty = text
+        self.list.viewport().update()
 
     def list_folders(self, known: Mapping[str, Folder]) -> None:
         """Offer the folders that were looked through, the last one first."""
@@ -202,6 +210,13 @@ class _ScanList(QListView):
     """A list whose Enter opens: what Qt calls activation is a single click on some systems."""
 
     entered_at = Signal(QModelIndex)
+    # What is written where there are no scans.
+    empty = ""
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+        """Say why there is nothing where there is nothing."""
+        super().paintEvent(event)
+        write_if_empty(self, self.empty)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
         """Open with Enter."""

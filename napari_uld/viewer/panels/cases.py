@@ -35,7 +35,7 @@ COUNT_AFTER = 1000
 READ_AFTER = 200
 # Milliseconds after which what is said of the whole list is said anew.
 SHOW_AFTER = 50
-EMPTY = "Choose a folder of scans: a DICOM tree, a DeepLesion download, NIfTI files."
+EMPTY = "No folder yet. Choose one with scans: a DICOM tree, a DeepLesion download, NIfTI files."
 
 
 class CasesPanel(ScrolledPanel):
@@ -122,7 +122,7 @@ class CasesPanel(ScrolledPanel):
         if self.view.folders.count():
             self.show_folder(Path(self.view.folders.itemData(0)))
         else:
-            self._say(EMPTY)
+            self.view.say_empty(EMPTY)
 
     def _choose_folder(self) -> None:
         chosen = QFileDialog.getExistingDirectory(self, "Choose a folder of scans")
@@ -135,6 +135,7 @@ class CasesPanel(ScrolledPanel):
         if outcome.error is None:
             self._found(root, outcome.result)
         else:
+            self.view.say_empty("There is no scan in this folder.")
             self._say(str(outcome.error))
 
     def _found(self, root: Path, found: Sequence[ScanEntry]) -> None:
@@ -159,7 +160,7 @@ class CasesPanel(ScrolledPanel):
         try:
             self.view.list_folders(self._store.folders())
         except CaseListError as error:
-            show_warning(str(error))
+            show_warning(f"The list of folders cannot be read: {error}")
 
     def _leave(self) -> None:
         """The folder goes: nothing is read or made for it any more."""
@@ -217,7 +218,7 @@ class CasesPanel(ScrolledPanel):
         except UldError as error:
             # What was shown of it meanwhile went, and the one before came back: the person is here all the same.
             self._at = at
-            show_error(str(error))
+            show_error(f"The scan cannot be opened: {error}")
 
     def _case_changed(self, case: Case | None) -> None:
         """Follow the open scan, wherever it was opened from."""

@@ -78,7 +78,7 @@ class CheckpointChoice:
         try:
             self.add(find_checkpoint(name_or_path))
         except CheckpointError as error:
-            show_error(f"The checkpoint set in the preferences cannot be used: {error}")
+            show_error(f"The preferred detector cannot be used: {error}")
 
     def _ask(self) -> None:
         name, _ = QFileDialog.getOpenFileName(self._panel, "Open a checkpoint", "", "Checkpoints (*.safetensors)")
@@ -86,4 +86,4 @@ class CheckpointChoice:
             try:
                 self.add(Path(name))
             except CheckpointError as error:
-                show_error(str(error))
+                show_error(f"No detector can be read from that file: {error}")

@@ -19,6 +19,7 @@ from napari_uld.progress import Work
 from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.panels.detector_panel import DetectorPanel
 from napari_uld.viewer.panels.detector_run import Process
+from napari_uld.viewer.panels.empty import NO_SCAN
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.found import short_names
 from napari_uld.viewer.state.rows import Mark
@@ -71,7 +72,8 @@ class DetectPanel(DetectorPanel):
             info = self.checkpoints.info
             point = info.operating_point
             where = "" if point is None else f" From a score of {point:.3f} on it gave two false positives a key slice."
-            self._say(f"{info.title}.{where}")
+            begun = NO_SCAN if self.session.case is None else "Not run on this scan yet: Run looks at all its slices."
+            self._say(f"{begun} {info.title}.{where}")
         except CheckpointError as error:
             self._say(str(error))
 
@@ -143,4 +145,7 @@ class DetectPanel(DetectorPanel):
             scores = findings.scores[~findings.negative]
             shown = int((scores >= case.threshold).sum())
             name = short_names(case.findings)[case.detector]
+            if not len(scores):
+                self._say(f"{name} found nothing on this scan.")
+                return
             self._say(f"{shown} of {len(scores)} detections of {name} score at least {case.threshold:.3f}")

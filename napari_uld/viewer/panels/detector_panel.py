@@ -95,12 +95,12 @@ class DetectorPanel(ScrolledPanel):
         if case is None or self.running:
             return
         if case.reading is not None:
-            show_info(f"{case.volume.name} is still being read: run the detector once all of it is there.")
+            show_info(f"Still reading {case.volume.name}: run the detector once all of it is there.")
             return
         try:
             self._start(case, *self._make_task(case))
         except CheckpointError as error:
-            show_error(str(error))
+            show_error(f"The detector cannot be used: {error}")
 
     def cancel(self) -> None:
         """Stop the run in progress."""
@@ -117,13 +117,13 @@ class DetectorPanel(ScrolledPanel):
         case = self._case
         if outcome.error is not None:
             self._say(f"Failed: {outcome.error}")
-            show_error(str(outcome.error))
+            show_error(f"Failed: {outcome.error}")
         elif outcome.result is None:
             self._say("Cancelled; nothing changed.")
         elif case is not None and case is self.session.case:
             self._take_result(case, outcome.result)
         elif case is not None:
-            show_info(f"{case.volume.name} was closed meanwhile; what was found in it is not shown.")
+            show_info(f"Not shown, its scan was closed meanwhile: what was found in {case.volume.name}.")
 
     def _finished(self) -> None:
         self._case = None

@@ -3,6 +3,7 @@
 # PyQt's stubs call every getter optional; these are there as long as the widget is.
 # mypy: disable-error-code="union-attr, override"
 
+import html
 from collections.abc import Callable
 from functools import partial
 from typing import Protocol
@@ -10,6 +11,9 @@ from typing import Protocol
 import numpy as np
 from magicgui.widgets import ComboBox
 from napari.viewer import Viewer
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor, QIcon, QPixmap
+from qtpy.QtWidgets import QCheckBox, QGridLayout
 
 from napari_uld.ct.volume import CTVolume
 from napari_uld.inference.inside_result import Inside, Rule
@@ -17,25 +21,33 @@ from napari_uld.inference.worker import DetectionWorker, Look
 from napari_uld.lesions.findings import Box
 from napari_uld.progress import Work
 from napari_uld.viewer.layers.inside import (
+    ATTENTION,
     ATTENTION_COLOURS,
+    BOX_COLOURS,
     MAP_COLOURS,
-    STYLES,
-    InsidePart,
-    part_of_rule,
-    show_inside,
+    OBJECTNESS,
+    SEGMENTATION,
+    Boxes,
+    InsideLayers,
+    boxes_of,
+    kind_of,
+    maps_of,
 )
-from napari_uld.viewer.layers.parts import find_layer
+from napari_uld.viewer.layers.marks import Plane
 from napari_uld.viewer.panels.detector_panel import DetectorPanel
 from napari_uld.viewer.panels.detector_run import Process
+from napari_uld.viewer.panels.empty import NO_SCAN
 from napari_uld.viewer.panels.legend import swatch
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.rows import Mark
 
-THE_CHECKPOINT = "none: the checkpoint above"
+THE_CHECKPOINT, NO_MAP = "none: the checkpoint above", "none"
+# How many scores are said, check boxes stand in a row, and pixels a colour takes beside its box.
+BEST, BOXES_A_ROW, SWATCH = 5, 3, 10
 EXPLANATION = (
-    "Shows as layers of the slice in view which anchors are positive for its lesions by each rule, what the "
-    "detector takes for an object, what it draws as lesions, what its attention gates let through, and its "
-    "detections. A recipe has no weights yet: it shows anchors alone."
+    "Shows on the slice in view which anchors are positive for its lesions by each rule, what the detector takes for "
+    "an object, what it draws as lesions, what its attention gates let through, and its detections. A recipe has no "
+    "weights yet: it shows anchors alone."
 )
 CALIBRATED = (
     "A score is p (1 + IoU) / 2: the anchor's own, and how well its box fits the one about a component of the map."
@@ -66,13 +78,39 @@ class InsidePanel(DetectorPanel):
     def __init__(self, viewer: Viewer, detector: Looker | None = None) -> None:
         self.detector = detector or DetectionWorker()
         super().__init__(viewer, self.detector, "Look at this slice", self._task, self._take)
+        self._layers = InsideLayers(self.session.viewer, lambda act: self.session.later(act))
+        # What was seen last, the scan that it is of, and whether that slice is shown.
+        self._seen: tuple[Case, Inside] | None = None
+        self._is_there = False
+        # The map that the person chose, and the one that is shown.
+        self._wanted: str | None = None
+        self._map = NO_MAP
         self.recipe = ComboBox(choices=[THE_CHECKPOINT, *_recipe_names()], label="Or a recipe")
-        self._lay_out([self.checkpoints.names, self.checkpoints.open_file, self.recipe, self.device])
+        self.map = ComboBox(label="Map", tooltip="Which map is shown; the layer's eye hides it for a while")
+        self.boxes = {kind: _box(kind) for kind in reversed(Boxes)}
+        self._lay_out([self.checkpoints.names, self.checkpoints.open_file, self.recipe, self.device, self.map])
+        self._lay_out_boxes()
         self.recipe.changed.connect(self._enable)
+        self.map.changed.connect(self._choose_map)
+        for box in self.boxes.values():
+            box.toggled.connect(self._choose)
+        self._following.links.connect(self.session.view_changed, self._turned)
+        self._offer()
         self._describe()
 
+    def _lay_out_boxes(self) -> None:
+        grid = QGridLayout()
+        for i, box in enumerate(self.boxes.values()):
+            grid.addWidget(box, i // BOXES_A_ROW, i % BOXES_A_ROW)
+        self.body.layout().insertLayout(1, grid)
+
     def _describe(self) -> None:
-        self._say(EXPLANATION)
+        if self._seen is None:
+            self._say(EXPLANATION if self.session.case is not None else f"{NO_SCAN} {EXPLANATION}")
+        else:
+            case, inside = self._seen
+            native = case.volume.native_slice(inside.z)
+            self._say(f"Slice {native} was looked at: go back to it to see that again, or look at this slice.")
 
     def _task(self, case: Case) -> tuple[str, Callable[[], Work[Inside]]]:
         detector = self.recipe.value if self._of_recipe else self.checkpoints.path
@@ -81,13 +119,70 @@ class InsidePanel(DetectorPanel):
         return "Looking inside", partial(self.detector.look_inside, case.volume, look, self.device.value)
 
     def _take(self, case: Case, result: Inside) -> None:
-        viewer, painter = self.session.viewer, self.session.painter
-        new = result.branch is not None and find_layer(viewer, case, InsidePart.SEGMENTATION) is None
-        if new and painter is not None:
+        self._seen, self._is_there = (case, result), self._is_shown(result)
+        self._offer()
+        self._draw()
+        self._report()
+
+    def _open(self, case: Case | None) -> None:
+        # Its layers went with the scan.
+        if self._seen is not None and self._seen[0] is not case:
+            self._seen, self._is_there = None, False
+            self._offer()
+        super()._open(case)
+
+    # -- what is shown of it --
+
+    def _is_shown(self, inside: Inside) -> bool:
+        return self.session.plane == Plane(0, inside.z)
+
+    def _turned(self) -> None:
+        """What was seen is of one slice: it goes with it, and comes back with it."""
+        if self._seen is None or self._is_shown(self._seen[1]) == self._is_there:
+            return
+        self._is_there = not self._is_there
+        self._layers.see(self._is_there)
+        if not self.running:
+            self._report()
+
+    def _offer(self) -> None:
+        """Offer the maps and boxes that there are to choose from."""
+        maps = [] if self._seen is None else list(maps_of(self._seen[1]))
+        kinds = {} if self._seen is None else boxes_of(*self._seen)
+        with self.map.changed.blocked():
+            self.map.choices = [NO_MAP, *maps]
+            self.map.value = self._wanted if self._wanted in self.map.choices else next(iter(maps), NO_MAP)
+        self.map.visible = bool(maps)
+        for kind, box in self.boxes.items():
+            box.setVisible(kind in kinds)
+
+    def _choose_map(self, name: str) -> None:
+        self._wanted = name
+        self._choose()
+
+    def _choose(self) -> None:
+        """A person chose what to see."""
+        if self._seen is not None:
+            self._layers.open()
+            self._draw()
+
+    def _draw(self) -> None:
+        if self._seen is None:
+            return
+        painter, before, self._map = self.session.painter, self._map, self.map.value
+        if self._map == SEGMENTATION and before != SEGMENTATION and painter is not None:
             # In its colours people's lesions would look like something that the detector sees.
             painter.eye.shut()
-        drawn = show_inside(viewer, case, result)
-        self.status.setText(report(case, result, drawn))
+        kinds = [kind for kind, box in self.boxes.items() if box.isChecked()]
+        self._layers.take(*self._seen, self._map, kinds)
+        self._layers.see(self._is_there)
+
+    def _report(self) -> None:
+        """Say what is shown, or of which slice that was."""
+        if self._seen is not None and self._is_there:
+            self.status.setText(report(*self._seen))
+        else:
+            self._describe()
 
     @property
     def _of_recipe(self) -> bool:
@@ -110,9 +205,10 @@ def lesions_on(case: Case, z: int) -> list[Box]:
     return [row.boxes[native] for row in case.rows if row.mark in (Mark.EXPERT, Mark.ACCEPTED) and native in row.boxes]
 
 
-def report(case: Case, inside: Inside, drawn: dict[InsidePart, int]) -> str:
-    """Say in HTML what the layers show, their colours beside their names."""
-    lines = [f"<b>Slice {case.volume.native_slice(inside.z)}</b>"]
+def report(case: Case, inside: Inside) -> str:
+    """Say in HTML what there is to see, and of which slice, its colours beside the names."""
+    drawn = {kind: len(boxes) for kind, boxes in boxes_of(case, inside).items()}
+    lines = [f"<b>Slice {case.volume.native_slice(inside.z)}</b> of {html.escape(case.volume.name)}"]
     total = f"{inside.cells * inside.per_cell:,} anchors in all, {inside.per_cell} on each of {inside.cells:,} cells."
     if len(inside.lesions):
         lines += [_table(inside, drawn), total]
@@ -126,9 +222,9 @@ def report(case: Case, inside: Inside, drawn: dict[InsidePart, int]) -> str:
         return "<br>".join([*lines, "A recipe has no weights: no maps, no detections."])
     name = "Objectness, the anchors' own scores p" if inside.one_stage else "Objectness"
     lines += [
-        f"{swatch(MAP_COLOURS[InsidePart.OBJECTNESS])} {name}: at most {inside.objectness.max():.2f}",
+        f"{swatch(MAP_COLOURS[OBJECTNESS])} {name}: at most {inside.objectness.max():.2f}",
         _segmentation(inside),
-        _detections(case, inside, drawn[InsidePart.DETECTIONS]),
+        _detections(case, inside, drawn[Boxes.DETECTIONS]),
     ]
     if inside.one_stage and inside.branch is not None:
         lines.append(CALIBRATED)
@@ -137,36 +233,37 @@ def report(case: Case, inside: Inside, drawn: dict[InsidePart, int]) -> str:
     return "<br>".join(lines)
 
 
-def _table(inside: Inside, drawn: dict[InsidePart, int]) -> str:
+def _table(inside: Inside, drawn: dict[Boxes, int]) -> str:
     """Positive anchors by rule: all of them, for each lesion, and how many are drawn."""
     rows = ["<tr><td></td><td>positive&nbsp;</td><td>per lesion&nbsp;</td><td>drawn</td></tr>"]
     for rule in [*(rule for rule in TITLES if rule in inside.anchors), *(r for r in inside.anchors if r not in TITLES)]:
-        title, part = TITLES.get(rule, rule), part_of_rule(rule)
+        title, kind = TITLES.get(rule, rule), kind_of(rule)
         counts = inside.per_lesion(rule)
         each = ", ".join(f"{n:,}" for n in counts)
-        name = f"{swatch(STYLES[part].colour)} {title}&nbsp;"
-        rows.append(f"<tr><td>{name}</td><td>{counts.sum():,}</td><td>{each}&nbsp;</td><td>{drawn[part]}</td></tr>")
+        name = f"{swatch(BOX_COLOURS[kind])} {title}&nbsp;"
+        rows.append(f"<tr><td>{name}</td><td>{counts.sum():,}</td><td>{each}&nbsp;</td><td>{drawn[kind]}</td></tr>")
     return f"<table>{''.join(rows)}</table>"
 
 
 def _segmentation(inside: Inside) -> str:
-    name = f"{swatch(MAP_COLOURS[InsidePart.SEGMENTATION])} Segmentation"
+    name = f"{swatch(MAP_COLOURS[SEGMENTATION])} Segmentation"
     if inside.branch is None:
         return f"{name}: this detector has none"
     where = "of the whole slice" if inside.one_stage else "on each detection"
     return (
-        f"{name} {where}: at most {inside.branch.max():.2f}. The layer Mask, of the same colours, is hidden at first."
+        f"{name} {where}: at most {inside.branch.max():.2f}. As the map it hides the layer Mask, of the same colours."
     )
 
 
 def _detections(case: Case, inside: Inside, drawn: int) -> str:
     """How many detections are drawn of how many, and by which threshold."""
-    name = f"{swatch(STYLES[InsidePart.DETECTIONS].colour)} Detections"
+    name = f"{swatch(BOX_COLOURS[Boxes.DETECTIONS])} Detections"
     if not len(inside.scores):
         return f"{name}: none"
     lowest = case.thresholds.of(inside.detector, inside.operating_point)
     chosen = f"{drawn} of {len(inside.scores)} drawn, from {lowest:.3f} on as in the review"
-    return f"{name}: {chosen}; the best {inside.scores[0]:.2f}"
+    best = ", ".join(f"{score:.2f}" for score in inside.scores[: max(1, min(drawn, BEST))])
+    return f"{name}: {chosen}; the best {best}"
 
 
 def _attention(inside: Inside) -> str:
@@ -174,7 +271,17 @@ def _attention(inside: Inside) -> str:
     legend = "".join(swatch(colour) for colour in ATTENTION_COLOURS)
     names = {features: f"{features} to {level}" for features, level in JOINED.items()}
     gates = (f"{names.get(features, features)} {values.max():.2f}" for features, values in inside.attention.items())
-    return f"0 {legend} 1 Attention, layers hidden at first. At most: {', '.join(gates)}"
+    return f"0 {legend} 1 {ATTENTION}. At most: {', '.join(gates)}"
+
+
+def _box(kind: Boxes) -> QCheckBox:
+    box = QCheckBox(kind.value)
+    box.setChecked(True)
+    box.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    colour = QPixmap(SWATCH, SWATCH)
+    colour.fill(QColor(BOX_COLOURS[kind]))
+    box.setIcon(QIcon(colour))
+    return box
 
 
 def _recipe_names() -> list[str]:

@@ -16,7 +16,7 @@ TIPS = (
     "What was decided",
     "How sure the detector is",
     "DeepLesion's coarse type; a type, a comment or noisy accepts what waits for a decision",
-    "Doubtful: training may leave it out",
+    "Noisy, doubtful: training may leave it out",
     "Long diameter: measured, or (≈) from the box",
     "Who marked it first, +1 where a detector found it too: point at it to see which",
     "A line of your own",
@@ -62,7 +62,8 @@ class LesionTable(QAbstractTableModel):
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> Any:  # noqa: N802
         """Give the columns' titles."""
         if orientation == Qt.Orientation.Horizontal and role == Qt.ItemDataRole.DisplayRole:
-            return HEADERS[section]
+            # There is room for a check box alone.
+            return "?" if section == _NOISY else HEADERS[section]
         if orientation == Qt.Orientation.Horizontal and role == Qt.ItemDataRole.ToolTipRole:
             return TIPS[section]
         return None
@@ -78,7 +79,7 @@ class LesionTable(QAbstractTableModel):
         """Give a cell's text, sorting value, colour, check mark or alignment."""
         row, column = self.rows[index.row()], index.column()
         if role == _Role.DisplayRole:
-            return cells(row)[column]
+            return "" if column == _NOISY else cells(row)[column]
         if role == _Role.UserRole:
             return _sort_values(row)[column]
         if role == _Role.EditRole:
@@ -86,7 +87,7 @@ class LesionTable(QAbstractTableModel):
         if role == _Role.CheckStateRole and column == _NOISY:
             return Qt.CheckState.Checked if row.noisy else Qt.CheckState.Unchecked
         if role == _Role.ToolTipRole:
-            return found_by(row) if column == _SOURCE else row.comment
+            return row.comment if column == _COMMENT else found_by(row)
         if role == _Role.DecorationRole and column == _STATE:
             return QColor(COLOURS[row.mark])
         if role == _Role.ForegroundRole and row.mark is Mark.REJECTED:

@@ -6,7 +6,7 @@
 from collections.abc import Iterable
 
 from qtpy.QtCore import QAbstractItemModel, QItemSelection, QItemSelectionModel, QModelIndex, Qt, QTimer, Signal
-from qtpy.QtGui import QContextMenuEvent
+from qtpy.QtGui import QContextMenuEvent, QPaintEvent, QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -18,13 +18,27 @@ from qtpy.QtWidgets import (
 )
 
 from napari_uld.lesions.annotations import LesionType
+from napari_uld.viewer.panels.empty import write_if_empty
 from napari_uld.viewer.panels.lesion_menu import lesion_menu
 from napari_uld.viewer.panels.lesion_table import HEADERS, name_of
 from napari_uld.viewer.session import Session
+from napari_uld.viewer.state.rows import Mark
 
 # Pixels, and how many rows there is room for however low the window is.
 ROW_HEIGHT, LEAST_ROWS = 24, 8
-SOURCE_WIDTH = 120
+SOURCE_WIDTH, SOURCE_SHARE = 160, 0.4
+# Of the columns whose width is their own, the widest text there is; and the room about a text.
+WIDEST = {
+    "Slice": "Slice",
+    "State": max((mark.value for mark in Mark), key=len),
+    "Score": "Score",
+    "Type": max((name_of(kind) for kind in LesionType), key=len),
+    "Noisy": "",
+    "mm": "≈ 000",
+}
+MARGIN = 14
+# These have a square beside the text.
+ICONS, SQUARE = ("State", "Noisy"), 20
 _Flag = QItemSelectionModel.SelectionFlag
 
 
@@ -46,6 +60,8 @@ class LesionView(QTableView):
         super().__init__()
         self._session = session
         self._marking = False
+        # What is written where there are no lesions.
+        self.empty = ""
         self.setModel(model)
         self.setSortingEnabled(True)
         self.sortByColumn(-1, Qt.SortOrder.AscendingOrder)
@@ -57,13 +73,8 @@ class LesionView(QTableView):
         self.setItemDelegateForColumn(HEADERS.index("Type"), self._types)
         self.verticalHeader().hide()
         self.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
-        header = self.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        # Of hundreds of rows those in sight alone are measured.
-        header.setResizeContentsPrecision(0)
-        header.setSectionResizeMode(HEADERS.index("Source"), QHeaderView.ResizeMode.Interactive)
-        header.resizeSection(HEADERS.index("Source"), SOURCE_WIDTH)
-        header.setSectionResizeMode(HEADERS.index("Comment"), QHeaderView.ResizeMode.Stretch)
+        self.horizontalHeader().setMinimumSectionSize(MARGIN)
+        self.horizontalHeader().setSectionResizeMode(HEADERS.index("Comment"), QHeaderView.ResizeMode.Stretch)
         self.setMinimumWidth(380)
         self.setMinimumHeight(self.horizontalHeader().sizeHint().height() + LEAST_ROWS * ROW_HEIGHT)
         self.selectionModel().selectionChanged.connect(self._tell)
@@ -83,6 +94,22 @@ class LesionView(QTableView):
         if at_hand >= 0:
             self.scrollTo(self.model().index(at_hand, 0))
         self._marking = False
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Give each column what its texts need; source and comment share the rest, and nothing is scrolled sideways."""
+        super().resizeEvent(event)
+        header, metrics, room = self.horizontalHeader(), self.fontMetrics(), self.viewport().width()
+        for title, text in WIDEST.items():
+            width = metrics.horizontalAdvance(text) + MARGIN + (SQUARE if title in ICONS else 0)
+            header.resizeSection(HEADERS.index(title), width)
+            room -= width
+        least = header.fontMetrics().horizontalAdvance("Source") + MARGIN // 2
+        header.resizeSection(HEADERS.index("Source"), max(least, min(round(room * SOURCE_SHARE), SOURCE_WIDTH)))
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+        """Say why there is nothing where there is nothing."""
+        super().paintEvent(event)
+        write_if_empty(self, self.empty)
 
     def contextMenuEvent(self, event: QContextMenuEvent) -> None:  # noqa: N802
         """Offer what can be done to the chosen rows."""

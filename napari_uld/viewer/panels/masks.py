@@ -10,8 +10,9 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout
 
 from napari_uld.masks import MaskKind, MaskParameters
-from napari_uld.viewer.layers.comparison import COLOURS, TRIMAP_COLOURS, ComparisonPart, TrimapLabel
+from napari_uld.viewer.layers.comparison import ELLIPSE_COLOUR, GRABCUT_COLOUR, TRIMAP_COLOURS, TrimapLabel
 from napari_uld.viewer.layers.parts import Part
+from napari_uld.viewer.panels.empty import NO_SCAN
 from napari_uld.viewer.panels.following import Following
 from napari_uld.viewer.panels.legend import swatch
 from napari_uld.viewer.panels.scrolled import ScrolledPanel
@@ -153,9 +154,13 @@ class MasksPanel(ScrolledPanel):
             f"{explanation[0].upper()}{explanation[1:]}. Painted on accepted lesions and on the one at hand, "
             "on their key slices; drag the box or the diameters to see it follow."
         )
-        problem = comparison.problem or ("" if session.painter is None else session.painter.problem)
-        self.problem.setText(problem)
         row = None if case is None else case.current
+        problem = comparison.problem or ("" if session.painter is None else session.painter.problem)
+        if case is None:
+            problem = NO_SCAN
+        elif row is None:
+            problem = problem or "No lesion is in hand: click on its box, or choose it in Review."
+        self.problem.setText(problem)
         self.compare.setEnabled(case is not None)
         self.compare.setChecked(comparison.on)
         self.comparison.setText("" if comparison.result is None else report(comparison.result))
@@ -172,13 +177,13 @@ class MasksPanel(ScrolledPanel):
 def report(comparison: Comparison) -> str:
     """Say in HTML what a comparison shows, the layers' colours beside their names."""
     rows = []
-    for name, part, mask in (
-        ("GrabCut", ComparisonPart.GRABCUT, comparison.grabcut),
-        ("Quarter ellipses", ComparisonPart.ELLIPSE, comparison.ellipse),
+    for name, colour, mask in (
+        ("GrabCut", GRABCUT_COLOUR, comparison.grabcut),
+        ("Quarter ellipses", ELLIPSE_COLOUR, comparison.ellipse),
     ):
         pixels = int(mask.sum())
         area = f"{pixels * comparison.pixel_area:,.1f} mm²"
-        rows.append(f"<tr><td>{swatch(COLOURS[part])} {name}&nbsp;&nbsp;</td>")
+        rows.append(f"<tr><td>{swatch(colour)} {name}&nbsp;&nbsp;</td>")
         rows.append(f"<td align='right'>{area}&nbsp;&nbsp;</td><td align='right'>{pixels:,} px</td></tr>")
     trimap = ", ".join(
         f"{swatch(TRIMAP_COLOURS[label])} {label.name.lower()}"

@@ -2,21 +2,17 @@
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
-from napari import current_viewer
 from napari.utils.notifications import show_warning
 from qtpy.QtWidgets import QApplication
 
 from napari_uld.ct import CTVolume, Filling, ScanEntry, read_gradually
 from napari_uld.lesions.annotations import Annotations
 from napari_uld.viewer.layers.parts import Part
+from napari_uld.viewer.panels.docking import show_review
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.files import open_case
-from napari_uld.viewer.state.settings import PLUGIN
-
-REVIEW, CASES = "Review", "Cases"
 
 # What is read within this time (seconds) is shown at once; what takes longer is shown as it arrives.
 AT_ONCE = 0.2
@@ -64,24 +60,7 @@ def open_entry(session: Session, entry: ScanEntry, volume: CTVolume | None = Non
 def say_notes(case: Case, notes: Sequence[str]) -> None:
     """Tell a person what is to be known of a scan that was opened."""
     for note in notes:
-        show_warning(f"{case.volume.name}: {note}")
-
-
-def show_review() -> None:
-    """Dock the Review panel in the window, unless it is there already."""
-    viewer = current_viewer()
-    if viewer is not None and not any(name.startswith(REVIEW) for name in viewer.window.dock_widgets):
-        viewer.window.add_plugin_dock_widget(PLUGIN, REVIEW)
-
-
-def show_cases(root: Path, scans: Sequence[ScanEntry]) -> None:
-    """List scans that were found in a folder in the Cases panel, which is docked where it is not there yet."""
-    viewer = current_viewer()
-    if viewer is not None:
-        # It gives the panel that is there, and brings it to the front.
-        dock, panel = viewer.window.add_plugin_dock_widget(PLUGIN, CASES, tabify=True)
-        panel.show_scans(root, scans)
-        dock.raise_()
+        show_warning(f"{note}. This is about {case.volume.name}")
 
 
 class _Preview:

@@ -27,6 +27,7 @@ from napari_uld.lesions.annotations import State
 from napari_uld.viewer.layers.marks import Kind
 from napari_uld.viewer.layers.scan import SERIES
 from napari_uld.viewer.panels.dialogs import ask_export_path, ask_save_path
+from napari_uld.viewer.panels.empty import NO_SCAN, Hint
 from napari_uld.viewer.panels.following import Following
 from napari_uld.viewer.panels.lesion_table import LesionTable
 from napari_uld.viewer.panels.lesion_view import LesionView
@@ -82,6 +83,8 @@ class ReviewPanel(ScrolledPanel):
         layout.setContentsMargins(6, 6, 6, 6)
         self.title = QLabel()
         self.title.setTextFormat(Qt.TextFormat.RichText)
+        self.hint = Hint()
+        layout.addWidget(self.hint)
         layout.addWidget(self.title)
         layout.addWidget(self._build_table(), stretch=1)
         layout.addLayout(self._build_buttons())
@@ -191,8 +194,10 @@ class ReviewPanel(ScrolledPanel):
         case = self._case
         self.model.show(case.rows if case is not None else ())
         self._order()
+        self.table.empty = _why_empty(case)
+        self.table.viewport().update()
         if case is None:
-            self.title.setText("Open a CT scan: drop its file or folder on the window.")
+            self.title.setText("No scan is open.")
         else:
             unsaved = ' <span style="color:#F0A000">● not saved</span>' if case.annotations.unsaved else ""
             self.title.setText(f"<b>{case.volume.name}</b>  {_progress(case.counts)}{unsaved}")
@@ -284,7 +289,18 @@ class ReviewPanel(ScrolledPanel):
         try:
             show_info(export_dl_info(self._case, path))
         except UldError as error:
-            show_error(str(error))
+            show_error(f"The table was not written: {error}")
+
+
+def _why_empty(case: Case | None) -> str:
+    """Say why there are no lesions in the table, and what to do."""
+    if case is None:
+        return NO_SCAN
+    if case.reading is not None:
+        return "The scan is being read; its lesions come with its last slice."
+    if any(len(found) for found in case.findings.values()):
+        return "All that was found scores below the threshold: lower it in Detect, or draw what you see."
+    return "No lesion is marked yet. Run a detector in Detect, or draw what you see: Draw lesion, or Draw RECIST."
 
 
 def _progress(counts: Counts) -> str:

@@ -5,13 +5,12 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from napari.components import ViewerModel
-from napari.qt import get_qapp
+from napari.qt import QtViewer, get_qapp
 from napari.viewer import Viewer
 from qtpy.QtCore import QEvent, QObject, QTimer
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_uld.viewer.panels.dialogs import ask_comment, ask_restore, ask_save_path, ask_unsaved
 from napari_uld.viewer.panels.lesion_menu import ask_type
@@ -21,6 +20,8 @@ from napari_uld.viewer.tools.workbench import Workbench, workbench_of
 
 # Milliseconds without a further edit after which edits are saved.
 AUTO_SAVE_AFTER = 2000
+# What napari calls what it writes beside a slider: the index of the slice, a line, the last index.
+NAPARIS_NUMBERS = ("slice_label", "slice_label_sep")
 # A shortcut's key is no press of its own.
 INTERRUPTS = (
     QEvent.Type.KeyPress,
@@ -47,8 +48,10 @@ class WindowGuard(QObject):
         super().__init__(window)
         self._window = window
         self._session = session
-        self._closing = False
+        self._closing = self._gone = False
         window.installEventFilter(self)
+        session.case_changed.connect(self._renumber)
+        self._renumber()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
         """Keep the window open where there are unsaved edits and the person says so."""
@@ -59,9 +62,21 @@ class WindowGuard(QObject):
                 return True
         # Minimising hides too, and napari may still refuse to close: only both together are the end.
         elif watched is self._window and event.type() == QEvent.Type.Hide and self._closing and not event.spontaneous():
-            self._closing = False
+            self._closing, self._gone = False, True
             self._session.closed.emit()
         return super().eventFilter(watched, event)
+
+    def _renumber(self) -> None:
+        # Once napari has made its sliders.
+        self._session.later(self._number_slices)
+
+    def _number_slices(self) -> None:
+        """Hide napari's own numbers beside its sliders while a scan is open: they count from the feet, from 0 on."""
+        if self._gone:
+            return
+        for name in NAPARIS_NUMBERS:
+            for label in self._window.findChildren(QWidget, name):
+                label.setVisible(self._session.case is None)
 
 
 class Clock(QObject):
@@ -119,14 +134,22 @@ class _Soon:
         self._timer.start(AUTO_SAVE_AFTER)
 
 
+def main_window(viewer: ViewerModel) -> QWidget | None:
+    """Give napari's main window about a viewer's canvas; None where a viewer has none, as in a script's model."""
+    for window in QApplication.topLevelWidgets() if isinstance(viewer, Viewer) else ():
+        # Linked views have canvases in the same window, of other viewers.
+        if any(canvas.viewer is viewer for canvas in window.findChildren(QtViewer)):
+            return window
+    return None
+
+
 def workbench_in_window(viewer: ViewerModel) -> Workbench:
     """Give the workbench of a viewer; its session asks its questions in windows, guarded where the viewer has one."""
     workbench = workbench_of(viewer)
     session = workbench.session
-    real: Any = session.viewer
-    window = real.window._qt_window if isinstance(real, Viewer) else None
+    window = main_window(session.viewer)
     if window is None or window.findChild(WindowGuard) is None:
-        session.ask_unsaved = ask_unsaved
+        session.in_window, session.ask_unsaved = True, ask_unsaved
         session.ask_path = ask_save_path
         session.ask_restore = ask_restore
         session.ask_type, session.ask_comment = ask_type, ask_comment

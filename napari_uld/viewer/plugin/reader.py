@@ -12,11 +12,12 @@ from napari_uld.errors import AnnotationError, ScanError, UldError
 from napari_uld.lesions.annotation_file import SUFFIX
 from napari_uld.lesions.findings_file import SUFFIX as FINDINGS_SUFFIX
 from napari_uld.lesions.findings_file import read_findings
-from napari_uld.viewer.layers.negatives import negatives_layer
+from napari_uld.viewer.layers.negatives import negatives_layers
 from napari_uld.viewer.layers.parts import LayerTuple
 from napari_uld.viewer.layers.scan import case_layers
 from napari_uld.viewer.panels.dialogs import EVERY_SCAN, choose_scan
-from napari_uld.viewer.panels.opening import open_entry, say_notes, show_cases
+from napari_uld.viewer.panels.docking import show_cases
+from napari_uld.viewer.panels.opening import open_entry, say_notes
 from napari_uld.viewer.panels.window import workbench_in_window
 from napari_uld.viewer.plugin.arrivals import Arrivals, Arrived
 from napari_uld.viewer.session import Session
@@ -63,7 +64,7 @@ def read_volume(path: Paths) -> list[LayerTuple]:
     if _is_open(chosen, session.case):
         return NOTHING
     if session.opening:
-        show_info(f"{chosen.name} is not opened: another scan is being read. Close that one, or wait.")
+        show_info(f"Another scan is being read. Close that one, or wait: {chosen.name} is not opened.")
         return NOTHING
     with _ARRIVALS.reading(session) as arrived:
         # Files of one scan are often dropped together.
@@ -72,7 +73,7 @@ def read_volume(path: Paths) -> list[LayerTuple]:
                 _arrive(session, chosen, arrived)
             except UldError as error:
                 # An error that is raised ends napari's way through the paths: the others would not even be looked at.
-                show_error(str(error))
+                show_error(f"The scan cannot be opened: {error}")
     return NOTHING
 
 
@@ -104,7 +105,7 @@ def _offer(session: Session, scans: Sequence[ScanEntry]) -> None:
     try:
         open_entry(session, entry)
     except UldError as error:
-        show_error(str(error))
+        show_error(f"The scan cannot be opened: {error}")
 
 
 _ARRIVALS = Arrivals(_offer)
@@ -132,7 +133,7 @@ def read_lesions(path: Paths) -> list[LayerTuple]:
 
 
 def read_detections(path: Paths) -> list[LayerTuple]:
-    """Show a detector's findings on the open scan; mined negatives become a layer of their own.
+    """Show a detector's findings on the open scan; mined negatives become layers of their own.
 
     Raises
     ------
@@ -161,9 +162,11 @@ def read_detections(path: Paths) -> list[LayerTuple]:
         f"{len(negatives)} hard negatives on {slices} slices; the surest, {negatives.scores[surest]:.2f}, "
         f"on slice {negatives.key_slices[surest]}"
     )
+    zoom = 1.0
     if session is not None:
         session.show_native(int(negatives.key_slices[surest]))
-    return [negatives_layer(case, negatives)]
+        zoom = session.viewer.scene.camera.zoom
+    return negatives_layers(case, negatives, zoom)
 
 
 def _first(path: Paths) -> Path:
@@ -182,5 +185,5 @@ def _is_open(path: Path, case: Case | None) -> bool:
 
 def _open_case(session: Session | None, path: Path) -> Case:
     if session is None or session.case is None:
-        raise ScanError(f"{path} belongs to a scan and none is open: open its scan first, then this file")
+        raise ScanError(f"No scan is open: open the scan of {path} first, then this file")
     return session.case

@@ -130,9 +130,9 @@ class CaseStore:
                     continue
                 return
         except (AnnotationFileError, OSError) as error:
-            raise CaseListError(f"What is known of the scans of {root} is not kept: {error}") from error
+            raise CaseListError(f"What is known of the scans of {root} cannot be written: {error}") from error
         raise CaseListError(
-            f"What is known of the scans of {root} is not kept: other programs keep writing {self.path}"
+            f"What is known of the scans of {root} cannot be written: other programs keep writing {self.path}"
         )
 
     def _read(self) -> tuple[CasesFile, str]:
@@ -161,7 +161,7 @@ class CaseStore:
         except AnnotationFileError as error:
             kept = storage.damaged_path(self.path).name
             return (
-                f"What was known of your scans is damaged and was taken from before the last change; "
+                f"The list of scans was damaged: it is as before its last change; "
                 f"the damaged file is kept as {kept}. {error}"
             )
         return ""

@@ -179,7 +179,7 @@ class CaseList:
     def _cannot_keep(self, error: CaseListError) -> None:
         if self._keeps:
             self._keeps = False
-            self._warn(str(error))
+            self._warn(f"The list of scans is not kept: {error}")
 
 
 def _place(root: Path, entry: ScanEntry) -> str:

@@ -180,7 +180,7 @@ def _saved(volume: CTVolume) -> tuple[Path, AnnotationFile | None, list[str]]:
         except AnnotationFileError as error:
             if path in (first, with_scan_id):
                 raise
-            notes.append(f"{error}. It was passed over; what it holds is not shown")
+            notes.append(f"A file of lesions was passed over: {error}. What it holds is not shown")
             continue
         if file.annotations.scan_id != volume.scan_id:
             others.append(file)
@@ -188,15 +188,15 @@ def _saved(volume: CTVolume) -> tuple[Path, AnnotationFile | None, list[str]]:
             saved = file
         else:
             notes.append(
-                f"{path.name} holds lesions of this scan too; those of {saved.path.name} are shown. "
-                f"Drop {path.name} on the window to see the others"
+                f"Another file has lesions of this scan: {path.name}. Those of {saved.path.name} are shown; "
+                f"drop {path.name} on the window to see the others"
             )
     free = with_scan_id if has_annotations(first) else first
     target = free if saved is None else saved.path
     # A file of another name's scan ("ct.2" beside "ct") is no surprise; one of this name may be.
     notes += [
-        f"{file.path.name} holds the lesions of another scan, {file.scan_name} ({file.annotations.scan_id}), and is "
-        f"not shown; open that scan to see them. The lesions of this one are saved in {target.name}"
+        f"Lesions of another scan are not shown: {file.path.name} holds those of {file.scan_name} "
+        f"({file.annotations.scan_id}); open that scan to see them. The lesions of this one are saved in {target.name}"
         for file in others
         if file.path == first or file.scan_source == volume.source.name
     ]

@@ -24,8 +24,9 @@ class Hooks:
     """Questions, clocks and preferences, which the window fills in."""
 
     def __init__(self) -> None:
-        # Questions are asked in windows; where there are none, nothing unsaved is ever given up.
-        self.ask_unsaved: Callable[[Case], Answer] = lambda case: Answer.KEEP_OPEN
+        # Whether there is a window to ask questions in; where there is none, what is unsaved is saved unasked.
+        self.in_window = False
+        self.ask_unsaved: Callable[[Case], Answer] = lambda case: Answer.SAVE
         self.ask_path: Callable[[Case], Path | None] = lambda case: None
         # Whether to bring back what a crash left in the log alone; None to be asked again.
         self.ask_restore: Callable[[Case], bool | None] = lambda case: None

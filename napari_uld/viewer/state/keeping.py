@@ -72,7 +72,7 @@ class Keeper:
         try:
             append_mark(log_path(self.case.path), DISCARDED, self.case.volume.scan_id, self.case.reviewer)
         except AnnotationFileError as error:
-            self._warn(f"What was given up will be offered when this scan opens again: {error}")
+            self._warn(f"What was given up will be offered again: {error}")
 
     def restore(self) -> int:
         """Bring back what a crash left in the log alone; give how many lesions that were."""
@@ -99,4 +99,4 @@ class Keeper:
         try:
             keep_findings(self.case, detector)
         except AnnotationFileError as error:
-            self._warn(f"When this scan opens again its findings are as before: {error}")
+            self._warn(f"The findings are not kept for later: {error}")

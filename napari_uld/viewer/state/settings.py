@@ -37,6 +37,8 @@ class ReviewSettings:
         Whether the main view has a scale bar.
     cine_rate
         Slices a second that cine plays.
+    hint
+        Whether what a person begins with is said in the review; it is said once.
     """
 
     reviewer: str
@@ -48,6 +50,7 @@ class ReviewSettings:
     letters: bool = True
     scale_bar: bool = True
     cine_rate: float = 10.0
+    hint: bool = True
 
 
 def settings() -> ReviewSettings:
@@ -63,7 +66,13 @@ def settings() -> ReviewSettings:
         letters=page.letters,
         scale_bar=page.scale_bar,
         cine_rate=page.cine_rate,
+        hint=page.hint,
     )
+
+
+def hint_is_seen() -> None:
+    """Write down that what a person begins with was said."""
+    get_plugin_settings(PLUGIN).review.hint = False
 
 
 def data_folder() -> Path:

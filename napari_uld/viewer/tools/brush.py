@@ -167,7 +167,7 @@ class MaskBrush(Tool):
         try:
             mask = painted_mask(case, row)
         except AnnotationError as error:
-            show_info(str(error))
+            show_info(f"The painted mask is not shown: {error}")
             mask = None
         if mask is None:
             kind, parameters = self._session.mask_kind, self._session.mask_parameters

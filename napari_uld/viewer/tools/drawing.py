@@ -99,7 +99,7 @@ class RecistDrawing(CanvasTool):
                 key = row.key
                 case.measure(key, recist, native)
         except UldError as error:
-            show_info(str(error))
+            show_info(f"This is no RECIST: {error}")
             self._ends.pop()
             self._show(self._ends)
             return

@@ -102,5 +102,5 @@ class EndDragger:
             if row.recist is not None and not np.allclose(moved.points, row.recist.points):
                 case.measure(row.key, long_first(moved, case.volume.spacing))
         except UldError as error:
-            show_info(str(error))
+            show_info(f"The lesion stays as it was: {error}")
         marking.hold(case.row(row.key) or row, Hold.RECIST, "direct")

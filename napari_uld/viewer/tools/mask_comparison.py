@@ -14,8 +14,9 @@ from napari_uld.masks import MaskParameters
 from napari_uld.masks.ellipse import quarter_ellipse_mask
 from napari_uld.masks.ellipse import window as pixel_window
 from napari_uld.masks.grabcut import grabcut_or_ellipse, trimap
-from napari_uld.viewer.layers.comparison import TrimapLabel, remove_comparison, show_comparison
+from napari_uld.viewer.layers.comparison import ComparisonLayers, TrimapLabel
 from napari_uld.viewer.layers.hand import Hold
+from napari_uld.viewer.layers.marks import Plane
 from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.layers.scan import series_window
 from napari_uld.viewer.session import Session
@@ -120,6 +121,7 @@ class MaskComparison(Tool):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
+        self._layers = ComparisonLayers(session.viewer, lambda act: session.later(act))
         self._lines: Shapes | None = None
         self._asked: _Asked | None = None
         self.result: Comparison | None = None
@@ -155,7 +157,7 @@ class MaskComparison(Tool):
         self._listen(None)
         self._asked = self.result = None
         self.problem = ""
-        remove_comparison(session.viewer, case)
+        self._layers.remove()
         if session.painter is not None:
             session.painter.leave_out(None)
         self.changed.emit()
@@ -171,12 +173,11 @@ class MaskComparison(Tool):
         if asked is None or asked != self._asked:
             self._asked = asked
             self.result, self.problem = (None, problem) if asked is None else _answer(case, asked)
-            if self.result is None or asked is None:
-                remove_comparison(session.viewer, case)
-            else:
+            if self.result is not None and asked is not None:
                 masks = (self.result.trimap, self.result.grabcut, self.result.ellipse)
-                show_comparison(session.viewer, case, asked.z, *masks)
+                self._layers.show(case, asked.z, *masks)
             self.changed.emit()
+        self._layers.see(asked is not None and self.result is not None and session.plane == Plane(0, asked.z))
         if session.painter is not None:
             session.painter.leave_out(asked.key if asked is not None and self.result else None)
 
@@ -199,7 +200,7 @@ class MaskComparison(Tool):
         try:
             z = case.volume.z_of(row.native)
         except KeyError:
-            return None, f"Slice {row.native} of this lesion is not among the slices on disk."
+            return None, f"Slice {row.native} of this lesion is not on disk."
         dragged = _dragged(self._lines, row.key)
         parameters = self._session.mask_parameters
         if dragged is None or np.allclose(dragged.points, row.recist.points, atol=SLACK):

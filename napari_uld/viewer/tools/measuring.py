@@ -29,7 +29,7 @@ def measure(session: Session) -> None:
             native, recist, source = _automatic(session.case, row)
             session.case.measure(row.key, recist, native)
         except UldError as error:
-            show_info(str(error))
+            show_info(f"It is not measured: {error}")
             return
     review.hold(session, session.case.row(row.key) or row, Hold.RECIST, "direct")
     long, short = recist.millimetres(session.case.volume.spacing)

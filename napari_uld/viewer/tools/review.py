@@ -11,7 +11,7 @@ from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.rows import Row
 
-AXIAL_ONLY = "Lesions are drawn on slices as they were taken: show them one by one, from above (axial, 2D)."
+AXIAL_ONLY = "Only on axial slices in 2D: lesions are drawn on slices as they were taken."
 
 
 def step(session: Session, by: int, *, pending_only: bool = False) -> None:
@@ -84,7 +84,7 @@ def paste_box(session: Session) -> None:
         try:
             added = session.case.add(session.z, session.copied)
         except UldError as error:
-            show_info(str(error))
+            show_info(f"No lesion is made here: {error}")
             return
         session.case.select(added.id)
         edit_box(session)

@@ -46,7 +46,7 @@ class Ruler(CanvasTool):
     def start(self, kind: ToolName) -> None:
         """Measure distances, or regions in ellipses or rectangles, from now on."""
         if self._session.case is not None and self._session.plane is None:
-            show_info("Distances and regions are measured on slices: leave 3D first.")
+            show_info("Not in 3D: distances and regions are measured on slices.")
             return
         self.kind, self._begun = kind, None
         if self._take():

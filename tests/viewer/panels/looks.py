@@ -3,7 +3,8 @@
 from collections.abc import Generator
 
 import numpy as np
-from napari.layers import Layer
+from napari.layers import Layer, Vectors
+from napari.utils.color import ColorValue
 from pytestqt.qtbot import QtBot
 
 from napari_uld.ct.volume import CTVolume
@@ -11,11 +12,12 @@ from napari_uld.errors import CancelledError
 from napari_uld.inference.inside_result import Inside, PositiveAnchors, Rule
 from napari_uld.inference.worker import Look
 from napari_uld.progress import Progress
-from napari_uld.viewer.layers.inside import ATTENTION, InsidePart
+from napari_uld.viewer.layers.inside import BOX_COLOURS, Boxes, InsidePart
 from napari_uld.viewer.layers.parts import find_layer
 from napari_uld.viewer.panels.inside import InsidePanel
 from napari_uld.viewer.session import Session
 
+GATES = ("C4", "C3", "C2", "C1", "input")
 LESION = np.array([[14.0, 18, 46, 42]])
 
 
@@ -52,7 +54,7 @@ def inside(z: int = 4, lesions: np.ndarray = LESION, **changes: object) -> Insid
 
 def one_stage(**changes: object) -> Inside:
     """What a one-stage detector with a segmentation path and gates shows of the same lesion."""
-    maps = {features: np.full((96, 96), 0.1 * i, np.float32) for i, features in enumerate(ATTENTION, start=1)}
+    maps = {features: np.full((96, 96), 0.1 * i, np.float32) for i, features in enumerate(GATES, start=1)}
     own: dict[str, object] = {"anchors": {Rule.IOU.value: anchors([10.0, 20, 50, 40])}, "attention": maps}
     return inside(**(own | changes))
 
@@ -108,3 +110,13 @@ def layer_of(session: Session, part: InsidePart) -> Layer:
     layer = find_layer(session.viewer, session.case, part)
     assert layer is not None
     return layer
+
+
+def kinds_drawn(session: Session) -> set[Boxes]:
+    """Of which boxes there are lines to be seen."""
+    layer = layer_of(session, InsidePart.BOXES)
+    assert isinstance(layer, Vectors)
+    if not layer.visible:
+        return set()
+    colours = {kind: np.asarray(ColorValue(colour)) for kind, colour in BOX_COLOURS.items()}
+    return {kind for kind, colour in colours.items() if np.isclose(layer.edge_color, colour).all(axis=1).any()}

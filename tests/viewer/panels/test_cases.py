@@ -107,7 +107,7 @@ def turn(panel: CasesPanel, by: int, qtbot: QtBot) -> str | None:
 
 def test_before_a_folder_is_chosen_the_panel_says_what_to_choose(make_panel: MakePanel) -> None:
     panel = make_panel()
-    assert panel.view.status.text().startswith("Choose a folder of scans")
+    assert "Choose one with scans" in panel.view.list.empty
     assert not panel.view.next.isEnabled()
     assert not panel.view.unasked.isEnabled()
 
@@ -241,7 +241,7 @@ def test_next_passes_a_scan_that_turned_out_damaged_while_it_was_shown(
     monkeypatch.setattr(opening, "OFTEN", 0.0)
     turn(panel, 1, qtbot)
     assert turn(panel, 1, qtbot) == "arterial"
-    assert shown[-1].message == "late is damaged"
+    assert shown[-1].message == "The scan cannot be opened: late is damaged"
     assert turn(panel, 1, qtbot) == "native"
 
 
@@ -302,6 +302,7 @@ def test_done_scans_leave_the_list_of_what_is_to_do_and_next_goes_on_from_there(
 def test_words_filter_the_list(panel: CasesPanel) -> None:
     panel.view.words.setText("AR 40")
     assert [line[0] for line in lines(panel)] == ["arterial"]
+    assert "clear the filter" in panel.view.list.empty
     panel.view.words.clear()
     assert len(lines(panel)) == 4
 

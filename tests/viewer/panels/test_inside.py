@@ -9,12 +9,13 @@ from pytestqt.qtbot import QtBot
 
 from napari_uld.errors import WorkerError
 from napari_uld.inference.inside_result import Rule
-from napari_uld.lesions.annotations import State
-from napari_uld.viewer.layers.inside import ATTENTION, MOST_DRAWN, InsidePart, show_inside
-from napari_uld.viewer.layers.parts import Part, find_layer
+from napari_uld.lesions.annotations import Annotations, State
+from napari_uld.viewer.layers.inside import MOST_DRAWN, OBJECTNESS, SEGMENTATION, Boxes, InsidePart, boxes_of
+from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.session import Session
+from napari_uld.viewer.state.case import Case
 
-from .looks import LESION, NOWHERE, FakeLooker, anchors, inside, layer_of, look, names, one_stage, panel_of
+from .looks import LESION, NOWHERE, FakeLooker, anchors, inside, kinds_drawn, layer_of, look, names, one_stage, panel_of
 
 pytestmark = pytest.mark.usefixtures("tiny_checkpoint")
 
@@ -64,30 +65,37 @@ def test_a_recipe_is_asked_by_its_name_and_the_checkpoint_cannot_be_chosen_meanw
 # -- what is shown --
 
 
-def test_each_layer_lies_on_its_slice_of_the_scan(session: Session, qtbot: QtBot) -> None:
+@pytest.fixture(autouse=True)
+def on_the_slice(session: Session) -> None:
+    """The slice that the stand-in looks at is shown."""
+    session.show_slice(4)
+
+
+def test_both_layers_lie_on_the_slice_of_the_scan(session: Session, qtbot: QtBot) -> None:
     look(panel_of(session, qtbot, FakeLooker(inside())), qtbot)
     ct = session.layer(Part.CT)
-    for part in set(InsidePart) - {*ATTENTION.values(), InsidePart.AT_OTHERS, InsidePart.POSITIVE}:
+    for part in InsidePart:
         layer = layer_of(session, part)
         assert layer.axis_labels == ct.axis_labels
         assert layer.units == ct.units
         np.testing.assert_allclose(layer.scale, ct.scale)
-    for part in (InsidePart.OBJECTNESS, InsidePart.SEGMENTATION):
-        layer = layer_of(session, part)
-        assert layer.data.shape == (1, 96, 96)
-        np.testing.assert_allclose(layer.data_to_world((0, 7, 9)), ct.data_to_world((4, 7, 9)))
-    boxes = layer_of(session, InsidePart.IOU)
-    np.testing.assert_allclose(boxes.data_to_world(boxes.data[0][0]), ct.data_to_world((4, 20, 10)))
+    shown_map, boxes = (layer_of(session, part) for part in InsidePart)
+    assert shown_map.data.shape == (1, 96, 96)
+    np.testing.assert_allclose(shown_map.data_to_world((0, 7, 9)), ct.data_to_world((4, 7, 9)))
+    np.testing.assert_allclose(boxes.data_to_world((4, 20, 10)), ct.data_to_world((4, 20, 10)))
+    assert set(boxes.data[:, 0, 0]) == {4}
+    ends = boxes.data.sum(axis=1)
+    # The tall one is the highest, the wide one reaches furthest to the left; what is thick lies about them.
+    assert ends[:, 1:].min(axis=0) == pytest.approx([10, 10], abs=1.5)
 
 
-def test_they_lie_over_the_scan_and_under_what_people_marked_and_nothing_else_is_taken_in_hand(
+def test_two_layers_lie_over_the_scan_and_under_what_people_marked_and_nothing_else_is_taken_in_hand(
     session: Session, qtbot: QtBot
 ) -> None:
     session.viewer.layers.selection.active = session.layer(Part.MARKS)
-    look(panel_of(session, qtbot, FakeLooker(inside())), qtbot)
+    look(panel_of(session, qtbot, FakeLooker(one_stage())), qtbot)
     assert names(session) == [
-        "CT study", "Mask", "Inside: objectness", "Inside: segmentation", "Inside: anchors BMC", "Inside: anchors BM",
-        "Inside: anchors IoU", "Inside: detections", "Bodies", "Marks", "Mark labels", "Lesion in hand",
+        "CT study", "Mask", "Inside: map", "Inside: boxes", "Bodies", "Marks", "Mark labels", "Lesion in hand",
     ]  # fmt: skip
     assert session.viewer.layers.selection.active is session.layer(Part.MARKS)
 
@@ -97,14 +105,77 @@ def test_another_look_updates_the_same_layers(session: Session, qtbot: QtBot) ->
     panel = panel_of(session, qtbot, looker)
     look(panel, qtbot)
     before = list(session.viewer.layers)
+    session.show_slice(7)
     looker.found = one_stage(z=7, objectness=np.full((96, 96), 0.5, np.float32))
     look(panel, qtbot)
     assert list(session.viewer.layers) == before
-    objectness = layer_of(session, InsidePart.OBJECTNESS)
+    objectness = layer_of(session, InsidePart.MAP)
     assert objectness.data.max() == 0.5
     np.testing.assert_allclose(objectness.data_to_world((0, 0, 0)), session.layer(Part.CT).data_to_world((7, 0, 0)))
-    for part in (InsidePart.IOU, InsidePart.DETECTIONS):
-        assert {corners[0, 0] for corners in layer_of(session, part).data} == {7}
+    assert set(layer_of(session, InsidePart.BOXES).data[:, 0, 0]) == {7}
+
+
+def test_the_panel_chooses_which_map_and_which_boxes_are_shown(session: Session, qtbot: QtBot) -> None:
+    panel = panel_of(session, qtbot, FakeLooker(inside()))
+    look(panel, qtbot)
+    assert (panel.map.value, panel.map.choices) == (OBJECTNESS, ("none", OBJECTNESS, SEGMENTATION))
+    assert kinds_drawn(session) == {Boxes.IOU, Boxes.BM, Boxes.BMC, Boxes.DETECTIONS}
+    panel.map.value = SEGMENTATION
+    assert layer_of(session, InsidePart.MAP).data.max() == 0.75
+    for kind in (Boxes.IOU, Boxes.DETECTIONS):
+        panel.boxes[kind].setChecked(False)
+    assert kinds_drawn(session) == {Boxes.BM, Boxes.BMC}
+    panel.map.value = "none"
+    assert not layer_of(session, InsidePart.MAP).visible
+    # What was chosen holds for the next look.
+    look(panel, qtbot)
+    assert panel.map.value == "none"
+    assert kinds_drawn(session) == {Boxes.BM, Boxes.BMC}
+
+
+def test_what_is_seen_and_said_goes_with_its_slice_and_comes_back_with_it(session: Session, qtbot: QtBot) -> None:
+    panel = panel_of(session, qtbot, FakeLooker(inside()))
+    look(panel, qtbot)
+    assert "<b>Slice 15</b> of study" in panel.status.text()
+    session.show_slice(5)
+    assert not any(layer_of(session, part).visible for part in InsidePart)
+    assert panel.status.text().startswith("Slice 15 was looked at: go back to it")
+    assert "anchors" not in panel.status.text()
+    session.show_slice(4)
+    assert all(layer_of(session, part).visible for part in InsidePart)
+    assert "<b>Slice 15</b> of study" in panel.status.text()
+    session.viewer.dims.order = (1, 0, 2)
+    assert not any(layer_of(session, part).visible for part in InsidePart)
+
+
+def test_what_is_found_after_the_person_went_on_is_not_laid_over_another_slice(session: Session, qtbot: QtBot) -> None:
+    looker = FakeLooker(inside(), waits=True)
+    panel = panel_of(session, qtbot, looker)
+    panel.run_button.native.click()
+    session.show_slice(6)
+    looker.waits = False
+    qtbot.waitUntil(lambda: not panel.running, timeout=5000)
+    assert not any(layer_of(session, part).visible for part in InsidePart)
+    assert panel.status.text().startswith("Slice 15 was looked at")
+
+
+def test_what_is_said_goes_with_the_scan(session: Session, qtbot: QtBot, case: Case) -> None:
+    panel = panel_of(session, qtbot, FakeLooker(inside()))
+    look(panel, qtbot)
+    session.open(Case(case.volume, Annotations("1.2.3"), case.path))
+    session.show_slice(4)
+    assert "Slice 15" not in panel.status.text()
+    assert not [name for name in names(session) if name.startswith("Inside")]
+    session.viewer.layers.remove(session.layer(Part.CT))
+    assert panel.status.text().startswith("Open a CT scan first")
+
+
+def test_lines_are_as_thin_on_the_screen_whatever_the_zoom(session: Session, qtbot: QtBot) -> None:
+    look(panel_of(session, qtbot, FakeLooker(inside())), qtbot)
+    layer, camera = layer_of(session, InsidePart.BOXES), session.viewer.scene.camera
+    before, zoom = layer.edge_width, camera.zoom
+    camera.zoom = 4 * zoom
+    qtbot.waitUntil(lambda: layer.edge_width == pytest.approx(before / 4), timeout=5000)
 
 
 def test_maps_of_a_checkpoint_are_gone_when_a_recipe_is_looked_at(session: Session, qtbot: QtBot) -> None:
@@ -112,14 +183,14 @@ def test_maps_of_a_checkpoint_are_gone_when_a_recipe_is_looked_at(session: Sessi
     panel = panel_of(session, qtbot, looker)
     look(panel, qtbot)
     before = names(session)
-    session.viewer.layers.selection.active = layer_of(session, InsidePart.SEGMENTATION)
     looker.found = inside(objectness=None, branch=None)
     look(panel, qtbot)
-    assert find_layer(session.viewer, session.case, InsidePart.OBJECTNESS) is None
-    assert find_layer(session.viewer, session.case, InsidePart.SEGMENTATION) is None
-    # With another checkpoint they are back where they were, under the anchors.
+    assert not layer_of(session, InsidePart.MAP).visible
+    assert panel.map.choices == ("none",)
+    # With another checkpoint they are back where they were, under the boxes.
     looker.found = inside()
     look(panel, qtbot)
+    assert layer_of(session, InsidePart.MAP).visible
     assert names(session) == before
 
 
@@ -127,32 +198,25 @@ def test_a_recipe_has_anchors_alone(session: Session, qtbot: QtBot) -> None:
     recipe = {"objectness": None, "branch": None, "boxes": np.zeros((0, 4)), "scores": np.zeros(0)}
     panel = panel_of(session, qtbot, FakeLooker(inside(**recipe)))
     look(panel, qtbot)
-    assert [name for name in names(session) if name.startswith("Inside")] == [
-        "Inside: anchors BMC", "Inside: anchors BM", "Inside: anchors IoU",
-    ]  # fmt: skip
+    assert [name for name in names(session) if name.startswith("Inside")] == ["Inside: boxes"]
+    assert [kind for kind, box in panel.boxes.items() if not box.isHidden()] == [Boxes.IOU, Boxes.BM, Boxes.BMC]
     assert panel.status.text().endswith("A recipe has no weights: no maps, no detections.")
     assert session.layer(Part.MASK).visible
 
 
-def test_all_anchors_by_iou_and_bm_are_drawn_and_of_bmc_the_best_of_each_cell(session: Session) -> None:
-    drawn = show_inside(session.viewer, session.case, inside())
-    assert drawn == {InsidePart.IOU: 1, InsidePart.BM: 2, InsidePart.BMC: 2, InsidePart.DETECTIONS: 1}
+def test_all_anchors_by_iou_and_bm_are_drawn_and_of_bmc_the_best_of_each_cell(case: Case) -> None:
+    drawn = boxes_of(case, inside())
+    assert {kind: len(boxes) for kind, boxes in drawn.items()} == {
+        Boxes.IOU: 1, Boxes.BM: 2, Boxes.BMC: 2, Boxes.DETECTIONS: 1,
+    }  # fmt: skip
     # Of the lesion's 768 px the wide one shares 640, the tall one 480 of its 800 moved by 4 px.
-    boxes = [[*corners[0, :0:-1], *corners[2, :0:-1]] for corners in layer_of(session, InsidePart.BMC).data]
-    assert boxes == [[10, 20, 50, 40], [24, 14, 44, 54]]
+    assert drawn[Boxes.BMC].tolist() == [[10, 20, 50, 40], [24, 14, 44, 54]]
 
 
-def test_no_more_are_drawn_than_a_person_can_tell_apart(session: Session) -> None:
+def test_no_more_are_drawn_than_a_person_can_tell_apart(case: Case) -> None:
     many = anchors(*([x, 10, x + 20, 30] for x in range(MOST_DRAWN + 50)))
-    found = inside(anchors={Rule.IOU: anchors(), Rule.BM: many, Rule.BMC: many})
-    drawn = show_inside(session.viewer, session.case, found)
-    assert [drawn[part] for part in (InsidePart.IOU, InsidePart.BM, InsidePart.BMC)] == [0, MOST_DRAWN, MOST_DRAWN]
-    assert len(layer_of(session, InsidePart.BM).data) == MOST_DRAWN
-    (many_width,), (few_width,) = (
-        set(layer_of(session, part).edge_width) for part in (InsidePart.BM, InsidePart.DETECTIONS)
-    )
-    assert many_width < few_width
-    assert len(layer_of(session, InsidePart.IOU).data) == 0
+    drawn = boxes_of(case, inside(anchors={Rule.IOU: anchors(), Rule.BM: many, Rule.BMC: many}))
+    assert [len(drawn[kind]) for kind in (Boxes.IOU, Boxes.BM, Boxes.BMC)] == [0, MOST_DRAWN, MOST_DRAWN]
 
 
 def test_the_panel_counts_anchors_for_each_lesion(session: Session, qtbot: QtBot) -> None:
@@ -173,22 +237,22 @@ def test_without_a_lesion_the_panel_says_so_and_shows_the_maps_all_the_same(sess
     look(panel, qtbot)
     assert "No accepted lesion here" in panel.status.text()
     assert panel.status.text().endswith("Detections: none")
-    assert layer_of(session, InsidePart.OBJECTNESS).data.max() == 0.25
-    assert len(layer_of(session, InsidePart.BMC).data) == 0
+    assert layer_of(session, InsidePart.MAP).data.max() == 0.25
+    assert kinds_drawn(session) == set()
 
 
-def test_the_reviews_keys_work_while_one_of_the_layers_is_active(session: Session) -> None:
-    show_inside(session.viewer, session.case, inside())
-    assert "G" in {str(key) for key in layer_of(session, InsidePart.OBJECTNESS).keymap}
+def test_the_reviews_keys_work_while_one_of_the_layers_is_active(session: Session, qtbot: QtBot) -> None:
+    look(panel_of(session, qtbot, FakeLooker(inside())), qtbot)
+    assert all("G" in {str(key) for key in layer_of(session, part).keymap} for part in InsidePart)
 
 
 # -- how it ends --
 
 
-def test_the_layers_go_with_the_scan(session: Session) -> None:
-    show_inside(session.viewer, session.case, inside())
+def test_the_layers_go_with_the_scan(session: Session, qtbot: QtBot) -> None:
+    look(panel_of(session, qtbot, FakeLooker(inside())), qtbot)
     session.viewer.layers.remove(session.layer(Part.CT))
-    assert len(session.viewer.layers) == 0
+    qtbot.waitUntil(lambda: len(session.viewer.layers) == 0, timeout=5000)
 
 
 def test_what_was_found_for_a_scan_that_was_closed_meanwhile_is_not_shown(session: Session, qtbot: QtBot) -> None:
@@ -231,4 +295,4 @@ def test_a_detector_without_a_branch_is_said_to_have_none(session: Session, qtbo
     panel = panel_of(session, qtbot, FakeLooker(inside(branch=None)))
     look(panel, qtbot)
     assert "Segmentation: this detector has none" in panel.status.text()
-    assert find_layer(session.viewer, session.case, InsidePart.SEGMENTATION) is None
+    assert panel.map.choices == ("none", OBJECTNESS)

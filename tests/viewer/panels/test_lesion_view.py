@@ -48,6 +48,21 @@ def test_rows_are_chosen_by_hand_and_decided_together(review: ReviewPanel, sessi
     assert [row.mark for row in session.case.rows] == [Mark.PENDING, Mark.EXPERT, Mark.PENDING]
 
 
+@pytest.mark.parametrize("width", [520, 900])
+def test_state_type_and_comment_are_in_view_without_scrolling_sideways(
+    review: ReviewPanel, session: Session, qtbot: QtBot, width: int
+) -> None:
+    session.case.set_type([row.key for row in session.case.rows], LesionType.MEDIASTINUM)
+    session.case.set_comment([session.case.rows[0].key], "has grown since the last scan, to be seen again")
+    review.resize(width, 700)
+    qtbot.wait(10)
+    table = review.table
+    assert table.horizontalScrollBar().maximum() == 0
+    metrics = table.fontMetrics()
+    for title, text in (("State", "to decide"), ("Type", "mediastinum"), ("Comment", "has grown si")):
+        assert table.columnWidth(HEADERS.index(title)) > metrics.horizontalAdvance(text)
+
+
 def test_a_row_that_is_taken_out_of_the_choice_is_not_decided(
     review: ReviewPanel, session: Session, qtbot: QtBot
 ) -> None:

@@ -79,7 +79,7 @@ def test_slices_are_there_as_they_arrive_and_in_the_end_the_whole_scan(
     assert session.case.reading is None
     assert session.case.volume.name == "new"
     assert "reading" not in caption(session)
-    assert [each.message for each in shown] == ["new: a slice was turned"]
+    assert [each.message for each in shown] == ["a slice was turned. This is about new"]
     assert session.case.files == {entry.files[0].resolve()}
 
 
@@ -185,5 +185,5 @@ def test_another_scan_is_not_opened_meanwhile(
 
     arriving(look)
     open_entry(session, entry)
-    assert "another scan is being read" in shown[0].message
+    assert "Another scan is being read" in shown[0].message
     assert session.case.volume.name == "new"

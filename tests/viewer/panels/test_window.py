@@ -6,12 +6,12 @@ import pytest
 from napari import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QDockWidget, QMainWindow
+from qtpy.QtWidgets import QDockWidget, QLineEdit, QMainWindow
 
 from napari_uld.lesions.findings import Findings
 from napari_uld.viewer.panels import window as window_module
 from napari_uld.viewer.panels.detect import DetectPanel
-from napari_uld.viewer.panels.opening import show_review
+from napari_uld.viewer.panels.docking import show_review
 from napari_uld.viewer.panels.review import ReviewPanel
 from napari_uld.viewer.panels.window import WindowGuard, workbench_in_window
 from napari_uld.viewer.session import Answer, Session
@@ -125,6 +125,10 @@ def test_closing_napari_asks_first_then_cancels_a_detection_and_ends_its_process
     session.ask_unsaved = lambda case: asked.append(case) or Answer.KEEP_OPEN
     window.close()
     assert (asked, window.isVisible(), panel.running) == ([case], True, True)
+    # A slice has one number, the caption's: napari's own are out of sight.
+    numbers = window.findChildren(QLineEdit, "slice_label")
+    assert numbers
+    assert not any(number.isVisible() for number in numbers)
     case.annotations.undo()
     window.close()
     assert (asked, window.isVisible()) == ([case], False)

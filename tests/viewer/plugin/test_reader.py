@@ -12,7 +12,7 @@ from napari_uld.lesions.annotation_file import read_annotations, save_annotation
 from napari_uld.lesions.annotations import Annotations, State
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.findings_file import write_findings
-from napari_uld.viewer.layers.negatives import negatives_layer
+from napari_uld.viewer.layers.negatives import negatives_layers
 from napari_uld.viewer.layers.parts import Part, case_of
 from napari_uld.viewer.panels import opening
 from napari_uld.viewer.plugin import reader
@@ -65,7 +65,9 @@ def test_a_second_scan_of_one_folder_gets_an_annotation_file_of_its_own(case) ->
     assert second.path.name.startswith("study.")
     assert second.path != case.path
     assert len(second.annotations) == 0
-    assert any("study.lesions.json holds the lesions of another scan, x (another scan)" in note for note in notes)
+    assert any(
+        "another scan are not shown: study.lesions.json holds those of x (another scan)" in note for note in notes
+    )
     second.add(2, (1.0, 2.0, 5.0, 6.0))
     save_case(second)
     again, _ = open_case(replace(case.volume, name="renamed"))
@@ -185,7 +187,7 @@ def test_an_annotation_file_of_another_scan_names_both(open_session: Session, tm
 
 
 def test_an_annotation_file_without_its_scan_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(ScanError, match="open its scan first"):
+    with pytest.raises(ScanError, match=r"^No scan is open: open the scan of .*lonely"):
         read(tmp_path / "lonely.lesions.json")
 
 
@@ -203,20 +205,20 @@ def test_findings_with_mined_negatives_among_them_open_as_both(
     open_session.case.remove_findings(findings.detector)
     path = tmp_path / "run.findings.json"
     write_findings(path, findings)
-    ((corners, look, kind),) = read(path)
+    (_, lines, kind), (places, _, _) = read(path)
     assert [row.score for row in open_session.case.rows if row.score] == [0.7, 0.9]
-    assert (look["name"], kind, len(corners)) == ("Hard negatives, fake f00", "shapes", 1)
+    assert (lines["name"], kind, len(places)) == ("Hard negatives, fake f00", "vectors", 1)
 
 
-def test_mined_negatives_are_a_layer_and_what_a_detector_found_stays(
+def test_mined_negatives_are_layers_of_their_own_and_what_a_detector_found_stays(
     open_session: Session, findings: Findings, tmp_path: Path
 ) -> None:
     rows = open_session.case.rows
     path = tmp_path / "study.findings.json"
     write_findings(path, replace(findings.take(findings.negative), method="uldor", checkpoint="epoch_3"))
-    ((corners, look, kind),) = read(path)
+    made = read(path)
     viewer = open_session.viewer
-    layer = getattr(viewer, f"add_{kind}")(corners, **look)
+    layer, _ = (getattr(viewer, f"add_{kind}")(data, **look) for data, look, kind in made)
     assert layer.name == "Hard negatives, uldor epoch_3"
     assert list(open_session.case.findings.values()) == [findings]
     assert open_session.case.rows == rows
@@ -224,7 +226,6 @@ def test_mined_negatives_are_a_layer_and_what_a_detector_found_stays(
     # Deleting it rejects nothing; it goes with the scan.
     viewer.layers.remove(layer)
     assert not open_session.case.annotations.unsaved
-    viewer.add_shapes(corners, **look)
     viewer.layers.remove(open_session.layer(Part.CT))
     assert len(viewer.layers) == 0
 
@@ -263,7 +264,7 @@ def test_the_writer_refuses_a_layer_of_no_scan(tmp_path: Path) -> None:
 def test_the_writer_saves_no_lesions_under_the_name_of_a_layer_that_shows_none(
     session: Session, findings: Findings, tmp_path: Path
 ) -> None:
-    _, look, _ = negatives_layer(session.case, findings.take(findings.negative))
+    (_, look, _), _ = negatives_layers(session.case, findings.take(findings.negative), 1.0)
     with pytest.raises(AnnotationFileError, match="Hard negatives"):
         write_lesions(str(tmp_path / "out.json"), [], look)
     assert not list(tmp_path.glob("out*"))

@@ -80,5 +80,5 @@ def test_a_newer_version_s_file_is_not_touched(store: CaseStore) -> None:
 
 def test_where_nothing_can_be_written_the_folder_and_the_file_are_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(CaseListError, match=r"/data/study is not kept.*file"):
+    with pytest.raises(CaseListError, match=r"/data/study cannot be written.*file"):
         CaseStore(tmp_path / "file" / "cases.json").update(ROOT, "a", done=True)

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from napari.layers import Labels, Shapes
+from napari.layers import Labels, Shapes, Vectors
+from napari.utils.color import ColorValue
 from pytestqt.qtbot import QtBot
 
 from napari_uld.errors import RecistError
@@ -12,7 +13,7 @@ from napari_uld.lesions.annotations import Annotation
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.recist import Recist
 from napari_uld.masks import MaskKind, MaskParameters
-from napari_uld.viewer.layers.comparison import ComparisonPart, TrimapLabel
+from napari_uld.viewer.layers.comparison import ELLIPSE_COLOUR, GRABCUT_COLOUR, ComparisonPart, TrimapLabel
 from napari_uld.viewer.layers.parts import Part, find_layer
 from napari_uld.viewer.panels.masks import MasksPanel, report
 from napari_uld.viewer.session import Session
@@ -39,12 +40,13 @@ def comparison_of(session: Session) -> MaskComparison:
 
 
 def names(session: Session) -> list[str]:
-    return [layer.name for layer in session.viewer.layers if layer.name in NAMES]
+    """The layers of the comparison that are seen."""
+    return [layer.name for layer in session.viewer.layers if layer.name in NAMES and layer.visible]
 
 
-def layer(session: Session, part: ComparisonPart) -> Labels | Shapes:
+def layer(session: Session, part: ComparisonPart) -> Labels | Vectors:
     found = find_layer(session.viewer, session.case, part)
-    assert isinstance(found, Labels | Shapes)
+    assert isinstance(found, Labels | Vectors)
     return found
 
 
@@ -119,16 +121,19 @@ def test_its_layers_lie_where_the_scan_does_the_trimap_on_the_key_slice_alone(co
     # Slice 15 is the fifth from the feet: 100 mm + 4 x 5 mm.
     assert layer(compared, ComparisonPart.TRIMAP).translate[0] == 120.0
     assert layer(compared, ComparisonPart.TRIMAP).data.shape == (1, 96, 96)
-    assert {c[0] for line in layer(compared, ComparisonPart.GRABCUT).data for c in line} == {4.0}
+    assert set(layer(compared, ComparisonPart.OUTLINES).data[:, 0, 0]) == {4.0}
 
 
 def test_the_outlines_are_those_of_the_two_masks(compared: Session) -> None:
     found = comparison_of(compared).result
-    for part, mask in ((ComparisonPart.GRABCUT, found.grabcut), (ComparisonPart.ELLIPSE, found.ellipse)):
+    lines, thick = layer(compared, ComparisonPart.OUTLINES), 1.3
+    for colour, mask in ((GRABCUT_COLOUR, found.grabcut), (ELLIPSE_COLOUR, found.ellipse)):
         ys, xs = np.nonzero(mask)
-        corners = np.concatenate(layer(compared, part).data)[:, 1:]
-        np.testing.assert_allclose(corners.min(axis=0), (ys.min() - 0.5, xs.min() - 0.5))
-        np.testing.assert_allclose(corners.max(axis=0), (ys.max() + 0.5, xs.max() + 0.5))
+        own = np.isclose(lines.edge_color, np.asarray(ColorValue(colour))).all(axis=1)
+        corners = lines.data[own, 0, 1:]
+        # What is thick is several lines side by side, at a zoom of a pixel a millimetre.
+        np.testing.assert_allclose(corners.min(axis=0), (ys.min() - 0.5, xs.min() - 0.5), atol=thick)
+        np.testing.assert_allclose(corners.max(axis=0), (ys.max() + 0.5, xs.max() + 0.5), atol=thick)
 
 
 def test_masks_and_numbers_follow_an_end_point_before_it_is_let_go_and_nothing_is_edited(compared: Session) -> None:
@@ -188,6 +193,16 @@ def test_a_lesion_without_recist_is_told_of_and_one_with_a_recist_compared_again
     assert names(compared) == NAMES
 
 
+def test_scrolling_away_hides_it_and_no_layer_of_shapes_comes_or_goes(compared: Session) -> None:
+    before = [each for each in compared.viewer.layers if isinstance(each, Shapes)]
+    compared.show_slice(6)
+    assert names(compared) == []
+    compared.show_slice(4)
+    assert names(compared) == NAMES
+    comparison_of(compared).stop()
+    assert [each for each in compared.viewer.layers if isinstance(each, Shapes)] == before
+
+
 def test_it_is_over_when_the_scan_goes(compared: Session, case: Case) -> None:
     compared.viewer.layers.remove(compared.layer(Part.CT))
     assert not comparison_of(compared).on
@@ -199,7 +214,7 @@ def test_it_is_over_when_the_scan_goes(compared: Session, case: Case) -> None:
 def test_a_lesion_on_a_slice_that_is_not_there_is_told_of(compared: Session, expert: Annotation) -> None:
     far = compared.case.annotations.add(replace(expert, id="lesion:far", key_slice=99))
     compared.case.select(far.id)
-    assert comparison_of(compared).problem == "Slice 99 of this lesion is not among the slices on disk."
+    assert comparison_of(compared).problem == "Slice 99 of this lesion is not on disk."
 
 
 # -- the panel --

@@ -1,0 +1,46 @@
+"""Which panels stand where in napari's window."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from napari import current_viewer
+
+from napari_uld.ct import ScanEntry
+from napari_uld.viewer.state.settings import PLUGIN
+
+REVIEW, CASES = "Review", "Cases"
+# Those that share a place beside the canvas, in the order of their tabs; the views stand below it.
+TABBED = (REVIEW, "Detect", "Masks", "Look inside", CASES)
+BELOW = "Views"
+
+
+def show_review() -> None:
+    """Dock the Review panel in the window, unless it is there already."""
+    viewer = current_viewer()
+    if viewer is not None and not any(name.startswith(REVIEW) for name in viewer.window.dock_widgets):
+        viewer.window.add_plugin_dock_widget(PLUGIN, REVIEW)
+
+
+def show_cases(root: Path, scans: Sequence[ScanEntry]) -> None:
+    """List scans that were found in a folder in the Cases panel, which is docked where it is not there yet."""
+    viewer = current_viewer()
+    if viewer is not None:
+        # It gives the panel that is there, and brings it to the front.
+        dock, panel = viewer.window.add_plugin_dock_widget(PLUGIN, CASES, tabify=True)
+        panel.show_scans(root, scans)
+        dock.raise_()
+
+
+def open_all_panels() -> None:
+    """Dock all panels: one behind the other beside the canvas, the review in front, and the views below it.
+
+    What is docked already stays where the person put it, and is shown where it was closed.
+    """
+    viewer = current_viewer()
+    if viewer is None:
+        return
+    docks = [viewer.window.add_plugin_dock_widget(PLUGIN, name, tabify=True)[0] for name in TABBED]
+    docks.append(viewer.window.add_plugin_dock_widget(PLUGIN, BELOW)[0])
+    for dock in docks:
+        dock.show()
+    docks[0].raise_()
