@@ -22,6 +22,7 @@ from napari_uld.viewer.layers.masks import MaskPainter
 from napari_uld.viewer.layers.parts import Part, case_of, disown, insert_layer, is_copy, part_of
 from napari_uld.viewer.layers.scan import case_layers, refill, slider_range
 from napari_uld.viewer.state.case import Case
+from napari_uld.viewer.state.cases import CaseList
 from napari_uld.viewer.state.files import save_case
 from napari_uld.viewer.state.hooks import Answer
 from napari_uld.viewer.state.keeping import Keeper
@@ -51,6 +52,8 @@ class Session(View):
     put_down = Signal()
     # The viewer's window is gone.
     closed = Signal()
+    # Another folder is worked through.
+    cases_changed = Signal()
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__(viewer)
@@ -65,6 +68,8 @@ class Session(View):
         self._links = Links()
         # What a person chose for a detector holds for the next scan too.
         self.thresholds = Thresholds()
+        # The scans of the folder that is worked through, which the Cases panel lists.
+        self._cases: CaseList | None = None
         # The box of a lesion that was copied, to be pasted on another slice or scan.
         self.copied: Box | None = None
         # Whether a scan is being read.
@@ -80,6 +85,17 @@ class Session(View):
         viewer.scene.camera.events.orientation.connect(self.show_caption)
         for layer in list(viewer.layers):
             self._adopt(layer)
+
+    @property
+    def cases(self) -> CaseList | None:
+        """The scans of the folder that is worked through."""
+        return self._cases
+
+    @cases.setter
+    def cases(self, cases: CaseList | None) -> None:
+        if cases is not self._cases:
+            self._cases = cases
+            self.cases_changed.emit()
 
     def needed_layer(self, part: Part) -> Layer | None:
         """Give a layer of the open case that is to be worked on; one that somebody removed comes back."""
@@ -211,7 +227,7 @@ class Session(View):
         """Set up what follows a case."""
         self.case = case
         self._head_up.follow(self.viewer)
-        case.thresholds = self.thresholds
+        case.use_thresholds(self.thresholds)
         self.marking = Marking(self.viewer, case, shown=lambda: self.plane, later=lambda act: self.later(act))
         self.marking.choose(self.kinds, labels_all=self.labels_all)
         self._links.connect((case.rows_changed, case.current_changed), self._redraw)
