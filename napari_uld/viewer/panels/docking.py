@@ -14,11 +14,11 @@ TABBED = (REVIEW, "Detect", "Masks", "Look inside", CASES, MINING)
 BELOW = "Views"
 
 
-def show_review() -> None:
-    """Dock the Review panel in the window, unless it is there already."""
+def show_review(*, behind: bool = False) -> None:
+    """Dock the Review panel in the window, unless it is there already; behind the panels that are there, or beside."""
     viewer = current_viewer()
     if viewer is not None and not any(name.startswith(REVIEW) for name in viewer.window.dock_widgets):
-        viewer.window.add_plugin_dock_widget(PLUGIN, REVIEW)
+        viewer.window.add_plugin_dock_widget(PLUGIN, REVIEW, tabify=behind)
 
 
 def show_cases(root: Path, scans: Sequence[ScanEntry]) -> None:

@@ -233,7 +233,7 @@ class MiningPanel(ScrolledPanel):
         view.show_progress(None if queue is None else queue.counts, reading=self.reading)
         if queue is not None:
             view.offer_orders(queue.scores if queue.items else (), queue.order)
-        view.show_at_hand(current, self._place())
+        view.show_at_hand(current, self._place(), waiting=queue is not None and queue.counts.pending > 0)
         view.show_buttons(
             on=self.walk.on,
             can_start=queue is not None and queue.counts.pending > 0,

@@ -68,7 +68,7 @@ class QueueScans(QAbstractTableModel):
 
     def _cells(self, at: int) -> tuple[str, str, str]:
         fates = self._fates[at]
-        waiting = str(fates[Fate.PENDING]) + (f" + {fates[Fate.SKIPPED]} skipped" if fates[Fate.SKIPPED] else "")
+        waiting = str(fates[Fate.PENDING]) + (f", {fates[Fate.SKIPPED]} skipped" if fates[Fate.SKIPPED] else "")
         decided = fates[Fate.ACCEPTED] + fates[Fate.REJECTED]
         return self._names[at], waiting, f"{decided} of {sum(fates.values())}"
 

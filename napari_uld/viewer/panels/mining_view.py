@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 
 from napari_uld.viewer.panels.mining_table import QueueScans, QueueTable
 from napari_uld.viewer.state.found import said_scores
-from napari_uld.viewer.state.queue import BY_SCAN, BY_SCORE, Asked, QueueCounts, Suggestion
+from napari_uld.viewer.state.queue import BY_SCAN, BY_SCORE, Asked, Fate, QueueCounts, Suggestion
 from napari_uld.viewer.tools.keys import key_of
 
 ASKED = {
@@ -43,6 +43,10 @@ FOLDER_TIP = (
 LEAST_TIP = "Suggestions that score less are left out; 0 for each detector's operating point"
 AGAIN_TIP = "Read the files again; what was skipped waits again"
 START_TIP = "Go to the first suggestion that waits; from then on each decision leads to the next one, scan after scan"
+HOW_TO = (
+    f"Start goes to the first that waits. Then {key_of('accept')} accepts, {key_of('reject')} rejects, "
+    f"{key_of('measure')} measures, comma skips."
+)
 GOES_ON_TIP = f"Off: a decision stays where it is, and {key_of('next undecided')} goes on"
 
 
@@ -156,19 +160,17 @@ class MiningView:
         self.again.setVisible(not reading)
         self.again.setEnabled(counts is not None)
 
-    def show_at_hand(self, item: Suggestion | None, place: tuple[int, int] | None) -> None:
-        """Say what is at hand; `place` is which of how many of its scan it is."""
+    def show_at_hand(self, item: Suggestion | None, place: tuple[int, int] | None, *, waiting: bool) -> None:
+        """Say what is at hand, `place` being which of how many of its scan it is, or how to begin where some wait."""
         if item is None:
-            self.at_hand.setText("")
+            self.at_hand.setText(HOW_TO if waiting else "")
             return
         lines = [f"{item.entry.name}, slice {item.row.native}" + (f": {place[0]} of {place[1]}" if place else "")]
         finding = item.finding
         if finding is not None:
-            lines.append(
-                f"{said_scores(finding.score, finding.columns)}   {item.fate.value}   {finding.findings.method}"
-            )
+            lines.append(f"{said_scores(finding.score, finding.columns)}   {_fate(item)}   {finding.findings.method}")
         else:
-            lines.append(item.fate.value)
+            lines.append(_fate(item))
         lines += [item.row.comment] if item.row.comment else []
         self.at_hand.setText("\n".join(lines))
 
@@ -181,6 +183,10 @@ class MiningView:
             each.setEnabled(at_hand)
         self.skip.setEnabled(can_skip)
         self.undo.setEnabled(can_undo)
+
+
+def _fate(item: Suggestion) -> str:
+    return "to decide" if item.fate is Fate.PENDING else item.fate.value
 
 
 def button(text: str, tip: str) -> QPushButton:

@@ -57,7 +57,8 @@ def open_entry(
     case.entry, case.files = entry, frozenset(file.resolve() for file in entry.files)
     moved = preview.moved
     session.open(case)
-    show_review()
+    # A queue has its own buttons in front.
+    show_review(behind=session.walk is not None and session.walk.on)
     if not moved:
         session.arrange()
     say_notes(case, notes)
