@@ -120,12 +120,12 @@ class Session(View):
         return True
 
     def arrange(self) -> None:
-        """Show a newly opened case: its first lesion or its middle, zoomed to the body, the sliders at hand."""
+        """Show a newly opened case: the lesion at hand, its first or its middle, zoomed to the body, the sliders at hand."""
         if self.case is None:
             return
         natives = set(self.case.volume.slice_numbers.tolist())
         self.viewer.layers.selection.active = self.layer(Part.CT)
-        row = next((row for row in self.case.rows if row.native in natives), None)
+        row = self.case.current or next((row for row in self.case.rows if row.native in natives), None)
         if row is None:
             self.show_voxel({axis: (size - 1) // 2 for axis, size in enumerate(self.case.volume.shape)})
         self.jump(row)

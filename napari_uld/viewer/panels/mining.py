@@ -188,8 +188,8 @@ class MiningPanel(ScrolledPanel):
         if item is not None:
             self.walk.show(item)
 
-    def _open_scan(self, at: int) -> bool:
-        """Open a scan of the queue; what waits in one that cannot be opened is skipped."""
+    def _open_scan(self, at: int, key: str) -> bool:
+        """Open a scan of the queue on one of its lesions; what waits in one that cannot be opened is skipped."""
         queue, session = self.queue, self.session
         if queue is None:
             return False
@@ -202,7 +202,7 @@ class MiningPanel(ScrolledPanel):
         if self.walk.at == at and session.case is not None and session.case.reading is None:
             volume = session.case.volume
         try:
-            open_entry(session, entry, volume or self._ahead.take(entry), partial(_open_case, queue, at))
+            open_entry(session, entry, volume or self._ahead.take(entry), partial(_open_case, queue, at, key))
         except UldError as error:
             show_error(f"The scan cannot be opened, what waits in it is skipped: {error}")
             self.walk.leave_scan(at)
@@ -260,10 +260,11 @@ class MiningPanel(ScrolledPanel):
         return BELOW if found and queue.asked is Asked.SUGGESTIONS else EMPTY[queue.asked]
 
 
-def _open_case(queue: Queue, at: int, volume: CTVolume) -> tuple[Case, tuple[str, ...]]:
+def _open_case(queue: Queue, at: int, key: str, volume: CTVolume) -> tuple[Case, tuple[str, ...]]:
     """Open a scan with what the queue has of it, which is not kept beside the scan for that."""
     case, notes = open_case(volume, queue.kept_in)
     for findings in queue.findings(at):
         if queue.asked is Asked.NEGATIVES or findings.detector not in case.findings:
             case.set_findings(findings)
+    case.select(key)
     return case, notes

@@ -37,13 +37,13 @@ class QueueWalk:
     session
         The session.
     open_scan
-        Opens a scan of the queue, by its place in it; tells whether it is open.
+        Opens a scan of the queue, by its place in it, on the lesion with a key; tells whether it is open.
     """
 
     # Another queue, other suggestions, another one at hand, at work or not.
     changed = Signal()
 
-    def __init__(self, session: Session, open_scan: Callable[[int], bool]) -> None:
+    def __init__(self, session: Session, open_scan: Callable[[int, str], bool]) -> None:
         self._session = session
         self._open_scan = open_scan
         self.queue: Queue | None = None
@@ -139,7 +139,7 @@ class QueueWalk:
             return False
         row = self._row_of(item) if self._is_ready(item.at) else None
         if row is None:
-            if not self._go_to(item.at):
+            if not self._go_to(item.at, item.row.key):
                 return False
             row = self._row_of(item)
         queue.select(item.key)
@@ -160,7 +160,8 @@ class QueueWalk:
         if not self._done:
             return False
         action = self._done[-1]
-        if action.at != self.at and not self._go_to(action.at):
+        lesion = action.edits[0].row
+        if action.at != self.at and not self._go_to(action.at, lesion.parent_id or lesion.id):
             return True
         case = self._session.case
         if case is not None:
@@ -181,8 +182,8 @@ class QueueWalk:
 
     # -- the open scan --
 
-    def _go_to(self, at: int) -> bool:
-        if not self._open_scan(at) or self.at != at:
+    def _go_to(self, at: int, key: str) -> bool:
+        if not self._open_scan(at, key) or self.at != at:
             return False
         self._is_own = True
         return True
