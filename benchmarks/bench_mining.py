@@ -3,8 +3,8 @@
 xvfb-run -a -s "-screen 0 1600x1000x24" python benchmarks/bench_mining.py [--slices 300] [--findings 60] [--scans 8]
 
 Synthetic scans of 512 x 512 slices, compressed NIfTI. Milliseconds from the key to the drawn canvas, medians and
-largest: into the same scan, as a ratio to a slice step there; into the next scan, which was read ahead, as a ratio to opening
-that scan.
+largest: into the same scan, as a ratio to a slice step there; into the next scan, which was read ahead, as a ratio to
+opening that scan.
 """
 
 import argparse

@@ -120,7 +120,7 @@ class Session(View):
         return True
 
     def arrange(self) -> None:
-        """Show a newly opened case: the lesion at hand, its first or its middle, zoomed to the body, the sliders at hand."""
+        """Show a newly opened case: the lesion at hand, its first or its middle, the body in view, sliders at hand."""
         if self.case is None:
             return
         natives = set(self.case.volume.slice_numbers.tolist())
@@ -186,11 +186,12 @@ class Session(View):
             layer = layers[part]
             if layer is not None:
                 refill(layer, made)
-        self._begin(case)
-        for part in Part:
-            layer = self.needed_layer(part)
-            if layer is not None and layer is layers[part]:
-                self._follow(layer)
+        marking = self._begin(case)
+        with marking.at_once():
+            for part in Part:
+                layer = self.needed_layer(part)
+                if layer is not None and layer is layers[part]:
+                    self._follow(layer)
 
     def fill(self, done: int, total: int) -> None:
         """Show what has arrived of the scan that is being read: so many of its files, of so many."""
@@ -223,18 +224,19 @@ class Session(View):
             layer.events.contrast_limits.connect(self.show_caption)
         self._follow(layer)
 
-    def _begin(self, case: Case) -> None:
-        """Set up what follows a case."""
+    def _begin(self, case: Case) -> Marking:
+        """Set up what follows a case; give what shows its marks."""
         self.case = case
         self._head_up.follow(self.viewer)
         case.use_thresholds(self.thresholds)
-        self.marking = Marking(self.viewer, case, shown=lambda: self.plane, later=lambda act: self.later(act))
-        self.marking.choose(self.kinds, labels_all=self.labels_all)
+        self.marking = marking = Marking(self.viewer, case, shown=lambda: self.plane, later=lambda act: self.later(act))
+        marking.choose(self.kinds, labels_all=self.labels_all)
         self._links.connect((case.rows_changed, case.current_changed), self._redraw)
         self.keeper = Keeper(
             case, warn=show_warning, soon=lambda act: self.soon(act), saves_itself=lambda: self.saves_itself()
         )
         self.case_changed.emit()
+        return marking
 
     def _follow(self, layer: Layer) -> None:
         """Keep one of the case's layers true to it."""
