@@ -74,6 +74,7 @@ def measure(folder: Path, slices: int, count: int, scans: int) -> None:
     print(f"  {taken / step:.2f}x a slice step", flush=True)
     into, opening = [], []
     for at in range(1, scans):
+        key()
         for item in [item for item in panel.queue.pending if item.at < at]:
             panel.queue.skip(item.key)
         look(panel)

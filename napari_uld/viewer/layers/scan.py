@@ -37,9 +37,12 @@ def case_layers(case: Case) -> list[LayerTuple]:
 
 
 def refill(layer: Layer, made: LayerTuple) -> None:
-    """Make a layer of one case that of the next; what lies over the scan is hidden until it is filled."""
+    """Make a layer of one case that of the next; what a person worked on, and bodies, are hidden until they are filled.
+
+    The others are filled at once: to hide and show them again would be drawn twice.
+    """
     data, look, _ = made
-    if look["metadata"][PART] is not Part.CT:
+    if look["metadata"][PART] in (Part.HAND, Part.BODIES):
         layer.visible = False
     layer.metadata = look["metadata"]
     layer.name = look["name"]
