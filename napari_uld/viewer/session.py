@@ -72,6 +72,8 @@ class Session(View):
         self._cases: CaseList | None = None
         # The box of a lesion that was copied, to be pasted on another slice or scan.
         self.copied: Box | None = None
+        # Whether layers go from one case to the next: what is written on the canvas would come off and on again.
+        self._swapping = False
         # Whether a scan is being read.
         self.opening = False
         self._head_up = HeadUp()
@@ -182,16 +184,25 @@ class Session(View):
         self.case = None
         self._leave(old)
         self._take_away(old, but=[layer for layer in layers.values() if layer is not None])
-        for part, made in zip(Part, case_layers(case), strict=True):
-            layer = layers[part]
-            if layer is not None:
-                refill(layer, made)
+        self._swapping = True
+        try:
+            for part, made in zip(Part, case_layers(case), strict=True):
+                layer = layers[part]
+                if layer is not None:
+                    refill(layer, made)
+        finally:
+            self._swapping = False
         marking = self._begin(case)
         with marking.at_once():
             for part in Part:
                 layer = self.needed_layer(part)
                 if layer is not None and layer is layers[part]:
                     self._follow(layer)
+
+    def show_caption(self) -> None:
+        """Write what is shown, once it is there."""
+        if not self._swapping:
+            super().show_caption()
 
     def fill(self, done: int, total: int) -> None:
         """Show what has arrived of the scan that is being read: so many of its files, of so many."""
