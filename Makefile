@@ -35,6 +35,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/bench_reading.py
 	$(BIN)/python benchmarks/bench_targets.py
 	$(BIN)/python benchmarks/bench_anchor_search.py
+	$(BIN)/python benchmarks/bench_froc.py
 	$(BIN)/python benchmarks/bench_grabcut.py runs/phantoms/test
 	$(BIN)/python benchmarks/bench_proposals.py runs/phantoms/test
 	$(BIN)/python benchmarks/bench_phantom_difficulty.py --patients 24

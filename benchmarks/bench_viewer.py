@@ -3,7 +3,8 @@
 xvfb-run -a -s "-screen 0 1600x1000x24" python benchmarks/bench_viewer.py [--slices 300] [--findings 500]
 
 A synthetic scan of 512 x 512 slices; the findings are traced through seven slices each. Milliseconds from the act to
-the drawn canvas, medians and largest of several, and for a slice step the ratio to the bare napari of the same run.
+the drawn canvas, medians and largest of several, and for a slice step the ratio to the bare napari of the same run. A
+gap is how long the window hears nothing: the longest time between two beats of a clock of its own.
 """
 
 import argparse
@@ -11,7 +12,8 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,6 +21,7 @@ import nibabel
 import numpy as np
 from bench_reading import write
 from napari import Viewer
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
 
 from napari_uld.ct import find_scans
@@ -26,15 +29,18 @@ from napari_uld.ct.volume import CTVolume
 from napari_uld.lesions.annotations import Annotations, State
 from napari_uld.lesions.findings import Findings
 from napari_uld.viewer.panels.cases import CasesPanel
+from napari_uld.viewer.panels.detect import DetectPanel
 from napari_uld.viewer.panels.opening import open_entry
 from napari_uld.viewer.panels.review import ReviewPanel
+from napari_uld.viewer.panels.window import workbench_in_window
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.case_store import CaseStore
 from napari_uld.viewer.tools import review
-from napari_uld.viewer.tools.workbench import workbench_of
 
 ROUNDS, TRACED = 12, 7
+# Of the clock, in milliseconds, and how long a detector is watched, in seconds.
+BEAT, WATCHED = 5, 10.0
 
 
 def main() -> None:
@@ -58,16 +64,21 @@ def measure(folder: Path, slices: int, count: int) -> None:
     bare.close()
 
     viewer = Viewer()
+    session = workbench_in_window(viewer).session
+    series = folder / "series"
+    series.mkdir()
+    write(series, slices, compressed=True)
+    settle()
+    arriving(session, series, "in a fresh window")
     case = Case(volume, Annotations(volume.scan_id), folder / "scan.lesions.json", reviewer="r")
-    session = workbench_of(viewer).session
     session.open(case)
     viewer.window.add_dock_widget(ReviewPanel(viewer), name="Review")
     session.arrange()
     report("a case without findings, slice step", steps(viewer), base)
-    started = time.perf_counter()
-    case.set_findings(findings(volume, count))
-    settle()
-    print(f"{count} findings arrive: {1000 * (time.perf_counter() - started):.0f} ms")
+    found = findings(volume, count)
+    with longest_gap(f"{count} findings arrive"):
+        case.set_findings(found)
+        settle()
     report(f"{len(case.rows)} findings, slice step", steps(viewer), base)
 
     def slide() -> None:
@@ -83,7 +94,8 @@ def measure(folder: Path, slices: int, count: int) -> None:
     report("2D to 3D", turned(viewer), into_3d)
     report("next case", [next_case(session, folder, volume) for _ in range(ROUNDS)])
     report("next case from the browser, read ahead", from_browser(viewer, folder, volume))
-    arriving(session, folder, slices)
+    arriving(session, series, "in place of another scan")
+    detecting(viewer)
     viewer.close()
 
 
@@ -104,7 +116,7 @@ def next_case(session: Session, folder: Path, volume: CTVolume) -> float:
 
 def linked_views(viewer: Viewer, base: float) -> None:
     """Steps with what is written on the canvas, and with coronal and sagittal views beside the main one."""
-    case = workbench_of(viewer).session.case
+    case = workbench_in_window(viewer).session.case
     if case is None:
         return
     for detector in list(case.findings):
@@ -141,23 +153,52 @@ def from_browser(viewer: Viewer, folder: Path, volume: CTVolume) -> list[float]:
     return taken[1:]
 
 
-def arriving(session: Session, folder: Path, slices: int) -> None:
-    """A series of compressed slices: when the first is seen, and the longest time until more of them are."""
-    series = folder / "series"
-    series.mkdir()
-    write(series, slices, compressed=True)
+def arriving(session: Session, series: Path, where: str) -> None:
+    """A series of compressed slices: when the first is seen, and the longest gap until all of them are."""
     seen: list[float] = []
     session.filled.connect(lambda: seen.append(time.perf_counter()))
     (entry,) = find_scans(series)
-    started = time.perf_counter()
-    open_entry(session, entry)
-    settle()
-    ended = time.perf_counter()
-    gaps = [later - sooner for sooner, later in pairwise([*seen, ended])]
+    with longest_gap(f"{entry.slices} JPEG-LS slices arrive {where}"):
+        started = time.perf_counter()
+        open_entry(session, entry)
+        settle()
+        ended = time.perf_counter()
     print(
-        f"{slices} JPEG-LS slices, headers known: the first is seen after {1000 * (seen[0] - started):.0f} ms, "
-        f"all after {1000 * (ended - started):.0f}, the longest gap {1000 * max(gaps):.0f}"
+        f"  headers known, the first is seen after {1000 * (seen[0] - started):.0f} ms, "
+        f"all after {1000 * (ended - started):.0f}",
+        flush=True,
     )
+
+
+def detecting(viewer: Viewer) -> None:
+    """The longest gap while a detector runs on the open scan, from the click on; it is cancelled after a while."""
+    panel = DetectPanel(viewer)
+    viewer.window.add_dock_widget(panel, name="Detect")
+    settle()
+    panel.device.value = "cpu"
+    with longest_gap("a detector runs"):
+        panel.run()
+        until = time.monotonic() + WATCHED
+        while panel.running and time.monotonic() < until:
+            QApplication.processEvents()
+            time.sleep(0.001)
+    panel.cancel()
+    while panel.running:
+        QApplication.processEvents()
+
+
+@contextmanager
+def longest_gap(name: str) -> Iterator[None]:
+    """Print for how long at most the window heard nothing."""
+    beats = [time.perf_counter()]
+    clock = QTimer()
+    clock.timeout.connect(lambda: beats.append(time.perf_counter()))
+    clock.start(BEAT)
+    yield
+    clock.stop()
+    beats.append(time.perf_counter())
+    gaps = [1000 * (later - sooner) for sooner, later in pairwise(beats)]
+    print(f"{name}: {1000 * (beats[-1] - beats[0]):.0f} ms, the longest gap {max(gaps):.0f}", flush=True)
 
 
 def scan(folder: Path, slices: int) -> CTVolume:

@@ -12,10 +12,11 @@ import typer
 
 from napari_uld.cli.common import ClosedPipeError, visible
 from napari_uld.cli.data import collect, masks, phantom
+from napari_uld.cli.evaluation import evaluate
 from napari_uld.cli.mining import merge, mine
 from napari_uld.cli.recipes import anchors, info, recipes
 from napari_uld.cli.scans import demo, detect
-from napari_uld.cli.training import evaluate, experiments, positives, train
+from napari_uld.cli.training import experiments, positives, train
 from napari_uld.errors import UldError
 from napari_uld.files import GuaranteeWarning
 

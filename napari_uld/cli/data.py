@@ -13,11 +13,12 @@ def phantom(
     patients: Annotated[int, typer.Option(min=1)] = 10,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     phases: Annotated[int, typer.Option(min=1, help="Contrast phases of a study.")] = 1,
+    extent: Annotated[float, typer.Option(min=60, help="mm that a study covers along the body.")] = 60.0,
 ) -> None:
     """Generate CT-like studies with lesions, in DeepLesion's layout, and the whole truth beside them."""
     from napari_uld.training.data.phantom import generate_phantoms
 
-    say(f"Phantoms are in {follow(generate_phantoms(out, patients, seed, phases=phases))}")
+    say(f"Phantoms are in {follow(generate_phantoms(out, patients, seed, phases=phases, extent=extent))}")
 
 
 def collect(

@@ -37,11 +37,16 @@ def detect(
         float | None,
         typer.Option(min=0, max=1, help="Show findings from this score on; default: two false positives a key slice."),
     ] = None,
+    tracing: Annotated[
+        str, typer.Option(help="How slices are joined: body (one lesion is one body), or sort as the papers have it.")
+    ] = "body",
     out: Annotated[
         Path | None, typer.Option("--json", callback=writable, help="Write all findings into this file.")
     ] = None,
 ) -> None:
     """Detect lesions on a whole scan."""
+    if tracing not in ("body", "sort"):
+        raise typer.BadParameter(f"{tracing!r} is none; give body or sort", param_hint="--tracing")
     from napari_uld.ct import read_scan
     from napari_uld.inference.catalogue import find_checkpoint
     from napari_uld.inference.checkpoint import load_checkpoint
@@ -54,7 +59,7 @@ def detect(
         volume = read_scan(scan, series)
     except AmbiguousScanError as error:
         raise AmbiguousScanError(f"{error}: --series NAME") from error
-    findings = follow(run(volume, detector))
+    findings = follow(run(volume, detector, tracing="sort" if tracing == "sort" else "body"))
     # First kept, then told: a terminal that is gone, or cannot print a name, loses nothing.
     if out is not None:
         write_findings(out, findings)

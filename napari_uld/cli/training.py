@@ -1,4 +1,4 @@
-"""Making detectors and saying how good they are: train, evaluate, experiments and positives."""
+"""Making detectors and looking at how they learn: train, experiments and positives."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -12,10 +12,8 @@ from napari_uld.cli.common import (
     Device,
     JsonFile,
     Small,
-    SplitName,
     fillable,
     follow,
-    positive_numbers,
     print_table,
     say,
     version_of,
@@ -92,56 +90,6 @@ def _sources(text: str) -> "tuple[Source, ...]":
             param_hint="--sources",
         )
     return tuple(source for source in Source if source in asked)
-
-
-def evaluate(
-    subject: Annotated[str, typer.Argument(help="A checkpoint (file or bundled name), or a .findings.json file.")],
-    data: Data,
-    split: SplitName = "test",
-    annotated: Annotated[
-        bool, typer.Option("--annotated", help="Score phantoms by DL_info.csv alone, not by the whole truth.")
-    ] = False,
-    count_negatives: Annotated[
-        bool, typer.Option("--count-negatives", help="Count detections of the false-positive class as lesions (+FP).")
-    ] = False,
-    rates: Annotated[
-        str, typer.Option(help="False positives per image to read sensitivity at, and to average over.")
-    ] = "0.5,1,2,4",
-    gallery: Annotated[
-        Path | None,
-        typer.Option(callback=writable_folder, help="Draw examples of what is found and missed into this folder."),
-    ] = None,
-    device: Device = "auto",
-    out: JsonFile = None,
-) -> None:
-    """Sensitivity at mean numbers of false positives per image, with 95% bootstrap intervals, and average precision."""
-    from napari_uld.training.evaluate import evaluate_subject
-    from napari_uld.training.reports.gallery import open_gallery
-
-    evaluation = follow(
-        evaluate_subject(
-            subject,
-            data,
-            split,
-            annotated=annotated,
-            count_negatives=count_negatives,
-            rates=positive_numbers(rates, "--rates"),
-            device=device,
-            show=open_gallery(gallery, data) if gallery is not None else None,
-        )
-    )
-    write_json(out, evaluation.to_dict())
-    columns = [f"{rate:g} FP" for rate in evaluation.curve.rates] + ["average"]
-    values = [*evaluation.curve.values, evaluation.curve.average]
-    cells = [f"{v:.3f} [{a:.3f}, {b:.3f}]" for v, a, b in zip(values, evaluation.low, evaluation.high, strict=True)]
-    scores = [f"{score:.3f}" if 0 <= score <= 1 else "-" for score in evaluation.curve.scores] + [""]
-    title = f"{subject}: {evaluation.lesions} lesions on {evaluation.images} images of {evaluation.patients} patients"
-    sensitivity = {"": "sensitivity"} | dict(zip(columns, cells, strict=True)) | {"AP": f"{evaluation.ap:.3f}"}
-    if evaluation.left_out:
-        say(evaluation.left_out, "yellow")
-    print_table(title, [sensitivity, {"": "from a score of"} | dict(zip(columns, scores, strict=True)) | {"AP": ""}])
-    if gallery is not None:
-        say(f"Examples of what is found and missed are in {gallery}")
 
 
 def positives(

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
+from threading import Event, Lock
 
 import numpy as np
 
@@ -51,22 +53,30 @@ def read_dicom(entry: ScanEntry, start: int | None = None) -> Reading:
 
 
 def _in_threads(read: Callable[[int], ReadFile], order: Sequence[int]) -> Iterator[tuple[int, ReadFile]]:
-    """Read files in an order, some at a time; of several that cannot be read the first one in the scan has its say."""
+    """Read files in an order, some at a time; of several that cannot be read the first one in the scan has its say.
+
+    While what has arrived is looked at, one file at a time is read: decoders hold Python's lock, and whoever draws
+    would wait for all of them at every call of the graphics library.
+    """
     failed: tuple[int, ScanError] | None = None
+    awaited, alone = Event(), Lock()
 
     def attempt(index: int) -> ReadFile | ScanError | None:
-        if failed is not None and failed[0] < index:
-            return None
-        try:
-            return read(index)
-        except ScanError as error:
-            return error
+        with nullcontext() if awaited.is_set() else alone:
+            if failed is not None and failed[0] < index:
+                return None
+            try:
+                return read(index)
+            except ScanError as error:
+                return error
 
     with ThreadPoolExecutor(THREADS) as pool:
         try:
             for index, attempted in [(index, pool.submit(attempt, index)) for index in order]:
+                awaited.set()
                 one = attempted.result()
                 if isinstance(one, ReadFile):
+                    awaited.clear()
                     yield index, one
                 elif one is not None and (failed is None or index < failed[0]):
                     failed = index, one

@@ -65,6 +65,11 @@ class CTVolume:
         return self.spacing[1] * self.spacing[2]
 
     @cached_property
+    def hu_range(self) -> tuple[int, int]:
+        """The lowest and the highest value."""
+        return int(self.hu.min()), int(self.hu.max())
+
+    @cached_property
     def scan_id(self) -> str:
         """The series UID or name, or a hash of geometry and pixels where there is neither."""
         if self.series_uid or self.series_name:

@@ -15,7 +15,9 @@ def iobb(detected: np.ndarray, truth: np.ndarray, *, pixel_inclusive: bool = Fal
     return np.divide(overlap, detected_area, out=np.zeros_like(overlap), where=detected_area > 0)
 
 
-def p3d_iou(tracklets: Sequence[SliceBoxes], truth: np.ndarray, slices: np.ndarray) -> np.ndarray:
+def p3d_iou(
+    tracklets: Sequence[SliceBoxes], truth: np.ndarray, slices: np.ndarray, *, pixel_inclusive: bool = False
+) -> np.ndarray:
     """Pseudo-3D IoU of the "end-to-end mining" paper: of a traced detection with lesions known on one slice each.
 
     Parameters
@@ -26,6 +28,8 @@ def p3d_iou(tracklets: Sequence[SliceBoxes], truth: np.ndarray, slices: np.ndarr
         (m, 4) boxes of one scan's lesions.
     slices
         (m,) native number of the slice that each of them lies on.
+    pixel_inclusive
+        See `iou`.
 
     Returns
     -------
@@ -33,8 +37,10 @@ def p3d_iou(tracklets: Sequence[SliceBoxes], truth: np.ndarray, slices: np.ndarr
         (len(tracklets), m): the IoU on the lesion's slice, 0 where the detection was not traced through it.
     """
     overlap = np.zeros((len(tracklets), len(truth)))
-    for row, boxes in enumerate(tracklets):
-        for column, native in enumerate(slices):
-            if int(native) in boxes:
-                overlap[row, column] = iou(np.asarray([boxes[int(native)]]), truth[column : column + 1])[0, 0]
+    for native in set(np.asarray(slices).tolist()):
+        columns = np.flatnonzero(slices == native)
+        rows = np.asarray([row for row, boxes in enumerate(tracklets) if native in boxes], int)
+        if len(rows):
+            on_slice = np.asarray([tracklets[row][native] for row in rows])
+            overlap[np.ix_(rows, columns)] = iou(on_slice, truth[columns], pixel_inclusive=pixel_inclusive)
     return overlap

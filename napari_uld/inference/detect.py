@@ -1,6 +1,7 @@
 """Run a detector over a whole scan."""
 
 import time
+from typing import Literal
 
 import numpy as np
 import torch
@@ -9,17 +10,22 @@ from torchvision.ops import nms
 from napari_uld.ct.volume import CTVolume
 from napari_uld.inference.candidates import SlabDetections, candidates
 from napari_uld.inference.checkpoint import LoadedDetector
+from napari_uld.inference.one_body import trace_bodies
 from napari_uld.inference.slabs import extract_slab
 from napari_uld.inference.tracing import MIN_IOU, trace
 from napari_uld.inference.volumes import VolumeDetections, run_volume
 from napari_uld.lesions.findings import Findings, as_box
 from napari_uld.progress import Progress, Work
 
+# How detections are joined along z: into bodies (`one_body`), or by SORT alone, as the papers' tables are made.
+Tracing = Literal["body", "sort"]
 # Detections below it, or below half of the detector's operating point, are of no use to anyone who reviews a scan.
 SCORE_FLOOR = 0.05
 
 
-def detect(volume: CTVolume, detector: LoadedDetector, *, score_floor: float | None = None) -> Work[Findings]:
+def detect(
+    volume: CTVolume, detector: LoadedDetector, *, score_floor: float | None = None, tracing: Tracing = "body"
+) -> Work[Findings]:
     """Detect lesions on every slice and join what belongs to one lesion along z.
 
     Yields progress after every slice; closing the generator cancels.
@@ -28,6 +34,8 @@ def detect(volume: CTVolume, detector: LoadedDetector, *, score_floor: float | N
     ----------
     score_floor
         Detections below it are left out; None for `lowest_score`.
+    tracing
+        How detections on slices are joined; a volumetric detector's need not be.
 
     Returns
     -------
@@ -38,6 +46,17 @@ def detect(volume: CTVolume, detector: LoadedDetector, *, score_floor: float | N
         score_floor = lowest_score(detector.info.operating_point)
     if detector.inputs.volume:
         return bodies((yield from run_volume(volume, detector)), volume, detector).above(score_floor)
+    per_slice = yield from detect_on_every_slice(volume, detector, score_floor)
+    if tracing == "sort":
+        return trace(per_slice, volume.slice_numbers).above(score_floor)
+    return trace_bodies(per_slice, volume.slice_numbers, volume.spacing).above(score_floor)
+
+
+def detect_on_every_slice(volume: CTVolume, detector: LoadedDetector, score_floor: float) -> Work[Findings]:
+    """Detect lesions on every slice and leave each detection by itself: a row per detection, from the first slice on.
+
+    Yields progress after every slice. Of what overlaps on a slice as one lesion's boxes do, the surest is kept.
+    """
     depth = volume.shape[0]
     yield Progress(0, depth, f"Detecting lesions on {volume.name}")
     rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
@@ -49,7 +68,7 @@ def detect(volume: CTVolume, detector: LoadedDetector, *, score_floor: float | N
         done = len(rows)
         left = (time.monotonic() - started) / done * (depth - done)
         yield Progress(done, depth, f"Slice {done} of {depth}, {left:.0f} s left")
-    per_slice = Findings.from_rows(
+    return Findings.from_rows(
         scan_id=volume.scan_id,
         scan_name=volume.name,
         method=detector.info.name,
@@ -59,7 +78,6 @@ def detect(volume: CTVolume, detector: LoadedDetector, *, score_floor: float | N
         key_slices=np.concatenate([r[2] for r in rows]),
         operating_point=detector.info.operating_point,
     )
-    return trace(per_slice, volume.slice_numbers).above(score_floor)
 
 
 def bodies(detections: VolumeDetections, volume: CTVolume, detector: LoadedDetector) -> Findings:

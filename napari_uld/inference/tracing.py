@@ -3,7 +3,9 @@
 A Kalman filter follows each box from slice to slice as SORT follows objects from frame to
 frame: the state is (u, v, s, r, u', v', s'), the box's centre, area and aspect ratio (width
 over height) and the first three's change per slice. The "end-to-end mining" paper names Kalman
-tracing and says no more; the noise is SORT's.
+tracing and says no more; the noise is SORT's. A trace's score is that of its highest slice. This is
+the papers' protocol, which their tables are made with; what a person gets is cut into bodies
+(`one_body`).
 """
 
 from collections.abc import Sequence
@@ -32,14 +34,25 @@ _FIRST_COVARIANCE = np.diag([10.0, 10.0, 10.0, 10.0, 1e4, 1e4, 1e4])
 
 
 @dataclass
-class _Track:
-    """One lesion so far: its rows, its box on each slice, its predicted boxes since it was last seen."""
+class Track:
+    """One lesion so far.
+
+    Parameters
+    ----------
+    rows
+        Rows of the findings that were joined, in the order of their slices.
+    boxes
+        Its box on each slice by native number: as detected, and on single slices between as predicted.
+    unseen
+        Predicted boxes since it was last seen.
+    """
 
     rows: list[int] = field(default_factory=list)
     boxes: dict[int, Box] = field(default_factory=dict)
     unseen: dict[int, Box] = field(default_factory=dict)
 
     def see(self, row: int, native: int, box: Box) -> None:
+        """Join a row, and what was predicted since the last one."""
         self.rows.append(row)
         self.boxes |= {**self.unseen, native: box}
         self.unseen = {}
@@ -49,7 +62,7 @@ class _Track:
 class _Alive:
     """The lesions being followed, and their filters' means (n, 7) and covariances (n, 7, 7)."""
 
-    tracks: list[_Track]
+    tracks: list[Track]
     means: np.ndarray
     covariances: np.ndarray
 
@@ -74,6 +87,16 @@ def trace(findings: Findings, slice_order: Sequence[int] | np.ndarray) -> Findin
     DataError
         If a finding lies on a slice that is not in `slice_order`.
     """
+    tracks = sort_tracks(findings, slice_order)
+    if not tracks:
+        return findings
+    keys = np.asarray([track.rows[int(np.argmax(findings.scores[track.rows]))] for track in tracks])
+    order = np.lexsort((np.arange(len(keys)), -findings.scores[keys]))
+    return replace(findings.take(keys[order]), slice_boxes=tuple(tracks[i].boxes for i in order))
+
+
+def sort_tracks(findings: Findings, slice_order: Sequence[int] | np.ndarray) -> list[Track]:
+    """Follow lesions from slice to slice; every row is in one track (see `trace`)."""
     numbers = [int(native) for native in slice_order]
     missing = sorted(set(findings.key_slices.tolist()) - set(numbers))
     if missing:
@@ -83,7 +106,7 @@ def trace(findings: Findings, slice_order: Sequence[int] | np.ndarray) -> Findin
         )
     kinds = 2 * findings.labels + findings.negative
     alive = _Alive([], np.zeros((0, 7)), np.zeros((0, 7, 7)))
-    tracks: list[_Track] = []
+    tracks: list[Track] = []
     for native in numbers:
         rows = _rows_on(findings, native)
         _predict(alive)
@@ -93,7 +116,7 @@ def trace(findings: Findings, slice_order: Sequence[int] | np.ndarray) -> Findin
             alive.tracks[t].see(int(rows[d]), native, as_box(findings.boxes[rows[d]]))
         alive = _survivors(alive, native, set(pairs[:, 0].tolist()))
         tracks += _start(alive, findings, np.delete(rows, pairs[:, 1]), native)
-    return _one_row_each(findings, tracks)
+    return tracks
 
 
 def _rows_on(findings: Findings, native: int) -> np.ndarray:
@@ -138,9 +161,9 @@ def _survivors(alive: _Alive, native: int, seen: set[int]) -> _Alive:
     return _Alive([alive.tracks[t] for t in keep], alive.means[keep], alive.covariances[keep])
 
 
-def _start(alive: _Alive, findings: Findings, rows: np.ndarray, native: int) -> list[_Track]:
+def _start(alive: _Alive, findings: Findings, rows: np.ndarray, native: int) -> list[Track]:
     """Begin a track at each of `rows`."""
-    new = [_Track() for _ in rows]
+    new = [Track() for _ in rows]
     for track, row in zip(new, rows, strict=True):
         track.see(int(row), native, as_box(findings.boxes[row]))
     still = np.zeros((len(rows), 3))
@@ -148,14 +171,6 @@ def _start(alive: _Alive, findings: Findings, rows: np.ndarray, native: int) -> 
     alive.means = np.concatenate([alive.means, np.concatenate([_observations(findings.boxes[rows]), still], axis=1)])
     alive.covariances = np.concatenate([alive.covariances, np.broadcast_to(_FIRST_COVARIANCE, (len(rows), 7, 7))])
     return new
-
-
-def _one_row_each(findings: Findings, tracks: list[_Track]) -> Findings:
-    if not tracks:
-        return findings
-    keys = np.asarray([track.rows[int(np.argmax(findings.scores[track.rows]))] for track in tracks])
-    order = np.lexsort((np.arange(len(keys)), -findings.scores[keys]))
-    return replace(findings.take(keys[order]), slice_boxes=tuple(tracks[i].boxes for i in order))
 
 
 def _observations(boxes: np.ndarray) -> np.ndarray:

@@ -77,9 +77,12 @@ def area(boxes: np.ndarray, *, pixel_inclusive: bool = False) -> np.ndarray:
 def intersection(a: np.ndarray, b: np.ndarray, *, pixel_inclusive: bool = False) -> np.ndarray:
     """Area of overlap of every box of `a` with every box of `b`, (len(a), len(b))."""
     dims = a.shape[1] // 2
-    low = np.maximum(a[:, None, :dims], b[None, :, :dims])
-    high = np.minimum(a[:, None, dims:], b[None, :, dims:])
-    return np.prod(np.clip(high - low + float(pixel_inclusive), 0, None), axis=2)
+    shared = np.ones((len(a), len(b)))
+    for axis in range(dims):
+        low = np.maximum(a[:, axis, None], b[None, :, axis])
+        high = np.minimum(a[:, dims + axis, None], b[None, :, dims + axis])
+        shared *= np.maximum(high - low + float(pixel_inclusive), 0)
+    return shared
 
 
 def iou(a: np.ndarray, b: np.ndarray, *, pixel_inclusive: bool = False) -> np.ndarray:

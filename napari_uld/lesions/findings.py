@@ -240,5 +240,5 @@ def _as_points(points: object) -> np.ndarray:
 
 def as_box(row: np.ndarray) -> Box:
     """Give a row of four numbers as a tuple of plain floats."""
-    x1, y1, x2, y2 = (float(v) for v in row)
+    x1, y1, x2, y2 = np.asarray(row, np.float64).tolist()
     return x1, y1, x2, y2

@@ -33,6 +33,9 @@ class Model(pydantic.BaseModel):
 
 
 def _ordered(box: BoxTuple) -> BoxTuple:
+    # Most are in order; a file of findings has thousands.
+    if box[0] <= box[2] and box[1] <= box[3]:
+        return box
     try:
         as_boxes([box])
     except UldError as error:
@@ -61,8 +64,7 @@ DepthField = Annotated[
 TimeField = Annotated[str, AfterValidator(_iso_time), Field(description='ISO 8601, UTC, or ""')]
 # Whatever a file calls its slices, it is a number of at most 32 bits.
 SliceNumber = Annotated[int, Field(ge=-(2**31), lt=2**31)]
-# A list of nothing but numbers, as json.dumps spreads it over lines.
-_NUMBERS = re.compile(r"\[\n([-+.\deE,\s]+?)\n\s*\]")
+_ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 AnyModel = TypeVar("AnyModel", bound=Model)
 
 
@@ -293,12 +295,19 @@ def dump(content: object, path: Path) -> bytes:
         If a number is NaN or infinite, or a text is no Unicode.
     """
     try:
-        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-        # A line break right after a bracket never lies inside a JSON string: there it is escaped.
-        text = _NUMBERS.sub(lambda numbers: f"[{' '.join(numbers[1].split())}]", text)
-        return (text + "\n").encode()
+        return f"{_indented(content)}\n".encode()
     except ValueError as error:
         raise AnnotationFileError(f"Cannot write {path}: {error}; finite numbers and Unicode are required") from error
+
+
+def _indented(value: object, margin: str = "\n") -> str:
+    inner = f"{margin}  "
+    if isinstance(value, dict) and value:
+        members = (f"{inner}{_ENCODE(key)}: {_indented(item, inner)}" for key, item in value.items())
+        return f"{{{','.join(members)}{margin}}}"
+    if isinstance(value, list | tuple) and any(type(item) not in (int, float) for item in value):
+        return f"[{','.join(inner + _indented(item, inner) for item in value)}{margin}]"
+    return _ENCODE(value)
 
 
 def mask_to_json(mask: Rle | None) -> dict[str, object] | None:

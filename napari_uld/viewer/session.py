@@ -20,7 +20,7 @@ from napari_uld.viewer.layers.marking import Marking
 from napari_uld.viewer.layers.marks import Kind
 from napari_uld.viewer.layers.masks import MaskPainter
 from napari_uld.viewer.layers.parts import Part, case_of, disown, insert_layer, is_copy, part_of
-from napari_uld.viewer.layers.scan import case_layers, refill, slider_range
+from napari_uld.viewer.layers.scan import case_layers, limit, refill, slider_range
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.cases import CaseList
 from napari_uld.viewer.state.files import save_case
@@ -244,7 +244,11 @@ class Session(View):
         marking.choose(self.kinds, labels_all=self.labels_all)
         self._links.connect((case.rows_changed, case.current_changed), self._redraw)
         self.keeper = Keeper(
-            case, warn=show_warning, soon=lambda act: self.soon(act), saves_itself=lambda: self.saves_itself()
+            case,
+            warn=show_warning,
+            soon=lambda act: self.soon(act),
+            afterwards=lambda act: self.afterwards(act),
+            saves_itself=lambda: self.saves_itself(),
         )
         self.case_changed.emit()
         return marking
@@ -258,7 +262,7 @@ class Session(View):
             self.painter = MaskPainter(case, layer, shown=self._axial_slice)
             self.painter.choose(self.mask_kind, self.mask_parameters)
         elif part is Part.CT and isinstance(layer, Image):
-            layer.contrast_limits_range = slider_range(case)
+            limit(layer, *slider_range(case))
             self.show_caption()
         elif self.marking is not None:
             self.marking.follow(layer)
@@ -319,10 +323,13 @@ class Session(View):
     def _moved(self) -> None:
         if self.case is not None:
             self._head_up.follow(self.viewer)
-        if self.painter is not None:
-            self.painter.turned()
-        if self.marking is not None:
-            self.marking.turned()
+        if self._acts:
+            self._changed = True
+        else:
+            if self.painter is not None:
+                self.painter.turned()
+            if self.marking is not None:
+                self.marking.turned()
         self.show_caption()
 
     def _zoomed(self) -> None:
@@ -331,6 +338,9 @@ class Session(View):
 
     def _redraw(self) -> None:
         """The case changed."""
+        if self._acts:
+            self._changed = True
+            return
         if self.marking is not None:
             self.marking.redraw()
         if self.painter is not None:

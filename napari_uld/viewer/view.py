@@ -1,5 +1,7 @@
 """The open scan as a viewer shows it: which slice, through which window, what is written on it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from weakref import ref
 
 from napari.components import ViewerModel
@@ -34,6 +36,8 @@ class View(Hooks):
         self.case: Case | None = None
         self._legend = Legend(viewer)
         self._fit = Fit(viewer, again=self.fit_body)
+        # How many acts that are to be drawn once are going on, and whether they changed anything.
+        self._acts, self._changed = 0, False
 
     @property
     def viewer(self) -> ViewerModel:
@@ -73,6 +77,21 @@ class View(Hooks):
         ct = self.layer(Part.CT)
         return (0, 0, 0) if ct is None else voxel_at(self.viewer, ct)
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Draw what changes in here once, when all of it is done."""
+        self._acts += 1
+        try:
+            yield
+        finally:
+            self._acts -= 1
+            if self._changed and not self._acts:
+                self._changed = False
+                self._redraw()
+
+    def _redraw(self) -> None:
+        """Draw what is marked, where something marks it."""
+
     def show_slice(self, z: int) -> None:
         """Show the slice with this index."""
         self.show_voxel({0: z})
@@ -104,10 +123,11 @@ class View(Hooks):
         """Take a lesion in hand and show its key slice; where slices are cut otherwise, the one through its middle."""
         if self.case is None or row is None:
             return
-        self.case.select(row.key)
-        z, (x1, y1, x2, y2) = self._z_of(row.native), row.box
-        if z is not None:
-            self.show_voxel({0: z, 1: round((y1 + y2) / 2), 2: round((x1 + x2) / 2)})
+        with self.at_once():
+            self.case.select(row.key)
+            z, (x1, y1, x2, y2) = self._z_of(row.native), row.box
+            if z is not None:
+                self.show_voxel({0: z, 1: round((y1 + y2) / 2), 2: round((x1 + x2) / 2)})
 
     def _z_of(self, native: int) -> int | None:
         try:

@@ -100,6 +100,7 @@ def test_plots_are_drawn_and_nothing_is_trained(tmp_path: Path, monkeypatch: pyt
 def test_wrong_usage_is_status_2(tmp_path: Path) -> None:
     assert run("train").returncode == 2
     assert run("no-such-command").returncode == 2
+    assert run("detect", "/no/such/scan", "--tracing", "kalman").returncode == 2
     assert run("recipes", "--json", "/no/such/folder/x.json").returncode == 2
     assert run("experiments", "--plots", "/no/such/folder/plots").returncode == 2
     (tmp_path / "file").touch()

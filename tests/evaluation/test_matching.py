@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from napari_uld.evaluation.matching import match, match_image
+from napari_uld.evaluation.matching import best_first, match, match_image
 from napari_uld.evaluation.overlaps import iou
 
 LESION = [0, 0, 10, 10]
@@ -121,3 +121,19 @@ def test_every_lesion_is_hit_once_at_most_and_by_its_best_detection(image):
     for lesion, score in zip(truth, lesion_scores, strict=True):
         alone = [match_boxes(d[None], s[None], lesion[None])[0][0] for d, s in zip(detected, scores, strict=True)]
         assert score == max(scores[np.array(alone, bool)], default=-np.inf)
+
+
+score = st.one_of(
+    st.floats(allow_nan=False, width=32), st.floats(allow_nan=False), st.sampled_from([0.0, -0.0, 0.5, -0.5, 1e300])
+)
+
+
+@given(st.lists(score, max_size=30))
+def test_the_best_come_first_and_equal_scores_stay_in_their_order(scores):
+    array = np.array(scores, float)
+    assert_array_equal(best_first(array), np.argsort(-array, kind="stable"))
+
+
+def test_an_image_with_more_scores_than_overlaps_is_named():
+    with pytest.raises(ValueError, match="image 1 has overlaps of 1 detections and 2 scores"):
+        match([np.zeros((0, 1)), np.zeros((1, 1))], [np.zeros(0), np.zeros(2)], threshold=0.5)

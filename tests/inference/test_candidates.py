@@ -170,7 +170,7 @@ def test_each_slice_takes_the_detections_of_its_own_slab(make_detector: MakeDete
     detector = make_detector(9)
     volume = scan(6, 1.5)
     expected = one_by_one(volume, detector)
-    findings = finish(detect(volume, detector, score_floor=0.0))
+    findings = finish(detect(volume, detector, score_floor=0.0, tracing="sort"))
     for row in range(len(findings)):
         own = expected[volume.z_of(int(findings.key_slices[row]))]
         gaps = np.abs(own.boxes - findings.boxes[row]).max(axis=1)

@@ -129,3 +129,31 @@ def test_of_boxes_about_one_lesion_the_surest_becomes_a_finding(checkpoint: Path
     findings = finish(detect(volume, detector))
     assert findings.scores.tolist() == pytest.approx([0.9, 0.5])
     assert [len(each) for each in findings.slice_boxes] == [6, 6]
+
+
+def test_a_scan_is_joined_into_bodies_unless_the_papers_way_is_asked_for(checkpoint: Path, volume: CTVolume) -> None:
+    class Sees(torch.nn.Module):
+        """A box of 8 px on every slice, less sure from one to the next."""
+
+        size_divisible = 32
+        score = 0.9
+
+        def per_image(self, images: Tensor) -> dict[str, Tensor]:
+            return {"0": images}
+
+        def from_features(self, _slab: object, batch: ImageList, thickness: Tensor) -> list[dict[str, Tensor]]:
+            found = []
+            for _ in batch.image_sizes:
+                boxes, scores = torch.tensor([[10.0, 10, 18, 18]]), torch.tensor([self.score])
+                found.append({"boxes": boxes, "scores": scores, "labels": torch.ones(1)})
+                self.score -= 0.1
+            return found
+
+    loaded = load_checkpoint(checkpoint, "cpu")
+    by_sort = finish(detect(volume, replace(loaded, model=Sees()), tracing="sort"))
+    assert [len(boxes) for boxes in by_sort.slice_boxes] == [6]
+    assert by_sort.scores == pytest.approx([0.9])
+    # Six slices are more than twice as long as 8 px are wide.
+    bodies = finish(detect(volume, replace(loaded, model=Sees())))
+    assert sorted(len(boxes) for boxes in bodies.slice_boxes) == [3, 3]
+    assert (bodies.scores < 0.9).all()

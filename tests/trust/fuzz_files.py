@@ -7,6 +7,7 @@ import argparse
 import io
 import json
 import os
+import pickle
 import random
 import signal
 import sys
@@ -31,9 +32,11 @@ from napari_uld.lesions.annotations import Annotation, Annotations
 from napari_uld.lesions.deeplesion import annotations_from_dl_info
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.findings_file import read_findings, write_findings
+from napari_uld.lesions.harvester import read_box_pickle
 from napari_uld.lesions.recovery import unsaved_lesions
 from napari_uld.lesions.rle import encode
-from napari_uld.training.data.coco import read_coco
+from napari_uld.training.data.coco import CocoImage, read_coco
+from napari_uld.training.data.coco_tables import read_results
 from napari_uld.training.run_files import KEYS, STATE_VERSION, read_log, read_state
 
 LIMIT = 10  # seconds that a file may take
@@ -66,11 +69,19 @@ def seeds(folder: Path) -> dict[str, tuple[bytes, Reader]]:
     state = io.BytesIO()
     torch.save({**dict.fromkeys(KEYS, 0), "version": STATE_VERSION, "recipe": recipe, "model": torch.zeros(3)}, state)
     toml = '[method]\nname = "x"\ntitle = "X"\npaper = "o"\nhost = "faster_rcnn"\n[training]\nlr = 0.1\n[small]\n'
+    volume, row = "000001_01_01_103-115", [11.5, 21.0, 31.0, 41.0, 6.0, 6.0]
+    on_slices = pickle.dumps({f"{volume}.annot": {6: [[np.float64(value) for value in row]]}}, 2)
+    manual = pickle.dumps({"test": {volume: np.array([[10.0, 20, 103, 30, 40, 105]])}}, 3)
+    results = json.dumps([{"image_id": 1, "bbox": [1, 2, 10, 10], "score": 0.5}]).encode()
+    true_boxes = [CocoImage("a.png", 50, 50, np.zeros((0, 4)), np.zeros(0, bool), 1)]
     entry = {"action": "add", "scan_id": "scan", "before": None, "after": json.loads(annotations)["lesions"][0]}
     return {
         "annotations": (annotations, read_annotations),
         "findings": (path.read_bytes(), read_findings),
         "coco": (json.dumps(coco).encode(), read_coco),
+        "coco results": (results, lambda p: read_results(p, true_boxes)),
+        "lesions on slices": (on_slices, read_box_pickle),
+        "manual 1K": (manual, read_box_pickle),
         "review log": (json.dumps(entry).encode() + b"\n", lambda p: unsaved_lesions([p], Annotations("scan"), "")),
         "table": (f"{','.join(COLUMNS)}\n{ROW}\n".encode(), _read_table),
         "recipe": (toml.encode(), load_recipe),

@@ -13,10 +13,10 @@ from pytestqt.qtbot import QtBot
 from napari_uld.ct.volume import CTVolume
 from napari_uld.lesions.annotations import Annotation, Annotations
 from napari_uld.lesions.findings import Findings
+from napari_uld.viewer.panels.window import workbench_in_window
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.tools import review
 from napari_uld.viewer.tools.measuring import measure
-from napari_uld.viewer.tools.workbench import workbench_of
 
 STATUS = Path("/proc/self/statm")
 PAGE = 4096
@@ -43,7 +43,7 @@ def test_200_scans_and_200_tools_in_one_window_leave_nothing_behind(
     qtbot: QtBot,
 ) -> None:
     viewer = make_napari_viewer(show=True)
-    workbench = workbench_of(viewer)
+    workbench = workbench_in_window(viewer)
     session = workbench.session
 
     def next_scan(i: int) -> None:

@@ -53,6 +53,8 @@ class CocoImage:
         (n, 4) pixel-centre boxes in the image's own pixels, read-only.
     noisy
         (n,) whether a box is possibly noisy, read-only.
+    number
+        The file's number for it, by which results name it.
     """
 
     name: str
@@ -60,6 +62,7 @@ class CocoImage:
     height: int
     boxes: np.ndarray
     noisy: np.ndarray
+    number: int = 0
 
     def __post_init__(self) -> None:
         for column in (self.boxes, self.noisy):
@@ -108,4 +111,5 @@ def _image(image: CocoImageModel, rows: list[CocoBoxModel]) -> CocoImage:
         height=image.height,
         boxes=np.concatenate([corner, corner + size], axis=1),
         noisy=np.asarray([row.noisy for row in rows], dtype=bool),
+        number=image.id,
     )

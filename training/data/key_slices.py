@@ -197,10 +197,8 @@ def true_slices(root: Path, split: Split) -> list[KeySlice]:
     """
     info = _table(root, split)
     slices = []
-    for series in truth_series(root):
+    for series in split_series(root, split):
         rows = info.by_series.get(series, ())
-        if split != "all" and (not rows or rows[0].split != SPLITS[split]):
-            continue
         spacing = read_spacing(root, series)
         window = rows[0].window if rows else SOFT_TISSUE
         lesions = read_truth(root, series)
@@ -212,8 +210,27 @@ def true_slices(root: Path, split: Split) -> list[KeySlice]:
             types = tuple(lesion.lesion_type for lesion in cut)
             slices.append(KeySlice(series, number, spacing, boxes, recists, window, types=types, size=size))
     if not slices:
-        raise DataError(f"{root} holds no phantom of the split {split!r}")
+        raise DataError(f"{root} holds no phantom of the split {split!r} with a lesion")
     return slices
+
+
+def split_series(root: Path, split: Split) -> list[str]:
+    """Names of the phantoms of a split.
+
+    Raises
+    ------
+    DataError
+        If `root` holds none.
+    """
+    listed = _table(root, split).by_series
+    names = [
+        series
+        for series in truth_series(root)
+        if split == "all" or (series in listed and listed[series][0].split == SPLITS[split])
+    ]
+    if not names:
+        raise DataError(f"{root} holds no phantom of the split {split!r}")
+    return names
 
 
 def split_of(root: Path) -> dict[str, int]:

@@ -8,6 +8,7 @@ import numpy as np
 from napari_uld.ct.deeplesion import read_slices, slices_on_disk
 from napari_uld.ct.volume import CTVolume
 from napari_uld.errors import DataError
+from napari_uld.lesions.annotations import LesionType
 
 from .key_slices import SPLITS, Split, split_of
 from .phantom.truth import read_truth, truth_series
@@ -42,6 +43,16 @@ class SubVolume:
     def patient(self) -> str:
         """The patient, by which data are split and resampled."""
         return self.series.split("_")[0]
+
+    @property
+    def diameters(self) -> np.ndarray:
+        """(n,) NaN: nobody measured them."""
+        return np.full(len(self.boxes), np.nan)
+
+    @property
+    def types(self) -> tuple[LesionType, ...]:
+        """(): none is known here."""
+        return ()
 
 
 def sub_volumes(root: Path, split: Split) -> list[SubVolume]:

@@ -14,15 +14,15 @@ from napari_uld.ct.volume import CTVolume
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.recipe import TrainingSpec
 from napari_uld.detectors.targets import cut_off
-from napari_uld.errors import DataError
 from napari_uld.inference.slabs import normalize
 from napari_uld.inference.volumes import AIR_HU, Crop, resample
+from napari_uld.lesions.annotations import LesionType
 from napari_uld.lesions.axis_map import AxisMap
 from napari_uld.lesions.rle import decode
 
 from .cache import BoundedCache
-from .key_slices import SPLITS, Split, split_of
-from .phantom.truth import TrueLesion, read_truth, truth_series
+from .key_slices import Split, split_series
+from .phantom.truth import read_truth
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +53,16 @@ class TrueVolume:
         """The patient, by which data are split and resampled."""
         return self.series.split("_")[0]
 
+    @property
+    def diameters(self) -> np.ndarray:
+        """(n,) NaN: nobody measured them."""
+        return np.full(len(self.boxes), np.nan)
+
+    @property
+    def types(self) -> tuple[LesionType, ...]:
+        """(): none is known here."""
+        return ()
+
 
 def true_volumes(root: Path, split: Split) -> list[TrueVolume]:
     """All phantom scans of a split.
@@ -62,21 +72,26 @@ def true_volumes(root: Path, split: Split) -> list[TrueVolume]:
     DataError
         If there is none.
     """
-    splits = split_of(root)
-    names = [name for name in truth_series(root) if split == "all" or splits.get(name) == SPLITS[split]]
-    if not names:
-        raise DataError(f"{root} holds no phantom of the split {split!r}")
     volumes = []
-    for name in names:
+    for name in split_series(root, split):
         # Native numbers fall towards the head.
         z_of = {number: z for z, number in enumerate(sorted(slices_on_disk(root, name), reverse=True))}
-        boxes = [_tight_box(lesion, z_of) for lesion in read_truth(root, name)]
+        boxes = [
+            tight_box({z_of[number]: decode(mask) for number, mask in lesion.masks.items()})
+            for lesion in read_truth(root, name)
+        ]
         volumes.append(TrueVolume(root, name, np.asarray(boxes, float).reshape(-1, 6)))
     return volumes
 
 
-def _tight_box(lesion: TrueLesion, z_of: Mapping[int, int]) -> list[float]:
-    masks = {z_of[number]: decode(mask) for number, mask in lesion.masks.items()}
+def tight_box(masks: Mapping[int, np.ndarray]) -> list[float]:
+    """(x1, y1, z1, x2, y2, z2) about the voxels of a lesion, half a voxel beyond the outermost centres.
+
+    Parameters
+    ----------
+    masks
+        By z: (h, w) bool, the lesion on that slice.
+    """
     anywhere = np.any(list(masks.values()), axis=0)
     rows, columns = np.flatnonzero(anywhere.any(axis=1)), np.flatnonzero(anywhere.any(axis=0))
     low = [columns[0], rows[0], min(masks)]

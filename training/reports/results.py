@@ -92,6 +92,14 @@ class Result:
         """(samples, rates + 1) of that curve and its average, with patients resampled as in `bootstrapped`."""
         return bootstrap_froc(self.matches, list(self.patients), SCAN_RATES)
 
+    @cached_property
+    def traced_ap(self) -> float:
+        """Average precision of traced detections, lesion by lesion; where it was stored without repeats, by detection.
+
+        They differ only where one box overlaps two lesions of a slice by half each.
+        """
+        return average_precision(self.matches, by_lesion=self.matches.repeats is not None)
+
     def same_images(self, other: "Result") -> bool:
         """Whether both were scored on the same slices."""
         return np.array_equal(self.series, other.series) and np.array_equal(self.numbers, other.numbers)
@@ -100,6 +108,8 @@ class Result:
         """Write both files; that of the facts last: where it is, the result is complete."""
         columns = {name: getattr(self.matches, name) for name in COLUMNS}
         columns |= {"lesion_scores": _joined(self.matches.lesion_scores), "diameters": _joined(self.diameters)}
+        if self.matches.repeats is not None:
+            columns["repeats"] = self.matches.repeats
         columns |= {"series": self.series, "numbers": self.numbers, "patients": self.patients}
         replace_file(arrays, lambda partial: _write_arrays(partial, columns))
         write_json(facts, self.facts)
@@ -123,7 +133,7 @@ def traced_result(matches: Matches, volumes: Sequence[SubVolume], facts: dict[st
         "average": round(result.traced_curve.average, 4),
         "low": [round(float(value), 4) for value in low],
         "high": [round(float(value), 4) for value in high],
-        "ap": round(average_precision(matches), 4),
+        "ap": round(result.traced_ap, 4),
         "scans": len(volumes),
         "lesions": int(matches.lesions_per_image.sum()),
         "patients": len(set(result.patients)),
@@ -136,7 +146,9 @@ def load_result(arrays: Path, facts: Path) -> Result:
     with np.load(arrays) as stored:
         ends = np.cumsum(stored["lesions_per_image"])[:-1]
         matches = Matches(
-            **{name: stored[name] for name in COLUMNS}, lesion_scores=tuple(np.split(stored["lesion_scores"], ends))
+            **{name: stored[name] for name in COLUMNS},
+            lesion_scores=tuple(np.split(stored["lesion_scores"], ends)),
+            repeats=stored.get("repeats"),
         )
         return Result(
             matches=matches,

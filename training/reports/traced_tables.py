@@ -3,7 +3,6 @@
 import numpy as np
 
 from napari_uld.errors import DataError, UldError
-from napari_uld.evaluation.average_precision import average_precision
 from napari_uld.evaluation.comparison import paired_difference
 
 from ..evaluate import SCAN_RATES
@@ -48,9 +47,7 @@ def traced_about(results: TracedResults) -> str:
 
 def _row(row: Row, results: TracedResults) -> dict[str, str]:
     by_seed = results[row.label]
-    values = np.asarray(
-        [[*r.traced_curve.values, r.traced_curve.average, average_precision(r.matches)] for r in by_seed.values()]
-    )
+    values = np.asarray([[*r.traced_curve.values, r.traced_curve.average, r.traced_ap] for r in by_seed.values()])
     names = [*(f"{rate:g} FP" for rate in SCAN_RATES), "average", "AP"]
     hosts = results.get(row.host or "", {})
     seeds = sorted(by_seed.keys() & hosts.keys())

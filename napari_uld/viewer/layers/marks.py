@@ -199,7 +199,7 @@ def show_marks(layer: Vectors, drawn: Sequence[Drawn], plane: Plane, zoom: float
     vectors, colours = segments(drawn, plane, spacing, zoom)
     width = line_width(spacing, plane, zoom)
     if not np.array_equal(vectors, layer.data):
-        layer.data = vectors
+        _fill(layer, vectors)
     if not np.isclose(layer.edge_width, width):
         layer.edge_width = width
     if not np.array_equal(layer.edge_color, colours):
@@ -211,9 +211,15 @@ def show_labels(layer: Points, labelled: Sequence[Drawn]) -> None:
     places = [each.corners.min(axis=0) if each.place is None else each.place for each in labelled]
     features = _label_features(labelled)
     if not np.array_equal(np.reshape(places, (-1, SPATIAL)), layer.data):
-        layer.data = np.reshape(places, (-1, SPATIAL))
+        _fill(layer, np.reshape(places, (-1, SPATIAL)))
     if not features.equals(layer.features.astype(object)):
         layer.features = features
+
+
+def _fill(layer: Vectors | Points, data: np.ndarray) -> None:
+    """Set a layer's data without having napari measure all layers again: marks lie within the scan."""
+    with layer.events.data.blocker():
+        layer.data = data
 
 
 def labels_in(colour: object) -> dict[str, Any]:

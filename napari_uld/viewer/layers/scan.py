@@ -39,22 +39,32 @@ def case_layers(case: Case) -> list[LayerTuple]:
 def refill(layer: Layer, made: LayerTuple) -> None:
     """Make a layer of one case that of the next; what a person worked on, and bodies, are hidden until they are filled.
 
-    The others are filled at once: to hide and show them again would be drawn twice.
+    The others are filled at once: to hide and show them again would be drawn twice. What stays the same is not told
+    again: each of these is drawn.
     """
     data, look, _ = made
-    if look["metadata"][PART] in (Part.HAND, Part.BODIES):
+    is_scan = look["metadata"][PART] is Part.CT
+    if layer.visible and look["metadata"][PART] in (Part.HAND, Part.BODIES):
         layer.visible = False
     layer.metadata = look["metadata"]
     layer.name = look["name"]
-    # What stays the same is not told again: each of these is drawn.
     for name in ("scale", "translate"):
         if not np.array_equal(getattr(layer, name), look[name]):
             setattr(layer, name, look[name])
-    layer.data = data
-    if isinstance(layer, Image) and look["metadata"][PART] is Part.CT:
-        low, high = look["contrast_limits"]
-        layer.contrast_limits_range = (min(low, layer.contrast_limits[0]), max(high, layer.contrast_limits[1]))
-        layer.contrast_limits = look["contrast_limits"]
+    # A scan that was shown while it was read stays the array that it is; of nothing there is nothing new.
+    if layer.data is not data and (len(data) or len(layer.data)):
+        layer.data = data
+    if isinstance(layer, Image) and is_scan:
+        (low, high), (lowest, highest) = look["contrast_limits"], layer.contrast_limits_range
+        limit(layer, min(low, lowest), max(high, highest))
+        if tuple(layer.contrast_limits) != (low, high):
+            layer.contrast_limits = (low, high)
+
+
+def limit(layer: Image, low: float, high: float) -> None:
+    """Let a layer's window be set by hand between these HU."""
+    if tuple(layer.contrast_limits_range) != (low, high):
+        layer.contrast_limits_range = (low, high)
 
 
 def voxel_at(viewer: ViewerModel, ct: Layer) -> tuple[int, int, int]:
@@ -87,9 +97,10 @@ def windows_of(case: Case) -> dict[str, Window]:
 
 
 def slider_range(case: Case) -> Window:
-    """Give the HU between which a window may be set by hand: the scan's own and those of all windows."""
-    lows, highs = zip(*windows_of(case).values(), strict=True)
-    return min(float(case.volume.hu.min()), *lows), max(float(case.volume.hu.max()), *highs)
+    """Give the HU between which a window may be set by hand: the scan's own, once it is read, and all windows'."""
+    known = [*windows_of(case).values(), *([case.volume.hu_range] if case.reading is None else [])]
+    lows, highs = zip(*known, strict=True)
+    return float(min(lows)), float(max(highs))
 
 
 def _ct(case: Case) -> LayerTuple:

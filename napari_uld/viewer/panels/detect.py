@@ -82,13 +82,14 @@ class DetectPanel(DetectorPanel):
         return f"Detecting in {case.volume.name}", work
 
     def _take(self, case: Case, result: Findings) -> None:
-        case.set_findings(result)
-        if self.session.needed_layer(Part.MARKS) is not None and self.session.marking is not None:
-            self.session.marking.open_eyes()
-        self._count()
-        pending = [row for row in case.rows if row.mark is Mark.PENDING]
-        if pending:
-            self.session.jump(max(pending, key=lambda row: row.score or 0.0))
+        with self.session.at_once():
+            case.set_findings(result)
+            if self.session.needed_layer(Part.MARKS) is not None and self.session.marking is not None:
+                self.session.marking.open_eyes()
+            self._count()
+            pending = [row for row in case.rows if row.mark is Mark.PENDING]
+            if pending:
+                self.session.jump(max(pending, key=lambda row: row.score or 0.0))
 
     def _open(self, case: Case | None) -> None:
         if case is not None:

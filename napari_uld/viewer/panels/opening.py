@@ -14,8 +14,10 @@ from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.files import open_case
 
-# What is read within this time (seconds) is shown at once; what takes longer is shown as it arrives.
+# What is read within this time (seconds) is shown at once; what takes longer, or will, is shown as it arrives.
 AT_ONCE = 0.2
+# The first files say how long all will take: many times as long as that is long without a doubt.
+SURELY = 3
 # Seconds between two looks at what has arrived.
 OFTEN = 0.06
 
@@ -92,14 +94,16 @@ class _Preview:
     def read(self, entry: ScanEntry) -> CTVolume | None:
         """Read a scan; None where it was closed before all of it was there."""
         reading, began = read_gradually(entry), time.monotonic()
-        looked = began + AT_ONCE - OFTEN
+        looked: float | None = None
         while True:
             try:
                 step = next(reading)
             except StopIteration as done:
                 volume: CTVolume = done.value
                 return None if self._was_closed else volume
-            if time.monotonic() - looked < OFTEN or step.volume is None:
+            now = time.monotonic()
+            due = _takes_long(step, now - began) if looked is None else now - looked >= OFTEN
+            if not due or step.volume is None:
                 continue
             if self._was_closed:
                 reading.close()
@@ -133,3 +137,8 @@ class _Preview:
     def _place(self) -> tuple[object, ...]:
         dims, camera = self._session.viewer.dims, self._session.viewer.scene.camera
         return dims.point, dims.order, dims.ndisplay, camera.zoom
+
+
+def _takes_long(step: Filling, taken: float) -> bool:
+    """Tell from how far a scan is read after some seconds whether it is to be shown before all of it is there."""
+    return taken >= AT_ONCE or (step.done > 0 and taken / step.done * step.total > SURELY * AT_ONCE)

@@ -3,6 +3,7 @@
 # PyQt's stubs call every getter optional.
 # mypy: disable-error-code="override"
 
+import gc
 from collections.abc import Callable
 from functools import partial
 
@@ -14,12 +15,15 @@ from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_uld.viewer.panels.dialogs import ask_comment, ask_restore, ask_save_path, ask_unsaved
 from napari_uld.viewer.panels.lesion_menu import ask_type
+from napari_uld.viewer.panels.notices import FewNotices
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.settings import settings
 from napari_uld.viewer.tools.workbench import Workbench, workbench_of
 
 # Milliseconds without a further edit after which edits are saved.
 AUTO_SAVE_AFTER = 2000
+# Milliseconds, at least, until what changed was drawn: of none Qt makes an event that comes before the drawing.
+AFTER_DRAWING = 20
 # What napari calls what it writes beside a slider: the index of the slice, a line, the last index.
 NAPARIS_NUMBERS = ("slice_label", "slice_label_sep")
 # A shortcut's key is no press of its own.
@@ -50,6 +54,10 @@ class WindowGuard(QObject):
         self._session = session
         self._closing = self._gone = False
         window.installEventFilter(self)
+        # Most of what is there by now, modules and widgets, stays as long as the window. For Python to look through all
+        # of it for what may go takes a sixth of a second, in the midst of anything.
+        gc.collect()
+        gc.freeze()
         session.case_changed.connect(self._renumber)
         self._renumber()
 
@@ -60,6 +68,7 @@ class WindowGuard(QObject):
             if not self._closing:
                 event.ignore()
                 return True
+            gc.unfreeze()
         # Minimising hides too, and napari may still refuse to close: only both together are the end.
         elif watched is self._window and event.type() == QEvent.Type.Hide and self._closing and not event.spontaneous():
             self._closing, self._gone = False, True
@@ -154,6 +163,7 @@ def workbench_in_window(viewer: ViewerModel) -> Workbench:
         session.ask_restore = ask_restore
         session.ask_type, session.ask_comment = ask_type, ask_comment
         session.later = partial(QTimer.singleShot, 0)
+        session.afterwards = partial(QTimer.singleShot, AFTER_DRAWING)
         session.soon, session.saves_itself = _Soon(), lambda: settings().auto_save
         session.every = Clock
         session.shows_letters, session.shows_scale_bar = lambda: settings().letters, lambda: settings().scale_bar
@@ -161,4 +171,5 @@ def workbench_in_window(viewer: ViewerModel) -> Workbench:
         session.wheel_turns_slices = lambda: settings().wheel_turns_slices
     if window is not None and window.findChild(WindowGuard) is None:
         WindowGuard(window, session)
+        FewNotices(window, session)
     return workbench

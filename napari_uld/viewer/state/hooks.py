@@ -63,6 +63,8 @@ class Hooks:
         self.soon: Callable[[Callable[[], None]], object] = lambda act: None
         # Does something once napari is through with what it is doing; at once where no window's loop runs.
         self.later: Callable[[Callable[[], None]], object] = lambda act: act()
+        # Does something once what changed was drawn; at once where no window's loop runs.
+        self.afterwards: Callable[[Callable[[], None]], object] = lambda act: act()
         # Does something every so many seconds until what it gives is called; calls the second when the person presses
         # or turns anything; never where no window's loop runs.
         self.every: Callable[[float, Act, Act], Act] = lambda seconds, act, interrupted: lambda: None

@@ -1,6 +1,7 @@
 """What keeps a case's decisions: the review log, saving by itself, what a crash left, what a detector found."""
 
 from collections.abc import Callable
+from functools import partial
 
 from napari_uld.errors import AnnotationFileError
 from napari_uld.lesions.annotations import Annotation
@@ -23,6 +24,8 @@ class Keeper:
         Tells a person.
     soon
         Does something a moment after the last time that it was asked for.
+    afterwards
+        Does something once what changed was drawn.
     saves_itself
         Whether decisions are saved without being asked for.
     """
@@ -33,6 +36,7 @@ class Keeper:
         *,
         warn: Callable[[str], None],
         soon: Callable[[Callable[[], None]], object],
+        afterwards: Callable[[Callable[[], None]], object],
         saves_itself: Callable[[], bool],
     ) -> None:
         self.case = case
@@ -44,7 +48,7 @@ class Keeper:
         self._action: list[Edit[Annotation]] = []
         self._links = Links()
         self._links.connect(case.edited, self._log)
-        self._links.connect(case.findings_changed, self._keep_findings)
+        self._links.connect(case.findings_changed, lambda detector: afterwards(partial(self._keep_findings, detector)))
         self._links.connect(case.saved, self._works_again)
 
     def release(self) -> None:

@@ -19,7 +19,8 @@ def step(session: Session, by: int, *, pending_only: bool = False) -> None:
     if pending_only and session.walk is not None and session.walk.on:
         session.walk.step(by)
     elif session.case is not None:
-        session.jump(session.case.step(by, pending_only=pending_only))
+        with session.at_once():
+            session.jump(session.case.step(by, pending_only=pending_only))
 
 
 def decide(session: Session, state: State) -> None:
@@ -27,13 +28,14 @@ def decide(session: Session, state: State) -> None:
     if session.case is None or session.case.current is None:
         show_info("Choose a lesion first.")
         return
-    with session.case.annotations.as_one():
-        for row in session.case.chosen:
-            session.case.decide(row.key, state)
-    if session.walk is not None and session.walk.on:
-        session.walk.decided()
-    else:
-        step(session, 1, pending_only=True)
+    with session.at_once():
+        with session.case.annotations.as_one():
+            for row in session.case.chosen:
+                session.case.decide(row.key, state)
+        if session.walk is not None and session.walk.on:
+            session.walk.decided()
+        else:
+            step(session, 1, pending_only=True)
 
 
 def skip(session: Session) -> None:
@@ -50,13 +52,15 @@ def undo(session: Session) -> None:
         return
     if not session.case.annotations.can_undo and session.walk is not None and session.walk.take_back():
         return
-    show_edit(session, session.case.annotations.undo(), "undo")
+    with session.at_once():
+        show_edit(session, session.case.annotations.undo(), "undo")
 
 
 def redo(session: Session) -> None:
     """Do the last undone edit again and show where it was."""
     if session.case is not None:
-        show_edit(session, session.case.annotations.redo(), "redo")
+        with session.at_once():
+            show_edit(session, session.case.annotations.redo(), "redo")
 
 
 def edit_box(session: Session) -> None:

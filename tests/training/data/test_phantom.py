@@ -22,6 +22,12 @@ from napari_uld.training.data.phantom.palette import Material
 from napari_uld.training.data.phantom.study import draw_study
 
 SEED = 4  # its first three patients have thick slices, which are quickest
+SAMPLE = Path(__file__).parents[3] / "sample_data" / "phantom"
+# Of three patients of seed 4, and of two of seed 9 in two phases.
+OLD_DIGESTS = [
+    "8e40b8ba5b0ab4e9a3909c0def0a8c1e82315f7bdeb8a4ea69bccf81d711e87c",
+    "5e5616e65a7ca93047d24bb3b0033d5e7bfd18d3f10cffa24638cbc6ea8f3a48",
+]
 REAL_CSV = Path(__file__).parents[4] / "shared" / "data" / "deeplesion" / "DL_info.csv"
 
 
@@ -34,6 +40,15 @@ def hashes(root: Path, series: list[str]) -> dict[str, str]:
     files = [root / "truth" / f"{s}.json" for s in series]
     files += [png for s in series for png in sorted((root / "Images_png" / s).iterdir())]
     return {str(f.relative_to(root)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+
+
+def digest(root: Path) -> str:
+    """One hash of all files in a folder and of their names."""
+    whole = hashlib.sha256()
+    for path in sorted(p for p in root.rglob("*") if p.is_file()):
+        whole.update(path.relative_to(root).as_posix().encode())
+        whole.update(path.read_bytes())
+    return whole.hexdigest()
 
 
 def rows(root: Path) -> list[dict[str, str]]:
@@ -54,6 +69,50 @@ def test_files_are_the_same_whatever_the_number_of_workers_and_patients(
     series = truth_series(again)
     assert series == ["000001_01_01", "000002_01_01"]
     assert hashes(again, series) == hashes(phantoms, series)
+
+
+def test_the_sample_study_is_what_its_seed_gives_to_this_day(tmp_path: Path) -> None:
+    about = json.loads((SAMPLE / "phantom.json").read_text(encoding="utf-8"))
+    again = finish(generate_phantoms(tmp_path / "again", 1, about["seed"]))
+    files = sorted(path.relative_to(SAMPLE) for path in SAMPLE.rglob("*") if path.is_file())
+    assert sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file()) == files
+    assert [str(path) for path in files if (again / path).read_bytes() != (SAMPLE / path).read_bytes()] == []
+
+
+def test_old_seeds_give_the_files_that_they_gave_before_studies_could_be_longer(phantoms: Path, tmp_path: Path) -> None:
+    two_phases = finish(generate_phantoms(tmp_path / "two", 2, 9, phases=2))
+    assert [digest(root) for root in (phantoms, two_phases)] == OLD_DIGESTS
+
+
+def test_a_longer_study_holds_more_slices_and_as_many_lesions_a_millimetre(tmp_path: Path) -> None:
+    out = finish(generate_phantoms(tmp_path / "long", 2, SEED, extent=300.0))
+    for series in truth_series(out):
+        assert len(list((out / "Images_png" / series).iterdir())) == 61
+        keys = np.array([lesion.key_slice for lesion in read_truth(out, series)])
+        # Four to eight a sixty millimetres, less what shows on no slice.
+        assert 15 <= len(keys) <= 40
+        first, last = (int(v) for v in numbers(rows(out)[0]["Slice_range"]))
+        assert last - first == 60
+        fifths = np.histogram(keys, bins=5, range=(keys.min(), keys.max()))[0]
+        assert (fifths > 0).all()
+    with pytest.raises(DataError, match="holds other phantoms"):
+        finish(generate_phantoms(out, 2, SEED))
+    assert finish(generate_phantoms(out, 2, SEED, extent=300.0)) == out
+
+
+def test_a_study_that_reaches_the_hips_shows_what_every_region_is_made_of() -> None:
+    labels = draw_study(SEED, 1, 1, 500.0).labels
+    of_regions = (Material.LUNG, Material.HEART_WALL, Material.LIVER, Material.KIDNEY_CORTEX, Material.PELVIC_FAT)
+    seen = [np.flatnonzero((labels == material).any(axis=(1, 2))) for material in of_regions]
+    assert all(len(slices) > 5 for slices in seen)
+    # From head to feet.
+    assert (np.diff([slices.mean() for slices in seen]) > 0).all()
+
+
+@pytest.mark.parametrize("extent", [59.0, 526.0, float("nan")])
+def test_an_extent_that_the_body_does_not_have_is_refused(tmp_path: Path, extent: float) -> None:
+    with pytest.raises(DataError, match="covers 60 to 525 mm"):
+        finish(generate_phantoms(tmp_path / "out", 1, 1, extent=extent))
 
 
 def test_a_finished_series_is_kept_and_a_missing_one_is_made_again(phantoms: Path) -> None:

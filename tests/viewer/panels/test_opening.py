@@ -187,3 +187,13 @@ def test_another_scan_is_not_opened_meanwhile(
     open_entry(session, entry)
     assert "Another scan is being read" in shown[0].message
     assert session.case.volume.name == "new"
+
+
+@pytest.mark.parametrize(
+    ("done", "taken", "shown"), [(0, 0.1, False), (1, 0.001, False), (1, 0.1, True), (9, 0.1, False), (0, 0.3, True)]
+)
+def test_what_will_surely_take_long_is_shown_as_soon_as_its_first_slice_is_there(
+    monkeypatch: pytest.MonkeyPatch, done: int, taken: float, shown: bool
+) -> None:
+    monkeypatch.setattr(opening, "AT_ONCE", 0.2)
+    assert opening._takes_long(Filling(done, 10), taken) is shown

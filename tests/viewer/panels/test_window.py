@@ -1,5 +1,6 @@
 """What closing the main window asks and ends, wherever the panels are."""
 
+import gc
 from collections.abc import Callable
 
 import pytest
@@ -135,3 +136,15 @@ def test_closing_napari_asks_first_then_cancels_a_detection_and_ends_its_process
     assert panel.detector.cancelled
     qtbot.waitUntil(lambda: not panel.running, timeout=5000)
     assert panel.detector.closed
+
+
+def test_what_is_there_when_a_window_opens_is_no_garbage_until_it_closes(window: QMainWindow, session: Session) -> None:
+    assert gc.get_freeze_count() > 0
+    session.ask_unsaved = lambda case: Answer.KEEP_OPEN
+    session.saves_itself = lambda: False
+    session.case.add(3, (10.0, 10.0, 40.0, 40.0))
+    window.close()
+    assert gc.get_freeze_count() > 0
+    session.case.annotations.undo()
+    window.close()
+    assert gc.get_freeze_count() == 0

@@ -1,9 +1,14 @@
 """Going through the lesions: the next one, a decision, taking it back, correcting a box, drawing what is missing."""
 
+from collections.abc import Callable
+from functools import partial
+
+import pytest
 from napari.components import ViewerModel
 from napari.utils.notifications import Notification
 
 from napari_uld.lesions.annotations import State
+from napari_uld.viewer.layers import marking
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.rows import Mark
 from napari_uld.viewer.tools import review
@@ -27,6 +32,19 @@ def test_a_decision_goes_on_to_the_next_undecided_lesion(session: Session) -> No
     review.decide(session, State.REJECTED)
     assert session.case.row(decided).mark is Mark.REJECTED
     assert session.case.current.mark is Mark.PENDING
+
+
+@pytest.mark.parametrize("act", [partial(review.step, by=1), partial(review.decide, state=State.REJECTED), review.undo])
+def test_an_act_is_drawn_once_though_it_changes_slice_and_lesions(
+    session: Session, monkeypatch: pytest.MonkeyPatch, act: Callable[[Session], None]
+) -> None:
+    review.step(session, 1)
+    review.decide(session, State.ACCEPTED)
+    drawn, draw = [], marking.drawn_on
+    monkeypatch.setattr(marking, "drawn_on", lambda *about: drawn.append(about) or draw(*about))
+    act(session)
+    assert len(drawn) == 1
+    assert [each.key for each in session.marking.drawn] == [each.key for each in draw(session.case, session.plane)]
 
 
 def test_an_edit_that_is_taken_back_or_done_again_is_shown_where_it_was(session: Session) -> None:

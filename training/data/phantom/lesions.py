@@ -120,9 +120,16 @@ class Lesion:
 
 
 def place(
-    rng: np.random.Generator, hosts: np.ndarray, spacing: float, thickness: float, start: float, palette: Palette
+    rng: np.random.Generator,
+    hosts: np.ndarray,
+    spacing: float,
+    thickness: float,
+    start: float,
+    palette: Palette,
+    *,
+    times: int = 1,
 ) -> list[Lesion]:
-    """Draw four to eight lesions that fit into the anatomy and do not touch each other.
+    """Draw four to eight lesions, several `times` over, that fit into the anatomy and do not touch each other.
 
     Parameters
     ----------
@@ -136,13 +143,15 @@ def place(
         mm a slice, and t of the first slice's centre.
     palette
         The patient's HU.
+    times
+        How many usual studies' lesions to draw.
     """
     counts = np.bincount(hosts.ravel(), minlength=256)
     kinds = [t for t, kind in KINDS.items() if counts[list(kind.hosts)].sum() * spacing**2 * thickness > 15000]
     shares = np.array([KINDS[t].share for t in kinds])
-    wanted = int(rng.integers(4, 9))
+    wanted = sum(int(rng.integers(4, 9)) for _ in range(times))
     placed: list[Lesion] = []
-    for _ in range(_MOST_TRIES):
+    for _ in range(_MOST_TRIES * times):
         if len(placed) == wanted:
             break
         lesion_type = kinds[int(rng.choice(len(kinds), p=shares / shares.sum()))]

@@ -279,6 +279,19 @@ class Ring:
 
 
 @dataclass(frozen=True)
+class Below:
+    """A shape of which only the part from `top` mm on towards the feet is there."""
+
+    shape: Shape
+    top: float
+
+    def paint(self, canvas: Canvas, t: float) -> None:
+        """Paint the cross-section at `t`, if it is far enough down."""
+        if t >= self.top:
+            self.shape.paint(canvas, t)
+
+
+@dataclass(frozen=True)
 class Sheet:
     """A curved plate along the body, such as an iliac wing or a fat plane: an open line in every slice.
 

@@ -15,7 +15,10 @@ from .scanner import Scanner, Texture, draw_scanner, falloff, finish, noise
 from .shapes import Canvas, Shape
 
 SIZE = 512
-EXTENT = 60.0
+EXTENT = 60.0  # mm along the body
+# Where the drawn body ends, mm from the lungs' apex, and the longest study that fits above.
+_END = 565.0
+LONGEST = 525.0
 _THICKNESS = {1.0: 0.3, 2.0: 0.2, 5.0: 0.5}
 _LAYERS = {1.0: 1, 2.0: 2, 5.0: 3}  # anatomy is painted so many times a slice and averaged
 _REGIONS = {"chest": (35.0, 150.0), "abdomen": (215.0, 335.0), "pelvis": (415.0, 500.0)}
@@ -106,21 +109,26 @@ class Study:
             yield finish(textured, noise(rng, self.scanner, SIZE), self.scanner, spread)
 
 
-def draw_study(seed: int, patient: int, phases: int) -> Study:
-    """Draw a patient's study; everything but the noise depends on (seed, patient) alone."""
+def draw_study(seed: int, patient: int, phases: int, extent: float = EXTENT) -> Study:
+    """Draw a patient's study; everything but the noise depends on (seed, patient, extent) alone.
+
+    A longer study begins where the usual one does, or as far above the body's end as it is long, and shows one torso
+    from the lungs to the hips, with as many lesions a millimetre (see `torso.hips`).
+    """
     rng = np.random.default_rng([seed, patient])
     thickness = float(rng.choice(list(_THICKNESS), p=list(_THICKNESS.values())))
     region = str(rng.choice(list(_REGIONS), p=_REGION_SHARES))
     build = torso.draw_build(rng)
     widest = 2 * (140 * build.width + 1.25 * build.fat)
     spacing = round(float(np.clip(widest * rng.uniform(0.95, 1.2) / SIZE, 0.6, 0.95)), 6)
-    start = float(rng.uniform(*_REGIONS[region])) + thickness / 2
-    shapes = _anatomy(rng, build, region, (start, start + EXTENT))
+    start = min(float(rng.uniform(*_REGIONS[region])), _END - extent) + thickness / 2
+    span = start, start + extent
+    shapes = _anatomy(rng, build, region, span) if extent == EXTENT else _whole_torso(rng, build, span)
     palette, texture, scanner = draw_palette(rng), Texture(rng, SIZE), draw_scanner(rng, thickness)
-    slices = int(EXTENT // thickness) + 1
+    slices = int(extent // thickness) + 1
     clean, labels = _render(shapes, palette, phases, spacing, thickness, start, slices)
     hosts = labels[:, ::_HOST_STEP, ::_HOST_STEP]
-    drawn = place(rng, hosts, spacing * _HOST_STEP, thickness, start, palette)
+    drawn = place(rng, hosts, spacing * _HOST_STEP, thickness, start, palette, times=round(extent / EXTENT))
     marked = _mark(rng, drawn, spacing, thickness, start, slices)
     return Study(
         region,
@@ -150,6 +158,22 @@ def _anatomy(rng: np.random.Generator, build: torso.Build, region: str, span: tu
     shapes += torso.spine(rng, build)
     shapes += torso.pelvic_bones(rng, build) if region == "pelvis" else torso.ribs(rng, build, inside)
     return [*shapes, *torso.table(rng, build, inside)]
+
+
+def _whole_torso(rng: np.random.Generator, build: torso.Build, span: tuple[float, float]) -> list[Shape]:
+    """All three regions' organs in one body; from the iliac crest down the pelvis' lie over the abdomen's."""
+    inside = torso.cavity(rng, build, "abdomen")
+    return [
+        inside,
+        *organs.chest(rng, build, span),
+        *organs.abdomen(rng, build),
+        *organs.pelvis(rng, build),
+        *torso.wall(rng, build, inside),
+        *torso.spine(rng, build),
+        *torso.ribs(rng, build, inside),
+        *torso.hips(rng, build, inside),
+        *torso.table(rng, build, inside),
+    ]
 
 
 def _render(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .palette import Material
-from .shapes import Blob, Ring, Shape, Sheet, Shell, Tube, Wobble, strung, wobble
+from .shapes import Below, Blob, Ring, Shape, Sheet, Shell, Tube, Wobble, strung, wobble
 
 # Where things lie along the body, mm from the lungs' apex towards the feet.
 DIAPHRAGM = 190.0
@@ -229,6 +229,12 @@ def pelvic_bones(rng: np.random.Generator, build: Build) -> list[Shape]:
         head = Blob(Material.MARROW, (side * 91 * w, 2, FEMORAL_HEAD), (23, 23, 23, 40), wobble(rng, 0.02))
         shapes += [gap, Shell(head, Material.CORTEX, 1.4)]
     return shapes
+
+
+def hips(rng: np.random.Generator, build: Build, inside: Blob) -> list[Shape]:
+    """Pelvic bones of a torso drawn as one, and from the iliac crest down the thick muscles outside its pelvis."""
+    muscles = Ring(Material.MUSCLE, cavity(rng, build, "pelvis"), inside)
+    return [Below(muscles, CREST), *pelvic_bones(rng, build)]
 
 
 def table(rng: np.random.Generator, build: Build, inside: Blob) -> list[Shape]:

@@ -1,7 +1,7 @@
 """Phantoms on disk, in DeepLesion's layout, with the truth beside them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
@@ -16,7 +16,7 @@ from napari_uld.progress import Progress, Work
 
 from ...cores import worker_count
 from .palette import PHASES
-from .study import SIZE, Marked, Study, draw_study
+from .study import EXTENT, LONGEST, SIZE, Marked, Study, draw_study
 from .truth import FOLDER, read_file
 
 GENERATOR_VERSION = 1
@@ -32,22 +32,24 @@ _PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1)
 _TICK = 0.4  # s between two reports
 
 
-def generate_phantoms(out: Path, patients: int, seed: int, *, phases: int = 1) -> Work[Path]:
+def generate_phantoms(out: Path, patients: int, seed: int, *, phases: int = 1, extent: float = EXTENT) -> Work[Path]:
     """Write phantom studies of `patients` patients into `out`; the same seed gives the same files.
 
-    A patient's study depends on (seed, patient) alone. Series that are complete on disk are kept, so a break loses
-    little and a larger number of patients adds to what is there.
+    A patient's study depends on (seed, patient, extent) alone. Series that are complete on disk are kept, so a break
+    loses little and a larger number of patients adds to what is there.
 
     Parameters
     ----------
     out
-        A new or empty folder, or one that holds phantoms of the same version, seed and phases.
+        A new or empty folder, or one that holds phantoms of the same version, seed, phases and extent.
     patients
         How many.
     seed
         Of all randomness, >= 0.
     phases
         Contrast phases of each study, each a series of its own: portal venous, arterial, unenhanced, delayed.
+    extent
+        mm that each study covers along the body, 60 to 525.
 
     Raises
     ------
@@ -55,28 +57,38 @@ def generate_phantoms(out: Path, patients: int, seed: int, *, phases: int = 1) -
         If `out` holds something else, or a number is out of range.
     """
     out = Path(out)
-    _check(out, patients, seed, phases)
+    _check(out, patients, seed, phases, extent)
     for name in (IMAGES, FOLDER):
         (out / name).mkdir(parents=True, exist_ok=True)
-    about = {"generator_version": GENERATOR_VERSION, "seed": seed, "patients": patients, "phases": phases}
+    about: dict[str, float] = {"generator_version": GENERATOR_VERSION, "seed": seed, "patients": patients}
+    about["phases"] = phases
+    if extent != EXTENT:  # the usual studies' file stays as it always was
+        about["extent"] = extent
     _replace(out / ABOUT, json.dumps(about, indent=1) + "\n")
     missing = [p for p in range(1, patients + 1) if not all(_truth_path(out, p, e).is_file() for e in range(phases))]
     done = patients - len(missing)
     yield Progress(done, patients, "phantoms")
     if missing:
-        yield from _in_parallel(out, missing, seed, phases, done, patients)
-    rows: list[str] = []
-    for patient in range(1, patients + 1):
-        rows += [row for phase in range(phases) for row in _rows(_truth_path(out, patient, phase))]
-        yield Progress(patient, patients, "table")
-    _replace(out / TABLE, "\n".join([COLUMNS, *rows]) + "\n")
+        yield from _in_parallel(out, missing, (seed, phases, extent), done, patients)
+    yield from write_table(out, range(1, patients + 1), phases)
     return out
 
 
-def _in_parallel(out: Path, missing: list[int], seed: int, phases: int, done: int, total: int) -> Iterator[Progress]:
+def write_table(out: Path, patients: Sequence[int], phases: int) -> Work[None]:
+    """Write DL_info.csv for patients whose series `write_patient` has written."""
+    rows: list[str] = []
+    for done, patient in enumerate(patients, 1):
+        rows += [row for phase in range(phases) for row in _rows(_truth_path(out, patient, phase))]
+        yield Progress(done, len(patients), "table")
+    _replace(out / TABLE, "\n".join([COLUMNS, *rows]) + "\n")
+
+
+def _in_parallel(
+    out: Path, missing: list[int], drawn: tuple[int, int, float], done: int, total: int
+) -> Iterator[Progress]:
     pool = ProcessPoolExecutor(min(worker_count(), len(missing)), mp_context=get_context("spawn"))
     try:
-        waiting: set[Future] = {pool.submit(write_patient, out, p, seed, phases) for p in missing}
+        waiting: set[Future] = {pool.submit(write_patient, out, p, *drawn) for p in missing}
         while waiting:
             finished, waiting = wait(waiting, timeout=_TICK, return_when=FIRST_COMPLETED)
             for future in finished:
@@ -92,12 +104,14 @@ def _in_parallel(out: Path, missing: list[int], seed: int, phases: int, done: in
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _check(out: Path, patients: int, seed: int, phases: int) -> None:
+def _check(out: Path, patients: int, seed: int, phases: int, extent: float) -> None:
     if patients < 1 or seed < 0 or not 1 <= phases <= len(PHASES):
         raise DataError(
             f"Phantoms need at least 1 patient, a seed >= 0 and 1 to {len(PHASES)} phases; "
             f"found {patients} patients, seed {seed} and {phases} phases"
         )
+    if not EXTENT <= extent <= LONGEST:
+        raise DataError(f"A phantom study covers {EXTENT:g} to {LONGEST:g} mm along the body; found {extent:g}")
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file; phantoms need a folder")
     if not out.is_dir() or not any(out.iterdir()):
@@ -105,8 +119,8 @@ def _check(out: Path, patients: int, seed: int, phases: int) -> None:
     if not (out / ABOUT).is_file():
         raise DataError(f"{out} holds something else than phantoms; choose a new or empty folder")
     about = read_file(out / ABOUT)
-    wanted = {"generator_version": GENERATOR_VERSION, "seed": seed, "phases": phases}
-    stored = {key: about.get(key) for key in wanted}
+    wanted = {"generator_version": GENERATOR_VERSION, "seed": seed, "phases": phases, "extent": extent}
+    stored = {key: about.get(key) for key in wanted} | {"extent": about.get("extent", EXTENT)}
     if stored != wanted:
         raise DataError(f"{out} holds other phantoms: {stored} instead of {wanted}; choose another folder")
     if not isinstance(about.get("patients"), int) or about["patients"] > patients:
@@ -116,10 +130,10 @@ def _check(out: Path, patients: int, seed: int, phases: int) -> None:
         )
 
 
-def write_patient(out: Path, patient: int, seed: int, phases: int) -> None:
+def write_patient(out: Path, patient: int, seed: int, phases: int, extent: float = EXTENT) -> None:
     """Write one patient's series; the truth comes last, so that its file says that the series is complete."""
     cv2.setNumThreads(1)
-    study = draw_study(seed, patient, phases)
+    study = draw_study(seed, patient, phases, extent)
     for phase in range(phases):
         folder = out / IMAGES / series_name(patient, phase)
         folder.mkdir(exist_ok=True)

@@ -1,0 +1,135 @@
+"""Saying how good a detector is: evaluate."""
+
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_uld.cli.common import (
+    Device,
+    JsonFile,
+    SplitName,
+    follow,
+    positive_numbers,
+    print_table,
+    say,
+    writable_folder,
+    write_json,
+)
+from napari_uld.evaluation.protocols import PROTOCOLS
+from napari_uld.lesions.box_table import Margin
+
+ProtocolChoice = StrEnum("ProtocolChoice", {name: name for name in PROTOCOLS})  # type: ignore[misc]
+
+
+class OverlapChoice(StrEnum):
+    """How much of two boxes on an image is measured."""
+
+    IOU = "iou"
+    IOBB = "iobb"
+
+
+def evaluate(
+    subject: Annotated[
+        str,
+        typer.Argument(
+            help="A checkpoint (file or bundled name), findings (a file or a folder of them), COCO results, or a "
+            "pickle of Lesion Harvester's or the manual 1K's kind."
+        ),
+    ],
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="Folder in DeepLesion's layout, a COCO file of true boxes, or a pickle of fully annotated sub-volumes."
+        ),
+    ],
+    protocol: Annotated[
+        ProtocolChoice | None, typer.Option(help="How to judge; default image, or 3d for a detector of bodies.")
+    ] = None,
+    split: SplitName = "test",
+    annotated: Annotated[
+        bool, typer.Option("--annotated", help="Score phantoms by DL_info.csv alone, not by the whole truth.")
+    ] = False,
+    count_negatives: Annotated[
+        bool, typer.Option("--count-negatives", help="Count detections of the false-positive class as lesions (+FP).")
+    ] = False,
+    lesion_free: Annotated[
+        bool, typer.Option("--lesion-free", help="Score on slices without a lesion, too: false positives on any.")
+    ] = False,
+    overlap: Annotated[
+        OverlapChoice, typer.Option(help="On images: IoU, or the share of the detected box (iobb).")
+    ] = OverlapChoice.IOU,
+    plus_one: Annotated[
+        bool,
+        typer.Option("--plus-one", help="On images: sides a pixel longer, as DeepLesion's code has them."),
+    ] = False,
+    boxes: Annotated[
+        Margin | None, typer.Option(help="What SUBJECT's boxes are, where its file's kind does not say it.")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the scans that a DATA file is about, for a checkpoint.")
+    ] = None,
+    rates: Annotated[
+        str | None,
+        typer.Option(
+            help="False positives per image or volume to read sensitivity at, and to average over; default the "
+            "protocol's."
+        ),
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Another subject, to give the difference with a paired bootstrap over patients.")
+    ] = None,
+    gallery: Annotated[
+        Path | None,
+        typer.Option(callback=writable_folder, help="Draw examples of what is found and missed into this folder."),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(callback=writable_folder, help="Write Markdown, CSV, JSON and the curve into this folder."),
+    ] = None,
+    device: Device = "auto",
+    out: JsonFile = None,
+) -> None:
+    """Sensitivity at mean numbers of false positives, with 95% bootstrap intervals, and average precision."""
+    from napari_uld.evaluation import overlaps
+    from napari_uld.training.evaluate import evaluate_subject
+    from napari_uld.training.reports.evaluation import tables, to_dict, write_report
+    from napari_uld.training.reports.gallery import open_gallery
+    from napari_uld.training.scoring import difference
+
+    by_image = protocol in (None, ProtocolChoice.image)  # type: ignore[attr-defined]
+    if not by_image and (plus_one or overlap is not OverlapChoice.IOU):
+        raise typer.BadParameter("belong to --protocol image", param_hint="--overlap, --plus-one")
+    if against == subject:
+        raise typer.BadParameter("give another subject", param_hint="--against")
+    judge = partial(
+        evaluate_subject,
+        data=data,
+        split=split,
+        protocol=None if protocol is None else protocol.value,
+        annotated=annotated,
+        count_negatives=count_negatives,
+        lesion_free=lesion_free,
+        measure=partial(getattr(overlaps, overlap.value), pixel_inclusive=plus_one),
+        margin=boxes,
+        images=images,
+        rates=None if rates is None else positive_numbers(rates, "--rates"),
+        device=device,
+    )
+    reached = {subject: follow(judge(subject, show=open_gallery(gallery, data) if gallery is not None else None))}
+    found = None
+    if against is not None:
+        reached[against] = follow(judge(against))
+        found = difference(*reached.values())
+    write_json(out, to_dict(reached[subject], reached.get(against or ""), found))
+    if report is not None:
+        write_report(report, reached, found)
+    for note in filter(None, (evaluation.left_out for evaluation in reached.values())):
+        say(note, "yellow")
+    for title, rows in tables(reached, found):
+        print_table(title, rows)
+    for folder, what in ((gallery, "Examples of what is found and missed are"), (report, "The report is")):
+        if folder is not None:
+            say(f"{what} in {folder}")
