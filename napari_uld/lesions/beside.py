@@ -159,7 +159,9 @@ class FilesBeside:
         files = [path for path in self._listing(first.parent) if path.name.startswith(f"{stem}.")]
         if self._mirror is not None:
             mirrored = self._listing(self._mirror.place(first).parent)
-            files += [path for path in mirrored if path.name.startswith(f"{stem}.") and path not in files]
+            mirrored = [path for path in mirrored if path.name.startswith(f"{stem}.")]
+            # Somebody named that folder: it goes before what happens to lie beside the scan.
+            files = mirrored + [path for path in files if path not in mirrored]
             mined = self._mirror.folder / f"{stem}{FINDINGS_SUFFIX}"
             files += [mined] if mined not in files and mined.is_file() else []
         table = table_beside(entry.path) if entry.kind == "deeplesion" else None

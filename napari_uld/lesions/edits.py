@@ -133,6 +133,28 @@ class EditedTable(Generic[Row]):
         self._make(edits)
         return edits[0]
 
+    def take_back(self, edits: Sequence[Edit[Row]]) -> Edit[Row]:
+        """Undo edits that were made as one before the table was read from a file; they can be done again.
+
+        Returns
+        -------
+        The reverse of the first one, as `undo` gives it.
+
+        Raises
+        ------
+        AnnotationError
+            If a row is not as they left it, or there are later edits, which are to be undone first.
+        """
+        left = {edit.row.id: edit.after for edit in edits}
+        if self._done or any(self._rows.get(row_id) != row for row_id, row in left.items()):
+            raise AnnotationError("The lesion was changed since then: decide on it anew")
+        # Of a file that has them it is unsaved until it is written.
+        self._saved_at = ()
+        self._undone.append(tuple(edits))
+        reverse = _counted([edit.reverse() for edit in reversed(edits)])
+        self._make(reverse)
+        return reverse[-1]
+
     @property
     def unsaved(self) -> bool:
         """Whether something changed since the last `mark_saved`."""

@@ -22,6 +22,7 @@ from napari_uld.viewer.layers.masks import MaskPainter
 from napari_uld.viewer.layers.parts import Part, case_of, disown, insert_layer, is_copy, part_of
 from napari_uld.viewer.layers.scan import case_layers, limit, refill, slider_range
 from napari_uld.viewer.state.case import Case
+from napari_uld.viewer.state.cases import CaseList
 from napari_uld.viewer.state.files import save_case
 from napari_uld.viewer.state.hooks import Answer
 from napari_uld.viewer.state.keeping import Keeper
@@ -51,6 +52,8 @@ class Session(View):
     put_down = Signal()
     # The viewer's window is gone.
     closed = Signal()
+    # Another folder is worked through.
+    cases_changed = Signal()
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__(viewer)
@@ -65,8 +68,12 @@ class Session(View):
         self._links = Links()
         # What a person chose for a detector holds for the next scan too.
         self.thresholds = Thresholds()
+        # The scans of the folder that is worked through, which the Cases panel lists.
+        self._cases: CaseList | None = None
         # The box of a lesion that was copied, to be pasted on another slice or scan.
         self.copied: Box | None = None
+        # Whether layers go from one case to the next: what is written on the canvas would come off and on again.
+        self._swapping = False
         # Whether a scan is being read.
         self.opening = False
         self._head_up = HeadUp()
@@ -80,6 +87,17 @@ class Session(View):
         viewer.scene.camera.events.orientation.connect(self.show_caption)
         for layer in list(viewer.layers):
             self._adopt(layer)
+
+    @property
+    def cases(self) -> CaseList | None:
+        """The scans of the folder that is worked through."""
+        return self._cases
+
+    @cases.setter
+    def cases(self, cases: CaseList | None) -> None:
+        if cases is not self._cases:
+            self._cases = cases
+            self.cases_changed.emit()
 
     def needed_layer(self, part: Part) -> Layer | None:
         """Give a layer of the open case that is to be worked on; one that somebody removed comes back."""
@@ -104,12 +122,12 @@ class Session(View):
         return True
 
     def arrange(self) -> None:
-        """Show a newly opened case: its first lesion or its middle, zoomed to the body, the sliders at hand."""
+        """Show a newly opened case: the lesion at hand, its first or its middle, the body in view, sliders at hand."""
         if self.case is None:
             return
         natives = set(self.case.volume.slice_numbers.tolist())
         self.viewer.layers.selection.active = self.layer(Part.CT)
-        row = next((row for row in self.case.rows if row.native in natives), None)
+        row = self.case.current or next((row for row in self.case.rows if row.native in natives), None)
         if row is None:
             self.show_voxel({axis: (size - 1) // 2 for axis, size in enumerate(self.case.volume.shape)})
         self.jump(row)
@@ -166,15 +184,25 @@ class Session(View):
         self.case = None
         self._leave(old)
         self._take_away(old, but=[layer for layer in layers.values() if layer is not None])
-        for part, made in zip(Part, case_layers(case), strict=True):
-            layer = layers[part]
-            if layer is not None:
-                refill(layer, made)
-        self._begin(case)
-        for part in Part:
-            layer = self.needed_layer(part)
-            if layer is not None and layer is layers[part]:
-                self._follow(layer)
+        self._swapping = True
+        try:
+            for part, made in zip(Part, case_layers(case), strict=True):
+                layer = layers[part]
+                if layer is not None:
+                    refill(layer, made)
+        finally:
+            self._swapping = False
+        marking = self._begin(case)
+        with marking.at_once():
+            for part in Part:
+                layer = self.needed_layer(part)
+                if layer is not None and layer is layers[part]:
+                    self._follow(layer)
+
+    def show_caption(self) -> None:
+        """Write what is shown, once it is there."""
+        if not self._swapping:
+            super().show_caption()
 
     def fill(self, done: int, total: int) -> None:
         """Show what has arrived of the scan that is being read: so many of its files, of so many."""
@@ -207,13 +235,13 @@ class Session(View):
             layer.events.contrast_limits.connect(self.show_caption)
         self._follow(layer)
 
-    def _begin(self, case: Case) -> None:
-        """Set up what follows a case."""
+    def _begin(self, case: Case) -> Marking:
+        """Set up what follows a case; give what shows its marks."""
         self.case = case
         self._head_up.follow(self.viewer)
-        case.thresholds = self.thresholds
-        self.marking = Marking(self.viewer, case, shown=lambda: self.plane, later=lambda act: self.later(act))
-        self.marking.choose(self.kinds, labels_all=self.labels_all)
+        case.use_thresholds(self.thresholds)
+        self.marking = marking = Marking(self.viewer, case, shown=lambda: self.plane, later=lambda act: self.later(act))
+        marking.choose(self.kinds, labels_all=self.labels_all)
         self._links.connect((case.rows_changed, case.current_changed), self._redraw)
         self.keeper = Keeper(
             case,
@@ -223,6 +251,7 @@ class Session(View):
             saves_itself=lambda: self.saves_itself(),
         )
         self.case_changed.emit()
+        return marking
 
     def _follow(self, layer: Layer) -> None:
         """Keep one of the case's layers true to it."""

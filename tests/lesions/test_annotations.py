@@ -321,3 +321,24 @@ def test_an_action_within_another_is_part_of_it_and_one_without_edits_is_none() 
             table.remove("lesion:2")
     table.undo()
     assert tuple(table) == START
+
+
+def test_edits_of_before_a_file_was_read_are_taken_back_and_done_again() -> None:
+    before = Annotations(FINDINGS.scan_id)
+    edits: list[Edit[Annotation]] = []
+    before.on_change(edits.append)
+    with before.as_one():
+        for row in (0, 1):
+            before.decide(FINDINGS, row, State.ACCEPTED)
+    read = Annotations(FINDINGS.scan_id, before)
+    assert read.take_back(edits).before == edits[0].after
+    assert len(read) == 0
+    assert read.unsaved
+    read.mark_saved()
+    assert not read.unsaved
+    assert not read.can_undo
+    read.redo()
+    assert list(read) == list(before)
+    assert read.unsaved
+    with pytest.raises(AnnotationError, match="changed since"):
+        read.take_back(edits)

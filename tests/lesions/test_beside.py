@@ -62,11 +62,11 @@ def test_scans_of_one_name_in_two_folders_have_each_their_own_in_a_mirror(tmp_pa
     assert FilesBeside().findings(one) == {}
 
 
-def test_annotations_in_a_mirror_are_found_and_those_beside_the_scan_come_first(tmp_path: Path) -> None:
+def test_annotations_in_a_mirror_are_found_and_come_before_those_beside_the_scan(tmp_path: Path) -> None:
     entry = image(tmp_path / "data")
     mirror = Mirror(tmp_path / "data", tmp_path / "out")
     (tmp_path / "out").mkdir()
-    for place, name in ((tmp_path / "out", "there"), (tmp_path / "data", "here")):
+    for place, name in ((tmp_path / "data", "here"), (tmp_path / "out", "there")):
         row = Annotation(id=name, scan_id="s", key_slice=1, box=(0.0, 0.0, 9.0, 9.0))
         path = place / "ct.lesions.json"
         save_annotations(path, Annotations("s", [row]), scan_name="ct", scan_source="ct.nii.gz")

@@ -21,10 +21,12 @@ from napari_uld.viewer.panels.cases import CasesPanel
 from napari_uld.viewer.panels.detect import DetectPanel
 from napari_uld.viewer.panels.inside import InsidePanel
 from napari_uld.viewer.panels.masks import MasksPanel
+from napari_uld.viewer.panels.mining import MiningPanel
 from napari_uld.viewer.panels.review import ReviewPanel
 from napari_uld.viewer.panels.views import ViewsPanel
 viewer = ViewerModel()
-panels = [make(viewer) for make in (CasesPanel, ReviewPanel, DetectPanel, MasksPanel, InsidePanel, ViewsPanel)]
+kinds = (CasesPanel, MiningPanel, ReviewPanel, DetectPanel, MasksPanel, InsidePanel, ViewsPanel)
+panels = [make(viewer) for make in kinds]
 print(sorted(name for name in sys.modules if name.split(".")[0] in ("torch", "torchvision")))
 """
 
@@ -35,6 +37,7 @@ def test_the_manifest_is_valid_and_everything_it_names_is_there() -> None:
     contributed = manifest.contributions
     assert {widget.display_name for widget in contributed.widgets} == {
         "Cases",
+        "Mining",
         "Review",
         "Detect",
         "Masks",

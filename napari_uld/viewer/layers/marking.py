@@ -85,6 +85,13 @@ class Marking:
             layer.events.data.connect(self._edited)
         self.redraw()
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Whatever changes meanwhile, show the case once."""
+        with self._while_busy():
+            yield
+        self.redraw()
+
     def release(self) -> None:
         """Hear no more of the layers, which another case takes over."""
         for eye in self._eyes.values():

@@ -19,6 +19,7 @@ from napari_uld.lesions.findings import Box
 from napari_uld.lesions.recist import Recist
 from napari_uld.viewer.layers.parts import LayerTuple, Part, geometry, metadata
 from napari_uld.viewer.state.case import Case
+from napari_uld.viewer.state.found import said_scores
 from napari_uld.viewer.state.rows import Mark, Row, slice_positions
 
 # Okabe and Ito's colours, told apart by readers with any colour vision.
@@ -125,8 +126,8 @@ def drawn_on(case: Case, plane: Plane | None, kinds: Collection[Kind] = tuple(Ki
 
 
 def label_of(row: Row) -> str:
-    """What is written beside a lesion: its score where a detector gave one, and its diameters where it was measured."""
-    score = "" if row.score is None else f"{row.score:.2f}"
+    """What is written beside a lesion: its scores where a detector gave some, its diameter where it was measured."""
+    score = said_scores(row.score, {} if row.finding is None else row.finding.columns)
     return f"{score}  {row.diameter:.1f} mm".strip() if row.recist is not None else score
 
 

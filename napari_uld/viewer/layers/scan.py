@@ -37,13 +37,14 @@ def case_layers(case: Case) -> list[LayerTuple]:
 
 
 def refill(layer: Layer, made: LayerTuple) -> None:
-    """Make a layer of one case that of the next; what lies over the scan is hidden until it is filled.
+    """Make a layer of one case that of the next; what a person worked on, and bodies, are hidden until they are filled.
 
-    What stays the same is not told again: each of these is drawn.
+    The others are filled at once: to hide and show them again would be drawn twice. What stays the same is not told
+    again: each of these is drawn.
     """
     data, look, _ = made
     is_scan = look["metadata"][PART] is Part.CT
-    if layer.visible and not is_scan:
+    if layer.visible and look["metadata"][PART] in (Part.HAND, Part.BODIES):
         layer.visible = False
     layer.metadata = look["metadata"]
     layer.name = look["name"]

@@ -27,7 +27,6 @@ from napari_uld.viewer.state.case import Case, Counts
 from napari_uld.viewer.state.case_store import CaseStore
 from napari_uld.viewer.state.cases import CaseList
 from napari_uld.viewer.state.settings import open_unasked, opens_unasked
-from napari_uld.viewer.tools.reading_ahead import ReadAhead
 
 # Milliseconds without a further change after which it is written down how far the open scan is.
 COUNT_AFTER = 1000
@@ -51,9 +50,10 @@ class CasesPanel(ScrolledPanel):
 
     def __init__(self, viewer: Viewer, store: CaseStore | None = None) -> None:
         super().__init__()
-        self.session = workbench_in_window(viewer).session
+        workbench = workbench_in_window(viewer)
+        self.session = workbench.session
         self._store = store or CaseStore()
-        self.ahead = ReadAhead()
+        self.ahead = workbench.ahead
         self._thumbnails = Thumbnails(self, lambda: self.ahead.busy)
         self._search = CaseSearch(self)
         # Where the person is in the list, also where that scan could not be opened, and where they were going.
@@ -149,6 +149,7 @@ class CasesPanel(ScrolledPanel):
         self._thumbnails.begin({scan.key: scan.entry for scan in cases.scans})
         self._search.count(cases)
         self._case_changed(self.session.case)
+        self.session.cases = cases
         self.view.go_to(self._at if self._at is not None else cases.last)
         self._show_done()
 
@@ -167,6 +168,7 @@ class CasesPanel(ScrolledPanel):
         self._count()
         self._counting = self._at = None
         self._following.case_links.release()
+        self.session.cases = None
         self._search.end()
         self._thumbnails.end()
         self._read_soon.stop()
@@ -246,7 +248,9 @@ class CasesPanel(ScrolledPanel):
         cases = self.cases
         if cases is not None and self._at is not None:
             at = cases.step(self._at, self._by, self.view.places)
-            self.ahead.ask(None if at is None else cases.scans[at].entry)
+            listed = None if at is None else cases.scans[at].entry
+            walk = self.session.walk
+            self.ahead.ask(walk.next_entry if walk is not None and walk.on else listed)
         self._show_done()
 
     # -- how far they are --

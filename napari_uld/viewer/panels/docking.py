@@ -8,17 +8,17 @@ from napari import current_viewer
 from napari_uld.ct import ScanEntry
 from napari_uld.viewer.state.settings import PLUGIN
 
-REVIEW, CASES = "Review", "Cases"
+REVIEW, CASES, MINING = "Review", "Cases", "Mining"
 # Those that share a place beside the canvas, in the order of their tabs; the views stand below it.
-TABBED = (REVIEW, "Detect", "Masks", "Look inside", CASES)
+TABBED = (REVIEW, "Detect", "Masks", "Look inside", CASES, MINING)
 BELOW = "Views"
 
 
-def show_review() -> None:
-    """Dock the Review panel in the window, unless it is there already."""
+def show_review(*, behind: bool = False) -> None:
+    """Dock the Review panel in the window, unless it is there already; behind the panels that are there, or beside."""
     viewer = current_viewer()
     if viewer is not None and not any(name.startswith(REVIEW) for name in viewer.window.dock_widgets):
-        viewer.window.add_plugin_dock_widget(PLUGIN, REVIEW)
+        viewer.window.add_plugin_dock_widget(PLUGIN, REVIEW, tabify=behind)
 
 
 def show_cases(root: Path, scans: Sequence[ScanEntry]) -> None:
@@ -29,6 +29,13 @@ def show_cases(root: Path, scans: Sequence[ScanEntry]) -> None:
         dock, panel = viewer.window.add_plugin_dock_widget(PLUGIN, CASES, tabify=True)
         panel.show_scans(root, scans)
         dock.raise_()
+
+
+def list_folder(root: Path) -> None:
+    """List the scans of a folder in the Cases panel, which is docked where it is not there yet."""
+    viewer = current_viewer()
+    if viewer is not None:
+        viewer.window.add_plugin_dock_widget(PLUGIN, CASES, tabify=True)[1].show_folder(root)
 
 
 def open_all_panels() -> None:

@@ -1,7 +1,7 @@
 """Opening a scan in a window: shown while it is read, decided on once all of it is there."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from napari.utils.notifications import show_warning
 from qtpy.QtWidgets import QApplication
@@ -22,7 +22,12 @@ SURELY = 3
 OFTEN = 0.06
 
 
-def open_entry(session: Session, entry: ScanEntry, volume: CTVolume | None = None) -> None:
+def open_entry(
+    session: Session,
+    entry: ScanEntry,
+    volume: CTVolume | None = None,
+    opened: Callable[[CTVolume], tuple[Case, Sequence[str]]] = open_case,
+) -> None:
     """Open a scan in place of the one that is open, and show its slices while the others are read.
 
     Where the person closes it meanwhile, it stays closed.
@@ -31,6 +36,8 @@ def open_entry(session: Session, entry: ScanEntry, volume: CTVolume | None = Non
     ----------
     volume
         The scan, where it was read before.
+    opened
+        Gives the case of the scan, and what a person should be told about it.
 
     Raises
     ------
@@ -43,7 +50,7 @@ def open_entry(session: Session, entry: ScanEntry, volume: CTVolume | None = Non
         volume = preview.read(entry) if volume is None else volume
         if volume is None:
             return
-        case, notes = open_case(volume)
+        case, notes = opened(volume)
     except BaseException:
         preview.take_away()
         raise
@@ -52,7 +59,8 @@ def open_entry(session: Session, entry: ScanEntry, volume: CTVolume | None = Non
     case.entry, case.files = entry, frozenset(file.resolve() for file in entry.files)
     moved = preview.moved
     session.open(case)
-    show_review()
+    # A queue has its own buttons in front.
+    show_review(behind=session.walk is not None and session.walk.on)
     if not moved:
         session.arrange()
     say_notes(case, notes)

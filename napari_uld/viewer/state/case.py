@@ -62,14 +62,7 @@ class Case:
     edited = Signal(Edit)
     saved = Signal(Path)
 
-    def __init__(
-        self,
-        volume: CTVolume,
-        annotations: Annotations,
-        path: Path,
-        *,
-        reviewer: str = "",
-    ) -> None:
+    def __init__(self, volume: CTVolume, annotations: Annotations, path: Path, *, reviewer: str = "") -> None:
         self.volume = volume
         self.reviewer = reviewer
         # Of the annotation file as it was read; saving refuses to overwrite any other.
@@ -172,6 +165,11 @@ class Case:
             self.thresholds.choose(self._detector, value)
             self.threshold_changed.emit(value)
             self._refresh()
+
+    def use_thresholds(self, thresholds: Thresholds) -> None:
+        """Show findings from these scores on."""
+        self.thresholds = thresholds
+        self._refresh()
 
     def _threshold_of(self, findings: Findings) -> float:
         return self.thresholds.of(findings.detector, findings.operating_point)

@@ -17,7 +17,7 @@ from napari_uld.lesions.annotation_file import (
     save_annotations,
 )
 from napari_uld.lesions.annotations import Annotations
-from napari_uld.lesions.beside import findings_stem, own_paths, table_beside
+from napari_uld.lesions.beside import Mirror, findings_stem, own_paths, table_beside
 from napari_uld.lesions.deeplesion import annotations_from_dl_info, write_dl_info
 from napari_uld.lesions.findings_file import SUFFIX as FINDINGS_SUFFIX
 from napari_uld.lesions.findings_file import read_findings, write_findings
@@ -28,8 +28,13 @@ from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.settings import settings
 
 
-def open_case(volume: CTVolume) -> tuple[Case, tuple[str, ...]]:
+def open_case(volume: CTVolume, mirror: Mirror | None = None) -> tuple[Case, tuple[str, ...]]:
     """Open a scan for review: with its saved annotations, else with its rows of DL_info.csv.
+
+    Parameters
+    ----------
+    mirror
+        Where its annotations are saved instead of beside it, and are read from where they were saved there before.
 
     Returns
     -------
@@ -38,20 +43,24 @@ def open_case(volume: CTVolume) -> tuple[Case, tuple[str, ...]]:
     Raises
     ------
     AnnotationFileError
-        If there is an annotation file that cannot be read.
+        If there is an annotation file that cannot be read, or the mirror's folder cannot be made.
     """
     chosen = settings()
     path, saved, notes = _saved(volume)
+    if mirror is not None:
+        path, mirrored, more = _saved(volume, mirror)
+        saved, notes = mirrored or saved, notes + more
+        _make_folder(path.parent)
     if saved is not None:
-        annotations, fingerprint = saved.annotations, saved.fingerprint
+        annotations = saved.annotations
+        fingerprint = saved.fingerprint if saved.path == path else ABSENT
         notes += [saved.message] if saved.message else []
     else:
         annotations, fingerprint = _from_dl_info(volume), ABSENT
     case = Case(volume, annotations, path, reviewer=chosen.reviewer)
     case.fingerprint = fingerprint
     # Where another scan of the folder was saved meanwhile, this one's edits are in the log of the path that it took.
-    first, with_scan_id = own_paths(volume.source, volume.scan_id)
-    case.unsaved = unsaved_lesions(map(log_path, (first, with_scan_id, path)), annotations, fingerprint)
+    case.unsaved = unsaved_lesions(map(log_path, (*_own_paths(volume, mirror), path)), annotations, fingerprint)
     return case, (*volume.corrections, *notes, *_show_found_before(case))
 
 
@@ -153,8 +162,20 @@ def annotation_file_name(name: str) -> Path:
     return Path(name if name.endswith(SUFFIX) else name.removesuffix(".json") + SUFFIX)
 
 
-def _saved(volume: CTVolume) -> tuple[Path, AnnotationFile | None, list[str]]:
-    """Look through the annotation files beside a scan for its own.
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AnnotationFileError(f"Cannot make {folder}: {error.strerror or error}; see that you may") from error
+
+
+def _own_paths(volume: CTVolume, mirror: Mirror | None) -> tuple[Path, Path]:
+    first, with_scan_id = own_paths(volume.source, volume.scan_id)
+    return (first, with_scan_id) if mirror is None else (mirror.place(first), mirror.place(with_scan_id))
+
+
+def _saved(volume: CTVolume, mirror: Mirror | None = None) -> tuple[Path, AnnotationFile | None, list[str]]:
+    """Look through the annotation files beside a scan, or in a mirror, for its own.
 
     Several scans of one folder: the first one saved has the folder's name, the others add a hash of their id.
 
@@ -162,11 +183,11 @@ def _saved(volume: CTVolume) -> tuple[Path, AnnotationFile | None, list[str]]:
     -------
     Where the scan's lesions are saved, what is there, and a note on every file of another scan.
     """
-    first, with_scan_id = own_paths(volume.source, volume.scan_id)
+    first, with_scan_id = _own_paths(volume, mirror)
     stem = first.name.removesuffix(SUFFIX)
     near = sorted(
         path
-        for path in first.parent.iterdir()
+        for path in (first.parent.iterdir() if first.parent.is_dir() else ())
         if path.name.startswith(f"{stem}.") and path.name.endswith(SUFFIX) and path not in (first, with_scan_id)
     )
     saved: AnnotationFile | None = None

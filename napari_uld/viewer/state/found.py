@@ -36,6 +36,11 @@ class FindingRef:
         return float(self.findings.scores[self.index])
 
     @property
+    def columns(self) -> Mapping[str, float]:
+        """Its other scores by name."""
+        return {name: float(values[self.index]) for name, values in self.findings.columns.items()}
+
+    @property
     def native(self) -> int:
         """Number of its key slice in the scan's files."""
         return int(self.findings.key_slices[self.index])
@@ -111,6 +116,12 @@ def _between(ordered: Sequence[FindingRef]) -> Mapping[int, list[tuple[int, floa
         if i < j and ordered[i].detector != ordered[j].detector:
             surer.setdefault(j, []).append((i, overlap))
     return surer
+
+
+def said_scores(score: float | None, columns: Mapping[str, float]) -> str:
+    """Say all scores of a finding: of a hard negative S1, its detector's, and S2, its mask's overlap."""
+    said = [] if score is None else [f"S1 {score:.2f}" if "s2" in columns else f"{score:.2f}"]
+    return "  ".join([*said, *(f"{'S2' if name == 's2' else name} {value:.2f}" for name, value in columns.items())])
 
 
 def short_names(detectors: Iterable[str]) -> dict[str, str]:

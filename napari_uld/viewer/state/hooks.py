@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
+from typing import Protocol
 
 from napari.utils.notifications import show_info
 
+from napari_uld.ct.entries import ScanEntry
 from napari_uld.lesions.annotations import LesionType
 from napari_uld.viewer.state.case import Case
 
@@ -18,6 +20,30 @@ class Answer(StrEnum):
     SAVE = "save"
     DISCARD = "discard"
     KEEP_OPEN = "keep open"
+
+
+class Walk(Protocol):
+    """What leads from lesion to lesion over several scans."""
+
+    @property
+    def on(self) -> bool:
+        """Whether it leads now."""
+
+    @property
+    def next_entry(self) -> ScanEntry | None:
+        """The scan that it leads to next."""
+
+    def step(self, by: int) -> None:
+        """Go to the next (1) or the previous (-1) lesion that waits."""
+
+    def decided(self) -> None:
+        """Go on: the lesion at hand was decided on."""
+
+    def skip(self) -> None:
+        """Leave the lesion at hand for later and go on."""
+
+    def take_back(self) -> bool:
+        """Take back the last edit, whichever scan it was made in; tell whether there was one."""
 
 
 class Hooks:
@@ -44,6 +70,8 @@ class Hooks:
         self.every: Callable[[float, Act, Act], Act] = lambda seconds, act, interrupted: lambda: None
         # Opens the next (1) or the previous (-1) scan of a list, where there is one.
         self.turn_to: Callable[[int], object] = lambda by: show_info("Choose a folder of scans in Cases first.")
+        # Leads over several scans, where a panel does so.
+        self.walk: Walk | None = None
         self.saves_itself: Callable[[], bool] = lambda: False
         self.wheel_turns_slices: Callable[[], bool] = lambda: True
         self.shows_letters: Callable[[], bool] = lambda: True

@@ -1,7 +1,7 @@
 """The queue: what detectors suggest on a whole folder of scans, one after the other, whichever scan it lies in."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -20,6 +20,17 @@ from napari_uld.viewer.state.rows import Mark, Row, rows_of
 BY_SCAN, BY_SCORE = "scan", "score"
 # A suggestion's scan, by its place in the queue, and the key of its row when that scan is open.
 Key = tuple[int, str]
+
+
+class Asked(StrEnum):
+    """What a queue goes through."""
+
+    # What detectors found.
+    SUGGESTIONS = "suggestions"
+    # What was mined as no lesion.
+    NEGATIVES = "hard negatives"
+    # Lesions of which people's merged files differ: their comments have what each says.
+    CONFLICTS = "conflicts"
 
 
 class Fate(StrEnum):
@@ -44,7 +55,7 @@ class Suggestion:
     row
         The lesion as a review of the scan lists it. Nobody read the scan: its diameter is none in mm.
     finding
-        What was found: the surest finding of it.
+        What was found: the surest finding of it. None where a person marked it.
     fate
         What became of it.
     """
@@ -52,7 +63,7 @@ class Suggestion:
     at: int
     entry: ScanEntry
     row: Row
-    finding: FindingRef
+    finding: FindingRef | None
     fate: Fate
 
     @property
@@ -63,9 +74,7 @@ class Suggestion:
     @property
     def scores(self) -> Mapping[str, float]:
         """All scores of the finding by name: `BY_SCORE`, its detector's, and those of its columns."""
-        findings, index = self.finding.findings, self.finding.index
-        more = {name: float(values[index]) for name, values in findings.columns.items()}
-        return {BY_SCORE: self.finding.score, **more}
+        return {} if self.finding is None else {BY_SCORE: self.finding.score, **self.finding.columns}
 
 
 @dataclass(frozen=True)
@@ -102,8 +111,8 @@ class Queue:
         The scans, in their order.
     mirror
         Where more of their files lie: suggestions of scans that nothing may be written beside, or mined negatives.
-    negatives
-        Whether to go through what was mined as no lesion, instead of what was found.
+    asked
+        What to go through.
     least
         Score from which on suggestions wait; None for each detector's operating point. Mined negatives all wait.
     """
@@ -116,18 +125,21 @@ class Queue:
         entries: Sequence[ScanEntry],
         *,
         mirror: Mirror | None = None,
-        negatives: bool = False,
+        asked: Asked = Asked.SUGGESTIONS,
         least: float | None = None,
     ) -> None:
         self.entries = tuple(entries)
-        self._beside = FilesBeside(mirror)
-        self._negatives, self._least = negatives, least
+        self.asked = asked
+        self._mirror, self._beside = mirror, FilesBeside(mirror)
+        self._least = least
         self._order = BY_SCAN
         self._scans: dict[int, ReadScan] = {}
         # The scans of which decisions were told that may not be saved yet.
         self._told: set[int] = set()
         self._suggestions: dict[int, list[Suggestion]] = {}
         self._skipped: set[Key] = set()
+        # Lesions that waited with a comment when they were read first: once decided on, nothing else tells them.
+        self._conflicts: set[Key] = set()
         self._current: Key | None = None
         self._items: tuple[Suggestion, ...] | None = None
 
@@ -157,6 +169,33 @@ class Queue:
         self._have(at, replace(self._scans.get(at, ReadScan()), annotations=annotations))
 
     @property
+    def kept_in(self) -> Mirror | None:
+        """Where decisions are saved, None for beside the scans: decisions on hard negatives hold for other runs too."""
+        return None if self.asked is Asked.NEGATIVES else self._mirror
+
+    def findings(self, at: int) -> tuple[Findings, ...]:
+        """Give what was found in a scan, as a person sees it who goes through the queue."""
+        return self._scans[at].findings if at in self._scans else ()
+
+    def lowest(self, detector: str) -> float:
+        """Give the lowest score of a detector that is in the queue, 1 where none is."""
+        refs = (ref for item in self.items if item.finding is not None for ref in (item.finding, *item.row.also))
+        return min((ref.score for ref in refs if ref.detector == detector), default=1.0)
+
+    @property
+    def least(self) -> float | None:
+        """Score from which on suggestions wait; None for each detector's operating point."""
+        return self._least
+
+    @least.setter
+    def least(self, least: float | None) -> None:
+        if least != self._least:
+            self._least = least
+            for at, scan in self._scans.items():
+                self._suggest(at, scan)
+            self._refresh()
+
+    @property
     def order(self) -> str:
         """What the queue is ordered by: `BY_SCAN`, or a score, the highest first (one of `scores`)."""
         return self._order
@@ -170,8 +209,8 @@ class Queue:
     @property
     def scores(self) -> tuple[str, ...]:
         """Names of the scores that suggestions have."""
-        names = {name for item in self.items for name in item.finding.findings.columns}
-        return (BY_SCORE, *sorted(names))
+        names = {name for item in self.items for name in item.scores}
+        return (BY_SCORE, *sorted(names - {BY_SCORE}))
 
     @property
     def items(self) -> tuple[Suggestion, ...]:
@@ -194,6 +233,11 @@ class Queue:
         """How far it is."""
         fates = Counter(item.fate for item in self.items)
         return QueueCounts(**{fate.value: fates[fate] for fate in Fate}, read=len(self._scans), scans=len(self.entries))
+
+    def by_scan(self) -> dict[int, Counter[Fate]]:
+        """Count the suggestions of each scan that has some by their fate."""
+        found = ((at, self._suggestions[at]) for at in sorted(self._suggestions))
+        return {at: Counter(item.fate for item in items) for at, items in found if items}
 
     @property
     def current(self) -> Suggestion | None:
@@ -221,6 +265,14 @@ class Queue:
         wanted = (item for item in around if item.key != self._current)
         return next((item for item in wanted if not pending_only or item.fate is Fate.PENDING), None)
 
+    def next_scan(self) -> int | None:
+        """Give the scan, other than that of the suggestion at hand, that stepping leads to next."""
+        items, here = self.items, self.current
+        start = 0 if here is None else items.index(here)
+        around = (*items[start:], *items[:start])
+        others = (item.at for item in around if item.fate is Fate.PENDING and (here is None or item.at != here.at))
+        return next(others, None)
+
     def step(self, by: int = 1, *, pending_only: bool = True) -> Suggestion | None:
         """Take in hand what `peek` gives; where that is None the one at hand stays."""
         found = self.peek(by, pending_only=pending_only)
@@ -239,17 +291,17 @@ class Queue:
         entry = self.entries[at]
         annotations = self._beside.annotations(entry)
         found = self._beside.findings(entry, None if annotations is None else annotations.scan_id).values()
-        return ReadScan(tuple(filter(len, map(self._asked_for, found))), annotations)
+        return ReadScan(tuple(filter(len, map(self._wanted, found))), annotations)
 
-    def _asked_for(self, findings: Findings) -> Findings:
+    def _wanted(self, findings: Findings) -> Findings:
         """What of a file is gone through; what was mined as no lesion is shown like any other suggestion then."""
-        if not self._negatives:
+        if self.asked is not Asked.NEGATIVES:
             return findings
         mined = findings.take(findings.negative)
         return replace(mined, negative=np.zeros(len(mined), bool))
 
     def _threshold(self, findings: Findings) -> float:
-        if self._negatives:
+        if self.asked is Asked.NEGATIVES:
             return -np.inf
         if self._least is not None:
             return self._least
@@ -257,18 +309,20 @@ class Queue:
 
     def _have(self, at: int, scan: ReadScan) -> None:
         self._scans[at] = scan
-        entry = self.entries[at]
-        rows: tuple[Row, ...] = ()
-        if scan.findings:
-            scan_id = scan.findings[0].scan_id
-            annotations = scan.annotations if scan.annotations is not None else Annotations(scan_id)
-            rows = rows_of(without_slices(entry, scan_id), annotations, scan.findings, self._threshold)
-        self._suggestions[at] = [
-            Suggestion(at, entry, row, row.finding, self._fate(at, row))
-            for row in rows
-            if row.finding is not None and _holds(entry, row.native)
-        ]
+        self._suggest(at, scan)
         self._refresh()
+
+    def _suggest(self, at: int, scan: ReadScan) -> None:
+        entry, rows = self.entries[at], _rows_of(self.entries[at], scan, self._threshold)
+        if self.asked is Asked.CONFLICTS:
+            waiting = (row for row in rows if row.annotation is not None and row.mark is Mark.PENDING and row.comment)
+            self._conflicts |= {(at, row.key) for row in waiting}
+            rows = tuple(row for row in rows if (at, row.key) in self._conflicts)
+        else:
+            rows = tuple(row for row in rows if row.finding is not None)
+        self._suggestions[at] = [
+            Suggestion(at, entry, row, row.finding, self._fate(at, row)) for row in rows if _holds(entry, row.native)
+        ]
 
     def _fate(self, at: int, row: Row) -> Fate:
         fate = {Mark.PENDING: Fate.PENDING, Mark.REJECTED: Fate.REJECTED}.get(row.mark, Fate.ACCEPTED)
@@ -277,6 +331,16 @@ class Queue:
     def _refresh(self) -> None:
         self._items = None
         self.changed.emit()
+
+
+def _rows_of(entry: ScanEntry, scan: ReadScan, threshold: Callable[[Findings], float]) -> tuple[Row, ...]:
+    """The rows of a scan's review, as far as its files tell them."""
+    annotations = scan.annotations
+    if annotations is None:
+        if not scan.findings:
+            return ()
+        annotations = Annotations(scan.findings[0].scan_id)
+    return rows_of(without_slices(entry, annotations.scan_id), annotations, scan.findings, threshold)
 
 
 def _holds(entry: ScanEntry, native: int) -> bool:

@@ -34,6 +34,7 @@ KEYS = (
     Key("K", "previous undecided", lambda session: review.step(session, -1, pending_only=True)),
     Key("G", "accept (good)", lambda session: review.decide(session, State.ACCEPTED)),
     Key("N", "reject (no)", lambda session: review.decide(session, State.REJECTED)),
+    Key(",", "skip (later)", review.skip),
     Key("PageDown", "next scan", lambda session: session.turn_to(1)),
     Key("PageUp", "previous scan", lambda session: session.turn_to(-1)),
     Key("T", "type: a digit says which", describing.choose_type),

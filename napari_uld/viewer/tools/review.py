@@ -15,8 +15,10 @@ AXIAL_ONLY = "Only on axial slices in 2D: lesions are drawn on slices as they we
 
 
 def step(session: Session, by: int, *, pending_only: bool = False) -> None:
-    """Go to the next lesion (`by` = 1) or the previous one (-1)."""
-    if session.case is not None:
+    """Go to the next lesion (`by` = 1) or the previous one (-1); to one that waits, over scans while a queue leads."""
+    if pending_only and session.walk is not None and session.walk.on:
+        session.walk.step(by)
+    elif session.case is not None:
         with session.at_once():
             session.jump(session.case.step(by, pending_only=pending_only))
 
@@ -30,21 +32,35 @@ def decide(session: Session, state: State) -> None:
         with session.case.annotations.as_one():
             for row in session.case.chosen:
                 session.case.decide(row.key, state)
-        step(session, 1, pending_only=True)
+        if session.walk is not None and session.walk.on:
+            session.walk.decided()
+        else:
+            step(session, 1, pending_only=True)
+
+
+def skip(session: Session) -> None:
+    """Leave the suggestion at hand for later."""
+    if session.walk is None or not session.walk.on:
+        show_info("Start the queue in Mining first: there is nothing to skip.")
+    else:
+        session.walk.skip()
 
 
 def undo(session: Session) -> None:
-    """Take back the last edit and show where it was."""
-    if session.case is not None:
-        with session.at_once():
-            _show_edit(session, session.case.annotations.undo(), "undo")
+    """Take back the last edit and show where it was, in whichever scan of a queue."""
+    if session.case is None:
+        return
+    if not session.case.annotations.can_undo and session.walk is not None and session.walk.take_back():
+        return
+    with session.at_once():
+        show_edit(session, session.case.annotations.undo(), "undo")
 
 
 def redo(session: Session) -> None:
     """Do the last undone edit again and show where it was."""
     if session.case is not None:
         with session.at_once():
-            _show_edit(session, session.case.annotations.redo(), "redo")
+            show_edit(session, session.case.annotations.redo(), "redo")
 
 
 def edit_box(session: Session) -> None:
@@ -101,7 +117,8 @@ def put_down(session: Session) -> None:
         session.marking.let_go()
 
 
-def _show_edit(session: Session, edit: Edit[Annotation] | None, action: str) -> None:
+def show_edit(session: Session, edit: Edit[Annotation] | None, action: str) -> None:
+    """Show where an edit was made, or say that there was none to be undone or done again."""
     if edit is None:
         show_info(f"Nothing to {action}.")
         return

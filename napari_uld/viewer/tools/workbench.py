@@ -15,6 +15,7 @@ from napari_uld.viewer.tools.keys import bind
 from napari_uld.viewer.tools.mask_comparison import MaskComparison
 from napari_uld.viewer.tools.pointing import Pointer
 from napari_uld.viewer.tools.reading import ReadingMouse
+from napari_uld.viewer.tools.reading_ahead import ReadAhead
 from napari_uld.viewer.tools.ruler import Ruler
 from napari_uld.viewer.tools.tool import Tool, ToolName
 
@@ -37,6 +38,8 @@ class Workbench:
         self.drawing = RecistDrawing(session)
         self.ruler = Ruler(session)
         self.ends = EndDragger(session)
+        # Whatever leads from scan to scan, one is read ahead.
+        self.ahead = ReadAhead()
         self._tools: tuple[Tool, ...] = (self.brush, self.comparison, self.drawing, self.ruler)
         session.tool_wanted.connect(self._take)
         for tool in self._tools:

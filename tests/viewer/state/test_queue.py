@@ -13,7 +13,7 @@ from napari_uld.lesions.annotations import Annotation, Annotations, State
 from napari_uld.lesions.beside import Mirror, findings_path
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.findings_file import write_findings
-from napari_uld.viewer.state.queue import BY_SCORE, Fate, Queue, QueueCounts
+from napari_uld.viewer.state.queue import BY_SCORE, Asked, Fate, Queue, QueueCounts
 
 SCORES = {"a": (0.9, 0.6, 0.2), "b": (0.8, 0.7)}
 
@@ -215,7 +215,7 @@ def test_mined_negatives_are_queued_from_a_folder_of_their_own_with_both_scores(
     negatives = replace(found("a", (0.3, 0.2), s2=(0.1, 0.25)), checkpoint="epoch_3", negative=np.array([True, True]))
     write_findings(mined / "a.findings.json", negatives)
     assert len(read(Queue(entries, mirror=Mirror(tmp_path, mined))).items) == 4, "no lesions are they otherwise"
-    queue = read(Queue(entries, mirror=Mirror(tmp_path, mined), negatives=True))
+    queue = read(Queue(entries, mirror=Mirror(tmp_path, mined), asked=Asked.NEGATIVES))
     queue.order = "s2"
     assert [item.scores for item in queue.items] == [{BY_SCORE: 0.2, "s2": 0.25}, {BY_SCORE: 0.3, "s2": 0.1}]
     queue.update(0, decided(negatives, State.REJECTED))
