@@ -353,7 +353,7 @@ def test_the_teacher_is_validated_on_the_whole_truth(
     (row,) = rows_of(tmp_path / "run", "validation")
     if where == "volumes":
         assert row["fp_per_scan"] == [0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0]
-        assert row["images"] == len(run.val_set)
+        assert row["volumes"] == len(run.val_set)
         assert "fp_per_image" not in row
     else:
         listed = Run(recipe(steps=1), TrainingOptions(phantoms, tmp_path / "y", device="cpu")).val_set
