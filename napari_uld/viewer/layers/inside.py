@@ -106,6 +106,11 @@ class InsideLayers:
         self._map.open()
         self._boxes.open()
 
+    def remove(self) -> None:
+        """Take them away."""
+        self._map.remove()
+        self._boxes.remove()
+
     def _show_map(self, case: Case, name: str, values: np.ndarray, z: int) -> None:
         layer, place = self._map.of(case, lambda: _map_layer(case, values, z)), on_slice(case, z)
         layer.data, layer.translate = values[None], place["translate"]
