@@ -1,5 +1,8 @@
 """What a panel hears of its session and of the case that is open in it, as long as both are there."""
 
+# PyQt's stubs call every getter optional.
+# mypy: disable-error-code="override"
+
 from collections.abc import Callable
 
 from qtpy.QtCore import QEvent, QObject

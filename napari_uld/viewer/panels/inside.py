@@ -126,7 +126,7 @@ class InsidePanel(DetectorPanel):
 
     def _end(self) -> None:
         super()._end()
-        self._layers.remove()
+        self._layers.release()
 
     def _open(self, case: Case | None) -> None:
         # Its layers went with the scan.
