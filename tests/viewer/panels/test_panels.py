@@ -359,7 +359,6 @@ def test_what_is_found_in_a_scan_that_was_closed_meanwhile_is_not_shown_on_anoth
 
 
 @pytest.mark.usefixtures("tiny_checkpoint")
-@pytest.mark.usefixtures("tiny_checkpoint")
 def test_a_panel_that_is_closed_in_a_run_ends_the_run_and_its_process(session: Session, qtbot: QtBot) -> None:
     detector, deleted = FakeDetector(waits=True), []
     panel, dock = DetectPanel(session.viewer, detector), QDockWidget()
@@ -375,6 +374,7 @@ def test_a_panel_that_is_closed_in_a_run_ends_the_run_and_its_process(session: S
     assert detector.cancelled
 
 
+@pytest.mark.usefixtures("tiny_checkpoint")
 def test_a_cancel_from_before_the_process_knows_of_the_run_is_not_lost(
     session: Session, findings: Findings, qtbot: QtBot
 ) -> None:
