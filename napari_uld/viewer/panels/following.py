@@ -38,7 +38,10 @@ class Leaving(QObject):
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
         """Hear that the panel goes from where it was put: a dock that floats keeps it."""
-        if watched is self._panel and event.type() == QEvent.Type.ParentAboutToChange and self._panel.parentWidget():
+        kind, parent = event.type(), self._panel.parentWidget()
+        # The first comes only to what was shown.
+        leaves = kind == QEvent.Type.ParentAboutToChange if parent else kind == QEvent.Type.ParentChange
+        if watched is self._panel and leaves:
             self._leave()
             self._panel.deleteLater()
         return super().eventFilter(watched, event)
