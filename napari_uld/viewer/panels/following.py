@@ -38,13 +38,16 @@ class Leaving(QObject):
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
         """Hear that the panel goes from where it was put: a dock that floats keeps it."""
-        kind, parent = event.type(), self._panel.parentWidget()
-        # The first comes only to what was shown.
-        leaves = kind == QEvent.Type.ParentAboutToChange if parent else kind == QEvent.Type.ParentChange
-        if watched is self._panel and leaves:
+        if watched is self._panel and self._takes_away(event):
             self._leave()
             self._panel.deleteLater()
         return super().eventFilter(watched, event)
+
+    def _takes_away(self, event: QEvent) -> bool:
+        # The first comes only to what was shown once.
+        if event.type() == QEvent.Type.ParentAboutToChange:
+            return self._panel.parentWidget() is not None
+        return event.type() == QEvent.Type.ParentChange and self._panel.parentWidget() is None
 
     def _leave(self) -> None:
         act, self._act = self._act, None
