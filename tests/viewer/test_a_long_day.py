@@ -1,4 +1,4 @@
-"""A day's work in one window: scan after scan, tool after tool, and nothing is left behind."""
+"""A day's work in one window: scan after scan, tool after tool, panel after panel, and nothing is left behind."""
 
 import gc
 from collections.abc import Callable
@@ -13,7 +13,9 @@ from pytestqt.qtbot import QtBot
 from napari_uld.ct.volume import CTVolume
 from napari_uld.lesions.annotations import Annotation, Annotations
 from napari_uld.lesions.findings import Findings
+from napari_uld.viewer.panels.docking import BELOW, TABBED
 from napari_uld.viewer.panels.window import workbench_in_window
+from napari_uld.viewer.state import case_store
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.tools import review
 from napari_uld.viewer.tools.measuring import measure
@@ -21,6 +23,7 @@ from napari_uld.viewer.tools.measuring import measure
 STATUS = Path("/proc/self/statm")
 PAGE = 4096
 CHANGES = 200
+PANELS = (*TABBED, BELOW)
 # A scan of this test is 19 MiB large.
 MOST_GROWTH = 30 * 2**20
 
@@ -34,14 +37,16 @@ def resident() -> int:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(not STATUS.exists(), reason="only Linux tells what memory is in use")
-def test_200_scans_and_200_tools_in_one_window_leave_nothing_behind(
+def test_200_scans_tools_and_panels_in_one_window_leave_nothing_behind(
     make_napari_viewer: Callable[..., Viewer],
     volume: CTVolume,
     expert: Annotation,
     findings: Findings,
     tmp_path: Path,
     qtbot: QtBot,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(case_store, "data_folder", lambda: tmp_path / "data")
     viewer = make_napari_viewer(show=True)
     workbench = workbench_in_window(viewer)
     session = workbench.session
@@ -68,6 +73,9 @@ def test_200_scans_and_200_tools_in_one_window_leave_nothing_behind(
         measure(session)
         review.draw_lesion(session)
         review.put_down(session)
+        dock, _panel = viewer.window.add_plugin_dock_widget("napari-uld", PANELS[i % len(PANELS)])
+        qtbot.wait(1)
+        dock.destroyOnClose()
         viewer.dims.ndisplay = 3 if i % 100 == 10 else 2
         qtbot.wait(1)
         viewer.dims.ndisplay = 2

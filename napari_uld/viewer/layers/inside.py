@@ -106,6 +106,11 @@ class InsideLayers:
         self._map.open()
         self._boxes.open()
 
+    def release(self) -> None:
+        """Take them away for good."""
+        self._map.remove()
+        self._boxes.release()
+
     def _show_map(self, case: Case, name: str, values: np.ndarray, z: int) -> None:
         layer, place = self._map.of(case, lambda: _map_layer(case, values, z)), on_slice(case, z)
         layer.data, layer.translate = values[None], place["translate"]

@@ -70,6 +70,8 @@ class PlaneView:
         if case is None:
             for layer in self.layers:
                 _see(layer, False)
+            # Else it holds the whole scan that it is a part of.
+            self._image.data = np.zeros((2, 2), np.int16)
             self._write(letters=False)
             return
         for layer in (self._image, self._marks):
@@ -80,10 +82,6 @@ class PlaneView:
         """Draw the slice again: more of the scan has arrived."""
         if self._image.visible:
             self._image.refresh(thumbnail=False, extent=False)
-
-    def release(self) -> None:
-        """Show nothing more: the canvas may be gone."""
-        self._case, self._voxel = None, None
 
     def go(self, voxel: Voxel, window: tuple[float, float] | None, *, letters: bool) -> None:
         """Show the slice through a voxel (z, y, x), and where on it that is, through the main view's window."""

@@ -119,6 +119,11 @@ class SliceLines(SliceLayer):
         super().see(something and bool(self.drawn))
         self._fill()
 
+    def release(self) -> None:
+        """Take it away for good."""
+        self.remove()
+        self._viewer.scene.camera.events.zoom.disconnect(self._zoomed)
+
     def _fill(self) -> None:
         layer, zoom = self.layer, self._viewer.scene.camera.zoom
         # napari draws a hidden layer's colours on what it showed before.

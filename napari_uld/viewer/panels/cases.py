@@ -68,8 +68,7 @@ class CasesPanel(ScrolledPanel):
         self._left_out: tuple[str, ...] = ()
         self.view = CaseView(self.body)
         self._connect()
-        self._following = Following(self, self.session, self._case_changed)
-        self._following.links.connect(self.session.closed, self._close)
+        self._following = Following(self, self.session, self._case_changed, self._close)
         self._following.begin()
         self._resume()
 
@@ -90,11 +89,7 @@ class CasesPanel(ScrolledPanel):
         view.unasked.toggled.connect(self._agree)
         for key, by in (("PageDown", 1), ("PageUp", -1)):
             add_shortcut(self, key, partial(self.turn_to, by))
-        without, session.turn_to = session.turn_to, self.turn_to
-        self.destroyed.connect(lambda: setattr(session, "turn_to", without))
-        self.destroyed.connect(self._search.end)
-        self.destroyed.connect(partial(self.ahead.ask, None))
-        self.destroyed.connect(self._thumbnails.end)
+        self._without, session.turn_to = session.turn_to, self.turn_to
 
     @property
     def cases(self) -> CaseList | None:
@@ -178,9 +173,9 @@ class CasesPanel(ScrolledPanel):
         self._show_done()
 
     def _close(self) -> None:
-        """The window goes."""
+        """The panel goes, or the window."""
         self._leave()
-        self.session.turn_to = lambda by: None
+        self.session.turn_to = self._without
 
     def _agree(self, agreed: bool) -> None:
         if self.cases is not None:

@@ -60,14 +60,14 @@ class DetectorPanel(ScrolledPanel):
         self.cancel_button = PushButton(text="Cancel")
         self.status = QLabel()
         self._case: Case | None = None
-        self._run = DetectorRun(self, self.session, process)
+        self._run = DetectorRun(self, process)
         self._run.said.connect(self._say)
         self._run.returned.connect(self._returned)
         self._run.finished.connect(self._finished)
         self.run_button.changed.connect(self.run)
         self.cancel_button.changed.connect(self.cancel)
         self.checkpoints.names.changed.connect(self._enable)
-        self._following = Following(self, self.session, self._open)
+        self._following = Following(self, self.session, self._open, self._end)
 
     def _lay_out(self, fields: Sequence[Widget]) -> None:
         """Stand the fields above the buttons and the status, and follow the open case from now on."""
@@ -147,6 +147,10 @@ class DetectorPanel(ScrolledPanel):
     def _describe(self) -> None:
         """Say what there is to say before anything was run on the open scan."""
         self._say("")
+
+    def _end(self) -> None:
+        """The panel goes, or the window."""
+        self._run.end()
 
     def _enable(self) -> None:
         self.run_button.enabled = self.session.case is not None and self._ready and not self.running

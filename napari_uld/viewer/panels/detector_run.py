@@ -1,4 +1,4 @@
-"""A panel's work in a detector's process: followed from a thread, shown, cancelled, ended with the window."""
+"""A panel's work in a detector's process: followed from a thread, shown, cancelled, ended with the panel."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -12,7 +12,6 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_uld.errors import CancelledError, UldError, WorkerError
 from napari_uld.progress import Progress, Work
-from napari_uld.viewer.session import Session
 
 
 class Process(Protocol):
@@ -40,8 +39,6 @@ class DetectorRun(QObject):
     ----------
     panel
         The panel whose run it is.
-    session
-        The session; the process ends with its window.
     process
         The detector's process.
     """
@@ -52,14 +49,13 @@ class DetectorRun(QObject):
     returned = Signal(object)
     finished = Signal()
 
-    def __init__(self, panel: QObject, session: Session, process: Process) -> None:
+    def __init__(self, panel: QObject, process: Process) -> None:
         super().__init__(panel)
         self._process = process
         self._worker: GeneratorWorker | None = None
         self._bar: Any = None
         self._cancelled = Event()
         self._ended = False
-        session.closed.connect(self._end)
 
     @property
     def running(self) -> bool:
@@ -75,7 +71,8 @@ class DetectorRun(QObject):
             work,
             self._cancelled,
             self._process.cancel,
-            _connect={"yielded": self._progressed, "returned": self.returned.emit, "finished": self._finished},
+            # Of what comes once the panel is deleted Qt lets methods of its parts hear nothing, but functions.
+            _connect={"yielded": self._progressed, "returned": self._returned, "finished": lambda: self._finished()},
         )
 
     def cancel(self) -> None:
@@ -83,6 +80,17 @@ class DetectorRun(QObject):
         if self.running:
             self.said.emit("Cancelling")
             self._stop()
+
+    def end(self) -> None:
+        """End the process, and the run in progress, with the panel or the window."""
+        self._ended = True
+        if self.running:
+            self._stop()
+        else:
+            self._process.close()
+
+    def _returned(self, outcome: Outcome) -> None:
+        self.returned.emit(outcome)
 
     def _progressed(self, step: Progress) -> None:
         message = step.message or "Working"
@@ -102,15 +110,8 @@ class DetectorRun(QObject):
         self._worker = self._bar = None
         if self._ended:
             self._process.close()
-        self.finished.emit()
-
-    def _end(self) -> None:
-        """End the process with the window; nothing less than that cancels a run."""
-        self._ended = True
-        if self.running:
-            self._stop()
         else:
-            self._process.close()
+            self.finished.emit()
 
     def _stop(self) -> None:
         self._cancelled.set()

@@ -124,6 +124,10 @@ class InsidePanel(DetectorPanel):
         self._draw()
         self._report()
 
+    def _end(self) -> None:
+        super()._end()
+        self._layers.release()
+
     def _open(self, case: Case | None) -> None:
         # Its layers went with the scan.
         if self._seen is not None and self._seen[0] is not case:

@@ -6,12 +6,14 @@
 from napari.qt import QtViewer
 from napari.settings import get_settings
 from napari.viewer import Viewer
-from qtpy.QtCore import QEvent, QSize, Qt
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QResizeEvent, QShowEvent
 from qtpy.QtWidgets import QMainWindow, QSplitter, QVBoxLayout, QWidget
 
 from napari_uld.viewer.layers.planes import PlaneView
-from napari_uld.viewer.panels.window import workbench_in_window
+from napari_uld.viewer.panels.following import Leaving
+from napari_uld.viewer.panels.window import main_window, workbench_in_window
+from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.links import Links
 from napari_uld.viewer.tools.linked import LinkedViews
 
@@ -20,6 +22,41 @@ LEAST, WANTED = 120, 400
 # napari's name of the panel's dock, and where it goes where a person has not put it elsewhere: on the right, where
 # panels go, slices find no room.
 DOCK, PLACE = "Views (napari-uld)", "bottom"
+
+
+class Canvases(QSplitter):
+    """The views' canvases, made once for a window; while no panel holds them they are hidden in it.
+
+    What a canvas drew with stays in memory when it is closed: new ones for every panel would fill it.
+
+    Parameters
+    ----------
+    session
+        The session whose open scan they show.
+    """
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(Qt.Orientation.Horizontal)
+        self.linked = LinkedViews(session)
+        for view in self.linked.views:
+            self.addWidget(_canvas(view))
+        self._links = Links()
+        self._links.connect(session.closed, self._end)
+
+    def put_away(self, window: QWidget | None) -> None:
+        """Show nothing more, and wait in the window; where there is none, for nobody."""
+        self.linked.release()
+        if window is None:
+            self._end()
+        else:
+            self.hide()
+            self.setParent(window)
+
+    def _end(self) -> None:
+        self._links.release()
+        self.linked.release()
+        for i in range(self.count()):
+            self.widget(i).close()
 
 
 class ViewsPanel(QWidget):
@@ -35,16 +72,15 @@ class ViewsPanel(QWidget):
         super().__init__()
         get_settings().application.plugin_widget_positions.setdefault(DOCK, PLACE)
         session = workbench_in_window(viewer).session
-        self.linked = LinkedViews(session)
-        self.splitter = QSplitter(Qt.Orientation.Horizontal)
-        for view in self.linked.views:
-            self.splitter.addWidget(_canvas(view))
+        self._window = main_window(session.viewer)
+        self.splitter = self._take_canvases(session)
+        self.linked = self.splitter.linked
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.splitter)
+        self.splitter.show()
         self.setMinimumSize(2 * LEAST, LEAST)
-        self._links = Links()
-        self._links.connect(session.closed, self._end)
+        self._leaving = Leaving(self, session, self._leave)
 
     def sizeHint(self) -> QSize:  # noqa: N802
         """Room for both views, side by side."""
@@ -64,17 +100,17 @@ class ViewsPanel(QWidget):
             window.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
         super().showEvent(event)
 
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """End where napari takes the panel out of its dock: its canvases go, and nothing may be drawn on them."""
-        if event.type() == QEvent.Type.ParentChange and self.parentWidget() is None:
-            self._end()
-        super().changeEvent(event)
+    def _take_canvases(self, session: Session) -> Canvases:
+        """Give the window's canvases; where another panel holds them, or there are none yet, new ones."""
+        away = Qt.FindChildOption.FindDirectChildrenOnly
+        kept = None if self._window is None else self._window.findChild(Canvases, options=away)
+        if kept is None:
+            return Canvases(session)
+        kept.linked.follow()
+        return kept
 
-    def _end(self) -> None:
-        self._links.release()
-        self.linked.release()
-        for i in range(self.splitter.count()):
-            self.splitter.widget(i).close()
+    def _leave(self) -> None:
+        self.splitter.put_away(self._window)
 
 
 def _canvas(view: PlaneView) -> QtViewer:

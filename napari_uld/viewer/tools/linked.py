@@ -32,13 +32,17 @@ class LinkedViews:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._released = False
         self._links, self._case_links = Links(), Links()
         self.coronal, self.sagittal = (PlaneView(axis, lambda act: session.later(act)) for axis in (1, 2))
         self._cross_hair = CrossHair(session.viewer)
         for view in self.views:
             view.model.mouse_wheel_callbacks.append(partial(self._wheel, view, Notches()))
             view.model.mouse_drag_callbacks[:] = [partial(self._drag, view)]
+        self.follow()
+
+    def follow(self) -> None:
+        """Follow the main viewer; after `release` anew."""
+        session, self._released = self._session, False
         session.viewer.mouse_drag_callbacks.append(self.shift_drag)
         self._links.connect(session.case_changed, self._open)
         self._links.connect(session.view_changed, self._follow)
@@ -55,7 +59,7 @@ class LinkedViews:
         return self.coronal, self.sagittal
 
     def release(self) -> None:
-        """Follow the main viewer no more; its cross-hair goes."""
+        """Follow the main viewer no more, and hold nothing of its scan; its cross-hair goes."""
         self._released = True
         self._links.release()
         self._case_links.release()
@@ -63,7 +67,7 @@ class LinkedViews:
             self._session.viewer.mouse_drag_callbacks.remove(self.shift_drag)
         self._cross_hair.release()
         for view in self.views:
-            view.release()
+            view.open(None)
 
     # -- following the main view --
 

@@ -8,7 +8,7 @@ from napari.components import ViewerModel
 from napari.utils.notifications import Notification
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QShortcut
+from qtpy.QtWidgets import QDockWidget, QLabel, QShortcut
 
 from napari_uld.ct import read_scan
 from napari_uld.ct.dl_info import read_dl_info
@@ -356,6 +356,22 @@ def test_what_is_found_in_a_scan_that_was_closed_meanwhile_is_not_shown_on_anoth
     qtbot.waitUntil(lambda: not panel.running, timeout=5000)
     assert not case.findings
     assert not panel.run_button.enabled
+
+
+@pytest.mark.usefixtures("tiny_checkpoint")
+def test_a_panel_that_is_closed_in_a_run_ends_the_run_and_its_process(session: Session, qtbot: QtBot) -> None:
+    detector, deleted = FakeDetector(waits=True), []
+    panel, dock = DetectPanel(session.viewer, detector), QDockWidget()
+    qtbot.addWidget(dock)
+    dock.setWidget(panel)
+    panel.run()
+    qtbot.waitUntil(lambda: bool(detector.calls))
+    panel.destroyed.connect(lambda: deleted.append(True))
+    panel.setParent(None)
+    qtbot.waitUntil(lambda: bool(deleted))
+    del panel
+    qtbot.waitUntil(lambda: detector.closed)
+    assert detector.cancelled
 
 
 @pytest.mark.usefixtures("tiny_checkpoint")

@@ -1,7 +1,5 @@
 """The views in a real window."""
 
-import gc
-import weakref
 from collections.abc import Callable
 
 import numpy as np
@@ -21,6 +19,9 @@ from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.tools import cine
 
 from ..conftest import show
+
+# Of water in the study's window.
+GREY = 85
 
 
 @pytest.fixture
@@ -85,18 +86,39 @@ def test_the_views_open_below_are_worked_with_and_leave_nothing_behind(
     qtbot.keyClick(window.focusWidget(), Qt.Key.Key_9)
     assert session.window == session.windows["mediastinum"]
 
-    models = [weakref.ref(view.model) for view in panel.linked.views]
     dock.destroyOnClose()
+    linked = panel.linked
     del dock, panel, canvas
     qtbot.wait(50)
     session.show_voxel({0: 3, 1: 40, 2: 40})
     session.set_window("lung")
     session.open(case)
     qtbot.wait(50)
-    gc.collect()
-    assert [ref() for ref in models] == [None, None]
-    assert len(QtViewer._instances) == canvases
     assert list(viewer.layers) == layers
+    assert not any(layer.visible for view in linked.views for layer in view.layers)
+    assert all(view.layers[0].data.base is None for view in linked.views), "hold a scan that nobody sees"
+    assert len(QtViewer._instances) == canvases + 2
+
+
+def test_views_that_are_opened_again_show_the_scan_on_the_same_canvases(
+    viewer: Viewer, case: Case, qtbot: QtBot
+) -> None:
+    session, canvases = session_of(viewer), len(QtViewer._instances)
+
+    def open_and_close() -> None:
+        dock, panel = viewer.window.add_plugin_dock_widget("napari-uld", "Views")
+        canvas = panel.splitter.widget(0)
+        qtbot.waitUntil(panel.isVisible, timeout=20000)
+        _wait_for_room(canvas.canvas.native, qtbot)
+        # The body, a grey that no letter is.
+        qtbot.waitUntil(lambda: np.isclose(canvas.screenshot(flash=False)[..., 0], GREY, atol=5).mean() > 0.02)
+        dock.destroyOnClose()
+        qtbot.wait(50)
+
+    open_and_close()
+    session.show_voxel({1: 70})
+    open_and_close()
+    assert len(QtViewer._instances) == canvases + 2
 
 
 def test_cine_plays_until_a_key_is_pressed(viewer: Viewer, qtbot: QtBot) -> None:

@@ -335,9 +335,10 @@ def test_released_views_follow_nothing_and_take_their_cross_hair_along(session: 
     waiting = []
     session.later = waiting.append
     session.viewer.scene.camera.zoom *= 2
-    before = image(linked.coronal).data
     callbacks = len(session.viewer.mouse_drag_callbacks)
     linked.release()
+    before = image(linked.coronal).data
+    assert not np.shares_memory(before, session.case.volume.hu)
     assert len(session.viewer.mouse_drag_callbacks) == callbacks - 1
     assert NAME not in session.viewer.layers
     session.show_voxel({1: session.voxel[1] + 3})
@@ -345,3 +346,15 @@ def test_released_views_follow_nothing_and_take_their_cross_hair_along(session: 
         act()
     assert image(linked.coronal).data is before
     assert NAME not in session.viewer.layers
+
+
+def test_released_views_follow_again_when_they_are_asked_to(session: Session, linked: LinkedViews) -> None:
+    callbacks = len(session.viewer.mouse_drag_callbacks)
+    linked.release()
+    session.show_voxel({1: 40, 2: 50})
+    linked.follow()
+    assert len(session.viewer.mouse_drag_callbacks) == callbacks
+    np.testing.assert_array_equal(image(linked.coronal).data, session.case.volume.hu[:, 40])
+    session.show_voxel({1: 41})
+    np.testing.assert_array_equal(image(linked.coronal).data, session.case.volume.hu[:, 41])
+    assert sum(layer.name == NAME for layer in session.viewer.layers) == 1
