@@ -159,7 +159,14 @@ class CasesPanel(ScrolledPanel):
             show_warning(f"The list of folders cannot be read: {error}")
 
     def _leave(self) -> None:
-        """The folder goes: nothing is read or made for it any more."""
+        """The folder goes."""
+        self._stop()
+        self.view.show(None)
+        self.view.show_agreed(None)
+        self._show_done()
+
+    def _stop(self) -> None:
+        """Nothing is read or made for the folder any more."""
         self._count()
         self._counting = self._at = None
         self._following.case_links.release()
@@ -168,13 +175,10 @@ class CasesPanel(ScrolledPanel):
         self._thumbnails.end()
         self._read_soon.stop()
         self.ahead.ask(None)
-        self.view.show(None)
-        self.view.show_agreed(None)
-        self._show_done()
 
     def _close(self) -> None:
-        """The panel goes, or the window."""
-        self._leave()
+        """The panel goes, or the window; what it shows may be deleted already."""
+        self._stop()
         self.session.turn_to = self._without
 
     def _agree(self, agreed: bool) -> None:

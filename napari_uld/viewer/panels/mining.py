@@ -79,11 +79,9 @@ class MiningPanel(ScrolledPanel):
             timer.timeout.connect(act)
         self.view = MiningView(self.body)
         self._connect()
-        self._following = Following(self, self.session, self._opened)
+        self._following = Following(self, self.session, self._opened, self._end)
         self._following.links.connect(self.session.cases_changed, self._begin)
         self._following.links.connect(self.walk.changed, self._changed)
-        self._following.links.connect(self.session.closed, self._end)
-        self.destroyed.connect(self._end)
         self._following.begin()
         self._show_folder(None)
 
@@ -167,6 +165,9 @@ class MiningPanel(ScrolledPanel):
             self.queue.least = least or None
 
     def _end(self) -> None:
+        """The panel goes, or the window; what it shows may be deleted already."""
+        self._following.links.release()
+        self._following.case_links.release()
         self._reading.end()
         self.walk.release()
 

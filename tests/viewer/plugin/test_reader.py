@@ -35,7 +35,7 @@ def scan(tmp_path: Path) -> Path:
 def open_session(session: Session, monkeypatch: pytest.MonkeyPatch) -> Session:
     """The session that the reader finds open."""
     monkeypatch.setattr(reader, "_session", lambda: session)
-    monkeypatch.setattr(opening, "show_review", lambda: None)
+    monkeypatch.setattr(opening, "show_review", lambda **_: None)
     return session
 
 
