@@ -4,6 +4,7 @@
 # mypy: disable-error-code="union-attr, override"
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -177,9 +178,12 @@ class CasesPanel(ScrolledPanel):
         self.ahead.ask(None)
 
     def _close(self) -> None:
-        """The panel goes, or the window; what it shows may be deleted already."""
+        """The panel goes, or the window."""
         self._stop()
         self.session.turn_to = self._without
+        # What it shows may be deleted already.
+        with suppress(RuntimeError):
+            self.view.show(None)
 
     def _agree(self, agreed: bool) -> None:
         if self.cases is not None:
