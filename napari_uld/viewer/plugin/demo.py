@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 
 import napari
 from napari.qt import get_qapp
+from qtpy.QtCore import QEvent
 
 from napari_uld.errors import WorkerError
 from napari_uld.viewer.layers.parts import Part
@@ -75,6 +76,9 @@ def _run(screenshot: Path | None, study: Path) -> list[dict[str, str]]:
     finally:
         if screenshot is not None:
             viewer.close()
+            # What the window leaves is deleted in its own time, which is not the program's end.
+            get_qapp().sendPostedEvents(None, QEvent.Type.DeferredDelete)
+            settle(SETTLE)
 
 
 def _panels(viewer: napari.Viewer) -> DetectPanel:
