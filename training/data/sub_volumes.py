@@ -5,17 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_uld.ct.deeplesion import read_slices, slices_on_disk
-from napari_uld.ct.volume import CTVolume
 from napari_uld.errors import DataError
-from napari_uld.lesions.annotations import LesionType
 
 from .key_slices import SPLITS, Split, split_of
+from .known_scan import KnownScan
 from .phantom.truth import read_truth, truth_series
 
 
 @dataclass(frozen=True, eq=False)
-class SubVolume:
+class SubVolume(KnownScan):
     """A scan, and a box of every lesion in it on the slice where that is largest.
 
     Parameters
@@ -30,29 +28,7 @@ class SubVolume:
         (n,) native numbers of their slices.
     """
 
-    root: Path
-    series: str
-    boxes: np.ndarray
     slices: np.ndarray
-
-    def read(self) -> CTVolume:
-        """Read the scan."""
-        return read_slices(self.root, self.series, slices_on_disk(self.root, self.series))
-
-    @property
-    def patient(self) -> str:
-        """The patient, by which data are split and resampled."""
-        return self.series.split("_")[0]
-
-    @property
-    def diameters(self) -> np.ndarray:
-        """(n,) NaN: nobody measured them."""
-        return np.full(len(self.boxes), np.nan)
-
-    @property
-    def types(self) -> tuple[LesionType, ...]:
-        """(): none is known here."""
-        return ()
 
 
 def sub_volumes(root: Path, split: Split) -> list[SubVolume]:

@@ -9,24 +9,23 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from napari_uld.ct.deeplesion import read_slices, slices_on_disk
-from napari_uld.ct.volume import CTVolume
+from napari_uld.ct.deeplesion import slices_on_disk
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.recipe import TrainingSpec
 from napari_uld.detectors.targets import cut_off
 from napari_uld.inference.slabs import normalize
 from napari_uld.inference.volumes import AIR_HU, Crop, resample
-from napari_uld.lesions.annotations import LesionType
 from napari_uld.lesions.axis_map import AxisMap
 from napari_uld.lesions.rle import decode
 
 from .cache import BoundedCache
 from .key_slices import Split, split_series
+from .known_scan import KnownScan
 from .phantom.truth import read_truth
 
 
 @dataclass(frozen=True, eq=False)
-class TrueVolume:
+class TrueVolume(KnownScan):
     """A phantom scan, and the tight boxes of all of its lesions.
 
     Parameters
@@ -39,29 +38,6 @@ class TrueVolume:
         (n, 6) native pixel-centre boxes about the voxels of each lesion, z an index of the scan's slices: half a voxel
         beyond the outermost centres.
     """
-
-    root: Path
-    series: str
-    boxes: np.ndarray
-
-    def read(self) -> CTVolume:
-        """Read the scan."""
-        return read_slices(self.root, self.series, slices_on_disk(self.root, self.series))
-
-    @property
-    def patient(self) -> str:
-        """The patient, by which data are split and resampled."""
-        return self.series.split("_")[0]
-
-    @property
-    def diameters(self) -> np.ndarray:
-        """(n,) NaN: nobody measured them."""
-        return np.full(len(self.boxes), np.nan)
-
-    @property
-    def types(self) -> tuple[LesionType, ...]:
-        """(): none is known here."""
-        return ()
 
 
 def true_volumes(root: Path, split: Split) -> list[TrueVolume]:
