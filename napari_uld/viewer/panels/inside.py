@@ -173,10 +173,10 @@ class InsidePanel(DetectorPanel):
     def _draw(self) -> None:
         if self._seen is None:
             return
-        painter, before, self._map = self.session.painter, self._map, self.map.value
-        if self._map == SEGMENTATION and before != SEGMENTATION and painter is not None:
+        before, self._map = self._map, self.map.value
+        if self._map == SEGMENTATION and before != SEGMENTATION:
             # In its colours people's lesions would look like something that the detector sees.
-            painter.eye.shut()
+            self.session.show_masks(False)
         kinds = [kind for kind, box in self.boxes.items() if box.isChecked()]
         self._layers.take(*self._seen, self._map, kinds)
         self._layers.see(self._is_there)

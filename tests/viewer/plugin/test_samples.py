@@ -9,7 +9,7 @@ from npe2 import PluginManager
 
 from napari_uld.ct import read_scan
 from napari_uld.errors import DataError
-from napari_uld.viewer.layers.parts import case_of
+from napari_uld.viewer.layers.parts import Part, case_of
 from napari_uld.viewer.plugin import demo, reader
 from napari_uld.viewer.plugin.samples import own_copy, phantom_path
 from napari_uld.viewer.state.files import open_case, save_case
@@ -51,6 +51,8 @@ def test_the_menu_opens_the_sample_in_a_window_without_a_complaint(
     for _ in range(2):
         viewer.open_sample(PLUGIN, "phantom")
         assert workbench_of(viewer).session.case is not None
+    # Nor is there anything between the reader and the scan.
+    assert not workbench_of(viewer).session.layer(Part.MASK).visible
     assert not shown
 
 
