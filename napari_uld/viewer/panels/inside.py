@@ -41,7 +41,7 @@ from napari_uld.viewer.panels.legend import swatch
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.rows import Mark
 
-THE_CHECKPOINT, NO_MAP = "none: the checkpoint above", "none"
+THE_CHECKPOINT, NO_MAP = "none: the detector above", "none"
 # How many scores are said, check boxes stand in a row, and pixels a colour takes beside its box.
 BEST, BOXES_A_ROW, SWATCH = 5, 3, 10
 EXPLANATION = (
