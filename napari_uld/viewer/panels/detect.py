@@ -74,6 +74,8 @@ class DetectPanel(DetectorPanel):
             where = "" if point is None else f" From a score of {point:.3f} on it gave two false positives a key slice."
             begun = NO_SCAN if self.session.case is None else "Not run on this scan yet: Run looks at all its slices."
             self._say(f"{begun} {info.title}.{where}")
+            if self.session.case is None or not self.session.case.findings:
+                self._follow(self.session.thresholds.of(ANY, point))
         except CheckpointError as error:
             self._say(str(error))
 
