@@ -338,6 +338,17 @@ def test_the_slider_goes_to_the_detectors_operating_point(session: Session, find
     assert panel.status.text().startswith("3 of 3 detections of fake score at least 0.150")
 
 
+def test_before_a_run_the_slider_is_idle_where_the_findings_will_begin(
+    session: Session, findings: Findings, qtbot: QtBot
+) -> None:
+    session.case.remove_findings(findings.detector)
+    panel = panel_of(session, qtbot, FakeDetector(findings))
+    assert panel.threshold.value == pytest.approx(panel.checkpoints.info.operating_point, abs=0.001)
+    assert not panel.threshold.enabled
+    run(panel, qtbot)
+    assert panel.threshold.enabled
+
+
 @pytest.mark.usefixtures("tiny_checkpoint")
 def test_buttons_swap_while_it_runs_and_cancelling_changes_nothing(
     session: Session, findings: Findings, qtbot: QtBot
