@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from pathlib import Path
-from threading import Event, Lock
+from threading import Event
 
 import numpy as np
 
@@ -55,20 +54,20 @@ def read_dicom(entry: ScanEntry, start: int | None = None) -> Reading:
 def _in_threads(read: Callable[[int], ReadFile], order: Sequence[int]) -> Iterator[tuple[int, ReadFile]]:
     """Read files in an order, some at a time; of several that cannot be read the first one in the scan has its say.
 
-    While what has arrived is looked at, one file at a time is read: decoders hold Python's lock, and whoever draws
-    would wait for all of them at every call of the graphics library.
+    While what has arrived is looked at, no other file is begun: a decoder holds Python's lock from a slice's beginning
+    to its end, and whoever draws would wait for it at every call of the graphics library.
     """
     failed: tuple[int, ScanError] | None = None
-    awaited, alone = Event(), Lock()
+    awaited = Event()
 
     def attempt(index: int) -> ReadFile | ScanError | None:
-        with nullcontext() if awaited.is_set() else alone:
-            if failed is not None and failed[0] < index:
-                return None
-            try:
-                return read(index)
-            except ScanError as error:
-                return error
+        awaited.wait()
+        if failed is not None and failed[0] < index:
+            return None
+        try:
+            return read(index)
+        except ScanError as error:
+            return error
 
     with ThreadPoolExecutor(THREADS) as pool:
         try:
@@ -81,7 +80,8 @@ def _in_threads(read: Callable[[int], ReadFile], order: Sequence[int]) -> Iterat
                 elif one is not None and (failed is None or index < failed[0]):
                     failed = index, one
         finally:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
+            awaited.set()
     if failed is not None:
         raise failed[1]
 
