@@ -9,7 +9,13 @@ from torch import Tensor, nn
 
 from napari_uld.detectors.heads.extents import Extent
 from napari_uld.detectors.heads.prior import expect_little
-from napari_uld.detectors.losses.centres import centre_cells, centre_loss, heat_map, with_negatives
+from napari_uld.detectors.losses.centres import (
+    cells_within,
+    centre_cells,
+    centre_loss,
+    heat_map,
+    with_negatives,
+)
 from napari_uld.detectors.parts import Calibrate, Detections, GridSize, ImageSizes, Target, Taught
 
 # A peak is the highest of so many cells along each axis.
@@ -81,11 +87,13 @@ class CentreHead(nn.Module):
         parts: list[dict[str, Tensor]] = []
         for image_logits, features, target in zip(logits.float(), raw.features.float(), targets, strict=True):
             shape = tuple(features.shape[1:])
-            boxes = target["boxes"] / self._scale(target["boxes"])
+            scale = self._scale(target["boxes"])
+            boxes = target["boxes"] / scale
             heat = heat_map(boxes, shape)
             if "negatives" in target:
-                heat = with_negatives(heat, target["negatives"] / self._scale(boxes))
-            centres = centre_loss(image_logits[0], heat, alpha=self.alpha, beta=self.beta)
+                heat = with_negatives(heat, target["negatives"] / scale)
+            ignored = cells_within(target["ignored"] / scale, shape) if "ignored" in target else None
+            centres = centre_loss(image_logits[0], heat, alpha=self.alpha, beta=self.beta, left_out=ignored)
             parts.append({"centres": centres} | self.extent.losses(features, centre_cells(boxes, shape), boxes))
         self._lesions = sum(len(target["boxes"]) for target in targets) / len(targets)
         return {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}

@@ -58,18 +58,35 @@ def with_negatives(heat: Tensor, negatives: Tensor) -> Tensor:
     return torch.where(heat > 0, heat, -heat_map(negatives, tuple(heat.shape)))
 
 
-def centre_loss(logits: Tensor, heat: Tensor, *, alpha: float, beta: float) -> Tensor:
+def cells_within(boxes: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Cells (*shape) bool whose centres lie in any of the boxes (n, 2k)."""
+    low, high = boxes.chunk(2, dim=1)
+    inside = torch.ones(len(boxes), *shape, dtype=torch.bool, device=boxes.device)
+    for axis, size in enumerate(reversed(shape)):
+        centres = torch.arange(size, device=boxes.device) + 0.5
+        along = (centres > low[:, axis, None]) & (centres < high[:, axis, None])
+        view = [len(boxes), *(1 for _ in shape)]
+        view[-1 - axis] = size
+        inside &= along.view(view)
+    return inside.any(dim=0)
+
+
+def centre_loss(logits: Tensor, heat: Tensor, *, alpha: float, beta: float, left_out: Tensor | None = None) -> Tensor:
     """Focal loss of the paper's eq. 1, divided by the number of lesions, in an image without any by 1.
 
     Parameters
     ----------
     logits, heat
         Of one shape; `heat` is 1 at centres alone, and may be negative.
+    left_out
+        Cells (bool) that teach nothing unless they are a lesion's.
     """
     at_centre = heat == 1
     score = logits.sigmoid()
     found = (1 - score) ** alpha * F.logsigmoid(logits)
     missed = (1 - heat) ** beta * score**alpha * F.logsigmoid(-logits)
+    if left_out is not None:
+        missed = missed * ~(left_out & (heat <= 0))
     return -torch.where(at_centre, found, missed).sum() / at_centre.sum().clamp(min=1)
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from napari_uld.detectors.losses.centres import (
+    cells_within,
     centre_cells,
     centre_loss,
     corners_of,
@@ -73,6 +74,12 @@ def test_hard_negatives_are_below_0_but_where_a_lesion_is() -> None:
     assert (heat[heat_map(lesion, shape) > 0] > 0).all()
 
 
+def test_cells_lie_within_boxes_by_their_centres() -> None:
+    cells = torch.nonzero(cells_within(boxes([0.6, 0.4, 0, 2.6, 1.4, 1], [3, 0, 1, 4, 1, 2]), (2, 2, 4))).flip(1)
+    assert cells.tolist() == [[1, 0, 0], [2, 0, 0], [3, 0, 1]]
+    assert not cells_within(boxes(), (2, 2, 4)).any()
+
+
 def test_the_loss_of_centres_is_eq_1() -> None:
     # Four cells: a centre found with .8, beside it (Y = .5) .4, background .3, a hard negative (Y = -1) .3.
     scores, heat = torch.tensor([0.8, 0.4, 0.3, 0.3]), torch.tensor([1.0, 0.5, 0.0, -1.0])
@@ -84,6 +91,10 @@ def test_the_loss_of_centres_is_eq_1() -> None:
     # Of two lesions it is the mean, without any the sum.
     twice = centre_loss(torch.cat([scores, scores]).logit(), torch.cat([heat, heat]), alpha=2, beta=4)
     assert twice.item() == pytest.approx(wanted, rel=1e-5)
+    # What is left out is background alone, and hard negatives.
+    left_out = centre_loss(scores.logit(), heat, alpha=2, beta=4, left_out=torch.ones(4, dtype=torch.bool))
+    kept = 0.2**2 * math.log(0.8) + 0.5**4 * 0.4**2 * math.log(0.6)
+    assert left_out.item() == pytest.approx(-kept, rel=1e-5)
     none = centre_loss(scores[2:3].logit(), heat[2:3], alpha=2, beta=4)
     assert none.item() == pytest.approx(-(0.3**2) * math.log(0.7), rel=1e-5)
 
