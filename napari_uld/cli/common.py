@@ -153,7 +153,8 @@ def print_table(title: str, rows: list[dict[str, Any]]) -> None:
         return
     # Lines between many columns would leave no room for their numbers on a terminal of 80 letters.
     lines, beside = (HEAVY_HEAD, (0, 1)) if len(rows[0]) <= MOST_LINED else (SIMPLE_HEAD, (0, 1, 0, 0))
-    table = Table(title=visible(title), title_justify="left", box=lines, padding=beside)
+    table = Table(title=visible(title), title_justify="left", box=lines, padding=beside, show_edge=lines is HEAVY_HEAD)
+    table.pad_edge = lines is HEAVY_HEAD
     for number, column in enumerate(rows[0]):
         number_column = isinstance(rows[0][column], int | float)
         # The first column has the names that a person types; they are of no use cut short.
