@@ -43,6 +43,8 @@ _READ = {
 
 def starts_metaimage(start: bytes) -> bool:
     """Tell a MetaImage from how it begins."""
+    if not any(word in start for word in (b"NDims", b"DimSize", b"ElementDataFile")):
+        return False
     text = start.decode("latin-1")
     return bool(_LINE.match(text)) and bool(
         re.search(r"^\s*(NDims|DimSize|ElementDataFile)\s*[=:]", text, re.MULTILINE)

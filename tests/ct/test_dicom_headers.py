@@ -8,8 +8,9 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLossless
 
 from napari_uld.ct import find_scans, read_entry, read_scan
-from napari_uld.ct.dicom_headers import read_pixels, read_plain
+from napari_uld.ct.dicom_headers import read_plain
 from napari_uld.ct.dicom_images import _PLAIN_TAGS
+from napari_uld.ct.dicom_pixels import read_pixels
 
 from .conftest import ct_dataset, pixels_of, save
 
@@ -74,7 +75,7 @@ def test_what_is_not_plain_is_left_to_pydicom(tmp_path, spoil):
 
 def test_pixels_are_read_where_the_header_says(tmp_path):
     file = save(dataset_of(), tmp_path / "a.dcm")
-    np.testing.assert_array_equal(read_pixels(file, header_of(file)), PIXELS)
+    np.testing.assert_array_equal(read_pixels(file, header_of(file)).values, PIXELS)
 
 
 def test_bits_that_are_not_the_pixels_are_left_to_pydicom(tmp_path):
