@@ -36,8 +36,6 @@ _UNDEFINED = 0xFFFFFFFF  # a length that is not given: a delimiter follows
 _FIRST_READ, _LAST_READ = 1 << 14, 1 << 20
 _SHORT = frozenset(str(vr).encode() for vr in STANDARD_VR - EXPLICIT_VR_LENGTH_32)
 _LONG = frozenset(str(vr).encode() for vr in EXPLICIT_VR_LENGTH_32)
-# Most of the work is Python's: more threads than this hinder each other, fewer do not hide a network drive's delay.
-THREADS = 3
 _ELEMENT, _LENGTH, _IMPLICIT = struct.Struct("<HH2sH"), struct.Struct("<L"), struct.Struct("<HHL")
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _META = {0x00020002, 0x00020010}  # MediaStorageSOPClassUID, TransferSyntaxUID

@@ -1,14 +1,12 @@
 """CT series in DICOM files: read into Hounsfield units slice by slice, and checked as a whole."""
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from threading import Event, Lock
 
 import numpy as np
 
-from napari_uld.ct.dicom_headers import THREADS
 from napari_uld.ct.dicom_hu import check_rescales, notes_of
 from napari_uld.ct.dicom_plan import plan_of, volume_of
 from napari_uld.ct.dicom_slices import ReadFile, read_images
@@ -16,12 +14,15 @@ from napari_uld.ct.entries import ScanEntry
 from napari_uld.ct.filling import Filling, Reading
 from napari_uld.ct.geometry import stack_slices
 from napari_uld.ct.plausibility import check_hu
+from napari_uld.ct.threads import in_order
 from napari_uld.ct.volume import CTVolume
 from napari_uld.errors import MissingSlicesError, ScanError
 
 
-def read_dicom(entry: ScanEntry, start: int | None = None) -> Reading:
+def read_dicom(entry: ScanEntry, start: int | None, *, shown: bool) -> Reading:
     """Read one scan, from slice `start` of the volume outwards, or from its middle.
+
+    What it tells on the way has a volume only where this is to be `shown`.
 
     Raises
     ------
@@ -35,7 +36,7 @@ def read_dicom(entry: ScanEntry, start: int | None = None) -> Reading:
     wanted: dict[Path, list[int]] = {}
     for file, frame in entry.frames:
         wanted.setdefault(file, []).append(frame)
-    plan = plan_of(entry)
+    plan = plan_of(entry, shown=shown)
 
     def read(index: int) -> ReadFile:
         file = entry.files[index]
@@ -53,9 +54,9 @@ def read_dicom(entry: ScanEntry, start: int | None = None) -> Reading:
 
 
 def _in_threads(read: Callable[[int], ReadFile], order: Sequence[int]) -> Iterator[tuple[int, ReadFile]]:
-    """Read files in an order, some at a time; of several that cannot be read the first one in the scan has its say.
+    """Read files in an order; of several that cannot be read the first one in the scan has its say.
 
-    While what has arrived is looked at, one file at a time is read: decoders hold Python's lock, and whoever draws
+    While what has arrived is looked at, at most one file at a time is read: decoders hold Python's lock, and whoever draws
     would wait for all of them at every call of the graphics library.
     """
     failed: tuple[int, ScanError] | None = None
@@ -70,18 +71,15 @@ def _in_threads(read: Callable[[int], ReadFile], order: Sequence[int]) -> Iterat
             except ScanError as error:
                 return error
 
-    with ThreadPoolExecutor(THREADS) as pool:
-        try:
-            for index, attempted in [(index, pool.submit(attempt, index)) for index in order]:
+    with closing(in_order(attempt, order)) as attempts:
+        awaited.set()
+        for index, one in zip(order, attempts, strict=True):
+            if isinstance(one, ReadFile):
+                awaited.clear()
+                yield index, one
                 awaited.set()
-                one = attempted.result()
-                if isinstance(one, ReadFile):
-                    awaited.clear()
-                    yield index, one
-                elif one is not None and (failed is None or index < failed[0]):
-                    failed = index, one
-        finally:
-            pool.shutdown(cancel_futures=True)
+            elif one is not None and (failed is None or index < failed[0]):
+                failed = index, one
     if failed is not None:
         raise failed[1]
 

@@ -102,7 +102,7 @@ def read_entry(entry: ScanEntry) -> CTVolume:
     ScanError
         If it is damaged, no CT, or no regular grid: see its subclasses.
     """
-    reading = read_gradually(entry)
+    reading = _reading(entry, None, shown=False)
     while True:
         try:
             next(reading)
@@ -135,8 +135,12 @@ def read_gradually(entry: ScanEntry, start: int | None = None) -> Reading:
     ScanError
         If it is damaged, no CT, or no regular grid: see its subclasses. What was shown is to be taken away.
     """
+    return (yield from _reading(entry, start, shown=True))
+
+
+def _reading(entry: ScanEntry, start: int | None, *, shown: bool) -> Reading:
     if entry.kind == "dicom":
-        return (yield from read_dicom(entry, start))
+        return (yield from read_dicom(entry, start, shown=shown))
     yield Filling(0, len(entry.files))
     return _READERS[entry.kind](entry)
 
