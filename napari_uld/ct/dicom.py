@@ -2,19 +2,25 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from napari_uld.ct.acquisitions import Part, join, split
 from napari_uld.ct.dicom_files import LOCALISER
-from napari_uld.ct.dicom_images import NOT_DICOM, Image, NoImage, images_in
+from napari_uld.ct.dicom_images import NOT_DICOM, Image, NoImage
 from napari_uld.ct.entries import ScanEntry, group_by_reason
-from napari_uld.ct.threads import in_order
 
 
-def find_dicom(files: Sequence[Path], root: Path) -> tuple[list[ScanEntry], dict[Path, str]]:
-    """Group the CT images among `files` by series and acquisition.
+def find_dicom(looked_at: Mapping[Path, list[Image] | NoImage], root: Path) -> tuple[list[ScanEntry], dict[Path, str]]:
+    """Group the CT images of files by series and acquisition.
+
+    Parameters
+    ----------
+    looked_at
+        What `images_in` found in each.
+    root
+        Where they were looked for.
 
     Returns
     -------
@@ -25,7 +31,7 @@ def find_dicom(files: Sequence[Path], root: Path) -> tuple[list[ScanEntry], dict
     """
     series: dict[tuple[str, ...], list[Image]] = {}
     no_images: dict[Path, NoImage] = {}
-    for file, found in zip(files, in_order(images_in, files), strict=True):
+    for file, found in looked_at.items():
         if isinstance(found, NoImage):
             no_images[file] = found
             continue
@@ -39,7 +45,7 @@ def find_dicom(files: Sequence[Path], root: Path) -> tuple[list[ScanEntry], dict
     ]
     damaged = _slices_among(no_images, entries)
     left_out = {file: damaged.get(file, found.reason) for file, found in no_images.items()}
-    return [_told(entry, damaged) for entry in entries], left_out
+    return [_told(entry, damaged) for entry in entries] if damaged else entries, left_out
 
 
 def _entry(part: Part, root: Path, said: str, one_uid: bool) -> ScanEntry:

@@ -10,10 +10,10 @@ import math
 import os
 import re
 import struct
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
-from typing import Any, BinaryIO, NamedTuple
+from functools import cached_property, lru_cache, wraps
+from typing import Any, BinaryIO, NamedTuple, TypeVar, TypeVarTuple
 
 import numpy as np
 from pydicom.charset import convert_encodings, default_encoding
@@ -28,12 +28,15 @@ from pydicom.uid import (
 )
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, STANDARD_VR
 
-from napari_uld.ct.dicom_files import DAMAGED
+from napari_uld.ct.dicom_files import DAMAGED, Header
+
+Rest = TypeVarTuple("Rest")
+Answer = TypeVar("Answer")
 
 _PIXEL_DATA = 0x7FE00010
 _UNDEFINED = 0xFFFFFFFF  # a length that is not given: a delimiter follows
 # Read at once, and at most, to find where the pixels begin (bytes).
-_FIRST_READ, _LAST_READ = 1 << 14, 1 << 20
+FIRST_READ, _LAST_READ = 1 << 14, 1 << 20
 _SHORT = frozenset(str(vr).encode() for vr in STANDARD_VR - EXPLICIT_VR_LENGTH_32)
 _LONG = frozenset(str(vr).encode() for vr in EXPLICIT_VR_LENGTH_32)
 _ELEMENT, _LENGTH, _IMPLICIT = struct.Struct("<HH2sH"), struct.Struct("<L"), struct.Struct("<HHL")
@@ -137,6 +140,19 @@ class PlainHeader:
         return self.size == status.st_size and self.changed == status.st_mtime_ns
 
 
+def asked_once(ask: Callable[[Header, *Rest], Answer]) -> Callable[[Header, *Rest], Answer]:
+    """Have plain headers that share values share the answer to a question, which must be of these alone."""
+    ask_shared = lru_cache(ask)
+
+    @wraps(ask)
+    def asked(header: Header, *rest: *Rest) -> Answer:
+        if isinstance(header, PlainHeader):
+            return ask_shared(header.shared, *rest)
+        return ask(header, *rest)
+
+    return asked
+
+
 class _NotPlainError(Exception):
     """There is something that pydicom has to judge."""
 
@@ -156,7 +172,7 @@ def tags_of(keywords: tuple[str, ...]) -> dict[int, str]:
     return {int(tag_for_keyword(keyword) or 0): keyword for keyword in ("SpecificCharacterSet", *keywords)}
 
 
-def read_plain(stream: BinaryIO, wanted: Mapping[int, str]) -> PlainHeader | None:
+def read_plain(stream: BinaryIO, wanted: Mapping[int, str], start: bytes = b"") -> PlainHeader | None:
     """Read the header of a plain image; None where pydicom has to.
 
     Parameters
@@ -165,9 +181,11 @@ def read_plain(stream: BinaryIO, wanted: Mapping[int, str]) -> PlainHeader | Non
         A DICOM file, or something else, at its start.
     wanted
         Keywords of the values to keep, by tag.
+    start
+        What was read of it before: it is where that ends.
     """
     status = os.fstat(stream.fileno())
-    start = stream.read(_FIRST_READ)
+    start = start or stream.read(FIRST_READ)
     if start[128:132] != b"DICM":
         return None
     try:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ from napari_uld.ct.dicom_files import (
     why_no_image,
     why_no_slice,
 )
-from napari_uld.ct.dicom_headers import PlainHeader, SharedHeader, read_plain, tags_of
+from napari_uld.ct.dicom_headers import PlainHeader, asked_once, read_plain, tags_of
 from napari_uld.ct.geometry import Slice
 from napari_uld.errors import GeometryError, ScanError
 
@@ -135,28 +135,43 @@ class NoImage:
     series: str = ""
 
 
-def images_in(file: Path) -> list[Image] | NoImage:
-    """Read the headers of the images that a file holds, or say why it holds none."""
+def images_in(stream: FileIO, start: bytes, file: Path) -> list[Image] | NoImage:
+    """Read the headers of the images that a file holds, or say why it holds none.
+
+    Parameters
+    ----------
+    stream
+        The file, where `start` ends.
+    start
+        Its first bytes.
+    file
+        What it is called.
+    """
     try:
-        with file.open("rb") as stream:
-            plain = read_plain(stream, _PLAIN_TAGS)
-            if plain is not None:
-                return _nothing_in_all(plain.shared) or [_image(plain, _common_to_all(plain.shared), file, None)]
-            header = read_file(stream, specific_tags=_HEADER_TAGS, stop_before_pixels=True)
-        none = _nothing_in(header)
-        if none:
-            return none
-        found = {frame: (one, why_no_slice(one)) for frame, one in classic_images(header)}
-        slices = [_image(one, _common(one), file, frame) for frame, (one, reason) in found.items() if not reason]
+        header: Header = read_plain(stream, _PLAIN_TAGS, start) or read_file(
+            BufferedReader(stream), specific_tags=_HEADER_TAGS, stop_before_pixels=True
+        )
+        nothing = _nothing_in(header)
+        if nothing:
+            return nothing
+        frames = classic_images(header) if isinstance(header, Dataset) else [(None, header)]
+        found = {frame: (one, _why_no_slice(one)) for frame, one in frames}
+        slices = [_image(one, file, frame) for frame, (one, reason) in found.items() if not reason]
         if slices:
             return slices
         return NoImage(next(reason for _, reason in found.values()), series=_series_of(header))
     except InvalidDicomError:
         return NoImage(NOT_DICOM)
     except DAMAGED as error:
-        return NoImage(f"damaged or cut short ({str(error) or type(error).__name__})", damaged=True)
+        return unreadable(error)
 
 
+def unreadable(error: Exception) -> NoImage:
+    """Say of a file that reading it failed."""
+    return NoImage(f"damaged or cut short ({str(error) or type(error).__name__})", damaged=True)
+
+
+@asked_once
 def _nothing_in(header: Header) -> NoImage | None:
     """Say why a file holds no CT image, whatever its frames are; None where it may hold one."""
     damage = why_damaged(header)
@@ -166,14 +181,7 @@ def _nothing_in(header: Header) -> NoImage | None:
     return NoImage(reason, damaged=is_nameless_ct(header), series=_series_of(header)) if reason else None
 
 
-@lru_cache
-def _nothing_in_all(header: SharedHeader) -> NoImage | None:
-    """Say why plain files hold no CT image; None where each holds one."""
-    none = _nothing_in(header)
-    if none:
-        return none
-    reason = why_no_slice(header)
-    return NoImage(reason, series=_series_of(header)) if reason else None
+_why_no_slice = asked_once(why_no_slice)
 
 
 def _series_of(header: Header) -> str:
@@ -219,7 +227,7 @@ def _add_macros(header: Dataset, groups: Dataset) -> None:
 
 
 class _Common(NamedTuple):
-    """What images may have in common: as in `Image`, the marks without those of one image alone."""
+    """What images may have in common, as in `Image`; among its marks, what is one slice's own is lacking."""
 
     series: tuple[str, ...]
     marks: Mapping[str, str]
@@ -229,6 +237,7 @@ class _Common(NamedTuple):
     size: str
 
 
+@asked_once
 def _common(header: Header) -> _Common:
     uid = str(header.get("SeriesInstanceUID") or "")
     if isinstance(header, Dataset):
@@ -246,11 +255,8 @@ def _common(header: Header) -> _Common:
     )
 
 
-_common_to_all = lru_cache(_common)
-
-
-def _image(header: Header, common: _Common, file: Path, frame: int | None) -> Image:
-    own = _own(header)
+def _image(header: Header, file: Path, frame: int | None) -> Image:
+    common, own = _common(header), _own(header)
     marks = {**common.marks, "folder": str(file.parent)}
     marks.update((mark, own[mark]) for mark in own if mark in MARKS)
     uid = own.get("SOPInstanceUID") or header.get("SOPInstanceUID") or file
@@ -288,14 +294,10 @@ def _place_or_none(header: Header, file: Path) -> Slice | None:
         return None
 
 
+@asked_once
 def no_pixels(header: Header) -> np.ndarray:
     """Give an image of the header's size (rows, columns) whose pixels are all 0; it takes no memory."""
-    return _zeros(int(header.get("Rows")), int(header.get("Columns")))
-
-
-@lru_cache
-def _zeros(rows: int, columns: int) -> np.ndarray:
-    return np.broadcast_to(np.int16(0), (rows, columns))
+    return np.broadcast_to(np.int16(0), (int(header.get("Rows")), int(header.get("Columns"))))
 
 
 def slice_of(header: Header, file: Path, hu: np.ndarray) -> Slice:
@@ -319,12 +321,7 @@ def slice_of(header: Header, file: Path, hu: np.ndarray) -> Slice:
 
 def _numbers(header: Header, tag: str, count: int, file: Path) -> np.ndarray:
     """Give the finite numbers of an element that must have `count` of them."""
-    if not isinstance(header, PlainHeader):
-        values = _finite(header, tag)
-    elif tag in header.own:
-        values = header.position
-    else:
-        values = _finite_in_all(header.shared, tag)
+    values = header.position if isinstance(header, PlainHeader) and tag in header.own else _finite(header, tag)
     if values is None or values.shape != (count,):
         raise GeometryError(
             f"{file}: {tag} is {header.get(tag)}, {count} finite numbers required; export the series again with its "
@@ -333,14 +330,12 @@ def _numbers(header: Header, tag: str, count: int, file: Path) -> np.ndarray:
     return values
 
 
+@asked_once
 def _finite(header: Header, tag: str) -> np.ndarray | None:
     element = header.get(tag)
     values = np.zeros(0) if element is None else np.array(element, dtype=np.float64)
     values.setflags(write=False)  # several slices may share them
     return values if np.isfinite(values).all() else None
-
-
-_finite_in_all = lru_cache(_finite)
 
 
 def _first_number(value: object) -> float | None:
@@ -353,12 +348,14 @@ def _first_number(value: object) -> float | None:
     return number if np.isfinite(number) else None
 
 
+@asked_once
 def thickness_of(header: Header) -> float | None:
     """Give the nominal slice thickness (mm) of a header, or None."""
     thickness = _first_number(header.get("SliceThickness"))
     return thickness if thickness and thickness > 0 else None
 
 
+@asked_once
 def window_of(header: Header) -> tuple[float, float] | None:
     """Give the first window (low, high) HU of a header, or None."""
     centre, width = _first_number(header.get("WindowCenter")), _first_number(header.get("WindowWidth"))

@@ -2,21 +2,21 @@
 
 import os
 import threading
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from napari_uld.ct.dicom_headers import PlainHeader, SharedHeader
+from napari_uld.ct.dicom_files import Header
+from napari_uld.ct.dicom_headers import PlainHeader, asked_once
 
 _THREADS_OWN = threading.local()
 _KINDS = {0: np.dtype("<u2"), 1: np.dtype("<i2")}
 
 
 class StoredPixels(NamedTuple):
-    """An image as its file stores it, (rows, columns), and the lowest and the highest of its values."""
+    """An image as its file stores it, (rows, columns), and what no value of it is below or above."""
 
     values: np.ndarray
     low: int
@@ -54,7 +54,7 @@ def read_pixels(file: Path, header: PlainHeader) -> StoredPixels | None:
     -------
     int16 or uint16, until the same thread reads the next.
     """
-    simple = _simple(header.shared)
+    simple = _simple(header)
     if simple is None or not header.size - header.pixels_at == header.pixels_length == simple.length:
         return None
     pixels = _scratch(simple.length).view(simple.kind).reshape(simple.size)
@@ -64,7 +64,8 @@ def read_pixels(file: Path, header: PlainHeader) -> StoredPixels | None:
         stream.seek(header.pixels_at)
         if stream.readinto(pixels.data) != simple.length:
             return None
-    low, high = int(pixels.min()), int(pixels.max())
+    low = int(pixels.min()) if simple.lowest else 0  # of unsigned pixels, none lies below
+    high = int(pixels.max())
     # What is kept in bits that are not the pixels' is another image's or an overlay.
     return StoredPixels(pixels, low, high) if simple.lowest <= low and high <= simple.highest else None
 
@@ -77,8 +78,8 @@ def _scratch(length: int) -> np.ndarray:
     return memory[:length]
 
 
-@lru_cache
-def _simple(header: SharedHeader) -> _Simple | None:
+@asked_once
+def _simple(header: Header) -> _Simple | None:
     """Tell whether all that pydicom requires of uncompressed pixels is there and leaves nothing to decide."""
     if not (
         header.file_meta["TransferSyntaxUID"] in (ImplicitVRLittleEndian, ExplicitVRLittleEndian)

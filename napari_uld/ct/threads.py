@@ -1,32 +1,36 @@
 """Many files, one after the other: in threads where a drive lets them wait."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from time import perf_counter
 from typing import TypeVar
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 # Most of the work is Python's: more threads than this hinder each other, fewer do not hide a network drive's delay.
 _THREADS = 3
-# Where so many files take less each (s), nothing is waited for, and threads would only hinder each other.
+# Of so many files that are read first, two that take longer (s) are waited for, as on a network's drive; one may be by
+# chance. Where none is, threads only hinder each other.
 _TRIED, _QUICK = 8, 1e-3
 
 
-def in_order(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """Give the result for each item; closing it leaves the rest undone.
-
-    The first ones are done without threads, and so are the others where these were quick.
-    """
-    tried, rest = items[:_TRIED], items[_TRIED:]
-    taken = 0.0
-    for item in tried:
+def in_order(work: Callable[[Item], Result], items: Sequence[Item]) -> Generator[Result, None, None]:
+    """Give the result for each item, worked out in threads if the first ones take long; closing it leaves the rest."""
+    tried: list[Result] = []
+    slow = 0
+    while slow < 2 and len(tried) < min(_TRIED, len(items)):
         began = perf_counter()
-        result = work(item)
-        taken += perf_counter() - began
-        yield result
-    if taken < len(tried) * _QUICK:
+        tried.append(work(items[len(tried)]))
+        slow += perf_counter() - began > _QUICK
+    rest = items[len(tried) :]
+    if slow < 2:
+        yield from tried
         yield from map(work, rest)
-    else:
-        with ThreadPoolExecutor(_THREADS) as pool:
-            yield from pool.map(work, rest)
+        return
+    pool = ThreadPoolExecutor(_THREADS)
+    try:
+        yield from chain(tried, pool.map(work, rest))
+    finally:
+        pool.shutdown(cancel_futures=True)
