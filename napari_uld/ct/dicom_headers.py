@@ -1,4 +1,4 @@
-"""Plain DICOM images: the wanted values of their headers, walked through once, and the pixels where they were found.
+"""Plain DICOM images: the wanted values of their headers, walked through once, and where their pixels are.
 
 pydicom takes up to a millisecond for a header, a scan has hundreds, and most values are the same in all of them: they
 are converted and judged once for all files that have them. What is not plain (elements out of order, multi-frame,
@@ -50,19 +50,22 @@ _SYNTAXES = {ImplicitVRLittleEndian, ExplicitVRLittleEndian} | {
 
 
 class _Own(NamedTuple):
-    """What is written as DICOM has it: of which kind and how."""
+    """An element that belongs to one slice alone: its kind, and what it looks like where it is written as DICOM has it.
+
+    Then it needs no conversion but Python's. Whatever else stands there is pydicom's to judge.
+    """
 
     keyword: str
     vr: bytes
     pattern: re.Pattern[bytes]
 
     def has(self, vr: bytes | None, value: bytes) -> bool:
-        """Tell whether a value is written so."""
+        """Tell whether a value is written so; no kind is given where elements come without it."""
         return vr in (None, self.vr) and self.pattern.fullmatch(value) is not None
 
 
 _NUMBER = rb" *[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)? *"
-# What belongs to one slice alone, by tag.
+# By tag.
 _OWN = {
     0x00080018: _Own("SOPInstanceUID", b"UI", re.compile(rb"(?=[\d.]{1,64}\0?$)(0|[1-9]\d*)(\.(0|[1-9]\d*))*\0?")),
     0x0008002A: _Own("AcquisitionDateTime", b"DT", re.compile(rb"[\d.+-]+ ?")),
@@ -141,7 +144,7 @@ class PlainHeader:
 
 
 def asked_once(ask: Callable[[Header, *Rest], Answer]) -> Callable[[Header, *Rest], Answer]:
-    """Have plain headers that share values share the answer to a question, which must be of these alone."""
+    """Have headers that share values share the answer to a question, which is not about what is one slice's own."""
     ask_shared = lru_cache(ask)
 
     @wraps(ask)

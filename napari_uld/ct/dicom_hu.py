@@ -90,7 +90,7 @@ def read_slice(
     room
         Where the slice goes, int16 (rows, columns), if it is of that size.
     limits
-        The lowest and the highest of the pixels, where they are known.
+        What no pixel is below or above, where that is known.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def read_slice(
 def _rescaled(
     pixels: np.ndarray, limits: tuple[int, int], slope: float, intercept: float, room: np.ndarray
 ) -> tuple[np.ndarray, float]:
-    """Give HU, in the room if all of them fit into 16 bits, else as a wider array; and the lowest of them."""
+    """Give HU, in the room if all of them fit into 16 bits, else as a wider array; and what none of them is below."""
     if slope != 1 or not intercept.is_integer():
         hu = np.rint(pixels * np.float64(slope) + intercept)
         return hu, hu.min()

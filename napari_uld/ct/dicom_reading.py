@@ -54,7 +54,7 @@ def read_dicom(entry: ScanEntry, start: int | None, *, shown: bool) -> Reading:
 
 
 def _in_threads(read: Callable[[int], ReadFile], order: Sequence[int]) -> Iterator[tuple[int, ReadFile]]:
-    """Read files in an order; of several that cannot be read the first one in the scan has its say.
+    """Read files in an order, as `in_order`; of several that cannot be read the first one in the scan has its say.
 
     While what has arrived is looked at, at most one file at a time is read: decoders hold Python's lock, and whoever
     draws would wait for all of them at every call of the graphics library.

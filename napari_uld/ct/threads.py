@@ -1,4 +1,4 @@
-"""Many files, one after the other: in threads where a drive lets them wait."""
+"""Work on many files, in threads where there is something to wait for."""
 
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +11,8 @@ Result = TypeVar("Result")
 
 # Most of the work is Python's: more threads than this hinder each other, fewer do not hide a network drive's delay.
 _THREADS = 3
-# Of so many files that are read first, two that take longer (s) are waited for, as on a network's drive; one may be by
-# chance. Where none is, threads only hinder each other.
+# Two of the first so many files that take longer (s) are waited for, as on a network drive; one may be by chance. Where
+# nothing is waited for, threads only hinder each other.
 _TRIED, _QUICK = 8, 1e-3
 
 
