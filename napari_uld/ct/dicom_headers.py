@@ -236,11 +236,19 @@ def _values(elements: bytes, implicit: bool) -> dict[str, Any]:
         found[tag] = vr, elements[start:at]
     encoding: str | tuple[str, ...] = default_encoding
     if _CHARACTER_SET in found:
-        encoding = tuple(convert_encodings(_value(_CHARACTER_SET, *found[_CHARACTER_SET], default_encoding)))
+        encoding = _encoding(*found[_CHARACTER_SET])
     if implicit:
         for tag in _AMBIGUOUS & found.keys():
             found[tag] = b"SS" if found[_PIXEL_REPRESENTATION][1] == b"\1\0" else b"US", found[tag][1]
-    return {keyword_for_tag(tag): _value(tag, *element, encoding) for tag, element in found.items()}
+    return {_keyword(tag): _value(tag, *element, encoding) for tag, element in found.items()}
+
+
+_keyword = lru_cache(keyword_for_tag)
+
+
+@lru_cache
+def _encoding(vr: bytes | None, value: bytes) -> tuple[str, ...]:
+    return tuple(convert_encodings(_value(_CHARACTER_SET, vr, value, default_encoding)))
 
 
 @lru_cache(maxsize=1 << 10)

@@ -137,8 +137,9 @@ def _rescaled(
 def _mended(hu: np.ndarray, padding: np.ndarray | None) -> tuple[np.ndarray, list[str]]:
     """Set padding to air and clip to int16."""
     said = []
-    if padding is not None and (hu[padding] != AIR_HU).any():
-        hu[padding] = AIR_HU
+    # To pick the pixels out takes several times as long.
+    if padding is not None and (padding & (hu != AIR_HU)).any():
+        np.copyto(hu, AIR_HU, where=padding)
         said.append(PADDING_SAID)
     if hu.dtype != np.int16 and (hu.min() < _INT16.min or hu.max() > _INT16.max):
         said.append("values beyond the 16-bit range clipped")

@@ -75,7 +75,12 @@ def read_images(
         ignored += [f"{count} frame(s) of the file left out: {reason}" for reason, count in left_out.items()]
         # A single frame comes without an axis of frames.
         images = [pixels] if wanted is None else [pixels.reshape(-1, *pixels.shape[-2:])[frame] for frame in wanted]
-        slices = [read_slice(*one, file, ignored, room) for one in zip(images, headers, strict=True)]
+        # In one piece: to ask for memory frame by frame takes as long as filling it.
+        rooms = [room] if wanted is None else np.empty((len(images), *images[0].shape), np.int16)
+        slices = [
+            read_slice(image, header, file, ignored, one)
+            for image, header, one in zip(images, headers, rooms, strict=True)
+        ]
         return _file_of(slices, headers[0])
     except (InvalidDicomError, *DAMAGED) as error:
         raise ScanError(
