@@ -125,7 +125,7 @@ def _rescaled(
     if slope != 1 or not intercept.is_integer():
         hu = np.rint(pixels * np.float64(slope) + intercept)
         return hu, hu.min()
-    low, high = (int(limit) + int(intercept) for limit in limits)
+    low, high = int(limits[0]) + int(intercept), int(limits[1]) + int(intercept)
     if pixels.dtype in (np.int16, np.uint16) and _INT16.min <= low and high <= _INT16.max:
         # What overflows on the way comes back.
         shift = np.int64(intercept).astype(np.int16)
