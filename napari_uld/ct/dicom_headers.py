@@ -13,6 +13,7 @@ import struct
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, wraps
+from io import FileIO
 from typing import Any, BinaryIO, NamedTuple, TypeVar, TypeVarTuple
 
 import numpy as np
@@ -36,7 +37,7 @@ Answer = TypeVar("Answer")
 _PIXEL_DATA = 0x7FE00010
 _UNDEFINED = 0xFFFFFFFF  # a length that is not given: a delimiter follows
 # Read at once, and at most, to find where the pixels begin (bytes).
-FIRST_READ, _LAST_READ = 1 << 14, 1 << 20
+_FIRST_READ, _LAST_READ = 1 << 14, 1 << 20
 _SHORT = frozenset(str(vr).encode() for vr in STANDARD_VR - EXPLICIT_VR_LENGTH_32)
 _LONG = frozenset(str(vr).encode() for vr in EXPLICIT_VR_LENGTH_32)
 _ELEMENT, _LENGTH, _IMPLICIT = struct.Struct("<HH2sH"), struct.Struct("<L"), struct.Struct("<HHL")
@@ -175,7 +176,20 @@ def tags_of(keywords: tuple[str, ...]) -> dict[int, str]:
     return {int(tag_for_keyword(keyword) or 0): keyword for keyword in ("SpecificCharacterSet", *keywords)}
 
 
-def read_plain(stream: BinaryIO, wanted: Mapping[int, str], start: bytes = b"") -> PlainHeader | None:
+class Start(NamedTuple):
+    """How a file begins, and what it was just before that was read."""
+
+    data: bytes
+    status: os.stat_result
+
+
+def start_of(stream: BinaryIO | FileIO) -> Start:
+    """Read how a file begins."""
+    status = os.fstat(stream.fileno())
+    return Start(stream.read(_FIRST_READ), status)
+
+
+def read_plain(stream: BinaryIO | FileIO, wanted: Mapping[int, str], start: Start | None = None) -> PlainHeader | None:
     """Read the header of a plain image; None where pydicom has to.
 
     Parameters
@@ -185,18 +199,17 @@ def read_plain(stream: BinaryIO, wanted: Mapping[int, str], start: bytes = b"") 
     wanted
         Keywords of the values to keep, by tag.
     start
-        What was read of it before: it is where that ends.
+        What `start_of` read of it before: it is where that ends.
     """
-    status = os.fstat(stream.fileno())
-    start = start or stream.read(FIRST_READ)
-    if start[128:132] != b"DICM":
+    data, status = start or start_of(stream)
+    if data[128:132] != b"DICM":
         return None
     try:
         try:
-            return _parsed(start, status, wanted)
+            return _parsed(data, status, wanted)
         except (struct.error, IndexError):  # it is longer
-            start += stream.read(_LAST_READ)
-            return _parsed(start, status, wanted)
+            data += stream.read(_LAST_READ)
+            return _parsed(data, status, wanted)
     except (_NotPlainError, *DAMAGED):
         return None
 

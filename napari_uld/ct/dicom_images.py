@@ -22,7 +22,7 @@ from napari_uld.ct.dicom_files import (
     why_no_image,
     why_no_slice,
 )
-from napari_uld.ct.dicom_headers import PlainHeader, asked_once, read_plain, tags_of
+from napari_uld.ct.dicom_headers import PlainHeader, Start, asked_once, read_plain, tags_of
 from napari_uld.ct.geometry import Slice
 from napari_uld.errors import GeometryError, ScanError
 
@@ -135,7 +135,7 @@ class NoImage:
     series: str = ""
 
 
-def images_in(stream: FileIO, start: bytes, file: Path) -> list[Image] | NoImage:
+def images_in(stream: FileIO, start: Start, file: Path) -> list[Image] | NoImage:
     """Read the headers of the images that a file holds, or say why it holds none.
 
     Parameters
@@ -143,7 +143,7 @@ def images_in(stream: FileIO, start: bytes, file: Path) -> list[Image] | NoImage
     stream
         The file, where `start` ends.
     start
-        Its first bytes.
+        How it begins.
     file
         What it is called.
     """

@@ -14,7 +14,7 @@ from napari_uld.ct.deeplesion import (
     read_deeplesion,
 )
 from napari_uld.ct.dicom import find_dicom
-from napari_uld.ct.dicom_headers import FIRST_READ
+from napari_uld.ct.dicom_headers import start_of
 from napari_uld.ct.dicom_images import Image, NoImage, images_in, unreadable
 from napari_uld.ct.dicom_reading import read_dicom
 from napari_uld.ct.entries import FoundScans, Kind, LeftOut, ScanEntry, group_by_reason
@@ -152,8 +152,8 @@ def _looked_at(file: Path) -> Kind | list[Image] | NoImage | OSError:
     """Open a file once: give its format if it is an image, else what it holds as DICOM."""
     try:
         with file.open("rb", buffering=0) as stream:
-            start = stream.read(FIRST_READ)
-            return kind_of(start[:START], file.name) or images_in(stream, start, file)
+            start = start_of(stream)
+            return kind_of(start.data[:START], file.name) or images_in(stream, start, file)
     except OSError as error:
         return error
 
