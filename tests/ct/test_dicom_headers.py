@@ -81,7 +81,15 @@ def test_what_is_one_slices_own_is_that_of_pydicom_however_it_is_written(tmp_pat
     value = text.encode() + (b"\0" if vr == "UI" else b" ") * (len(text) % 2)
     dataset[keyword] = RawDataElement(pydicom.tag.Tag(keyword), vr, len(value), value, 0, False, True)
     dataset.file_meta.TransferSyntaxUID = syntax
-    check_like_pydicom(save(dataset, tmp_path / "a.dcm"))
+    file = save(dataset, tmp_path / "a.dcm")
+    check_like_pydicom(file)
+    header, expected = header_of(file), pydicom.dcmread(file).get(keyword)
+    assert keyword in header.own or text != OWN[keyword][0]
+    if keyword == "ImagePositionPatient" and keyword in header.own:
+        assert header.position.tolist() == list(map(float, expected))
+    elif keyword in header.own:
+        assert header.own[keyword].strip() == str(expected).strip()
+        assert keyword != "InstanceNumber" or int(header.own[keyword]) == expected
 
 
 def place_of(file):
