@@ -1,9 +1,9 @@
 """CT series in DICOM files: read into Hounsfield units slice by slice, and checked as a whole."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing
 from pathlib import Path
-from threading import Event, Lock
+from threading import Event
 
 import numpy as np
 
@@ -56,30 +56,33 @@ def read_dicom(entry: ScanEntry, start: int | None, *, shown: bool) -> Reading:
 def _in_threads(read: Callable[[int], ReadFile], order: Sequence[int]) -> Iterator[tuple[int, ReadFile]]:
     """Read files in an order, as `in_order`; of several that cannot be read the first one in the scan has its say.
 
-    While what has arrived is looked at, at most one file at a time is read: decoders hold Python's lock, and whoever
-    draws would wait for all of them at every call of the graphics library.
+    While what has arrived is looked at, no other file is begun: a decoder holds Python's lock from a slice's beginning
+    to its end, and whoever draws would wait for it at every call of the graphics library.
     """
     failed: tuple[int, ScanError] | None = None
-    awaited, alone = Event(), Lock()
+    awaited = Event()
 
     def attempt(index: int) -> ReadFile | ScanError | None:
-        with nullcontext() if awaited.is_set() else alone:
-            if failed is not None and failed[0] < index:
-                return None
-            try:
-                return read(index)
-            except ScanError as error:
-                return error
+        awaited.wait()
+        if failed is not None and failed[0] < index:
+            return None
+        try:
+            return read(index)
+        except ScanError as error:
+            return error
 
-    with closing(in_order(attempt, order)) as attempts:
+    try:
+        with closing(in_order(attempt, order)) as attempts:
+            awaited.set()
+            for index, one in zip(order, attempts, strict=True):
+                if isinstance(one, ReadFile):
+                    awaited.clear()
+                    yield index, one
+                    awaited.set()
+                elif one is not None and (failed is None or index < failed[0]):
+                    failed = index, one
+    finally:
         awaited.set()
-        for index, one in zip(order, attempts, strict=True):
-            if isinstance(one, ReadFile):
-                awaited.clear()
-                yield index, one
-                awaited.set()
-            elif one is not None and (failed is None or index < failed[0]):
-                failed = index, one
     if failed is not None:
         raise failed[1]
 

@@ -33,4 +33,4 @@ def in_order(work: Callable[[Item], Result], items: Sequence[Item]) -> Generator
     try:
         yield from chain(tried, pool.map(work, rest))
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -177,8 +177,9 @@ class Session(View):
         """Show a scan; the layers of the one that was open are used again."""
         old = self.case
         if old is None:
-            for data, look, kind in case_layers(case):
-                self.viewer.add_layer(Layer.create(data, look, kind))
+            with self.still():
+                for data, look, kind in case_layers(case):
+                    self.viewer.add_layer(Layer.create(data, look, kind))
             return
         layers = {part: self.layer(part) for part in Part}
         self.case = None

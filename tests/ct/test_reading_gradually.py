@@ -1,7 +1,7 @@
 """A scan is shown before all of it is read: nothing wrong before, and the same volume in the end."""
 
+import threading
 import time
-from threading import Lock
 
 import nibabel
 import numpy as np
@@ -155,26 +155,37 @@ def test_closing_it_leaves_the_rest_unread(write_series, tmp_path, monkeypatch):
     assert len(read) < 200
 
 
-def test_while_what_arrived_is_looked_at_one_file_at_a_time_is_read():
-    lock, now, peak, count, looked_at = Lock(), 0, 0, 0, False
+def test_while_what_arrived_is_looked_at_no_file_is_begun():
+    begun = []
 
     def read(index):
-        nonlocal now, peak, count
-        with lock:
-            now += 1
-            if looked_at:
-                peak, count = max(peak, now), count + 1
+        begun.append(index)
         time.sleep(0.01)
-        with lock:
-            now -= 1
         return ReadFile([], None, None)
 
     reading = dicom_reading._in_threads(read, range(40))
     next(reading)
-    # Those that were begun before go on.
-    time.sleep(0.05)
-    looked_at = True
-    time.sleep(0.2)
-    looked_at = False
-    assert (peak, count > 0) == (1, True)
+    # Those that waited when the first was asked for are read.
+    time.sleep(0.1)
+    count = len(begun)
+    assert count < 40
+    time.sleep(0.1)
+    assert len(begun) == count
     assert [index for index, _ in reading] == list(range(1, 40))
+
+
+def test_closing_it_while_files_are_waited_for_leaves_no_thread_behind():
+    begun, before = [], set(threading.enumerate())
+
+    def read(index):
+        begun.append(index)
+        time.sleep(0.01)
+        return ReadFile([], None, None)
+
+    reading = dicom_reading._in_threads(read, range(400))
+    next(reading)
+    reading.close()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+        assert not thread.is_alive()
+    assert len(begun) < 40

@@ -124,7 +124,9 @@ def write_caption(
         done, total = case.reading
         text += f"\nreading: {done} of {total} files"
     if overlay.text != text:
-        overlay.text = text
+        # Whatever its length it stands in the corner: to place it anew would have the canvas drawn a second time.
+        with viewer.canvas.events.blocker_all():
+            overlay.text = text
 
 
 def _where(case: Case, plane: Plane | None) -> str:

@@ -14,6 +14,7 @@ from napari_uld.viewer.state.case import Case
 METADATA = "napari_uld"
 PART = "part"
 AXES = ("z", "y", "x")
+UNITS = ("mm",) * 3
 
 LayerTuple = tuple[Any, dict[str, Any], str]
 
@@ -88,7 +89,7 @@ def selection_kept(viewer: ViewerModel) -> Iterator[None]:
 def geometry(case: Case) -> dict[str, Any]:
     """Where the scan lies and what its axes are: every layer of a case says so."""
     x, y, z = case.volume.origin
-    return {"scale": case.volume.spacing, "translate": (z, y, x), "units": ("mm",) * 3, "axis_labels": AXES}
+    return {"scale": case.volume.spacing, "translate": (z, y, x), "units": UNITS, "axis_labels": AXES}
 
 
 def on_slice(case: Case, z: int) -> dict[str, Any]:

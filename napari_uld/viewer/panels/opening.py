@@ -19,7 +19,7 @@ AT_ONCE = 0.2
 # The first files say how long all will take: many times as long as that is long without a doubt.
 SURELY = 3
 # Seconds between two looks at what has arrived.
-OFTEN = 0.06
+OFTEN = 0.15
 
 
 def open_entry(
@@ -103,13 +103,13 @@ class _Preview:
                 return None if self._was_closed else volume
             now = time.monotonic()
             due = _takes_long(step, now - began) if looked is None else now - looked >= OFTEN
-            if not due or step.volume is None:
-                continue
+            if due and step.volume is not None:
+                self._show(step.volume, step)
+                looked = time.monotonic()
+            QApplication.processEvents()
             if self._was_closed:
                 reading.close()
                 return None
-            self._show(step.volume, step)
-            looked = time.monotonic()
 
     def take_away(self) -> None:
         """Show what was open before."""
@@ -132,7 +132,6 @@ class _Preview:
             session.arrange()
             self._stood = self._place()
         session.fill(step.done, step.total)
-        QApplication.processEvents()
 
     def _place(self) -> tuple[object, ...]:
         dims, camera = self._session.viewer.dims, self._session.viewer.scene.camera

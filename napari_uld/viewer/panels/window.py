@@ -4,15 +4,20 @@
 # mypy: disable-error-code="override"
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
+from weakref import ref
 
+import numpy as np
 from napari.components import ViewerModel
+from napari.layers import Image
 from napari.qt import QtViewer, get_qapp
 from napari.viewer import Viewer
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QApplication, QWidget
 
+from napari_uld.viewer.layers.parts import UNITS
 from napari_uld.viewer.panels.dialogs import ask_comment, ask_restore, ask_save_path, ask_unsaved
 from napari_uld.viewer.panels.lesion_menu import ask_type
 from napari_uld.viewer.panels.notices import FewNotices
@@ -170,6 +175,22 @@ def workbench_in_window(viewer: ViewerModel) -> Workbench:
         session.cine_rate = lambda: settings().cine_rate
         session.wheel_turns_slices = lambda: settings().wheel_turns_slices
     if window is not None and window.findChild(WindowGuard) is None:
+        session.still = partial(_still, ref(window))
         WindowGuard(window, session)
         FewNotices(window, session)
+        # The first layer of a process reads a table of units: better while a person looks for a scan than as it opens.
+        session.later(lambda: Image(np.zeros((1, 1, 1), np.int16), units=UNITS))
     return workbench
+
+
+@contextmanager
+def _still(window: ref[QWidget]) -> Iterator[None]:
+    """Draw nothing of a window in the meantime."""
+    shown = window()
+    if shown is not None:
+        shown.setUpdatesEnabled(False)
+    try:
+        yield
+    finally:
+        if shown is not None:
+            shown.setUpdatesEnabled(True)

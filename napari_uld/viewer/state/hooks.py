@@ -1,6 +1,7 @@
 """What a session asks of the window it is in; without one, nothing is asked and nothing happens later."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -65,6 +66,8 @@ class Hooks:
         self.later: Callable[[Callable[[], None]], object] = lambda act: act()
         # Does something once what changed was drawn; at once where no window's loop runs.
         self.afterwards: Callable[[Callable[[], None]], object] = lambda act: act()
+        # Draws nothing in the meantime: what changes is drawn once, afterwards.
+        self.still: Callable[[], AbstractContextManager[object]] = nullcontext
         # Does something every so many seconds until what it gives is called; calls the second when the person presses
         # or turns anything; never where no window's loop runs.
         self.every: Callable[[float, Act, Act], Act] = lambda seconds, act, interrupted: lambda: None

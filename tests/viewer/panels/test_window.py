@@ -6,15 +6,17 @@ from collections.abc import Callable
 import pytest
 from napari import Viewer
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QDockWidget, QLineEdit, QMainWindow
+from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtOpenGLWidgets import QOpenGLWidget
+from qtpy.QtWidgets import QDockWidget, QLineEdit, QMainWindow, QWidget
 
 from napari_uld.lesions.findings import Findings
+from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.panels import window as window_module
 from napari_uld.viewer.panels.detect import DetectPanel
 from napari_uld.viewer.panels.docking import show_review
 from napari_uld.viewer.panels.review import ReviewPanel
-from napari_uld.viewer.panels.window import WindowGuard, workbench_in_window
+from napari_uld.viewer.panels.window import WindowGuard, main_window, workbench_in_window
 from napari_uld.viewer.session import Answer, Session
 from napari_uld.viewer.state.case import Case
 
@@ -148,3 +150,41 @@ def test_what_is_there_when_a_window_opens_is_no_garbage_until_it_closes(window:
     session.case.annotations.undo()
     window.close()
     assert gc.get_freeze_count() == 0
+
+
+def test_a_step_from_slice_to_slice_is_drawn_once_and_a_first_scan_only_when_all_of_it_is_there(
+    make_napari_viewer: Callable[..., Viewer], case: Case, qtbot: QtBot
+) -> None:
+    viewer = make_napari_viewer(show=True)
+    session = workbench_in_window(viewer).session
+    canvas = main_window(viewer).findChild(QOpenGLWidget)
+    qtbot.wait(50)
+    drawn = Drawn(canvas)
+    layers = []
+    viewer.layers.events.inserted.connect(lambda event: layers.append(drawn.count))
+    session.open(case)
+    assert layers == [0] * len(Part), "nothing was drawn before the last layer was there"
+    session.arrange()
+    qtbot.waitUntil(lambda: drawn.count > 0)
+    qtbot.wait(100)
+    # "9 of 10" and "10 of 10" are not equally wide.
+    for z in (2, 1, 0):
+        drawn.count = 0
+        session.show_slice(z)
+        qtbot.waitUntil(lambda: drawn.count > 0)
+        qtbot.wait(50)
+        assert drawn.count == 1, z
+
+
+class Drawn(QObject):
+    """Counts how often a canvas is drawn."""
+
+    def __init__(self, canvas: QWidget) -> None:
+        super().__init__(canvas)
+        self.canvas, self.count = canvas, 0
+        canvas.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        # Qt asks for a picture after a change of size, too, which a canvas that is not to be updated leaves be.
+        self.count += event.type() == QEvent.Type.Paint and self.canvas.updatesEnabled()
+        return super().eventFilter(watched, event)
