@@ -184,8 +184,9 @@ def test_closing_it_while_files_are_waited_for_leaves_no_thread_behind():
 
     reading = dicom_reading._in_threads(read, range(400))
     next(reading)
+    time.sleep(0.1)  # by now each waits to begin another
     reading.close()
     for thread in set(threading.enumerate()) - before:
-        thread.join(10)
+        thread.join(2)
         assert not thread.is_alive()
     assert len(begun) < 40
