@@ -1,5 +1,6 @@
 """A scan is shown before all of it is read: nothing wrong before, and the same volume in the end."""
 
+import threading
 import time
 
 import nibabel
@@ -171,3 +172,21 @@ def test_while_what_arrived_is_looked_at_no_file_is_begun():
     time.sleep(0.1)
     assert len(begun) == count
     assert [index for index, _ in reading] == list(range(1, 40))
+
+
+def test_closing_it_while_files_are_waited_for_leaves_no_thread_behind():
+    begun, before = [], set(threading.enumerate())
+
+    def read(index):
+        begun.append(index)
+        time.sleep(0.01)
+        return ReadFile([], None, None)
+
+    reading = dicom_reading._in_threads(read, range(400))
+    next(reading)
+    time.sleep(0.1)  # by now each waits to begin another
+    reading.close()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(2)
+        assert not thread.is_alive()
+    assert len(begun) < 40
