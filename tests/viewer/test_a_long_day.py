@@ -32,7 +32,7 @@ MOST_GROWTH = 30 * 2**20
 def resident() -> int:
     """Bytes of memory in use, without what the C library keeps of what was freed.
 
-    Volumes of several sizes come and go: it raises by itself what it would map apart and give back, and keeps the holes.
+    Volumes of several sizes come and go: it raises by itself what it would give back at once, and keeps the holes.
     """
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
