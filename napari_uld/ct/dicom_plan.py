@@ -12,7 +12,6 @@ from napari_uld.ct.entries import ScanEntry
 from napari_uld.ct.geometry import Stack, stack_slices, to_volume, why_irregular
 from napari_uld.ct.orientation import room_for, z_along
 from napari_uld.ct.volume import CTVolume
-from napari_uld.ct.windows import AIR_HU
 from napari_uld.errors import ScanError
 
 
@@ -27,7 +26,7 @@ class Plan:
     rooms
         Each file's place in it.
     volume
-        The scan with these voxels, air at first, or None where it is not shown before all slices are there.
+        The scan with these voxels, or None where it is not shown before all slices are there.
     places
         Each file's slice (z) in the volume.
     """
@@ -57,7 +56,7 @@ def plan_of(entry: ScanEntry, *, shown: bool) -> Plan:
         row, column = slices[0].orientation[:3], slices[0].orientation[3:]
         direction = np.stack([row, column, np.cross(row, column)], axis=1)
         slices.sort(key=lambda one: float(one.position @ direction[:, 2]))
-        room = room_for(direction, (len(slices), *slices[0].hu.shape), AIR_HU if shown else None)
+        room = room_for(direction, (len(slices), *slices[0].hu.shape))
         files = [one.file for one in slices]
         rooms = dict(zip(files, room, strict=True))
         if not shown:

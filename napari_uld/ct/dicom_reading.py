@@ -16,7 +16,11 @@ from napari_uld.ct.geometry import stack_slices
 from napari_uld.ct.plausibility import check_hu
 from napari_uld.ct.threads import in_order
 from napari_uld.ct.volume import CTVolume
+from napari_uld.ct.windows import AIR_HU
 from napari_uld.errors import MissingSlicesError, ScanError
+
+# Slices that are filled with air at a time.
+PART = 32
 
 
 def read_dicom(entry: ScanEntry, start: int | None, *, shown: bool) -> Reading:
@@ -46,11 +50,21 @@ def read_dicom(entry: ScanEntry, start: int | None, *, shown: bool) -> Reading:
     middle = len(places) // 2 if start is None else start
     order = sorted(range(len(places)), key=lambda index: abs(places[index] - middle))
     files: dict[int, ReadFile] = {}
+    if plan.volume is not None and plan.room is not None:
+        for _ in _fill(plan.room):
+            yield Filling(0, len(order))
     yield Filling(0, len(order), plan.volume)
     for index, one in _in_threads(read, order):
         files[index] = one
         yield Filling(len(files), len(order), plan.volume, () if plan.volume is None else (places[index],))
     return _checked(entry, [files[index] for index in range(len(order))], plan.room)
+
+
+def _fill(room: np.ndarray) -> Iterator[None]:
+    """Fill a volume with air, part by part: to touch so much memory for the first time keeps one waiting."""
+    for first in range(0, len(room), PART):
+        yield
+        room[first : first + PART] = AIR_HU
 
 
 def _in_threads(read: Callable[[int], ReadFile], order: Sequence[int]) -> Iterator[tuple[int, ReadFile]]:
