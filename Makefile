@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LATEST := .venv-latest
+# Two processes; a file's tests stay in one, with the fixtures that they share. Sorted by their number of tests, as the
+# plugin would have it, files of one long test would come last and keep one process waiting.
+SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test check fuzz bench experiments pictures rooms latest constraints clean
 
@@ -18,7 +21,7 @@ demo: $(READY)
 
 test: $(READY)
 	@sh .ci/system-packages
-	$(BIN)/pytest
+	$(BIN)/pytest $(SIDE_BY_SIDE)
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -70,7 +73,7 @@ latest:
 	@sh .ci/system-packages
 	$(LATEST)/bin/python -m pip install --quiet --upgrade pip
 	$(LATEST)/bin/python -m pip install --quiet --editable '.[qt,dev]'
-	$(LATEST)/bin/python -m pytest
+	$(LATEST)/bin/python -m pytest $(SIDE_BY_SIDE)
 
 # Writes down what `make latest` tried. torch pins what it needs for CUDA itself, by platform.
 constraints:

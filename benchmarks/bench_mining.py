@@ -28,6 +28,7 @@ from napari_uld.lesions.findings_file import write_findings
 from napari_uld.viewer.panels.cases import CasesPanel
 from napari_uld.viewer.panels.mining import MiningPanel
 from napari_uld.viewer.panels.opening import open_entry
+from napari_uld.viewer.plugin.demo import close_window
 from napari_uld.viewer.state.case_store import CaseStore
 
 # Seconds that a person looks at a suggestion: the next scan is read meanwhile.
@@ -88,7 +89,7 @@ def measure(folder: Path, slices: int, count: int, scans: int) -> None:
     median = report("opening a scan", opening)
     taken = report("key to the next scan, read ahead", into)
     print(f"  {taken / median:.2f}x opening it")
-    viewer.close()
+    close_window(viewer)
 
 
 def written(folder: Path, slices: int, count: int, scans: int) -> list[ScanEntry]:

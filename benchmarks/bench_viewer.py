@@ -33,6 +33,7 @@ from napari_uld.viewer.panels.detect import DetectPanel
 from napari_uld.viewer.panels.opening import open_entry
 from napari_uld.viewer.panels.review import ReviewPanel
 from napari_uld.viewer.panels.window import workbench_in_window
+from napari_uld.viewer.plugin.demo import close_window
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.case_store import CaseStore
@@ -61,7 +62,7 @@ def measure(folder: Path, slices: int, count: int) -> None:
     bare.add_image(volume.hu, scale=volume.spacing, contrast_limits=(-175, 275))
     base = report("bare napari, slice step", steps(bare))
     into_3d = report("bare napari, 2D to 3D", turned(bare))
-    bare.close()
+    close_window(bare)
 
     viewer = Viewer()
     session = workbench_in_window(viewer).session
@@ -96,7 +97,7 @@ def measure(folder: Path, slices: int, count: int) -> None:
     report("next case from the browser, read ahead", from_browser(viewer, folder, volume))
     arriving(session, series, "in place of another scan")
     detecting(viewer)
-    viewer.close()
+    close_window(viewer)
 
 
 def turned(viewer: Viewer) -> list[float]:

@@ -21,7 +21,7 @@ from napari_uld.viewer.layers.inside import SEGMENTATION, Boxes
 from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.panels.inside import InsidePanel
 from napari_uld.viewer.panels.masks import MasksPanel
-from napari_uld.viewer.plugin.demo import run_demo, settle, show_best
+from napari_uld.viewer.plugin.demo import close_window, run_demo, settle, show_best
 from napari_uld.viewer.plugin.samples import own_copy
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.settings import PLUGIN
@@ -53,7 +53,7 @@ def panel_on_study(name: str) -> Iterator[tuple[Session, Any]]:
             show_best(session, session.case)
             yield session, panel
     finally:
-        viewer.close()
+        close_window(viewer)
 
 
 def take(session: Session, name: str, *, close: float | None = CLOSE) -> None:

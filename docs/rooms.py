@@ -11,7 +11,7 @@ import napari
 from napari.settings import get_settings
 from npe2 import PluginManager
 
-from napari_uld.viewer.plugin.demo import settle, show_best
+from napari_uld.viewer.plugin.demo import close_window, settle, show_best
 from napari_uld.viewer.plugin.samples import own_copy
 from napari_uld.viewer.state.settings import PLUGIN
 from napari_uld.viewer.tools.workbench import workbench_of
@@ -61,7 +61,7 @@ def take(out: Path, size: tuple[int, int], theme: str, panels: list[str], *, stu
                 viewer.screenshot(str(out / name), canvas_only=False, flash=False)
                 print(out / name, flush=True)
     finally:
-        viewer.close()
+        close_window(viewer)
 
 
 if __name__ == "__main__":

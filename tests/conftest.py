@@ -1,5 +1,6 @@
 """Settings of the whole suite: which tests run, and how they are marked."""
 
+import contextlib
 import os
 
 # Networks in miniature are no faster on more threads, and far slower where other programs want the cores as well.
@@ -33,3 +34,16 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
         for mark, marking in MARKS.items():
             if marking & names:
                 item.add_marker(mark)
+    if any(item.get_closest_marker("window") for item in items):
+        load_triton()
+
+
+def load_triton() -> None:
+    """Load triton's LLVM before the first window loads Mesa's.
+
+    Software OpenGL opens its library for all that come after it to take names from. Triton, which torchvision imports,
+    would take thousands of functions of another LLVM version for its own, and end the process. The product is spared:
+    its windows never import torch.
+    """
+    with contextlib.suppress(ImportError):  # torch has it on Linux alone
+        import triton  # noqa: F401

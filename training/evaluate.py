@@ -10,7 +10,6 @@ import numpy as np
 
 from napari_uld.errors import DataError
 from napari_uld.evaluation.coco import CocoAp, coco_ap
-from napari_uld.evaluation.froc import FP_RATES
 from napari_uld.evaluation.matching import Matches, match
 from napari_uld.evaluation.overlaps import iou, p3d_iou
 from napari_uld.evaluation.protocols import HARVESTER_RATES, PROTOCOLS, Protocol, ProtocolName
@@ -205,7 +204,7 @@ def evaluate_detector(
         return score((yield from match_traced(detector, dataset)), dataset, rates, judging=PROTOCOLS["p3d"])
     if isinstance(dataset, VolumeDataset):
         matches = yield from match_volumes(detector, dataset.volumes)
-        evaluation = score(matches, dataset.volumes, rates or FP_RATES, judging=PROTOCOLS["3d"])
+        evaluation = score(matches, dataset.volumes, rates, judging=PROTOCOLS["3d"])
         return replace(evaluation, boxes=f"{Margin.TIGHT} boxes")
     matches = yield from match_detector(detector, dataset)
     return score(matches, dataset.slices, rates)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from rich.box import HEAVY_HEAD, SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as ProgressBar
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 # Room that there must be for a result, before work on it begins; in bytes.
 ROOM = 1 << 16
+# Columns that a table with lines between them may have.
+MOST_LINED = 8
 
 
 class ClosedPipeError(OSError):
@@ -148,7 +151,10 @@ def print_table(title: str, rows: list[dict[str, Any]]) -> None:
     if not rows:
         say(f"{title}: none")
         return
-    table = Table(title=visible(title), title_justify="left")
+    # Lines between many columns would leave no room for their numbers on a terminal of 80 letters.
+    lines, beside = (HEAVY_HEAD, (0, 1)) if len(rows[0]) <= MOST_LINED else (SIMPLE_HEAD, (0, 1, 0, 0))
+    table = Table(title=visible(title), title_justify="left", box=lines, padding=beside, show_edge=lines is HEAVY_HEAD)
+    table.pad_edge = lines is HEAVY_HEAD
     for number, column in enumerate(rows[0]):
         number_column = isinstance(rows[0][column], int | float)
         # The first column has the names that a person types; they are of no use cut short.

@@ -8,6 +8,7 @@ along the patient as one regular grid, they are one scan.
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -94,6 +95,8 @@ def _candidates(images: Sequence[Image]) -> Iterable[tuple[str, Groups]]:
     keys |= {"size": lambda image: image.size, "orientation": _orientation, "spacing": _spacing}
     dividing = {}
     for name, key in keys.items():
+        if len(set(map(key, images))) == 1:  # as most are
+            continue
         groups = _grouped(images, key)
         if len(groups) > 1 and min(map(len, groups)) >= FEWEST:
             dividing[name] = key
@@ -113,11 +116,16 @@ def _mark(mark: str) -> Callable[[Image], object]:
 
 
 def _orientation(image: Image) -> object:
-    return None if image.place is None else tuple((np.round(image.place.orientation, 2) + 0.0).tolist())
+    return None if image.place is None else _rounded(tuple(image.place.orientation.tolist()), 2)
 
 
 def _spacing(image: Image) -> object:
-    return None if image.place is None else tuple(np.round(image.place.spacing, 3).tolist())
+    return None if image.place is None else _rounded(image.place.spacing, 3)
+
+
+@lru_cache
+def _rounded(numbers: tuple[float, ...], decimals: int) -> tuple[float, ...]:
+    return tuple((np.round(numbers, decimals) + 0.0).tolist())
 
 
 def _time(image: Image) -> str:
@@ -150,7 +158,7 @@ def _runs(images: Sequence[Image], order: Callable[[Image], object]) -> Groups:
     groups, direction = [[images[sequence[0]]]], 0
     for before, now in pairwise(sequence):
         step = places[now] - places[before]
-        sign = int(np.sign(step)) if abs(step) > SAME_POSITION else 0
+        sign = (step > 0) - (step < 0) if abs(step) > SAME_POSITION else 0
         if sign == 0 or sign == -direction:
             groups.append([])
             direction = 0

@@ -37,7 +37,7 @@ def is_deeplesion(path: Path) -> bool:
         return path.name == CSV_NAME or bool(is_named and _is_png(path))
     if is_named_download(path):
         return True
-    return any(_SLICE_NAME.fullmatch(one.name) and _is_16_bit(one) for one in sorted(path.iterdir()))
+    return any(_is_16_bit(one) for one in sorted(one for one in path.iterdir() if _SLICE_NAME.fullmatch(one.name)))
 
 
 def is_named_download(folder: Path) -> bool:

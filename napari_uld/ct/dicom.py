@@ -2,24 +2,25 @@
 
 import os
 import re
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 
 from napari_uld.ct.acquisitions import Part, join, split
 from napari_uld.ct.dicom_files import LOCALISER
-from napari_uld.ct.dicom_headers import THREADS
-from napari_uld.ct.dicom_images import NOT_DICOM, Image, NoImage, images_in
+from napari_uld.ct.dicom_images import NOT_DICOM, Image, NoImage
 from napari_uld.ct.entries import ScanEntry, group_by_reason
 
-# Files that a thread looks at in one go: to hand them over one by one takes longer than to read their headers.
-_BATCH = 16
 
+def find_dicom(looked_at: Mapping[Path, list[Image] | NoImage], root: Path) -> tuple[list[ScanEntry], dict[Path, str]]:
+    """Group the CT images of files by series and acquisition.
 
-def find_dicom(files: Sequence[Path], root: Path) -> tuple[list[ScanEntry], dict[Path, str]]:
-    """Group the CT images among `files` by series and acquisition.
+    Parameters
+    ----------
+    looked_at
+        What `images_in` found in each.
+    root
+        Where they were looked for.
 
     Returns
     -------
@@ -30,10 +31,7 @@ def find_dicom(files: Sequence[Path], root: Path) -> tuple[list[ScanEntry], dict
     """
     series: dict[tuple[str, ...], list[Image]] = {}
     no_images: dict[Path, NoImage] = {}
-    batches = [files[start : start + _BATCH] for start in range(0, len(files), _BATCH)]
-    with ThreadPoolExecutor(THREADS) as pool:
-        headers = pool.map(lambda batch: [images_in(file) for file in batch], batches)
-    for file, found in zip(files, chain.from_iterable(headers), strict=True):
+    for file, found in looked_at.items():
         if isinstance(found, NoImage):
             no_images[file] = found
             continue
@@ -47,7 +45,7 @@ def find_dicom(files: Sequence[Path], root: Path) -> tuple[list[ScanEntry], dict
     ]
     damaged = _slices_among(no_images, entries)
     left_out = {file: damaged.get(file, found.reason) for file, found in no_images.items()}
-    return [_told(entry, damaged) for entry in entries], left_out
+    return [_told(entry, damaged) for entry in entries] if damaged else entries, left_out
 
 
 def _entry(part: Part, root: Path, said: str, one_uid: bool) -> ScanEntry:
@@ -57,7 +55,7 @@ def _entry(part: Part, root: Path, said: str, one_uid: bool) -> ScanEntry:
     date = first.date
     note = f"{len(part.images)} slices of {first.size}"
     note += f", {date[:4]}-{date[4:6]}-{date[6:8]}" if len(date) == 8 else ""
-    files = tuple(sorted({image.file for image in part.images}))
+    files = tuple(sorted(dict.fromkeys(image.file for image in part.images)))
     return ScanEntry(
         name=f"{name}, {part.label}" if part.label else name,
         kind="dicom",
@@ -75,6 +73,8 @@ def _entry(part: Part, root: Path, said: str, one_uid: bool) -> ScanEntry:
 
 def _slices_among(no_images: dict[Path, NoImage], entries: Sequence[ScanEntry]) -> dict[Path, str]:
     """Give the files that may have been slices of a scan before they were damaged, and why they are none now."""
+    if not no_images:
+        return {}
     alike = {_likeness(file) for entry in entries for file in entry.files}
     series = {entry.series_uid for entry in entries if entry.series_uid}
     among = {}

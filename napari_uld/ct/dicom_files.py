@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from functools import lru_cache
 from typing import Any, BinaryIO, Protocol
 
 import pydicom
@@ -69,7 +70,10 @@ def read_file(stream: BinaryIO, **options: object) -> Dataset:
 
 def sop_class(header: Header) -> UID:
     """Give the SOP class, also where only the file's meta header has it."""
-    return UID(str(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID") or ""))
+    return _uid(str(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID") or ""))
+
+
+_uid = lru_cache(UID)
 
 
 def why_no_image(header: Header) -> str:

@@ -1,22 +1,24 @@
-"""Plain DICOM images: the wanted values of their headers, walked through once, and the pixels where they were found.
+"""Plain DICOM images: the wanted values of their headers, walked through once, and where their pixels are.
 
-pydicom takes up to a millisecond for a header, a scan has hundreds, and most values are the same in all of them. What
-is not plain (elements out of order, multi-frame, deflated, cut short, anything unknown) is not read here but by
-pydicom, which then says what is wrong with it. pydicom converts the values here, too.
+pydicom takes up to a millisecond for a header, a scan has hundreds, and most values are the same in all of them: they
+are converted and judged once for all files that have them. What is not plain (elements out of order, multi-frame,
+deflated, cut short, anything unknown) is not read here but by pydicom, which then says what is wrong with it. pydicom
+converts the values here, too, save those of one slice alone that are written as DICOM has it.
 """
 
+import math
 import os
+import re
 import struct
-import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from functools import cached_property, lru_cache, wraps
+from io import FileIO
+from typing import Any, BinaryIO, NamedTuple, TypeVar, TypeVarTuple
 
 import numpy as np
 from pydicom.charset import convert_encodings, default_encoding
-from pydicom.datadict import tag_for_keyword
+from pydicom.datadict import keyword_for_tag, tag_for_keyword
 from pydicom.dataelem import RawDataElement, convert_raw_data_element
 from pydicom.tag import BaseTag
 from pydicom.uid import (
@@ -27,7 +29,10 @@ from pydicom.uid import (
 )
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, STANDARD_VR
 
-from napari_uld.ct.dicom_files import DAMAGED
+from napari_uld.ct.dicom_files import DAMAGED, Header
+
+Rest = TypeVarTuple("Rest")
+Answer = TypeVar("Answer")
 
 _PIXEL_DATA = 0x7FE00010
 _UNDEFINED = 0xFFFFFFFF  # a length that is not given: a delimiter follows
@@ -35,18 +40,61 @@ _UNDEFINED = 0xFFFFFFFF  # a length that is not given: a delimiter follows
 _FIRST_READ, _LAST_READ = 1 << 14, 1 << 20
 _SHORT = frozenset(str(vr).encode() for vr in STANDARD_VR - EXPLICIT_VR_LENGTH_32)
 _LONG = frozenset(str(vr).encode() for vr in EXPLICIT_VR_LENGTH_32)
-_OWN = threading.local()
-# Most of the work is Python's: more threads than this hinder each other, fewer do not hide a network drive's delay.
-THREADS = 3
-_KINDS = {0: np.dtype("<u2"), 1: np.dtype("<i2")}
 _ELEMENT, _LENGTH, _IMPLICIT = struct.Struct("<HH2sH"), struct.Struct("<L"), struct.Struct("<HHL")
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-_META = {0x00020002: "MediaStorageSOPClassUID", 0x00020010: "TransferSyntaxUID"}
+_META = {0x00020002, 0x00020010}  # MediaStorageSOPClassUID, TransferSyntaxUID
 _CHARACTER_SET, _FUNCTIONAL_GROUPS = 0x00080005, (0x52009229, 0x52009230)
-_PIXEL_REPRESENTATION, _AMBIGUOUS = 0x00280103, (0x00280120, 0x00280121)
+_PIXEL_REPRESENTATION, _AMBIGUOUS = 0x00280103, {0x00280120, 0x00280121}
 _SYNTAXES = {ImplicitVRLittleEndian, ExplicitVRLittleEndian} | {
     syntax for syntax in AllTransferSyntaxes if syntax.is_encapsulated and syntax != DeflatedExplicitVRLittleEndian
 }
+
+
+class _Own(NamedTuple):
+    """An element that belongs to one slice alone: its kind, and what it looks like where it is written as DICOM has it.
+
+    Then it needs no conversion but Python's. Whatever else stands there is pydicom's to judge.
+    """
+
+    keyword: str
+    vr: bytes
+    pattern: re.Pattern[bytes]
+
+    def has(self, vr: bytes | None, value: bytes) -> bool:
+        """Tell whether a value is written so; no kind is given where elements come without it."""
+        return vr in (None, self.vr) and self.pattern.fullmatch(value) is not None
+
+
+_NUMBER = rb" *[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)? *"
+# By tag.
+_OWN = {
+    0x00080018: _Own("SOPInstanceUID", b"UI", re.compile(rb"(?=[\d.]{1,64}\0?$)(0|[1-9]\d*)(\.(0|[1-9]\d*))*\0?")),
+    0x0008002A: _Own("AcquisitionDateTime", b"DT", re.compile(rb"[\d.+-]+ ?")),
+    0x00080032: _Own("AcquisitionTime", b"TM", re.compile(rb"[\d.]+ ?")),
+    0x00080033: _Own("ContentTime", b"TM", re.compile(rb"[\d.]+ ?")),
+    0x00200013: _Own("InstanceNumber", b"IS", re.compile(rb"(?=.{1,12}$) *[+-]?\d{1,9} *")),
+    0x00200032: _Own("ImagePositionPatient", b"DS", re.compile(rb"\\".join([_NUMBER] * 3))),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class SharedHeader:
+    """The wanted values that are no slice's own: the same object for all files of which they are the same.
+
+    Parameters
+    ----------
+    values
+        By keyword; what the files lack is not there.
+    file_meta
+        The same of their meta headers.
+    """
+
+    values: Mapping[str, Any]
+    file_meta: Mapping[str, Any] = field(repr=False)
+
+    def get(self, key: str, default: Any = None, /) -> Any:
+        """Give a value by its keyword."""
+        return self.values.get(key, default)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,30 +103,58 @@ class PlainHeader:
 
     Parameters
     ----------
-    values
-        By keyword; what the file lacks is not there.
-    file_meta
-        The same of its meta header.
+    shared
+        Those that it has in common with others.
+    own
+        Text of those that are this slice's own, where they are written as DICOM has it.
     pixels_at, pixels_length
         Where the pixels begin in the file, and how many bytes its header gives them.
     size, changed
         The file's length and time of change when it was read.
     """
 
-    values: Mapping[str, Any]
-    file_meta: Mapping[str, Any] = field(repr=False)
+    shared: SharedHeader
+    own: Mapping[str, str]
     pixels_at: int
     pixels_length: int
     size: int
     changed: int
 
+    @property
+    def file_meta(self) -> Mapping[str, Any]:
+        """The same of its meta header."""
+        return self.shared.file_meta
+
     def get(self, key: str, default: Any = None, /) -> Any:
         """Give a value by its keyword."""
-        return self.values.get(key, default)
+        if key in self.own:
+            return _value(int(tag_for_keyword(key) or 0), None, self.own[key].encode(), default_encoding)
+        return self.shared.values.get(key, default)
+
+    @cached_property
+    def position(self) -> np.ndarray | None:
+        """ImagePositionPatient as finite numbers (mm); None where it has to be asked for."""
+        if "ImagePositionPatient" not in self.own:
+            return None
+        numbers = [float(number) for number in self.own["ImagePositionPatient"].split("\\")]
+        return np.array(numbers) if all(map(math.isfinite, numbers)) else None
 
     def is_of(self, status: os.stat_result) -> bool:
         """Tell whether a file is still the one that was read."""
         return self.size == status.st_size and self.changed == status.st_mtime_ns
+
+
+def asked_once(ask: Callable[[Header, *Rest], Answer]) -> Callable[[Header, *Rest], Answer]:
+    """Have headers that share values share the answer to a question, which is not about what is one slice's own."""
+    ask_shared = lru_cache(ask)
+
+    @wraps(ask)
+    def asked(header: Header, *rest: *Rest) -> Answer:
+        if isinstance(header, PlainHeader):
+            return ask_shared(header.shared, *rest)
+        return ask(header, *rest)
+
+    return asked
 
 
 class _NotPlainError(Exception):
@@ -88,18 +164,32 @@ class _NotPlainError(Exception):
 class _Raw(NamedTuple):
     """Elements as they stand in the file, and where the first that was not taken begins."""
 
-    elements: dict[int, tuple[bytes | None, bytes]]
+    shared: bytes
+    own: dict[str, str]
     end: int
     next_tag: int
     length: int
 
 
 def tags_of(keywords: tuple[str, ...]) -> dict[int, str]:
-    """Give the keywords by their tags."""
-    return {int(tag_for_keyword(keyword) or 0): keyword for keyword in keywords}
+    """Give the keywords by their tags, and that of the letters that texts are written in."""
+    return {int(tag_for_keyword(keyword) or 0): keyword for keyword in ("SpecificCharacterSet", *keywords)}
 
 
-def read_plain(stream: BinaryIO, wanted: Mapping[int, str]) -> PlainHeader | None:
+class Start(NamedTuple):
+    """How a file begins, and what it was just before that was read."""
+
+    data: bytes
+    status: os.stat_result
+
+
+def start_of(stream: BinaryIO | FileIO) -> Start:
+    """Read how a file begins."""
+    status = os.fstat(stream.fileno())
+    return Start(stream.read(_FIRST_READ), status)
+
+
+def read_plain(stream: BinaryIO | FileIO, wanted: Mapping[int, str], start: Start | None = None) -> PlainHeader | None:
     """Read the header of a plain image; None where pydicom has to.
 
     Parameters
@@ -108,47 +198,65 @@ def read_plain(stream: BinaryIO, wanted: Mapping[int, str]) -> PlainHeader | Non
         A DICOM file, or something else, at its start.
     wanted
         Keywords of the values to keep, by tag.
+    start
+        What `start_of` read of it before: it is where that ends.
     """
-    status = os.fstat(stream.fileno())
-    start = stream.read(_FIRST_READ)
-    if start[128:132] != b"DICM":
+    data, status = start or start_of(stream)
+    if data[128:132] != b"DICM":
         return None
     try:
         try:
-            return _parsed(start, status, wanted)
+            return _parsed(data, status, wanted)
         except (struct.error, IndexError):  # it is longer
-            start += stream.read(_LAST_READ)
-            return _parsed(start, status, wanted)
+            data += stream.read(_LAST_READ)
+            return _parsed(data, status, wanted)
     except (_NotPlainError, *DAMAGED):
         return None
 
 
 def _parsed(data: bytes, status: os.stat_result, wanted: Mapping[int, str]) -> PlainHeader:
-    raw = _walk(data, 132, set(_META), meta=True)
-    meta = {_META[tag]: _value(tag, *element, default_encoding) for tag, element in raw.elements.items()}
-    syntax = meta["TransferSyntaxUID"]
-    if syntax not in _SYNTAXES:
-        raise _NotPlainError
-    implicit = syntax == ImplicitVRLittleEndian
-    raw = _walk(data, raw.end, {*wanted, _CHARACTER_SET}, implicit=implicit, before=0x0002FFFF)
+    meta = _walk(data, 132, _META, meta=True)
+    implicit = _is_implicit(meta.shared)
+    raw = _walk(data, meta.end, wanted, implicit=implicit, before=0x0002FFFF)
     if raw.next_tag != _PIXEL_DATA:
         raise _NotPlainError
-    encoding = _encoding(*raw.elements[_CHARACTER_SET]) if _CHARACTER_SET in raw.elements else default_encoding
-    values = {}
-    for tag, (vr, value) in raw.elements.items():
-        if tag in _AMBIGUOUS and implicit:
-            vr = b"SS" if raw.elements[_PIXEL_REPRESENTATION][1] == b"\1\0" else b"US"
-        if tag in wanted:
-            values[wanted[tag]] = _value(tag, vr, value, encoding)
-    return PlainHeader(values, meta, raw.end, raw.length, status.st_size, status.st_mtime_ns)
+    shared = _shared(meta.shared, raw.shared, implicit)
+    return PlainHeader(shared, raw.own, raw.end, raw.length, status.st_size, status.st_mtime_ns)
 
 
-@lru_cache(maxsize=1 << 12)
-def _value(tag: int, vr: bytes | None, value: bytes, encoding: str | tuple[str, ...]) -> Any:
-    """Have pydicom convert a value, once for all files that have it."""
-    name = None if vr is None else vr.decode()
-    raw = RawDataElement(BaseTag(tag), name, len(value), value, 0, vr is None, True)
-    return convert_raw_data_element(raw, encoding=encoding if isinstance(encoding, str) else list(encoding)).value
+@lru_cache
+def _is_implicit(meta: bytes) -> bool:
+    """Tell from the elements of a meta header whether those that follow it come without their kind."""
+    syntax = _values(meta, implicit=False)["TransferSyntaxUID"]
+    if syntax not in _SYNTAXES:
+        raise _NotPlainError
+    return syntax == ImplicitVRLittleEndian
+
+
+@lru_cache
+def _shared(meta: bytes, elements: bytes, implicit: bool) -> SharedHeader:
+    """Convert elements once for all files in which they stand alike."""
+    return SharedHeader(_values(elements, implicit), _values(meta, implicit=False))
+
+
+def _values(elements: bytes, implicit: bool) -> dict[str, Any]:
+    """Convert elements, one after the other as they stand in a file, to values by keyword."""
+    found: dict[int, tuple[bytes | None, bytes]] = {}
+    at = 0
+    while at < len(elements):
+        tag, vr, length, start = _element(elements, at, implicit)
+        at = start + length
+        found[tag] = vr, elements[start:at]
+    encoding: str | tuple[str, ...] = default_encoding
+    if _CHARACTER_SET in found:
+        encoding = _encoding(*found[_CHARACTER_SET])
+    if implicit:
+        for tag in _AMBIGUOUS & found.keys():
+            found[tag] = b"SS" if found[_PIXEL_REPRESENTATION][1] == b"\1\0" else b"US", found[tag][1]
+    return {_keyword(tag): _value(tag, *element, encoding) for tag, element in found.items()}
+
+
+_keyword = lru_cache(keyword_for_tag)
 
 
 @lru_cache
@@ -156,27 +264,39 @@ def _encoding(vr: bytes | None, value: bytes) -> tuple[str, ...]:
     return tuple(convert_encodings(_value(_CHARACTER_SET, vr, value, default_encoding)))
 
 
+@lru_cache(maxsize=1 << 10)
+def _value(tag: int, vr: bytes | None, value: bytes, encoding: str | tuple[str, ...]) -> Any:
+    """Have pydicom convert a value, once for all files that have it."""
+    name = None if vr is None else vr.decode()
+    raw = RawDataElement(BaseTag(tag), name, len(value), value, 0, vr is None, True)
+    return convert_raw_data_element(raw, encoding=encoding if isinstance(encoding, str) else list(encoding)).value
+
+
 def _walk(
-    data: bytes, at: int, wanted: set[int], *, implicit: bool = False, meta: bool = False, before: int = 0
+    data: bytes, at: int, wanted: Container[int], *, implicit: bool = False, meta: bool = False, before: int = 0
 ) -> _Raw:
     """Walk through the elements up to the pixels, or through those of the meta header; each tag after the last."""
-    found: dict[int, tuple[bytes | None, bytes]] = {}
+    shared: list[bytes] = []
+    own: dict[str, str] = {}
     while True:
         if meta and data[at : at + 2] != b"\2\0":
-            return _Raw(found, at, 0, 0)
+            return _Raw(b"".join(shared), own, at, 0, 0)
         tag, vr, length, start = _element(data, at, implicit)
         if tag <= before or tag in _FUNCTIONAL_GROUPS:
             raise _NotPlainError
         if tag >= 0x7FE00000:
-            return _Raw(found, start, tag, length)
+            return _Raw(b"".join(shared), own, start, tag, length)
         if length == _UNDEFINED:
             if vr not in (None, b"SQ"):
                 raise _NotPlainError
             at = _after_items(data, start, implicit)
         else:
-            at = start + length
-            if tag in wanted:
-                found[tag] = vr, data[start:at]
+            end = start + length
+            if tag in _OWN and _OWN[tag].has(vr, data[start:end]):
+                own[_OWN[tag].keyword] = data[start:end].rstrip(b" \0").decode()
+            elif tag in wanted:
+                shared.append(data[at:end])
+            at = end
         before = tag
 
 
@@ -215,61 +335,3 @@ def _after_items(data: bytes, at: int, implicit: bool) -> int:
                 at += length
             if at > (len(data) if end is None else end):
                 raise IndexError
-
-
-def read_pixels(file: Path, header: PlainHeader) -> np.ndarray | None:
-    """Read the pixels of a file that was found to be plain; None where pydicom has to.
-
-    Only what cannot be read in two ways is read here: one grey image of 16 bits a pixel, not compressed, of exactly the
-    length that its size requires, with nothing after it, in a file that is still the one whose header is known.
-
-    Parameters
-    ----------
-    file
-        Where they are.
-    header
-        The file's, as it was when it was found.
-
-    Returns
-    -------
-    (rows, columns), int16 or uint16, until the same thread reads the next.
-    """
-    if not _is_simple(header):
-        return None
-    kind = _KINDS[header.get("PixelRepresentation")]
-    pixels = _scratch(header.pixels_length).view(kind).reshape(header.get("Rows"), header.get("Columns"))
-    with file.open("rb", buffering=0) as stream:
-        if not header.is_of(os.fstat(stream.fileno())):
-            return None
-        stream.seek(header.pixels_at)
-        if stream.readinto(pixels.data) != header.pixels_length:
-            return None
-    # What is kept in bits that are not the pixels' is another image's or an overlay.
-    lowest, highest = np.iinfo(kind).min, np.iinfo(kind).max
-    unused = 16 - int(header.get("BitsStored"))
-    if unused and (int(pixels.min()) < lowest >> unused or int(pixels.max()) > highest >> unused):
-        return None
-    return pixels
-
-
-def _scratch(length: int) -> np.ndarray:
-    """Give a thread its own memory, each time the same: to ask for new one takes longer than reading into it."""
-    if getattr(_OWN, "memory", np.empty(0)).nbytes < length:
-        _OWN.memory = np.empty(length, np.uint8)
-    return _OWN.memory[:length]
-
-
-def _is_simple(header: PlainHeader) -> bool:
-    """Tell whether all that pydicom requires of uncompressed pixels is there and leaves nothing to decide."""
-    return (
-        header.file_meta["TransferSyntaxUID"] in (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
-        and header.pixels_at + header.pixels_length == header.size
-        and header.get("SamplesPerPixel") == 1
-        and header.get("NumberOfFrames") in (None, 1)
-        and header.get("PhotometricInterpretation") in ("MONOCHROME1", "MONOCHROME2")
-        and header.get("BitsAllocated") == 16
-        and header.get("BitsStored") in range(1, 17)
-        and header.get("PixelRepresentation") in (0, 1)
-        and all(isinstance(header.get(side), int) for side in ("Rows", "Columns"))
-        and 2 * header.get("Rows") * header.get("Columns") == header.pixels_length > 0
-    )

@@ -1,5 +1,6 @@
 """From stored DICOM pixels to Hounsfield units, and whether the slices of one series agree on how."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -21,6 +22,7 @@ PADDING_SPREAD = 64
 INTERCEPT_STEP = 100
 # It is looked for in about so many pixels along each side of a slice.
 SAMPLED = 64
+_INT16 = np.iinfo(np.int16)
 PADDING_SAID = f"padding outside the field of view set to {AIR_HU} HU"
 
 
@@ -37,7 +39,7 @@ class ReadSlice:
     said
         What was put right, one sentence each.
     sample
-        Some of its pixels before anything was put right, (rows, columns) HU.
+        Some of its pixels before anything was put right, (rows, columns) HU; it may share the slice's memory.
     """
 
     slice: Slice
@@ -58,7 +60,7 @@ def rescale_of(header: Header, file: Path) -> tuple[float, float] | None:
     if slope is None or intercept is None:
         return None
     slope, intercept = float(slope), float(intercept)
-    if not (np.isfinite(slope) and np.isfinite(intercept) and slope != 0):
+    if not (math.isfinite(slope) and math.isfinite(intercept) and slope != 0):
         raise ScanError(
             f"{file}: rescale slope {slope}, intercept {intercept}; finite and not 0 required: export again"
         )
@@ -66,7 +68,12 @@ def rescale_of(header: Header, file: Path) -> tuple[float, float] | None:
 
 
 def read_slice(
-    pixels: np.ndarray, header: Header, file: Path, said: Sequence[str], room: np.ndarray | None = None
+    pixels: np.ndarray,
+    header: Header,
+    file: Path,
+    said: Sequence[str],
+    room: np.ndarray | None = None,
+    limits: tuple[int, int] | None = None,
 ) -> ReadSlice:
     """Rescale stored pixels (rows, columns) to int16 HU, padding to air; say what was put right.
 
@@ -82,6 +89,8 @@ def read_slice(
         What was put right before.
     room
         Where the slice goes, int16 (rows, columns), if it is of that size.
+    limits
+        What no pixel is below or above, where that is known.
 
     Raises
     ------
@@ -96,43 +105,51 @@ def read_slice(
     slope, intercept = rescale or (1.0, 0.0)
     if room is None or room.shape != pixels.shape:
         room = np.empty(pixels.shape, np.int16)
-    hu = _rescaled(pixels, slope, intercept, room)
+    limits = limits or (pixels.min(), pixels.max())
+    hu, lowest = _rescaled(pixels, limits, slope, intercept, room)
+    padding = _padding(pixels, limits, hu, lowest, header)
     every = max(1, min(hu.shape) // SAMPLED)
-    sample = hu[::every, ::every].astype(np.float32)
-    hu, more = _mended(pixels, hu, header)
+    sample = hu[::every, ::every]
+    if padding is not None or hu is not room:
+        sample = sample.copy()
+    hu, more = _mended(hu, padding)
     if hu is not room:
         room[...] = hu
     return ReadSlice(slice_of(header, file, room), rescale, (*said, *unit_note(header), *more), sample)
 
 
-def _rescaled(pixels: np.ndarray, slope: float, intercept: float, room: np.ndarray) -> np.ndarray:
-    """Give HU: in the room if all of them fit into 16 bits, else as a wider array."""
+def _rescaled(
+    pixels: np.ndarray, limits: tuple[int, int], slope: float, intercept: float, room: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Give HU, in the room if all of them fit into 16 bits, else as a wider array; and what none of them is below."""
     if slope != 1 or not intercept.is_integer():
-        return np.rint(pixels * np.float64(slope) + intercept)
-    limits = np.iinfo(np.int16)
-    low, high = int(pixels.min()) + int(intercept), int(pixels.max()) + int(intercept)
-    if pixels.dtype in (np.int16, np.uint16) and limits.min <= low and high <= limits.max:
+        hu = np.rint(pixels * np.float64(slope) + intercept)
+        return hu, hu.min()
+    low, high = int(limits[0]) + int(intercept), int(limits[1]) + int(intercept)
+    if pixels.dtype in (np.int16, np.uint16) and _INT16.min <= low and high <= _INT16.max:
         # What overflows on the way comes back.
         shift = np.int64(intercept).astype(np.int16)
-        return np.add(pixels.view(np.int16), shift, out=room)
-    return pixels.astype(np.int32) + np.int32(intercept)
+        return np.add(pixels.view(np.int16), shift, out=room), low
+    hu = pixels.astype(np.int32) + np.int32(intercept)
+    return hu, hu.min()
 
 
-def _mended(pixels: np.ndarray, hu: np.ndarray, header: Header) -> tuple[np.ndarray, list[str]]:
+def _mended(hu: np.ndarray, padding: np.ndarray | None) -> tuple[np.ndarray, list[str]]:
     """Set padding to air and clip to int16."""
     said = []
-    padding = _padding(pixels, hu, header)
-    if padding is not None and (hu[padding] != AIR_HU).any():
-        hu[padding] = AIR_HU
+    # To pick the pixels out takes several times as long.
+    if padding is not None and (padding & (hu != AIR_HU)).any():
+        np.copyto(hu, AIR_HU, where=padding)
         said.append(PADDING_SAID)
-    limits = np.iinfo(np.int16)
-    if hu.dtype != np.int16 and (hu.min() < limits.min or hu.max() > limits.max):
+    if hu.dtype != np.int16 and (hu.min() < _INT16.min or hu.max() > _INT16.max):
         said.append("values beyond the 16-bit range clipped")
-        hu = np.clip(hu, limits.min, limits.max)
+        hu = np.clip(hu, _INT16.min, _INT16.max)
     return hu.astype(np.int16, copy=False), said
 
 
-def _padding(pixels: np.ndarray, hu: np.ndarray, header: Header) -> np.ndarray | None:
+def _padding(
+    pixels: np.ndarray, limits: tuple[int, int], hu: np.ndarray, lowest: float, header: Header
+) -> np.ndarray | None:
     """Mark the padded pixels: those that the header names, and one value far below air; None where there is none."""
     padding = None
     value = header.get("PixelPaddingValue")
@@ -140,8 +157,9 @@ def _padding(pixels: np.ndarray, hu: np.ndarray, header: Header) -> np.ndarray |
         limit = header.get("PixelPaddingRangeLimit")
         # Some writers give -2000 as 63536: wrapping to the pixels' type mends it.
         ends = np.array([value, value if limit is None else limit], dtype=np.int64).astype(pixels.dtype)
-        padding = (pixels >= ends.min()) & (pixels <= ends.max())
-    if hu.min() >= LOWEST_MEASURED:
+        if ends.min() <= limits[1] and ends.max() >= limits[0]:
+            padding = (pixels >= ends.min()) & (pixels <= ends.max())
+    if lowest >= LOWEST_MEASURED:
         return padding
     below = hu < LOWEST_MEASURED if padding is None else (hu < LOWEST_MEASURED) & ~padding
     # A range of values down there is no padding: noise, or no Hounsfield units at all.
@@ -182,7 +200,7 @@ def _check_intercepts(slices: Sequence[ReadSlice], known: list[tuple[float, floa
         step = other.rescale[1] - one.rescale[1]
         if one.rescale[0] != other.rescale[0] or abs(step) < INTERCEPT_STEP:
             continue
-        jump = other.sample - one.sample
+        jump = other.sample.astype(np.float32) - one.sample
         if np.abs(jump - step).mean() < 0.5 * np.abs(jump).mean():
             wrong.add(other.rescale if one.rescale == commonest else one.rescale)
     if wrong:

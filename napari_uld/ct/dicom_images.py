@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from io import BufferedReader, FileIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -20,7 +22,7 @@ from napari_uld.ct.dicom_files import (
     why_no_image,
     why_no_slice,
 )
-from napari_uld.ct.dicom_headers import PlainHeader, read_plain, tags_of
+from napari_uld.ct.dicom_headers import PlainHeader, Start, asked_once, read_plain, tags_of
 from napari_uld.ct.geometry import Slice
 from napari_uld.errors import GeometryError, ScanError
 
@@ -133,31 +135,58 @@ class NoImage:
     series: str = ""
 
 
-def images_in(file: Path) -> list[Image] | NoImage:
-    """Read the headers of the images that a file holds, or say why it holds none."""
+def images_in(stream: FileIO, start: Start, file: Path) -> list[Image] | NoImage:
+    """Read the headers of the images that a file holds, or say why it holds none.
+
+    Parameters
+    ----------
+    stream
+        The file, where `start` ends.
+    start
+        How it begins.
+    file
+        What it is called.
+    """
     try:
-        with file.open("rb") as stream:
-            header: Header = read_plain(stream, _PLAIN_TAGS) or read_file(
-                stream, specific_tags=_HEADER_TAGS, stop_before_pixels=True
-            )
-        damage = why_damaged(header)
-        if damage:
-            return NoImage(damage, damaged=True)
-        reason = why_no_image(header)
-        # What has no rows (a report) was never a slice, whatever series it names.
-        series = str(header.get("SeriesInstanceUID") or "") if header.get("Rows") else ""
-        if reason:
-            return NoImage(reason, damaged=is_nameless_ct(header), series=series)
+        header: Header = read_plain(stream, _PLAIN_TAGS, start) or read_file(
+            BufferedReader(stream), specific_tags=_HEADER_TAGS, stop_before_pixels=True
+        )
+        nothing = _nothing_in(header)
+        if nothing:
+            return nothing
         frames = classic_images(header) if isinstance(header, Dataset) else [(None, header)]
-        found = {frame: (one, why_no_slice(one)) for frame, one in frames}
+        found = {frame: (one, _why_no_slice(one)) for frame, one in frames}
         slices = [_image(one, file, frame) for frame, (one, reason) in found.items() if not reason]
         if slices:
             return slices
-        return NoImage(next(reason for _, reason in found.values()), series=series)
+        return NoImage(next(reason for _, reason in found.values()), series=_series_of(header))
     except InvalidDicomError:
         return NoImage(NOT_DICOM)
     except DAMAGED as error:
-        return NoImage(f"damaged or cut short ({str(error) or type(error).__name__})", damaged=True)
+        return unreadable(error)
+
+
+def unreadable(error: Exception) -> NoImage:
+    """Say of a file that reading it failed."""
+    return NoImage(f"damaged or cut short ({str(error) or type(error).__name__})", damaged=True)
+
+
+@asked_once
+def _nothing_in(header: Header) -> NoImage | None:
+    """Say why a file holds no CT image, whatever its frames are; None where it may hold one."""
+    damage = why_damaged(header)
+    if damage:
+        return NoImage(damage, damaged=True)
+    reason = why_no_image(header)
+    return NoImage(reason, damaged=is_nameless_ct(header), series=_series_of(header)) if reason else None
+
+
+_why_no_slice = asked_once(why_no_slice)
+
+
+def _series_of(header: Header) -> str:
+    # What has no rows (a report) was never a slice, whatever series it names.
+    return str(header.get("SeriesInstanceUID") or "") if header.get("Rows") else ""
 
 
 def classic_images(dataset: Dataset) -> Iterator[tuple[int | None, Dataset]]:
@@ -197,26 +226,58 @@ def _add_macros(header: Dataset, groups: Dataset) -> None:
                 setattr(header, _CLASSIC_NAMES.get(element.keyword, element.keyword), element.value)
 
 
-def _image(header: Header, file: Path, frame: int | None) -> Image:
+class _Common(NamedTuple):
+    """What images may have in common, as in `Image`; among its marks, what is one slice's own is lacking."""
+
+    series: tuple[str, ...]
+    marks: Mapping[str, str]
+    number: str
+    description: str
+    date: str
+    size: str
+
+
+@asked_once
+def _common(header: Header) -> _Common:
     uid = str(header.get("SeriesInstanceUID") or "")
     if isinstance(header, Dataset):
         # Asking it for what it lacks is slow: most have few of the marks.
         there = {element.keyword: element.value for element in header if element.keyword in MARKS}
     else:
         there = {mark: header.get(mark) for mark in MARKS}
-    return Image(
-        file=file,
-        frame=frame,
+    return _Common(
         series=(uid,) if uid else ("", *(str(header.get(tag, "")) for tag in TELL_APART)),
-        uid=f"{header.get('SOPInstanceUID') or file} {frame}",
-        marks={tag: _text(there.get(tag)) for tag in MARKS} | {"folder": str(file.parent)},
-        place=_place_or_none(header, file),
+        marks={tag: _text(there.get(tag)) for tag in MARKS},
         number=str(header.get("SeriesNumber") or ""),
         description=str(header.get("SeriesDescription") or "").strip(),
         date=str(header.get("SeriesDate") or header.get("StudyDate") or ""),
         size=f"{header.get('Columns')} x {header.get('Rows')}",
+    )
+
+
+def _image(header: Header, file: Path, frame: int | None) -> Image:
+    common, own = _common(header), _own(header)
+    marks = {**common.marks, "folder": str(file.parent)}
+    marks.update((mark, own[mark]) for mark in own if mark in MARKS)
+    uid = own.get("SOPInstanceUID") or header.get("SOPInstanceUID") or file
+    return Image(
+        file=file,
+        frame=frame,
+        series=common.series,
+        uid=f"{uid} {frame}",
+        marks=marks,
+        place=_place_or_none(header, file),
+        number=common.number,
+        description=common.description,
+        date=common.date,
+        size=common.size,
         header=header if isinstance(header, PlainHeader) else None,
     )
+
+
+def _own(header: Header) -> Mapping[str, str]:
+    """Give text of what is a plain file's own."""
+    return header.own if isinstance(header, PlainHeader) else {}
 
 
 def _text(value: object) -> str:
@@ -233,6 +294,7 @@ def _place_or_none(header: Header, file: Path) -> Slice | None:
         return None
 
 
+@asked_once
 def no_pixels(header: Header) -> np.ndarray:
     """Give an image of the header's size (rows, columns) whose pixels are all 0; it takes no memory."""
     return np.broadcast_to(np.int16(0), (int(header.get("Rows")), int(header.get("Columns"))))
@@ -246,7 +308,7 @@ def slice_of(header: Header, file: Path, hu: np.ndarray) -> Slice:
     GeometryError
         If the header lacks position, orientation or pixel spacing.
     """
-    number = header.get("InstanceNumber")
+    number = _own(header).get("InstanceNumber") or header.get("InstanceNumber")
     return Slice(
         hu=hu,
         position=_numbers(header, "ImagePositionPatient", 3, file),
@@ -259,13 +321,21 @@ def slice_of(header: Header, file: Path, hu: np.ndarray) -> Slice:
 
 def _numbers(header: Header, tag: str, count: int, file: Path) -> np.ndarray:
     """Give the finite numbers of an element that must have `count` of them."""
-    element = header.get(tag)
-    values = np.zeros(0) if element is None else np.array(element, dtype=np.float64)
-    if values.shape != (count,) or not np.isfinite(values).all():
+    values = header.position if isinstance(header, PlainHeader) and tag in header.own else _finite(header, tag)
+    if values is None or values.shape != (count,):
         raise GeometryError(
-            f"{file}: {tag} is {element}, {count} finite numbers required; export the series again with its geometry"
+            f"{file}: {tag} is {header.get(tag)}, {count} finite numbers required; export the series again with its "
+            "geometry"
         )
     return values
+
+
+@asked_once
+def _finite(header: Header, tag: str) -> np.ndarray | None:
+    element = header.get(tag)
+    values = np.zeros(0) if element is None else np.array(element, dtype=np.float64)
+    values.setflags(write=False)  # several slices may share them
+    return values if np.isfinite(values).all() else None
 
 
 def _first_number(value: object) -> float | None:
@@ -278,12 +348,14 @@ def _first_number(value: object) -> float | None:
     return number if np.isfinite(number) else None
 
 
+@asked_once
 def thickness_of(header: Header) -> float | None:
     """Give the nominal slice thickness (mm) of a header, or None."""
     thickness = _first_number(header.get("SliceThickness"))
     return thickness if thickness and thickness > 0 else None
 
 
+@asked_once
 def window_of(header: Header) -> tuple[float, float] | None:
     """Give the first window (low, high) HU of a header, or None."""
     centre, width = _first_number(header.get("WindowCenter")), _first_number(header.get("WindowWidth"))

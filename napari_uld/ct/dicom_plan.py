@@ -12,7 +12,6 @@ from napari_uld.ct.entries import ScanEntry
 from napari_uld.ct.geometry import Stack, stack_slices, to_volume, why_irregular
 from napari_uld.ct.orientation import room_for, z_along
 from napari_uld.ct.volume import CTVolume
-from napari_uld.ct.windows import AIR_HU
 from napari_uld.errors import ScanError
 
 
@@ -23,11 +22,11 @@ class Plan:
     Parameters
     ----------
     room
-        Air, (slices, rows, columns), or None where headers alone do not tell what the slices form.
+        (slices, rows, columns), or None where headers alone do not tell what the slices form.
     rooms
         Each file's place in it.
     volume
-        The scan with these voxels, or None where it cannot be shown before all slices are there.
+        The scan with these voxels, or None where it is not shown before all slices are there.
     places
         Each file's slice (z) in the volume.
     """
@@ -38,8 +37,16 @@ class Plan:
     places: Mapping[Path, int] = field(default_factory=dict)
 
 
-def plan_of(entry: ScanEntry) -> Plan:
-    """Plan where each file's slice goes: a plan of nothing where the headers are not all known, or no even grid."""
+def plan_of(entry: ScanEntry, *, shown: bool) -> Plan:
+    """Plan where each file's slice goes: a plan of nothing where the headers are not all known, or no even grid.
+
+    Parameters
+    ----------
+    entry
+        The scan.
+    shown
+        Whether the plan is to have its volume.
+    """
     if any(file not in entry.headers for file in entry.files):
         return Plan()
     try:
@@ -49,7 +56,11 @@ def plan_of(entry: ScanEntry) -> Plan:
         row, column = slices[0].orientation[:3], slices[0].orientation[3:]
         direction = np.stack([row, column, np.cross(row, column)], axis=1)
         slices.sort(key=lambda one: float(one.position @ direction[:, 2]))
-        room = room_for(direction, (len(slices), *slices[0].hu.shape), AIR_HU)
+        room = room_for(direction, (len(slices), *slices[0].hu.shape))
+        files = [one.file for one in slices]
+        rooms = dict(zip(files, room, strict=True))
+        if not shown:
+            return Plan(room, rooms)
         first = entry.headers[entry.files[0]]
         stack = stack_slices(
             [replace(one, hu=place) for one, place in zip(slices, room, strict=True)],
@@ -61,8 +72,6 @@ def plan_of(entry: ScanEntry) -> Plan:
         volume = volume_of(entry, stack, thickness=thickness_of(first), window=window_of(first))
     except (ScanError, *DAMAGED):
         return Plan()
-    files = [one.file for one in slices]
-    rooms = dict(zip(files, room, strict=True))
     along = z_along(direction, len(files))
     # Without a UID, the pixels are what identifies a scan.
     if along is None or not volume.series_uid:

@@ -10,9 +10,10 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import JPEGLSLossless, JPEGLSNearLossless
 
 from napari_uld.ct.dicom_files import DAMAGED, Header, read_file, why_no_slice
-from napari_uld.ct.dicom_headers import PlainHeader, read_pixels
+from napari_uld.ct.dicom_headers import PlainHeader
 from napari_uld.ct.dicom_hu import ReadSlice, read_slice
 from napari_uld.ct.dicom_images import classic_images, thickness_of, window_of
+from napari_uld.ct.dicom_pixels import read_pixels
 from napari_uld.ct.dicom_streams import check_elements, check_pixel_data
 from napari_uld.errors import ScanError
 
@@ -58,9 +59,9 @@ def read_images(
         If it is damaged, or lacks what CT images must have.
     """
     try:
-        pixels = None if known is None else read_pixels(file, known)
-        if known is not None and pixels is not None:
-            return _made_of([pixels], [known], file, (), room)
+        plain = None if known is None else read_pixels(file, known)
+        if known is not None and plain is not None:
+            return _file_of([read_slice(plain.values, known, file, (), room, (plain.low, plain.high))], known)
         with file.open("rb") as stream:
             dataset = read_file(stream)
             ignored = [*check_elements(dataset, stream, file), *check_pixel_data(dataset, file)]
@@ -74,23 +75,19 @@ def read_images(
         ignored += [f"{count} frame(s) of the file left out: {reason}" for reason, count in left_out.items()]
         # A single frame comes without an axis of frames.
         images = [pixels] if wanted is None else [pixels.reshape(-1, *pixels.shape[-2:])[frame] for frame in wanted]
-        return _made_of(images, headers, file, ignored, room)
+        # In one piece: to ask for memory frame by frame takes as long as filling it.
+        rooms = [room] if wanted is None else np.empty((len(images), *images[0].shape), np.int16)
+        slices = [
+            read_slice(image, header, file, ignored, one)
+            for image, header, one in zip(images, headers, rooms, strict=True)
+        ]
+        return _file_of(slices, headers[0])
     except (InvalidDicomError, *DAMAGED) as error:
         raise ScanError(
             f"{file}: the slice cannot be read ({error}); it may be damaged or cut short: copy or export it again"
         ) from error
 
 
-def _made_of(
-    images: Sequence[np.ndarray],
-    headers: Sequence[Header],
-    file: Path,
-    said: Sequence[str],
-    room: np.ndarray | None,
-) -> ReadFile:
-    """Rescale a file's images, and look up what its first header says of the scan."""
-    return ReadFile(
-        slices=[read_slice(*one, file, said, room) for one in zip(images, headers, strict=True)],
-        thickness=thickness_of(headers[0]),
-        window=window_of(headers[0]),
-    )
+def _file_of(slices: list[ReadSlice], first: Header) -> ReadFile:
+    """Look up what a file's first header says of the scan."""
+    return ReadFile(slices, thickness_of(first), window_of(first))

@@ -16,7 +16,8 @@ class Filling:
         Files read, and files in all.
     volume
         The scan's grid as its headers tell it, the same object in every step, with voxels that fill in: air at first,
-        then as the slices arrive. None where a grid is known only once all pixels are read.
+        then as the slices arrive. None until there is room for it, and where a grid is known only once all pixels are
+        read.
     arrived
         Slices (z) of `volume` that are there since the last step and will not change; others may be half written.
     """

@@ -148,8 +148,7 @@ def stack_slices(
 def _fill(slices: list[Slice], room: np.ndarray) -> bool:
     """Tell whether the slices' pixels are those of the room, in its order."""
     return len(slices) == len(room) and all(
-        one.hu.ctypes.data == place.ctypes.data and one.hu.shape == place.shape and one.hu.strides == place.strides
-        for one, place in zip(slices, room, strict=True)
+        one.hu.__array_interface__ == place.__array_interface__ for one, place in zip(slices, room, strict=True)
     )
 
 

@@ -31,6 +31,8 @@ _HEADERS: dict[Kind, Callable[[Path], ImageHeader]] = {
     "nrrd": read_nrrd_header,
     "mha": read_metaimage_header,
 }
+# What tells the format lies within so many bytes.
+START = 4096
 _GZIP = b"\x1f\x8b"
 
 
@@ -42,8 +44,12 @@ def image_kind(file: Path) -> Kind | None:
     ScanError
         If the file cannot be read.
     """
-    packed = read_start(file, 4096)
-    start = unpacked_start(packed, 4096)
+    return kind_of(read_start(file, START), file.name)
+
+
+def kind_of(packed: bytes, name: str) -> Kind | None:
+    """Tell the format from a file's first `START` bytes and its name."""
+    start = unpacked_start(packed, START)
     if starts_nifti(start):
         return "nifti"
     if start.startswith(b"NRRD"):
@@ -52,7 +58,7 @@ def image_kind(file: Path) -> Kind | None:
         return "mha"
     if start[128:132] == b"DICM":
         return None
-    return next((kind for suffix, kind in SUFFIXES.items() if file.name.lower().endswith(suffix)), None)
+    return next((kind for suffix, kind in SUFFIXES.items() if name.lower().endswith(suffix)), None)
 
 
 def find_image(file: Path, kind: Kind) -> ScanEntry:

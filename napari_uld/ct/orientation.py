@@ -15,7 +15,7 @@ def orders(cosines: np.ndarray) -> tuple[tuple[int, ...], list[int]]:
     return order, [2 - order[2 - axis] for axis in range(3)]
 
 
-def room_for(direction: np.ndarray, shape: tuple[int, int, int], value: int) -> np.ndarray:
+def room_for(direction: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     """Make room for slices as their files have them that `to_lps` will not have to copy.
 
     Parameters
@@ -24,15 +24,13 @@ def room_for(direction: np.ndarray, shape: tuple[int, int, int], value: int) -> 
         As in `Stack`.
     shape
         Slices, rows and columns.
-    value
-        What the room is filled with (HU).
 
     Returns
     -------
-    int16 (slices, rows, columns): a view of an array that lies in memory as `to_lps` turns it.
+    int16 (slices, rows, columns), not filled: a view of an array that lies in memory as `to_lps` turns it.
     """
     order, array_order = orders(direction)
-    turned = np.full([shape[axis] for axis in array_order], value, np.int16)
+    turned = np.empty([shape[axis] for axis in array_order], np.int16)
     backwards = tuple(2 - world for world in range(3) if direction[world, order[world]] < 0)
     return np.flip(turned, backwards).transpose(np.argsort(array_order))
 

@@ -14,12 +14,15 @@ from napari_uld.ct.deeplesion import (
     read_deeplesion,
 )
 from napari_uld.ct.dicom import find_dicom
+from napari_uld.ct.dicom_headers import start_of
+from napari_uld.ct.dicom_images import Image, NoImage, images_in, unreadable
 from napari_uld.ct.dicom_reading import read_dicom
 from napari_uld.ct.entries import FoundScans, Kind, LeftOut, ScanEntry, group_by_reason
 from napari_uld.ct.filling import Filling, Reading
 from napari_uld.ct.header import read_start
-from napari_uld.ct.images import find_image, image_kind, read_image
-from napari_uld.ct.stored import check_real
+from napari_uld.ct.images import START, find_image, image_kind, kind_of, read_image
+from napari_uld.ct.stored import check_real, damaged
+from napari_uld.ct.threads import in_order
 from napari_uld.ct.volume import CTVolume
 from napari_uld.errors import AmbiguousScanError, ScanError, UnsupportedScanError
 
@@ -102,7 +105,7 @@ def read_entry(entry: ScanEntry) -> CTVolume:
     ScanError
         If it is damaged, no CT, or no regular grid: see its subclasses.
     """
-    reading = read_gradually(entry)
+    reading = _reading(entry, None, shown=False)
     while True:
         try:
             next(reading)
@@ -135,18 +138,24 @@ def read_gradually(entry: ScanEntry, start: int | None = None) -> Reading:
     ScanError
         If it is damaged, no CT, or no regular grid: see its subclasses. What was shown is to be taken away.
     """
+    return (yield from _reading(entry, start, shown=True))
+
+
+def _reading(entry: ScanEntry, start: int | None, *, shown: bool) -> Reading:
     if entry.kind == "dicom":
-        return (yield from read_dicom(entry, start))
+        return (yield from read_dicom(entry, start, shown=shown))
     yield Filling(0, len(entry.files))
     return _READERS[entry.kind](entry)
 
 
-def _is_image(file: Path) -> bool:
-    """Tell whether a file is an image, also one that cannot be read."""
+def _looked_at(file: Path) -> Kind | list[Image] | NoImage | OSError:
+    """Open a file once: give its format if it is an image, else what it holds as DICOM."""
     try:
-        return image_kind(file) is not None
-    except ScanError:
-        return False
+        with file.open("rb", buffering=0) as stream:
+            start = start_of(stream)
+            return kind_of(start.data[:START], file.name) or images_in(stream, start, file)
+    except OSError as error:
+        return error
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -164,8 +173,12 @@ def _find_in_file(file: Path) -> FoundScans:
     if kind := image_kind(file):
         return FoundScans((find_image(file, kind),))
     check_real(file, read_start(file, 512))
-    siblings = [child for child in sorted(file.parent.iterdir()) if child.is_file() and not _is_image(child)]
-    entries, left_out = find_dicom(siblings, file.parent)
+    siblings = [child for child in sorted(file.parent.iterdir()) if child.is_file()]
+    looked_at = dict(zip(siblings, in_order(_looked_at, siblings), strict=True))
+    no_images = {child: unreadable(one) if isinstance(one, OSError) else one for child, one in looked_at.items()}
+    entries, left_out = find_dicom(
+        {child: one for child, one in no_images.items() if not isinstance(one, str)}, file.parent
+    )
     mine = tuple(entry for entry in entries if file in entry.files)
     if not mine:
         raise UnsupportedScanError(f"{file} is {left_out[file]}; {_REQUIRED}")
@@ -179,7 +192,7 @@ def _find_in_folder(folder: Path) -> FoundScans:
     """Find all scans in a folder and its subfolders; no kind of file hides another."""
     slices, no_slices_because = _deeplesion_in(folder)
     series = {file.parent for entry in slices for file in entry.files}
-    files = [file for file in _files_below(folder) if not (file.parent in series and is_slice_name(file.name))]
+    files = [file for file in _files_below(folder) if not (is_slice_name(file.name) and file.parent in series)]
     entries, left_out = _find_single(files, folder)
     if slices and entries and not is_named_download(folder):
         # Pictures that somebody saved beside a scan: nothing but their numbers speaks for DeepLesion.
@@ -215,18 +228,20 @@ def _find_single(files: list[Path], folder: Path) -> tuple[list[ScanEntry], dict
     """Find the images and DICOM series among `files`, and why each other file is none."""
     entries: list[ScanEntry] = []
     left_out: dict[Path, str] = {}
-    others: list[Path] = []
-    for file in files:
-        try:
-            if kind := image_kind(file):
-                entries.append(find_image(file, kind))
-            else:
-                others.append(file)
-        except ScanError as error:
-            left_out[file] = str(error)
+    others: dict[Path, list[Image] | NoImage] = {}
+    for file, found in zip(files, in_order(_looked_at, files), strict=True):
+        if isinstance(found, list | NoImage):
+            others[file] = found
+        elif isinstance(found, OSError):
+            left_out[file] = str(damaged(file, found))
+        else:
+            try:
+                entries.append(find_image(file, found))
+            except ScanError as error:
+                left_out[file] = str(error)
     # The voxels of a detached header are part of its scan.
     held = {file for entry in entries for file in entry.files}
-    in_dicom, no_dicom = find_dicom([file for file in others if file not in held], folder)
+    in_dicom, no_dicom = find_dicom({file: found for file, found in others.items() if file not in held}, folder)
     return [*entries, *in_dicom], left_out | no_dicom
 
 

@@ -119,4 +119,4 @@ class SlabDetector(nn.Module, ABC):
 
     def _norms(self) -> list[nn.Module]:
         backbone: nn.Module = self.encoder.backbone  # type: ignore[assignment]
-        return [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)]
+        return [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d)]

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import Tensor
 
+from napari_uld.detectors.backbones.pseudo_3d import from_2d
 from napari_uld.detectors.build import build_detector
 from napari_uld.detectors.earlier_names import renamed
 from napari_uld.detectors.parts import Detector
@@ -100,14 +101,14 @@ def load_checkpoint(path: Path, device: str = "auto") -> LoadedDetector:
 
 
 def initialise(model: Detector, path: Path) -> list[str]:
-    """Take over from a checkpoint every weight that fits.
+    """Take over from a checkpoint every weight that fits, or that became one of volumes from one of images.
 
     Returns
     -------
     list of str
         Names of the model's weights that it has none for.
     """
-    offered = read_weights(path, read_info(path), model)
+    offered = from_2d(model, read_weights(path, read_info(path), model))  # type: ignore[arg-type]
     current = model.state_dict()
     fitting = {
         name: offered[name] for name, value in current.items() if name in offered and offered[name].shape == value.shape

@@ -1,15 +1,13 @@
-import os
-
-import numpy as np
 import pydicom
 import pytest
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLossless
 
-from napari_uld.ct import find_scans, read_entry, read_scan
-from napari_uld.ct.dicom_headers import read_pixels, read_plain
-from napari_uld.ct.dicom_images import _PLAIN_TAGS
+from napari_uld.ct.dicom_headers import asked_once, read_plain
+from napari_uld.ct.dicom_images import _PLAIN_TAGS, no_pixels, slice_of
+from napari_uld.errors import GeometryError
 
 from .conftest import ct_dataset, pixels_of, save
 
@@ -56,6 +54,92 @@ def test_a_header_longer_than_what_is_read_first_is_read_whole(tmp_path):
     check_like_pydicom(save(dataset_of(ImageComments="long " * 8000), tmp_path / "a.dcm"))
 
 
+# As files have them, and some as DICOM does not.
+OWN = {
+    "InstanceNumber": ["7", " 7 ", "+7", "-07", "7.0", "1_0", "", "1\\2", "9999999999999"],
+    "ImagePositionPatient": [
+        "-10\\-20.\\1e2",
+        " -10 \\.5\\ 3",
+        "1.23456789012345678901\\2\\3",
+        "1\\2",
+        "1_0\\2\\3",
+        "",
+    ],
+    "SOPInstanceUID": ["1.2.30", "1.2.3", "1.02.3", "1.2.", "1.2\\1.3", "1." * 40 + "1"],
+    "AcquisitionTime": ["101112", "101112.25", "10:11:12", "", "101112\\101113"],
+    "ContentTime": ["1011", "about ten"],
+    "AcquisitionDateTime": ["20200203101112.25+0100", "20200203", "yesterday"],
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize(("keyword", "text"), [(keyword, text) for keyword, texts in OWN.items() for text in texts])
+def test_what_is_one_slices_own_is_that_of_pydicom_however_it_is_written(tmp_path, keyword, text, syntax):
+    dataset = dataset_of()
+    vr = pydicom.datadict.dictionary_VR(keyword)
+    value = text.encode() + (b"\0" if vr == "UI" else b" ") * (len(text) % 2)
+    dataset[keyword] = RawDataElement(pydicom.tag.Tag(keyword), vr, len(value), value, 0, False, True)
+    dataset.file_meta.TransferSyntaxUID = syntax
+    file = save(dataset, tmp_path / "a.dcm")
+    check_like_pydicom(file)
+    header, expected = header_of(file), pydicom.dcmread(file).get(keyword)
+    assert keyword in header.own or text != OWN[keyword][0]
+    if keyword == "ImagePositionPatient" and keyword in header.own:
+        assert header.position.tolist() == list(map(float, expected))
+    elif keyword in header.own:
+        assert header.own[keyword].strip() == str(expected).strip()
+        assert keyword != "InstanceNumber" or int(header.own[keyword]) == expected
+
+
+def place_of(file):
+    header = header_of(file)
+    return slice_of(header, file, no_pixels(header))
+
+
+@pytest.mark.parametrize("position", [[-10.5, 20, 1e-3], [-10.123456789012345, 20, 3]])
+def test_the_place_is_what_pydicom_makes_of_the_numbers(tmp_path, position):
+    with pydicom.config.disable_value_validation():
+        file = save(ct_dataset(PIXELS, position, InstanceNumber=12), tmp_path / "a.dcm")
+    place = place_of(file)
+    assert place.position.tolist() == [float(number) for number in pydicom.dcmread(file).ImagePositionPatient]
+    assert (place.number, place.spacing) == (12, (0.75, 0.5))
+
+
+def test_a_position_beyond_all_numbers_is_refused(tmp_path):
+    dataset = ct_dataset(PIXELS, (0, 0, 0))
+    value = b"1\\2\\1e999 "
+    dataset["ImagePositionPatient"] = RawDataElement(
+        pydicom.tag.Tag("ImagePositionPatient"), "DS", 10, value, 0, False, True
+    )
+    with pytest.raises(GeometryError, match="3 finite numbers required"):
+        place_of(save(dataset, tmp_path / "a.dcm"))
+
+
+def test_files_of_one_series_share_what_is_no_slices_own(tmp_path):
+    one, other, third = (
+        header_of(save(ct_dataset(PIXELS, (0, 0, z), InstanceNumber=z, KVP=kvp), tmp_path / f"{z}.dcm"))
+        for z, kvp in ((1, 120), (2, 120), (3, 100))
+    )
+    assert one.shared is other.shared
+    assert third.shared is not one.shared
+    assert (one.get("InstanceNumber"), other.get("InstanceNumber"), third.get("KVP")) == (1, 2, 100)
+
+
+def test_what_is_asked_once_is_answered_for_each_group_of_headers(tmp_path):
+    asked = []
+
+    @asked_once
+    def voltage(header, factor):
+        asked.append(header)
+        return header.get("KVP") * factor
+
+    headers = [header_of(save(ct_dataset(PIXELS, (0, 0, 0), KVP=kvp), tmp_path / "a.dcm")) for kvp in (120, 120, 100)]
+    assert [voltage(header, 2) for header in headers] == [240, 240, 200]
+    assert len(asked) == 2
+    assert voltage(pydicom.dcmread(tmp_path / "a.dcm"), 3) == 300
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -70,38 +154,3 @@ def test_what_is_not_plain_is_left_to_pydicom(tmp_path, spoil):
     file = save(dataset_of(), tmp_path / "a.dcm")
     file.write_bytes(spoil(file.read_bytes()))
     assert header_of(file) is None
-
-
-def test_pixels_are_read_where_the_header_says(tmp_path):
-    file = save(dataset_of(), tmp_path / "a.dcm")
-    np.testing.assert_array_equal(read_pixels(file, header_of(file)), PIXELS)
-
-
-def test_bits_that_are_not_the_pixels_are_left_to_pydicom(tmp_path):
-    # An overlay in the highest bit, as old scanners have it.
-    overlaid = ct_dataset(PIXELS | 0x8000, (0, 0, 0), BitsStored=12, HighBit=11)
-    file = save(overlaid, tmp_path / "a.dcm")
-    assert read_pixels(file, header_of(file)) is None
-    np.testing.assert_array_equal(read_scan(tmp_path).hu[0] + 1024, PIXELS)
-
-
-def test_a_file_that_changed_since_it_was_found_is_read_as_it_is_now(write_series, tmp_path):
-    files = write_series(pixels_of(3))
-    entry = find_scans(tmp_path)[0]
-    changed = pydicom.dcmread(files[1])
-    changed.RescaleIntercept, changed.PatientComments = -1000, "now its pixels begin elsewhere"
-    save(changed, files[1])
-    hu = read_entry(entry).hu
-    np.testing.assert_array_equal(hu[1], pixels_of(3)[1].astype(int) - 1000)
-    np.testing.assert_array_equal(hu[2], pixels_of(3)[2].astype(int) - 1024)
-
-
-def test_slices_that_changed_places_since_they_were_found_are_put_in_their_new_order(write_series, tmp_path):
-    files = write_series(pixels_of(3))
-    entry = find_scans(tmp_path)[0]
-    for file, z in ((files[0], 104), (files[2], 100)):
-        moved = pydicom.dcmread(file)
-        moved.ImagePositionPatient[2] = z
-        save(moved, file)
-        os.utime(file, ns=(0, 0))
-    np.testing.assert_array_equal(read_entry(entry).hu, pixels_of(3)[::-1].astype(int) - 1024)

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -51,3 +52,19 @@ def test_the_room_knows_neither_torch_nor_qt_nor_napari():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "['napari_uld.errors']"
+
+
+def test_a_file_that_cannot_be_opened_is_left_out_and_said(write_series, tmp_path, monkeypatch):
+    files = write_series(pixels_of(3))
+    (tmp_path / "closed.dcm").write_bytes(b"x")
+
+    def opened(self, *rest, original=Path.open, **options):
+        if self.name == "closed.dcm":
+            raise PermissionError("it is somebody else's")
+        return original(self, *rest, **options)
+
+    monkeypatch.setattr(Path, "open", opened)
+    for found in (find_scans(tmp_path), find_scans(files[0])):
+        assert [entry.slices for entry in found] == [3]
+        assert [file.name for file in found.left_out[0].files] == ["closed.dcm"]
+        assert "it is somebody else's" in found.left_out[0].reason

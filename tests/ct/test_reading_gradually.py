@@ -1,5 +1,6 @@
 """A scan is shown before all of it is read: nothing wrong before, and the same volume in the end."""
 
+import threading
 import time
 
 import nibabel
@@ -30,6 +31,11 @@ def steps_and_volume(reading):
             return steps, stop.value
 
 
+def first_shown(reading):
+    """The first step that can be seen: before it, memory is filled with air."""
+    return next(step for step in reading if step.volume is not None)
+
+
 def check_same(one, other):
     np.testing.assert_array_equal(one.hu, other.hu)
     for name in ("spacing", "origin", "series_uid", "name", "window", "thickness", "corrections", "source"):
@@ -45,7 +51,7 @@ def test_the_grid_is_known_first_and_the_slices_are_right_as_they_arrive(write_s
     write_series(pixels_of(COUNT) + 1, positions_along_z(COUNT)[::step], ImageOrientationPatient=orientation)
     expected = read_entry(entry_of(tmp_path))
     reading = read_gradually(entry_of(tmp_path))
-    first = next(reading)
+    first = first_shown(reading)
     assert (first.done, first.total, first.arrived) == (0, COUNT, ())
     assert (first.volume.hu == AIR).all()
     seen = []
@@ -62,7 +68,7 @@ def test_the_grid_is_known_first_and_the_slices_are_right_as_they_arrive(write_s
 def test_what_it_gives_in_the_end_has_the_voxels_that_were_shown(write_series, tmp_path):
     write_series(pixels_of(COUNT))
     steps, volume = steps_and_volume(read_gradually(entry_of(tmp_path)))
-    assert np.shares_memory(steps[0].volume.hu, volume.hu)
+    assert np.shares_memory(steps[1].volume.hu, volume.hu)
     check_same(volume, read_entry(entry_of(tmp_path)))
 
 
@@ -129,9 +135,19 @@ def test_of_several_damaged_files_the_first_is_named(write_series, tmp_path):
 def test_what_is_no_ct_is_refused_in_the_end(write_series, tmp_path):
     write_series(np.full((4, 6, 8), 1025, np.uint16))
     reading = read_gradually(entry_of(tmp_path))
-    assert next(reading).volume is not None
+    assert first_shown(reading).volume is not None
     with pytest.raises(UnsupportedScanError, match="label mask"):
         steps_and_volume(reading)
+
+
+def test_a_large_volume_becomes_air_part_by_part_before_it_is_seen(write_series, tmp_path):
+    write_series(pixels_of(80))
+    reading = read_gradually(entry_of(tmp_path))
+    steps = [next(reading) for _ in range(4)]
+    # Of 32 slices each.
+    assert [step.volume is not None for step in steps] == [False, False, False, True]
+    assert {(step.done, step.total) for step in steps} == {(0, 80)}
+    assert (steps[-1].volume.hu == AIR).all()
 
 
 def test_closing_it_leaves_the_rest_unread(write_series, tmp_path, monkeypatch):
@@ -171,3 +187,21 @@ def test_while_what_arrived_is_looked_at_no_file_is_begun():
     time.sleep(0.1)
     assert len(begun) == count
     assert [index for index, _ in reading] == list(range(1, 40))
+
+
+def test_closing_it_while_files_are_waited_for_leaves_no_thread_behind():
+    begun, before = [], set(threading.enumerate())
+
+    def read(index):
+        begun.append(index)
+        time.sleep(0.01)
+        return ReadFile([], None, None)
+
+    reading = dicom_reading._in_threads(read, range(400))
+    next(reading)
+    time.sleep(0.1)  # by now each waits to begin another
+    reading.close()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(2)
+        assert not thread.is_alive()
+    assert len(begun) < 40

@@ -14,10 +14,16 @@ from napari_uld.training.schedule import make_optimizer
 SIZE = 96
 # A small lesion and one that reaches every level of a pyramid.
 BOXES = np.array([[10.0, 12, 20, 24], [22.0, 20, 90, 84]])
+# Of volumes: that many slices, and which of them the lesions are on.
+DEPTH = 6
+ALONG_Z = np.array([[1.0, 3], [0, 6]])
 
 
 def example(recipe: Recipe, lesions: int = 2) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
     """An image with two lesions or fewer, the second one a hard negative where those are taught, and its target."""
+    if recipe.input.volume:
+        target = {"boxes": bodies(BOXES, ALONG_Z)[:lesions], "labels": torch.ones(lesions, dtype=torch.int64)}
+        return [torch.randn(1, DEPTH, SIZE, SIZE)], [target]
     masks = np.zeros((2, SIZE, SIZE), np.uint8)
     masks[0, 14:22, 12:18] = 1
     masks[1, 30:74, 32:80] = 1
@@ -31,6 +37,11 @@ def example(recipe: Recipe, lesions: int = 2) -> tuple[list[Tensor], list[dict[s
         pixel_area=1.0,
     )
     return [torch.randn(recipe.input.slices, SIZE, SIZE)], [target]
+
+
+def bodies(boxes: np.ndarray, along_z: np.ndarray) -> Tensor:
+    columns = [boxes[:, :2], along_z[:, :1], boxes[:, 2:], along_z[:, 1:]]
+    return torch.from_numpy(np.hstack(columns).astype(np.float32))
 
 
 def mines_hard_negatives(recipe: Recipe) -> bool:
@@ -123,7 +134,8 @@ def test_a_small_network_detects_on_an_image(name: str) -> None:
     torch.manual_seed(0)
     model = build_detector(recipe).eval()
     with torch.inference_mode():
-        (found,) = model([torch.randn(recipe.input.slices, 64, 96)])
+        deep = (1, DEPTH) if recipe.input.volume else (recipe.input.slices,)
+        (found,) = model([torch.randn(*deep, 64, 96)])
     assert bool(found.keys() & {"masks", "segmentation"}) == predicts_maps(recipe)
     assert set(found["labels"].tolist()) <= set(range(1, len(recipe.detector.classes) + 1))
 
@@ -137,6 +149,9 @@ def test_every_network_understands_ignored_boxes_and_negatives(name: str) -> Non
     # The second lesion is ignored; in a corner lies a negative.
     known = target | {"ignored": torch.tensor(BOXES[1:], dtype=torch.float32)}
     known["negatives"] = torch.tensor([[70.0, 2, 90, 18]])
+    if recipe.input.volume:
+        known["ignored"] = bodies(BOXES[1:], ALONG_Z[1:])
+        known["negatives"] = bodies(known["negatives"].numpy(), ALONG_Z[:1])
     losses = model(images, [known])
     assert set(losses) == set(model(images, [target]))
     sum(losses.values()).backward()

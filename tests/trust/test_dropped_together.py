@@ -7,18 +7,19 @@ import nibabel
 import numpy as np
 import pytest
 from napari import Viewer
+from napari.components import ViewerModel
 from napari.utils.notifications import Notification, notification_manager
 from pytestqt.qtbot import QtBot
 
 from napari_uld.ct import ScanEntry
 from napari_uld.viewer.layers.parts import case_of
+from napari_uld.viewer.panels import opening
 from napari_uld.viewer.plugin import reader
 from napari_uld.viewer.session import Answer, Session
 from napari_uld.viewer.tools.workbench import workbench_of
 
 from .dicom_series import write
 
-MakeViewer = Callable[..., Viewer]
 Offered = list[list[str]]
 
 
@@ -33,6 +34,14 @@ def paths(tmp_path: Path) -> list[Path]:
     return [scan(tmp_path, name) for name in ("arterial", "portal", "late")]
 
 
+@pytest.fixture
+def viewer(viewer: ViewerModel, monkeypatch: pytest.MonkeyPatch) -> ViewerModel:
+    """The viewer that the reader finds open; what is dropped on a window comes the same way."""
+    monkeypatch.setattr(reader, "_session", lambda: workbench_of(viewer).session)
+    monkeypatch.setattr(opening, "show_review", lambda **_: None)
+    return viewer
+
+
 def answering(monkeypatch: pytest.MonkeyPatch, chosen: int | None) -> Offered:
     """Every question about scans is answered with one of them, or with Cancel; gives what was offered."""
     offered: Offered = []
@@ -45,14 +54,14 @@ def answering(monkeypatch: pytest.MonkeyPatch, chosen: int | None) -> Offered:
     return offered
 
 
-def drop(viewer: Viewer, qtbot: QtBot, *paths: Path) -> Session:
+def drop(viewer: ViewerModel, qtbot: QtBot, *paths: Path) -> Session:
     viewer.open([str(path) for path in paths], plugin="napari-uld")
     qtbot.wait(150)
     return workbench_of(viewer).session
 
 
 def test_all_are_offered_once_and_the_chosen_one_is_shown_alone(
-    make_napari_viewer: MakeViewer, qtbot: QtBot, paths: list[Path], monkeypatch: pytest.MonkeyPatch
+    make_napari_viewer: Callable[..., Viewer], qtbot: QtBot, paths: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     offered = answering(monkeypatch, 1)
     session = drop(make_napari_viewer(), qtbot, *paths)
@@ -62,19 +71,18 @@ def test_all_are_offered_once_and_the_chosen_one_is_shown_alone(
 
 
 def test_where_nobody_chooses_the_first_stays_open(
-    make_napari_viewer: MakeViewer, qtbot: QtBot, paths: list[Path], monkeypatch: pytest.MonkeyPatch
+    viewer: ViewerModel, qtbot: QtBot, paths: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     offered = answering(monkeypatch, None)
-    session = drop(make_napari_viewer(), qtbot, *paths[:2])
+    session = drop(viewer, qtbot, *paths[:2])
     assert len(offered) == 1
     assert session.case.volume.name == "arterial"
 
 
 def test_scans_that_are_dropped_one_after_the_other_are_opened_without_a_question(
-    make_napari_viewer: MakeViewer, qtbot: QtBot, paths: list[Path], monkeypatch: pytest.MonkeyPatch
+    viewer: ViewerModel, qtbot: QtBot, paths: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     offered = answering(monkeypatch, 0)
-    viewer = make_napari_viewer()
     for path in paths:
         session = drop(viewer, qtbot, path)
         assert f"{session.case.volume.name}.nii.gz" == path.name
@@ -82,36 +90,36 @@ def test_scans_that_are_dropped_one_after_the_other_are_opened_without_a_questio
 
 
 def test_a_folder_of_two_and_a_file_are_two_questions_and_three_scans(
-    make_napari_viewer: MakeViewer, qtbot: QtBot, paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    viewer: ViewerModel, qtbot: QtBot, paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "patient"
     folder.mkdir()
     for path in paths[:2]:
         path.rename(folder / path.name)
     offered = answering(monkeypatch, 1)
-    session = drop(make_napari_viewer(), qtbot, folder, paths[2])
+    session = drop(viewer, qtbot, folder, paths[2])
     assert [said for said, *_ in offered] == ["patient holds 2 scans.", "2 scans were dropped at once."]
     assert session.case.volume.name == "late"
 
 
 def test_what_cannot_be_opened_hides_none_of_the_others(
-    make_napari_viewer: MakeViewer, qtbot: QtBot, paths: list[Path], monkeypatch: pytest.MonkeyPatch
+    viewer: ViewerModel, qtbot: QtBot, paths: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths[0].write_text("version https://git-lfs.github.com/spec/v1\n")
     offered = answering(monkeypatch, 0)
-    session = drop(make_napari_viewer(), qtbot, *paths)
+    session = drop(viewer, qtbot, *paths)
     assert offered == [["2 scans were dropped at once.", "portal", "late"]]
     assert session.case.volume.name == "portal"
 
 
 def test_files_of_two_series_are_two_scans(
-    make_napari_viewer: MakeViewer, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    viewer: ViewerModel, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in "ab":
         (tmp_path / name).mkdir()
     files = [*write(tmp_path / "a", uid="1.2.3.4"), *write(tmp_path / "b", uid="1.2.3.5")]
     offered = answering(monkeypatch, 1)
-    session = drop(make_napari_viewer(), qtbot, *files)
+    session = drop(viewer, qtbot, *files)
     ((said, *names),) = offered
     assert said == "2 scans were dropped at once."
     assert len(names) == 2
@@ -119,7 +127,7 @@ def test_files_of_two_series_are_two_scans(
 
 
 def test_a_second_scan_that_cannot_be_read_leaves_the_first_open_and_says_why(
-    make_napari_viewer: MakeViewer, qtbot: QtBot, paths: list[Path], monkeypatch: pytest.MonkeyPatch
+    viewer: ViewerModel, qtbot: QtBot, paths: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
 
@@ -131,7 +139,7 @@ def test_a_second_scan_that_cannot_be_read_leaves_the_first_open_and_says_why(
     answering(monkeypatch, 1)
     notification_manager.notification_ready.connect(hear)
     try:
-        session = drop(make_napari_viewer(), qtbot, *paths[:2])
+        session = drop(viewer, qtbot, *paths[:2])
     finally:
         notification_manager.notification_ready.disconnect(hear)
     assert session.case.volume.name == "arterial"
@@ -139,10 +147,9 @@ def test_a_second_scan_that_cannot_be_read_leaves_the_first_open_and_says_why(
 
 
 def test_decisions_are_asked_about_before_the_chosen_one_comes(
-    make_napari_viewer: MakeViewer, qtbot: QtBot, paths: list[Path], monkeypatch: pytest.MonkeyPatch
+    viewer: ViewerModel, qtbot: QtBot, paths: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answering(monkeypatch, 1)
-    viewer = make_napari_viewer()
     session = drop(viewer, qtbot, paths[2])
     session.saves_itself = lambda: False
     session.ask_unsaved = lambda case: Answer.KEEP_OPEN

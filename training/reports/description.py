@@ -4,14 +4,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from napari_uld.detectors.build import build_detector, parameter_count
 from napari_uld.detectors.specs.recipe import Recipe, Version, load_recipe, problems, recipe_names
 from napari_uld.errors import CheckpointError
 from napari_uld.inference.catalogue import CheckpointInfo, bundled_checkpoints, find_checkpoint, read_info
 
+from .cost import VOLUME, cost_of
+
 
 def describe(subject: str, version: Version = "published") -> dict[str, Any]:
-    """Title, and rows (key, value) of every setting, of a recipe or a checkpoint.
+    """Title, rows (key, value) of every setting, and what it costs (see `cost_of`), of a recipe or a checkpoint.
 
     A name that is both means the recipe; a checkpoint's file, or a bundled one's name ending in
     ``.safetensors``, the checkpoint.
@@ -43,13 +44,23 @@ def _recipe_of(checkpoint: CheckpointInfo) -> Recipe:
 
 
 def _describe_recipe(recipe: Recipe, version: Version) -> dict[str, Any]:
-    model = build_detector(recipe)
+    cost = cost_of(recipe)
     data = recipe.model_dump(mode="json")
-    rows = [{"key": "parameters", "value": f"{parameter_count(model):,}"}]
+    volume = " x ".join(map(str, VOLUME))
+    rows = [
+        {"key": "parameters", "value": _by_part(cost["parameters"], 1e6, "M")},
+        {"key": f"operations on {volume}", "value": _by_part(cost["flops"], 1e9, "G")},
+    ]
     tables = {name: table for name, table in data.items() if table is not None}
     rows += [{"key": f"{name}.{key}", "value": str(tables[name][key])} for name in tables for key in tables[name]]
     return {
         "title": recipe.method.title + ("" if version == "published" else f" [{version}]"),
         "rows": rows,
         "recipe": data,
+        **cost,
     }
+
+
+def _by_part(counts: dict[str, int], unit: float, letter: str) -> str:
+    total, *parts = (f"{name} {count / unit:,.2f} {letter}" for name, count in counts.items())
+    return f"{total.removeprefix('total ')} ({', '.join(parts)})"

@@ -32,7 +32,8 @@ def tables(reached: Reached, found: Difference | None) -> list[tuple[str, list[d
         told.append((headline(subject, evaluation), rate_rows(evaluation)))
         for title, parts in (("By long diameter", evaluation.by_size), ("By type", evaluation.by_type)):
             if parts:
-                told.append((f"{title} (lesions)", part_rows(evaluation, parts)))
+                per = evaluation.judging.counts.removesuffix("s")
+                told.append((f"{title} (lesions), at false positives per {per}", part_rows(evaluation, parts)))
     if found is not None:
         subject, other = reached
         told.append((f"{subject} less {other}", difference_rows(reached[subject], found)))
@@ -70,8 +71,8 @@ def part_rows(evaluation: Evaluation, parts: dict[str, Part]) -> list[dict[str, 
     rate = evaluation.judging.bins.rate
     rows = []
     for name, part in parts.items():
-        columns = {f"{r:g} FP": f"{v:.3f}" for r, v in zip(part.curve.rates, part.curve.values, strict=True)}
-        columns.setdefault(f"{rate:g} FP", f"{part.at_bins_rate:.3f}")
+        columns = {f"{r:g}": f"{v:.3f}" for r, v in zip(part.curve.rates, part.curve.values, strict=True)}
+        columns.setdefault(f"{rate:g}", f"{part.at_bins_rate:.3f}")
         rows.append({"": f"{name} ({part.lesions:,})", **columns, "average": f"{part.curve.average:.3f}"})
     return rows
 

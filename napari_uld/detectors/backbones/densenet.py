@@ -72,13 +72,22 @@ class DenseNet(nn.Module):
 
     def take_imagenet(self, state: dict[str, Tensor]) -> bool:
         """Take torchvision's weights over; False where their shapes differ."""
+        return self._take(named_as_here(state))
+
+    def _take(self, offered: dict[str, Tensor], new: str = "") -> bool:
+        """Take weights over, unless something lacks that is not `new` by its name, or some are of another network."""
         current = self.state_dict()
-        named = {OLD_NAME.sub(r"\1\2", name): value for name, value in state.items()}
-        offered = {name: value for name, value in named.items() if not name.startswith(LEFT_OUT)}
-        # Old files lack the batch norms' counters.
         if any(name not in current or current[name].shape != value.shape for name, value in offered.items()):
             return False
-        if any(name not in offered and not name.endswith("num_batches_tracked") for name in current):
+        # Old files lack the batch norms' counters.
+        left = [name for name in current if name not in offered and not name.endswith("num_batches_tracked")]
+        if any(not new or new not in name for name in left):
             return False
         self.load_state_dict(offered, strict=False)
         return True
+
+
+def named_as_here(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give those of torchvision's weights that a truncated network has, under their names here."""
+    named = {OLD_NAME.sub(r"\1\2", name): value for name, value in state.items()}
+    return {name: value for name, value in named.items() if not name.startswith(LEFT_OUT)}

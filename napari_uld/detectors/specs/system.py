@@ -12,6 +12,7 @@ from napari_uld.detectors.specs.mulan import MulanSpec
 from napari_uld.detectors.specs.one_stage import RetinaNetSpec, RetinaNetSupervision
 from napari_uld.detectors.specs.rescorer import RescorerSpec
 from napari_uld.detectors.specs.two_stage import TwoStageSpec, TwoStageSupervision
+from napari_uld.detectors.specs.vld import VldSpec, VldSupervision
 
 if TYPE_CHECKING:
     from napari_uld.detectors.parts import Detector
@@ -40,6 +41,7 @@ FAMILIES: dict[str, Family] = {
     "two_stage": Family(TwoStageSpec, TwoStageSupervision, "napari_uld.detectors.build:build_two_stage"),
     "retinanet": Family(RetinaNetSpec, RetinaNetSupervision, "napari_uld.detectors.build:build_retinanet"),
     "mulan": Family(MulanSpec, TwoStageSupervision, "napari_uld.detectors.build:build_mulan"),
+    "vld": Family(VldSpec, VldSupervision, "napari_uld.detectors.build_volumes:build_vld"),
 }
 DEFAULT_FAMILY = "two_stage"
 

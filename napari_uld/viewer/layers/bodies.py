@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from napari.layers import Surface
 from napari.utils.colormaps import Colormap
+from scipy.spatial import ConvexHull, QhullError
 
 from napari_uld.lesions.findings import Box
 from napari_uld.viewer.layers.marks import COLOURS
@@ -42,12 +43,12 @@ def show_bodies(layer: Surface, case: Case) -> None:
 
 
 def bodies(rows: Sequence[Row], position: Mapping[int, int]) -> Mesh:
-    """Give the surface of all lesions' bodies.
+    """Give the surface of all lesions' bodies: about their boxes, or through the points that a detector gave.
 
     Parameters
     ----------
     rows
-        The lesions; each has a box on every slice that it was traced through.
+        The lesions; each has a box on every slice that it was traced through, or points on its surface.
     position
         Index of each slice that is on disk by its native number.
 
@@ -65,12 +66,33 @@ def bodies(rows: Sequence[Row], position: Mapping[int, int]) -> Mesh:
         boxes = {position[native]: box for native, box in row.boxes.items() if native in position}
         if not boxes:
             continue
-        vertices, triangles = _body(boxes)
+        vertices, triangles = _hull(row, position) or _body(boxes)
         parts.append(vertices)
         faces.append(triangles + count)
         values.append(np.full(len(vertices), MARKS.index(row.mark) + 0.5, np.float32))
         count += len(vertices)
     return (np.concatenate(parts), np.concatenate(faces), np.concatenate(values)) if parts else NOTHING
+
+
+def _hull(row: Row, position: Mapping[int, int]) -> tuple[np.ndarray, np.ndarray] | None:
+    """The hull of the points that a detector put on a lesion's surface; None where it gave none that has a volume."""
+    points = None if row.annotation is not None or row.finding is None else row.finding.points
+    if points is None:
+        return None
+    natives = sorted(position)
+    z = np.interp(points[:, 2], natives, [position[native] for native in natives])
+    placed = np.column_stack([z, points[:, 1], points[:, 0]])
+    try:
+        hull = ConvexHull(placed)
+    except QhullError:
+        return None
+    place = np.empty(len(placed), int)
+    place[hull.vertices] = np.arange(len(hull.vertices))
+    # Its triangles look either way; their planes say which way is out.
+    first, second, third = (placed[hull.simplices[:, corner]] for corner in range(3))
+    inwards = (np.cross(second - first, third - first) * hull.equations[:, :3]).sum(axis=1) < 0
+    triangles = np.where(inwards[:, None], hull.simplices[:, ::-1], hull.simplices)
+    return placed[hull.vertices].astype(np.float32), place[triangles]
 
 
 def _body(boxes: Mapping[int, Box]) -> tuple[np.ndarray, np.ndarray]:

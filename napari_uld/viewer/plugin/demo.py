@@ -75,10 +75,7 @@ def _run(screenshot: Path | None, study: Path) -> list[dict[str, str]]:
         return [dict(zip(HEADERS, cells(row), strict=True)) for row in case.rows]
     finally:
         if screenshot is not None:
-            viewer.close()
-            # What the window leaves is deleted in its own time, which is not the program's end.
-            get_qapp().sendPostedEvents(None, QEvent.Type.DeferredDelete)
-            settle(SETTLE)
+            close_window(viewer)
 
 
 def _panels(viewer: napari.Viewer) -> DetectPanel:
@@ -128,3 +125,14 @@ def settle(seconds: float) -> None:
     while time.monotonic() < until:
         get_qapp().processEvents()
         time.sleep(0.02)
+
+
+def close_window(viewer: napari.Viewer) -> None:
+    """Close a window and delete it, where no event loop will do so.
+
+    A window that waits for a loop is left to the program's end. There PyQt deletes what Python owns, walking through
+    the table of all wrapped objects; what a whole window still calls while it goes can make that table grow, and PyQt
+    walks on in the old one, which is freed: half of the programs ended in a segmentation fault.
+    """
+    viewer.close()
+    get_qapp().sendPostedEvents(None, QEvent.Type.DeferredDelete)

@@ -61,6 +61,11 @@ class FindingRef:
         return self.findings.masks[self.index]
 
     @property
+    def points(self) -> np.ndarray | None:
+        """(n, 3) points on its surface, (x, y, number of a slice), where the detector predicts them."""
+        return self.findings.points[self.index]
+
+    @property
     def sureness(self) -> float:
         """Its score, made comparable between detectors: -1 at a score of 0, 0 at the operating point, 1 at 1."""
         point = self.findings.operating_point

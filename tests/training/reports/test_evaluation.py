@@ -56,7 +56,7 @@ def test_cocos_three_precisions_stand_below_the_rates() -> None:
 def test_sizes_and_types_are_told_with_their_lesions_and_at_the_papers_own_rate() -> None:
     reached = evaluation(True, False)
     small, large = part_rows(reached, reached.by_size)
-    assert (small[""], small["1 FP"], large[""], large["1 FP"]) == ("< 10 mm (1)", "1.000", "> 30 mm (1)", "0.000")
+    assert (small[""], small["1"], large[""], large["1"]) == ("< 10 mm (1)", "1.000", "> 30 mm (1)", "0.000")
     assert [row[""] for row in part_rows(reached, reached.by_type)] == ["liver (1)", "lung (1)"]
     volumes = evaluation(True, False, protocol="3d")
     assert [*volumes.by_size] == ["< 2 cm", "2-5 cm"]

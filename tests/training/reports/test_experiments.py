@@ -1,6 +1,7 @@
 """Experiments in miniature: the real training loop on a few phantoms."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,13 +31,34 @@ BASE = Row("base", "faster_rcnn", TINY)
 BMC = Row("bmc", "faster_rcnn_bmc", TINY, host="base")
 
 
-@pytest.fixture
-def place(phantoms: Path, tmp_path: Path) -> Place:
-    sets = tmp_path / "phantoms"
+def place_in(folder: Path, phantoms: Path) -> Place:
+    sets = folder / "phantoms"
     sets.mkdir()
     for name in ("train", "test"):
         (sets / name).symlink_to(phantoms)
-    return Place(tmp_path / "runs", sets, "cpu")
+    return Place(folder / "runs", sets, "cpu")
+
+
+@pytest.fixture
+def place(phantoms: Path, tmp_path: Path) -> Place:
+    return place_in(tmp_path, phantoms)
+
+
+@pytest.fixture(scope="module")
+def trained(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Where both rows are trained and scored, to be copied."""
+    place = place_in(tmp_path_factory.mktemp("trained"), phantoms)
+    outcomes = finish(run_all([experiment(BASE, BMC)], place))
+    assert [outcome.state for outcome in outcomes] == [State.FINISHED, State.FINISHED]
+    return place
+
+
+def take_over(row: Row, trained: Place, place: Place) -> Run:
+    """A row's finished run, of which a copy may be changed."""
+    shutil.copytree(planned(row, trained).folder, planned(row, place).folder)
+    it = planned(row, place)
+    assert it.state is State.FINISHED
+    return it
 
 
 @pytest.fixture
@@ -94,9 +116,10 @@ def test_a_run_leaves_every_lesions_score_and_what_it_reached(place: Place, phan
     assert facts["recipe"]["training"]["epochs"] == 1
 
 
-def test_what_is_finished_is_kept(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("no_training")
+def test_what_is_finished_is_kept(trained: Place) -> None:
+    place = trained
     (first,) = finish(run_all([experiment(BASE)], place))
-    monkeypatch.setattr(experiments, "train", None)
     assert finish(run_all([experiment(BASE)], place)) == [first]
     assert first.state is State.FINISHED
     assert survey([experiment(BASE)], place)[0].state is State.FINISHED
@@ -136,9 +159,9 @@ def test_a_stopped_run_gives_its_lock_back(place: Place) -> None:
     filelock.FileLock(planned(BASE, place).folder / "lock", timeout=0).acquire().lock.release()
 
 
-def test_negatives_are_counted_from_the_same_training(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    finish(run(planned(BASE, place)))
-    monkeypatch.setattr(experiments, "train", None)
+@pytest.mark.usefixtures("no_training")
+def test_negatives_are_counted_from_the_same_training(place: Place, trained: Place) -> None:
+    take_over(BASE, trained, place)
     it = planned(replace(BASE, label="+FP", count_negatives=True), place)
     assert it.state is not State.FINISHED
     assert finish(run(it)) is State.FINISHED
@@ -260,8 +283,8 @@ def test_phantoms_of_another_seed_are_refused(place: Place) -> None:
         planned(BASE, place, budget=replace(BUDGET, train=(PATIENTS, 99)))
 
 
-def test_timing_measures_what_is_finished_with_and_without_maps(place: Place) -> None:
-    finish(run(planned(BMC, place)))
+def test_timing_measures_what_is_finished_with_and_without_maps(place: Place, trained: Place) -> None:
+    take_over(BMC, trained, place)
     finish(time_all([experiment(BASE, BMC)], place))
     timing = json.loads((planned(BMC, place).folder / "timing.json").read_text())
     assert timing["with maps"] > 0
@@ -269,7 +292,9 @@ def test_timing_measures_what_is_finished_with_and_without_maps(place: Place) ->
     assert not planned(BASE, place).folder.exists()
 
 
-def test_the_tables_hold_what_is_finished(place: Place, tmp_path: Path) -> None:
+def test_the_tables_hold_what_is_finished(place: Place, trained: Place, tmp_path: Path) -> None:
+    for row in (BASE, BMC):
+        take_over(row, trained, place)
     chosen = experiment(BASE, BMC, Row("gone", "no_such_recipe", host="base"))
     finish(run_all([chosen], place))
     finish(time_all([chosen], place))
@@ -320,13 +345,13 @@ def test_rows_and_seeds_are_selected() -> None:
             select(*wrong)
 
 
-def test_a_row_that_starts_from_another_waits_for_it_and_takes_its_weights(place: Place) -> None:
+def test_a_row_that_starts_from_another_waits_for_it_and_takes_its_weights(place: Place, trained: Place) -> None:
     longer = Row("longer", "faster_rcnn", TINY, init=BASE)
     from_host, from_nothing = planned(longer, place), planned(BASE, place)
     assert from_host.folder != from_nothing.folder
     with pytest.raises(DataError, match="starts from base"):
         finish(run(from_host))
-    finish(run(from_nothing))
+    take_over(BASE, trained, place)
     assert finish(run(from_host)) is State.FINISHED
     start = json.loads((from_host.folder / "log.jsonl").read_text().splitlines()[0])
     assert start["notes"] == ["no weights in checkpoint.safetensors for: nothing"]
@@ -346,8 +371,10 @@ def test_a_budget_in_steps_reaches_every_row() -> None:
     assert {row_recipe(row, mining.budget).training.steps for row in mining.rows} == {mining.budget.steps}
 
 
-def test_a_traced_row_is_scored_in_whole_scans_too_and_only_that_is_missing_later(place: Place, phantoms: Path) -> None:
-    finish(run(planned(BASE, place)))
+def test_a_traced_row_is_scored_in_whole_scans_too_and_only_that_is_missing_later(
+    place: Place, trained: Place, phantoms: Path
+) -> None:
+    take_over(BASE, trained, place)
     traced = planned(replace(BASE, traced=True), place)
     assert traced.state is State.STOPPED, "the same training, scored on key slices alone"
     weights = (traced.folder / "checkpoint.safetensors").stat().st_mtime_ns
@@ -364,9 +391,8 @@ def test_a_traced_row_is_scored_in_whole_scans_too_and_only_that_is_missing_late
     assert result.traced_bootstrapped.shape == (1000, 8)
 
 
-def test_what_was_mined_epoch_by_epoch_stays_with_the_result(place: Place) -> None:
-    it = planned(BASE, place)
-    finish(run(it))
+def test_what_was_mined_epoch_by_epoch_stays_with_the_result(place: Place, trained: Place) -> None:
+    it = take_over(BASE, trained, place)
     assert "mining" not in json.loads(it.files[1].read_text())
     it.files[1].unlink()
     with (it.folder / "log.jsonl").open("a") as log:

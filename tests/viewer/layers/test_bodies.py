@@ -26,8 +26,8 @@ def volume_of(vertices: np.ndarray, faces: np.ndarray) -> float:
     return float((a * np.cross(b, c)).sum() / 6)
 
 
-def row(boxes: dict, mark: Mark = Mark.PENDING) -> SimpleNamespace:
-    return SimpleNamespace(boxes=boxes, mark=mark)
+def row(boxes: dict, mark: Mark = Mark.PENDING, points: np.ndarray | None = None) -> SimpleNamespace:
+    return SimpleNamespace(boxes=boxes, mark=mark, annotation=None, finding=SimpleNamespace(points=points))
 
 
 @pytest.mark.parametrize("boxes", BOXES.values(), ids=BOXES.keys())
@@ -45,6 +45,24 @@ def test_a_body_of_one_slice_has_the_volume_of_its_ellipse() -> None:
     vertices, faces, _ = bodies([row(BOXES["one slice"])], POSITION)
     # A polygon of 16 corners covers 97.4% of its ellipse.
     assert abs(volume_of(vertices, faces)) == pytest.approx(0.974 * np.pi * 10 * 20, rel=0.01)
+
+
+@pytest.mark.parametrize("downwards", [False, True], ids=["to the head", "to the feet"])
+def test_through_the_points_of_its_surface_a_body_is_their_hull(downwards: bool) -> None:
+    corners = np.array([[x, y, z] for x in (10, 30) for y in (20, 60) for z in (3, 7)], float)
+    inside = np.array([[20.0, 40.0, 5.0]])
+    position = {native: (19 - native if downwards else native) for native in range(20)}
+    vertices, faces, _ = bodies([row(BOXES["two"], points=np.vstack([inside, corners]))], position)
+    z = (12, 16) if downwards else (3, 7)
+    assert {tuple(vertex) for vertex in vertices} == {(float(at), y, x) for at in z for y in (20, 60) for x in (10, 30)}
+    assert volume_of(vertices, faces) == pytest.approx(20 * 40 * 4)
+
+
+def test_points_without_a_volume_make_no_body_but_the_boxes_do() -> None:
+    flat = np.array([[0.0, 0, 5], [9, 0, 5], [0, 9, 5], [9, 9, 5], [4, 4, 5]])
+    by_box = bodies([row(BOXES["two"])], POSITION)
+    for part, wanted in zip(bodies([row(BOXES["two"], points=flat)], POSITION), by_box, strict=True):
+        np.testing.assert_array_equal(part, wanted)
 
 
 def test_each_body_has_the_colour_of_its_mark_and_slices_not_on_disk_are_left_out() -> None:

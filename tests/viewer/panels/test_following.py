@@ -20,7 +20,7 @@ from napari_uld.viewer.state.case import Case
 
 from ..conftest import show
 
-TIMES = 3
+TIMES = 2
 
 
 def _heard(session: Session) -> Counter[str]:

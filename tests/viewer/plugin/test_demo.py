@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QMainWindow
 from skimage.io import imread
 
 from napari_uld.ct import read_scan
@@ -74,9 +74,11 @@ def test_the_demo_pictures_the_scan_its_lesions_and_what_was_found(
 
 
 def test_a_demo_whose_detector_fails_says_why_and_closes(
-    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    qapp: QApplication, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(monkeypatch, FakeDetector(error=WorkerError("The detector's process ended")), tmp_path)
     with pytest.raises(WorkerError, match="The detector's process ended"):
         run_demo(tmp_path / "demo.png", study)
     assert not (tmp_path / "demo.png").exists()
+    # Nor is a window left for the program's end, which would crash on it.
+    assert [widget for widget in qapp.topLevelWidgets() if isinstance(widget, QMainWindow)] == []
