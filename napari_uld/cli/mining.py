@@ -111,7 +111,7 @@ def merge(
     ]
     print_table("What people differ on; these lesions are pending", rows)
     count = sum(len(annotations) for _, annotations, _ in merged.values())
-    say(f"{count} lesions of {len(merged)} scan{'s' if len(merged) != 1 else ''} are in {out}")
+    say(f"{count} lesions of {len(merged)} scans are in {out}")
     if conflicts:
         say("To decide on them: napari, Plugins > napari-uld > Mining, Go through: Conflicts of merged files")
 
