@@ -73,6 +73,8 @@ def _tell(title: str, scans: "list[MinedScan]", negatives: bool) -> None:
         "seconds": round(sum(scan.seconds for scan in scans), 1),
     }
     print_table(title, [total])
+    if not negatives and any(scan.suggestions for scan in scans):
+        say("To decide on them: napari, Plugins > napari-uld > Cases for the folder, then Mining")
     if failed:
         raise typer.Exit(1)
 
@@ -110,6 +112,8 @@ def merge(
     print_table("What people differ on; these lesions are pending", rows)
     count = sum(len(annotations) for _, annotations, _ in merged.values())
     say(f"{count} lesions of {len(merged)} scans are in {out}")
+    if conflicts:
+        say("To decide on them: napari, Plugins > napari-uld > Mining, Go through: Conflicts of merged files")
 
 
 def _views(views: Mapping[str, str]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Making detectors and looking at how they learn: train, experiments and positives."""
 
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -157,6 +158,12 @@ def experiments(
     if timing or tables is not None or plots is not None:
         return
     outcomes = survey(chosen, place) if listed else follow(run_all(chosen, place, renew=renew))
-    print_table("Experiments", [asdict(outcome) for outcome in outcomes])
+    # A sentence about most rows, of phantoms that are not there say, is said once.
+    counts = Counter(outcome.note for outcome in outcomes)
+    shared = [note for note, count in counts.items() if count > 1 and " " in note]
+    rows = [asdict(outcome) | ({"note": ""} if outcome.note in shared else {}) for outcome in outcomes]
+    print_table("Experiments", rows)
+    for note in shared:
+        say(f"{counts[note]} of them: {note}")
     if not listed and any(outcome.state in (State.FAILED, State.STALE) for outcome in outcomes):
         raise typer.Exit(1)

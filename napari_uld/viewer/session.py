@@ -58,6 +58,8 @@ class Session(View):
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__(viewer)
         self.painter: MaskPainter | None = None
+        # A reader of the scan wants to see what is under a mask: a window shows none before one is asked for.
+        self.shows_masks = True
         self.mask_kind = MaskKind.BM
         self.mask_parameters = MaskParameters()
         self.kinds: frozenset[Kind] = frozenset(Kind)
@@ -146,6 +148,13 @@ class Session(View):
         if self.painter is not None:
             self.painter.choose(kind, parameters)
             self.view_changed.emit()
+
+    def show_masks(self, on: bool) -> None:  # noqa: FBT001
+        """Show the masks of lesions or not, in this scan and in the next."""
+        self.shows_masks = on
+        if self.painter is not None:
+            (self.painter.eye.open if on else self.painter.eye.shut)()
+        self.view_changed.emit()
 
     def may_close(self) -> bool:
         """Ask about unsaved edits; tell whether the case may go."""
@@ -261,6 +270,8 @@ class Session(View):
             return
         if part is Part.MASK and isinstance(layer, Image):
             self.painter = MaskPainter(case, layer, shown=self._axial_slice)
+            if not self.shows_masks:
+                self.painter.eye.shut()
             self.painter.choose(self.mask_kind, self.mask_parameters)
         elif part is Part.CT and isinstance(layer, Image):
             limit(layer, *slider_range(case))

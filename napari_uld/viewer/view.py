@@ -1,9 +1,10 @@
 """The open scan as a viewer shows it: which slice, through which window, what is written on it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from weakref import ref
 
+import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Layer
 from napari.utils.notifications import show_info
@@ -11,6 +12,7 @@ from psygnal import Signal
 
 from napari_uld.ct.windows import Window
 from napari_uld.viewer.layers.canvas import Fit, Legend, write_caption
+from napari_uld.viewer.layers.directions import shown_axes
 from napari_uld.viewer.layers.marks import Plane
 from napari_uld.viewer.layers.parts import Part, find_layer
 from napari_uld.viewer.layers.scan import show_voxel, voxel_at, windows_of
@@ -128,6 +130,19 @@ class View(Hooks):
             z, (x1, y1, x2, y2) = self._z_of(row.native), row.box
             if z is not None:
                 self.show_voxel({0: z, 1: round((y1 + y2) / 2), 2: round((x1 + x2) / 2)})
+                self._bring_into_view(((z, z), (y1, y2), (x1, x2)))
+
+    def _bring_into_view(self, sides: Sequence[tuple[float, float]]) -> None:
+        """Move a view that was zoomed or moved to what lies between these voxels (z, y, x), if any of it is out."""
+        ct, plane, viewer = self.layer(Part.CT), self.plane, self.viewer
+        if ct is None or plane is None:
+            return
+        axes = list(shown_axes(plane.axis))
+        low, high = (np.array(ends)[axes] * ct.scale[axes] + ct.translate[axes] for ends in zip(*sides, strict=True))
+        camera = viewer.scene.camera
+        reach = np.maximum(np.abs(low - camera.center[-2:]), np.abs(high - camera.center[-2:]))
+        if (reach > np.array(viewer.canvas.size) / camera.zoom / 2).any():
+            camera.center = (camera.center[0], *(low + high) / 2)
 
     def _z_of(self, native: int) -> int | None:
         try:

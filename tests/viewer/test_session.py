@@ -110,6 +110,19 @@ def test_from_the_side_the_caption_and_a_jump_follow_the_view(session: Session, 
     assert "10 slices in 3D" in session.viewer.canvas.overlays.text.text
 
 
+def test_a_jump_moves_a_view_that_the_lesion_is_out_of_and_no_other(session: Session) -> None:
+    camera, row = session.viewer.scene.camera, session.case.rows[0]
+    camera.zoom, camera.center = 4.0, (0.0, 30.0, 30.0)
+    session.jump(row)
+    assert camera.center == (0.0, 30.0, 30.0)
+    camera.zoom, camera.center = 40.0, (0.0, 4.0, 4.0)
+    session.jump(row)
+    ct, (x1, y1, x2, y2) = session.layer(Part.CT), row.box
+    middle = np.array(((y1 + y2) / 2, (x1 + x2) / 2)) * ct.scale[1:] + ct.translate[1:]
+    np.testing.assert_allclose(camera.center[1:], middle)
+    assert camera.zoom == 40
+
+
 def test_dragging_a_box_is_an_edit_that_undo_takes_back(session: Session, expert: Annotation) -> None:
     layer = take_in_hand(session, expert.id)
     drag(layer, 0, (2.0, -3.0))

@@ -36,6 +36,8 @@ from .key_slices import SOFT_TISSUE, SPLITS
 KNOWN = "collected.json"
 # Share of the patients that training validates on.
 VALIDATION = 0.2
+# Why most scans are left out.
+NO_LESION = "no accepted lesion"
 # Slices have three digits.
 MOST_SLICES = 999
 
@@ -99,7 +101,7 @@ def collect(archive: Path, out: Path, *, annotations: Path | None = None) -> Wor
         marked = beside.annotations(entry)
         accepted = [row for row in marked or () if row.state is State.ACCEPTED]
         if marked is None or not accepted:
-            left_out[entry.name] = "no accepted lesion"
+            left_out[entry.name] = NO_LESION
             decided_anew |= set() if marked is None else {marked.scan_id}
             continue
         try:
@@ -114,6 +116,9 @@ def collect(archive: Path, out: Path, *, annotations: Path | None = None) -> Wor
         numbered = [replace(row, scan_id=scan_id, key_slice=_number(volume, row.key_slice)) for row in accepted]
         tables[collected.series] = Annotations(scan_id, numbered)
     if not rows:
+        refused = next((f"{name}: {why}" for name, why in left_out.items() if why != NO_LESION), "")
+        if refused:
+            raise DataError(f"{archive} holds no scan that can be collected; {refused}")
         raise DataError(f"{archive} holds no scan with an accepted lesion: accept some first")
     count = Collection(len(rows), sum(map(len, tables.values())), left_out)
     _write_known(out / KNOWN, known)

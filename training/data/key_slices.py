@@ -229,8 +229,16 @@ def split_series(root: Path, split: Split) -> list[str]:
         if split == "all" or (series in listed and listed[series][0].split == SPLITS[split])
     ]
     if not names:
-        raise DataError(f"{root} holds no phantom of the split {split!r}")
+        raise no_phantom(root, split)
     return names
+
+
+def no_phantom(root: Path, split: Split) -> DataError:
+    """Make the error that a data set has no phantom of a split; it says which it has."""
+    splits, phantoms = split_of(root), truth_series(root)
+    there = [name for name, number in SPLITS.items() if number in {splits.get(series) for series in phantoms}]
+    choose = f": choose {', '.join((*there, 'all'))} with --split" if there else ""
+    return DataError(f"{root} holds no phantom of the split {split!r}{choose}")
 
 
 def split_of(root: Path) -> dict[str, int]:

@@ -5,9 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_uld.errors import DataError
-
-from .key_slices import SPLITS, Split, split_of
+from .key_slices import SPLITS, Split, no_phantom, split_of
 from .known_scan import KnownScan
 from .phantom.truth import read_truth, truth_series
 
@@ -42,7 +40,7 @@ def sub_volumes(root: Path, split: Split) -> list[SubVolume]:
     splits = split_of(root)
     names = [name for name in truth_series(root) if split == "all" or splits.get(name) == SPLITS[split]]
     if not names:
-        raise DataError(f"{root} holds no phantom of the split {split!r}")
+        raise no_phantom(root, split)
     return [_of_series(root, name) for name in names]
 
 

@@ -174,7 +174,8 @@ def survey(experiments: Sequence[Experiment], place: Place) -> list[Outcome]:
             planned = plan(experiment, row, seed, place)
             state, note = planned.state, planned.differs or planned.folder.relative_to(place.root).as_posix()
         except UldError as error:
-            state, note = State.FAILED, str(error)
+            # What it needs is not there yet.
+            state, note = State.NEW, str(error)
         outcomes.append(Outcome(experiment.name, row.label, seed, state, note))
     return outcomes
 

@@ -23,7 +23,7 @@ class CheckpointChoice:
 
     def __init__(self, panel: QWidget, preferred: str) -> None:
         self._panel = panel
-        self.names = ComboBox(choices=list(bundled_checkpoints()), label="Checkpoint")
+        self.names = ComboBox(choices=list(bundled_checkpoints()), label="Detector")
         self.open_file = PushButton(text="Open a checkpoint file…")
         self.open_file.changed.connect(self._ask)
         if preferred:

@@ -60,7 +60,7 @@ class DetectPanel(DetectorPanel):
             text="Remove its findings", tooltip="Take away what this detector found; what you decided stays"
         )
         fields = [self.checkpoints.names, self.checkpoints.open_file, self.device]
-        self._lay_out([*fields, self.found, self.threshold, self.remove])
+        self._lay_out(fields, [self.found, self.threshold, self.remove])
         self.threshold.changed.connect(self._filter)
         self.found.changed.connect(self._turn_to)
         self.remove.changed.connect(self._remove)
@@ -74,6 +74,8 @@ class DetectPanel(DetectorPanel):
             where = "" if point is None else f" From a score of {point:.3f} on it gave two false positives a key slice."
             begun = NO_SCAN if self.session.case is None else "Not run on this scan yet: Run looks at all its slices."
             self._say(f"{begun} {info.title}.{where}")
+            if self.session.case is None or not self.session.case.findings:
+                self._follow(self.session.thresholds.of(ANY, point))
         except CheckpointError as error:
             self._say(str(error))
 
@@ -127,7 +129,8 @@ class DetectPanel(DetectorPanel):
             self.found.choices = [(name, detector) for detector, name in names.items()]
             if case is not None and names:
                 self.found.value = case.detector
-        self.found.enabled = self.remove.enabled = bool(names)
+        # Where a detector's findings begin is not known before it was run.
+        self.found.enabled = self.threshold.enabled = self.remove.enabled = bool(names)
 
     def _recount(self) -> None:
         """Say it again, unless the status tells how far a run is."""

@@ -69,8 +69,8 @@ class DetectorPanel(ScrolledPanel):
         self.checkpoints.names.changed.connect(self._enable)
         self._following = Following(self, self.session, self._open, self._end)
 
-    def _lay_out(self, fields: Sequence[Widget]) -> None:
-        """Stand the fields above the buttons and the status, and follow the open case from now on."""
+    def _lay_out(self, fields: Sequence[Widget], found: Sequence[Widget] = ()) -> None:
+        """Stand what is run with above the buttons, what is for its findings below, and follow the case from now on."""
         form = Container(widgets=fields)
         buttons = QHBoxLayout()
         buttons.addWidget(self.run_button.native)
@@ -80,6 +80,8 @@ class DetectorPanel(ScrolledPanel):
         layout = QVBoxLayout(self.body)
         layout.addWidget(form.native)
         layout.addLayout(buttons)
+        if found:
+            layout.addWidget(Container(widgets=found).native)
         self.status.setAlignment(Qt.AlignmentFlag.AlignTop)
         layout.addWidget(self.status, stretch=1)
         self._following.begin()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from napari import current_viewer
+from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
 
 from napari_uld.ct import ScanEntry
 from napari_uld.viewer.state.settings import PLUGIN
@@ -51,3 +52,32 @@ def open_all_panels() -> None:
     for dock in docks:
         dock.show()
     docks[0].raise_()
+
+
+def take_place(panel: QWidget) -> None:
+    """Have a panel that napari has just docked stand in a tab with the plugin's others, under its own name alone.
+
+    From its menu napari docks one below the other, and gives what is there already next to no room. The review stands
+    where it was put: beside the list of scans both are seen.
+    """
+    dock = panel.parentWidget()
+    while dock is not None and not isinstance(dock, QDockWidget):
+        dock = dock.parentWidget()
+    window = None if dock is None else dock.parentWidget()
+    if dock is None or not isinstance(window, QMainWindow):
+        return
+    # With its plugin's name behind it a tab has no room for either.
+    dock.setWindowTitle(_name(dock))
+    area = window.dockWidgetArea(dock)
+    if _name(dock) == REVIEW or dock.isFloating() or window.tabifiedDockWidgets(dock):
+        return
+    for other in window.findChildren(QDockWidget):
+        beside = other.isVisible() and not other.isFloating() and window.dockWidgetArea(other) == area
+        if other is not dock and beside and _name(other) in TABBED:
+            window.tabifyDockWidget(other, dock)
+            dock.raise_()
+            return
+
+
+def _name(dock: QDockWidget) -> str:
+    return dock.windowTitle().partition(" (")[0]

@@ -41,7 +41,7 @@ from napari_uld.viewer.panels.legend import swatch
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.rows import Mark
 
-THE_CHECKPOINT, NO_MAP = "none: the checkpoint above", "none"
+THE_CHECKPOINT, NO_MAP = "none: the detector above", "none"
 # How many scores are said, check boxes stand in a row, and pixels a colour takes beside its box.
 BEST, BOXES_A_ROW, SWATCH = 5, 3, 10
 EXPLANATION = (
@@ -173,10 +173,10 @@ class InsidePanel(DetectorPanel):
     def _draw(self) -> None:
         if self._seen is None:
             return
-        painter, before, self._map = self.session.painter, self._map, self.map.value
-        if self._map == SEGMENTATION and before != SEGMENTATION and painter is not None:
+        before, self._map = self._map, self.map.value
+        if self._map == SEGMENTATION and before != SEGMENTATION:
             # In its colours people's lesions would look like something that the detector sees.
-            painter.eye.shut()
+            self.session.show_masks(False)
         kinds = [kind for kind, box in self.boxes.items() if box.isChecked()]
         self._layers.take(*self._seen, self._map, kinds)
         self._layers.see(self._is_there)

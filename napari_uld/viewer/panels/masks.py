@@ -76,6 +76,8 @@ class MasksPanel(ScrolledPanel):
         }
         self.form = Container(widgets=[self.kind, *self.fields.values()])
         self.explanation, self.problem, self.comparison, self.note = QLabel(), QLabel(), QLabel(), QLabel()
+        self.visible = QCheckBox("Show masks on the lesions")
+        self.visible.setToolTip("On the key slices of accepted lesions and of the one at hand")
         self.compare = QCheckBox("Compare GrabCut and ellipse")
         self.compare.setToolTip("Show both masks of the lesion at hand, and what GrabCut starts from")
         self.brush = QPushButton("Correct by brush")
@@ -89,6 +91,7 @@ class MasksPanel(ScrolledPanel):
 
     def _build(self) -> None:
         layout = QVBoxLayout(self.body)
+        layout.addWidget(self.visible)
         layout.addWidget(self.form.native)
         for label in (self.explanation, self.problem, self.comparison, self.note):
             label.setWordWrap(True)
@@ -106,6 +109,7 @@ class MasksPanel(ScrolledPanel):
     def _connect(self) -> None:
         links = self._following.links
         brush, comparison = self.workbench.brush, self.workbench.comparison
+        self.visible.clicked.connect(self.session.show_masks)
         self.form.changed.connect(self._choose)
         self.compare.clicked.connect(self._compare)
         self.brush.clicked.connect(self._brush)
@@ -117,9 +121,8 @@ class MasksPanel(ScrolledPanel):
     def _choose(self) -> None:
         parameters = MaskParameters(**{name: widget.value for name, widget in self.fields.items()})
         self.session.choose_mask(self.kind.value, parameters)
-        if self.session.needed_layer(Part.MASK) is not None and self.session.painter is not None:
-            self.session.painter.eye.open()
-        self._show()
+        self.session.needed_layer(Part.MASK)
+        self.session.show_masks(True)
 
     def _compare(self, on: bool) -> None:
         if on:
@@ -130,6 +133,7 @@ class MasksPanel(ScrolledPanel):
 
     def _brush(self, on: bool) -> None:
         if on:
+            self.session.show_masks(True)
             self.workbench.brush.start()
         else:
             self.workbench.brush.stop()
@@ -147,6 +151,7 @@ class MasksPanel(ScrolledPanel):
         _, explanation, parameters = KINDS[self.kind.value]
         session, case = self.session, self._case
         brush, comparison = self.workbench.brush, self.workbench.comparison
+        self.visible.setChecked(session.shows_masks)
         used = {*parameters, *KINDS[MaskKind.GRABCUT][2]} if comparison.on else parameters
         for name, widget in self.fields.items():
             widget.visible = name in used

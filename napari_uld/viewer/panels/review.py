@@ -83,6 +83,8 @@ class ReviewPanel(ScrolledPanel):
         layout.setContentsMargins(6, 6, 6, 6)
         self.title = QLabel()
         self.title.setTextFormat(Qt.TextFormat.RichText)
+        # A panel that becomes wider with what it says takes from the scan, in the midst of a review.
+        self.title.setWordWrap(True)
         self.hint = Hint()
         layout.addWidget(self.hint)
         layout.addWidget(self.title)

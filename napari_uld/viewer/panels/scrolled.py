@@ -3,8 +3,11 @@
 # PyQt's stubs call every getter optional.
 # mypy: disable-error-code="union-attr, override"
 
-from qtpy.QtCore import QEvent, QObject, QSize, Qt
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QFrame, QScrollArea, QWidget
+
+from napari_uld.viewer.panels.docking import take_place
 
 
 class ScrolledPanel(QScrollArea):
@@ -21,6 +24,17 @@ class ScrolledPanel(QScrollArea):
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
         self.setWidget(self.body)
+        self._placed = False
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """Take its place among the others once napari has docked it."""
+        super().showEvent(event)
+        if not self._placed:
+            self._placed = True
+            QTimer.singleShot(0, self._take_place)
+
+    def _take_place(self) -> None:
+        take_place(self)
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
         """Room for the body's whole width beside the scroll bar."""

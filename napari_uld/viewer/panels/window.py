@@ -176,6 +176,7 @@ def workbench_in_window(viewer: ViewerModel) -> Workbench:
         session.wheel_turns_slices = lambda: settings().wheel_turns_slices
     if window is not None and window.findChild(WindowGuard) is None:
         session.still = partial(_still, ref(window))
+        session.show_masks(False)
         WindowGuard(window, session)
         FewNotices(window, session)
         # The first layer of a process reads a table of units: better while a person looks for a scan than as it opens.

@@ -114,6 +114,7 @@ def show_best(session: Session, case: Case) -> None:
         waiting = sum(r.mark is Mark.PENDING for r in on_slice)
         return row.recist is not None, waiting > 0, len(on_slice)
 
+    session.show_masks(True)
     session.jump(max(case.rows, key=seen, default=None))
     session.viewer.layers.selection.active = session.layer(Part.CT)
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
 
 from napari import current_viewer
@@ -20,12 +21,17 @@ from napari_uld.viewer.panels.docking import show_cases
 from napari_uld.viewer.panels.opening import open_entry, say_notes
 from napari_uld.viewer.panels.window import workbench_in_window
 from napari_uld.viewer.plugin.arrivals import Arrivals, Arrived
+from napari_uld.viewer.plugin.samples import own_copy
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.files import open_annotations, open_case
+from napari_uld.viewer.state.settings import data_folder
 
 # What a reader gives napari to say "done, there is no layer to add".
 NOTHING: list[LayerTuple] = [(None,)]  # type: ignore[list-item]
+
+# The manifest's name for the bundled study: of a function napari would have layers, and those are the session's.
+SAMPLE = "napari-uld://phantom.sample"
 
 Paths = str | list[str]
 Reader = Callable[[Paths], list[LayerTuple]]
@@ -33,12 +39,25 @@ Reader = Callable[[Paths], list[LayerTuple]]
 
 def get_reader(path: Paths) -> Reader:
     """Give the reader of a path that the manifest's patterns let through."""
+    if (path[0] if isinstance(path, list) else path) == SAMPLE:
+        return read_sample
     name = _first(path).name
     if name.endswith(SUFFIX):
         return read_lesions
     if name.endswith(FINDINGS_SUFFIX):
         return read_detections
     return read_volume
+
+
+def read_sample(_path: Paths) -> list[LayerTuple]:
+    """Open the person's copy of the bundled phantom study.
+
+    Raises
+    ------
+    DataError
+        If it is missing from this installation, or cannot be copied.
+    """
+    return read_volume(str(own_copy(data_folder())))
 
 
 def read_volume(path: Paths) -> list[LayerTuple]:
@@ -111,8 +130,29 @@ def _offer(session: Session, scans: Sequence[ScanEntry]) -> None:
 _ARRIVALS = Arrivals(_offer)
 
 
+def _said(read: Reader) -> Reader:
+    """Have a reader's error said in the window where there is one.
+
+    napari takes one that is raised for a question of which plugin to use, and its notice begins with that.
+    """
+
+    @wraps(read)
+    def reading(path: Paths) -> list[LayerTuple]:
+        try:
+            return read(path)
+        except UldError as error:
+            session = _session()
+            if session is None or not session.in_window:
+                raise
+            show_error(f"Not shown on this scan: {error}")
+            return NOTHING
+
+    return reading
+
+
+@_said
 def read_lesions(path: Paths) -> list[LayerTuple]:
-    """Show an annotation file on the open scan.
+    """Show an annotation file on the open scan; in a window what is wrong with it is said.
 
     Raises
     ------
@@ -132,8 +172,11 @@ def read_lesions(path: Paths) -> list[LayerTuple]:
     return NOTHING
 
 
+@_said
 def read_detections(path: Paths) -> list[LayerTuple]:
     """Show a detector's findings on the open scan; mined negatives become layers of their own.
+
+    In a window what is wrong with them is said.
 
     Raises
     ------

@@ -8,9 +8,6 @@ from pathlib import Path
 
 from napari_uld.ct.deeplesion import CSV_NAME
 from napari_uld.errors import DataError
-from napari_uld.viewer.layers.parts import LayerTuple
-from napari_uld.viewer.plugin.reader import read_volume
-from napari_uld.viewer.state.settings import data_folder
 
 
 def phantom_path() -> Path:
@@ -58,8 +55,3 @@ def own_copy(folder: Path) -> Path:
             "make room there, or make the folder one you may write to"
         ) from error
     return copy
-
-
-def phantom() -> list[LayerTuple]:
-    """Open the person's copy of the bundled phantom study."""
-    return read_volume(str(own_copy(data_folder())))

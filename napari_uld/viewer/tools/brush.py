@@ -3,6 +3,8 @@
 from typing import Any
 
 import numpy as np
+from napari.components import ViewerModel
+from napari.components.overlays import BrushCircleOverlay
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 from napari.utils.notifications import show_info, show_warning
@@ -80,6 +82,7 @@ class MaskBrush(Tool):
         self._case, self._key, self._z, self._due, self._began = case, row.key, session.z, False, ""
         self.layer = self._make_layer(case, row)
         self._fill(row)
+        _without_box(session.viewer)
         insert_layer(session.viewer, case, self.layer)
         session.viewer.layers.selection.active = self.layer
         self.layer.mode = "paint"
@@ -246,3 +249,10 @@ def _leaves(mask: np.ndarray, box: Box) -> bool:
     rows, columns = np.nonzero(mask)
     x1, y1, x2, y2 = box
     return bool(((rows < y1) | (rows > y2) | (columns < x1) | (columns > x2)).any())
+
+
+def _without_box(viewer: ViewerModel) -> None:
+    """Have no box behind napari's brush: it stays on the canvas as a black square when the brush is gone."""
+    for overlay in viewer.canvas.overlays.values():
+        if isinstance(overlay, BrushCircleOverlay):
+            overlay.box = False

@@ -123,6 +123,16 @@ def test_scans_without_an_accepted_lesion_and_those_that_do_not_fit_are_left_out
     assert len(keys(tmp_path)) == 1
 
 
+def test_where_no_scan_fits_it_is_said_why_and_not_that_nothing_was_accepted(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make("a.nii.gz", state=State.PENDING)
+    make("c.nii.gz", slices=9, seed=2)
+    monkeypatch.setattr("napari_uld.training.data.collect.MOST_SLICES", 8)
+    with pytest.raises(DataError, match="no scan that can be collected; c: it has 9 slices"):
+        collected(tmp_path)
+
+
 def test_nothing_to_collect_and_a_folder_with_another_table_are_refused(make: Make, tmp_path: Path) -> None:
     make("a.nii.gz", state=State.REJECTED)
     with pytest.raises(DataError, match="no scan with an accepted lesion"):

@@ -12,6 +12,8 @@ from napari_uld.detectors.specs.recipe import Recipe, TrainingSpec
 from napari_uld.detectors.specs.system import FAMILIES, Family
 from napari_uld.errors import DataError
 from napari_uld.lesions.rle import decode
+from napari_uld.progress import finish
+from napari_uld.training.data.phantom import generate_phantoms
 from napari_uld.training.data.phantom.truth import read_truth
 from napari_uld.training.data.volume_dataset import TrueVolume, VolumeDataset, true_volumes
 
@@ -61,6 +63,12 @@ def test_flipped_boxes_lie_on_the_flipped_voxels(volumes: list[TrueVolume]) -> N
     assert torch.equal(image.flip(2, 3), mirrored)
     x1, y1, z1, x2, y2, z2 = target["boxes"].unbind(1)
     assert torch.equal(of_mirrored["boxes"], torch.stack([64 - x2, 64 - y2, z1, 64 - x1, 64 - y1, z2], dim=1))
+
+
+def test_a_split_without_phantoms_is_refused_with_those_that_are_there(tmp_path: Path) -> None:
+    one = finish(generate_phantoms(tmp_path / "one", 1, 3))
+    with pytest.raises(DataError, match="no phantom of the split 'test': choose val, all with --split"):
+        true_volumes(one, "test")
 
 
 def test_there_are_no_volumes_of_a_split_without_phantoms(phantoms: Path, tmp_path: Path) -> None:

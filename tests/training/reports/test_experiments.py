@@ -264,6 +264,12 @@ def test_rows_of_any_experiment_that_mean_the_same_share_a_run(place: Place) -> 
     assert plan(other, same, 1, place).folder == place.root / "other" / "host-seed1"
 
 
+def test_what_waits_for_its_phantoms_has_not_begun_rather_than_failed(place: Place, tmp_path: Path) -> None:
+    (outcome,) = survey([experiment(BASE)], replace(place, phantoms=tmp_path / "none"))
+    assert outcome.state is State.NEW
+    assert "napari-uld phantom" in outcome.note
+
+
 def test_a_row_that_fails_does_not_stop_the_others(place: Place) -> None:
     rows = (Row("gone", "no_such_recipe"), Row("odd", "faster_rcnn", {"detector": {"no_such_key": 1}}), BASE)
     outcomes = finish(run_all([experiment(*rows)], place))

@@ -59,6 +59,13 @@ def test_a_panel_that_is_closed_on_its_own_hears_no_more(session: Session, qtbot
     assert session.save()
 
 
+def test_the_review_is_no_wider_for_what_it_says(review: ReviewPanel) -> None:
+    width = review.minimumSizeHint().width()
+    review.title.setText("123 annotated, 100 of 312 detections decided " * 4)
+    review.body.layout().activate()
+    assert review.minimumSizeHint().width() == width
+
+
 def test_the_table_shows_every_lesion_with_its_own_slice_number(review: ReviewPanel) -> None:
     assert table(review, "Slice") == ["12", "15", "15"]
     assert table(review, "State") == ["to decide", "expert", "to decide"]
@@ -216,6 +223,25 @@ def test_choosing_a_kind_paints_it_and_shows_its_parameters_only(session: Sessio
     assert shown == {"iterations", "margin"}
 
 
+def test_masks_are_seen_where_somebody_wants_them_and_in_the_next_scan_too(
+    session: Session, expert: Annotation, tmp_path: Path, qtbot: QtBot
+) -> None:
+    panel = MasksPanel(session.viewer)
+    qtbot.addWidget(panel)
+    session.jump(session.case.rows[1])
+    assert session.layer(Part.MASK).visible
+    panel.visible.click()
+    assert not session.layer(Part.MASK).visible
+    volume = session.case.volume
+    session.open(Case(volume, Annotations(volume.scan_id, [expert]), tmp_path / "other.lesions.json"))
+    session.jump(session.case.rows[0])
+    assert not session.layer(Part.MASK).visible
+    assert not panel.visible.isChecked()
+    panel.kind.value = MaskKind.ABM
+    assert session.layer(Part.MASK).visible
+    assert panel.visible.isChecked()
+
+
 def test_a_parameter_changes_the_mask_at_once(session: Session, qtbot: QtBot) -> None:
     panel = MasksPanel(session.viewer)
     qtbot.addWidget(panel)
@@ -310,6 +336,17 @@ def test_the_slider_goes_to_the_detectors_operating_point(session: Session, find
     run(panel, qtbot)
     assert panel.threshold.value == 0.15
     assert panel.status.text().startswith("3 of 3 detections of fake score at least 0.150")
+
+
+def test_before_a_run_the_slider_is_idle_where_the_findings_will_begin(
+    session: Session, findings: Findings, qtbot: QtBot
+) -> None:
+    session.case.remove_findings(findings.detector)
+    panel = panel_of(session, qtbot, FakeDetector(findings))
+    assert panel.threshold.value == pytest.approx(panel.checkpoints.info.operating_point, abs=0.001)
+    assert not panel.threshold.enabled
+    run(panel, qtbot)
+    assert panel.threshold.enabled
 
 
 @pytest.mark.usefixtures("tiny_checkpoint")

@@ -4,6 +4,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from napari.utils.notifications import Notification
 
 from napari_uld.ct import find_scans, read_scan
 from napari_uld.ct.dl_info import read_dl_info
@@ -184,6 +185,17 @@ def test_an_annotation_file_of_another_scan_names_both(open_session: Session, tm
     with pytest.raises(AnnotationError, match=r"^Lesions of another scan, 9\.9\.9.*stranger.*study \(1\.2\.3\)"):
         read(path)
     assert len(open_session.case.annotations) == 1
+
+
+def test_in_a_window_a_file_of_another_scan_is_refused_in_one_sentence(
+    open_session: Session, tmp_path: Path, shown: list[Notification]
+) -> None:
+    open_session.in_window = True
+    path = tmp_path / "stranger.lesions.json"
+    save_annotations(path, Annotations("9.9.9"), scan_name="x", scan_source="x")
+    assert read(path) == NOTHING
+    (note,) = shown
+    assert note.message.startswith("Not shown on this scan: Lesions of another scan, 9.9.9")
 
 
 def test_an_annotation_file_without_its_scan_says_what_to_do(tmp_path: Path) -> None:

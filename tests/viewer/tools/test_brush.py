@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from napari.components.overlays import BrushCircleOverlay
 from napari.layers import Labels
 from napari.utils.notifications import Notification
 from pytestqt.qtbot import QtBot
@@ -76,6 +77,11 @@ def test_there_is_no_layer_until_it_is_asked_for_and_it_lies_on_the_key_slice_al
     brush_of(brushed).stop()
     assert NAME not in brushed.viewer.layers
     assert brushed.viewer.layers.selection.active is brushed.layer(Part.CT)
+
+
+def test_no_box_behind_the_brush_can_stay_on_the_scan(brushed: Session) -> None:
+    overlays = brushed.viewer.canvas.overlays.values()
+    assert [overlay.box for overlay in overlays if isinstance(overlay, BrushCircleOverlay)] == [False]
 
 
 @pytest.mark.parametrize(
