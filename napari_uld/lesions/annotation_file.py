@@ -128,7 +128,7 @@ def save_annotations(
         "lesions": [lesion_to_json(row) for row in annotations],
     }
     data = json_models.dump(content, path)
-    json_models.parse_file(LesionFileModel, data, path, "lesion")
+    json_models.parse(LesionFileModel, data, str(path), "lesion")
     saved = storage.save(path, data, read_fingerprint=read_fingerprint, readable=_is_readable)
     annotations.mark_saved()
     return saved

@@ -30,7 +30,7 @@ def write_findings(path: Path, findings: Findings) -> None:
         "findings": [_finding_to_json(findings, row) for row in range(len(findings))],
     }
     data = json_models.dump(content, path)
-    json_models.parse_file(FindingFileModel, data, path, "finding")
+    json_models.parse(FindingFileModel, data, str(path), "finding")
     storage.save(path, data)
 
 

@@ -218,9 +218,11 @@ class Session(View):
         """Show what has arrived of the scan that is being read: so many of its files, of so many."""
         ct = self.layer(Part.CT)
         if self.case is not None and ct is not None:
-            self.case.reading = (done, total)
-            ct.refresh(thumbnail=False, extent=False)
-            self.show_caption()
+            # A scan that was opened just now shows what it is then.
+            if self.case.reading != (done, total):
+                self.case.reading = (done, total)
+                ct.refresh(thumbnail=False, extent=False)
+                self.show_caption()
             self.filled.emit()
 
     def _inserted(self, event: Any) -> None:

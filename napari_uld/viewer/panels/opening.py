@@ -59,9 +59,14 @@ def open_entry(
     case.entry, case.files = entry, frozenset(file.resolve() for file in entry.files)
     moved = preview.moved
     session.open(case)
+    # A person is heard before what follows.
+    QApplication.processEvents()
+    if session.case is not case:
+        return
     # A queue has its own buttons in front.
     show_review(behind=session.walk is not None and session.walk.on)
-    if not moved:
+    # Of a scan without lesions nothing is to be shown but what is shown already.
+    if not moved and (case.rows or not preview.shown):
         session.arrange()
     say_notes(case, notes)
     session.later(session.offer_restore)
@@ -81,6 +86,11 @@ class _Preview:
         self._before = session.case
         self._case: Case | None = None
         self._stood: tuple[object, ...] = ()
+
+    @property
+    def shown(self) -> bool:
+        """Whether the scan was shown before all of it was there."""
+        return self._case is not None
 
     @property
     def moved(self) -> bool:
@@ -128,8 +138,13 @@ class _Preview:
         if self._case is None:
             self._case = Case(volume, Annotations(volume.scan_id), volume.source)
             self._case.reading = (step.done, step.total)
-            session.open(self._case)
-            session.arrange()
+            # A person is heard in between, but sees nothing of the new scan where the old one stood.
+            with session.still():
+                session.open(self._case)
+                QApplication.processEvents()
+                if self._was_closed:
+                    return
+                session.arrange()
             self._stood = self._place()
         session.fill(step.done, step.total)
 
