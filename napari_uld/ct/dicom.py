@@ -53,7 +53,7 @@ def _entry(part: Part, root: Path, said: str, one_uid: bool) -> ScanEntry:
     first = part.images[0]
     name = first.description or (f"series {first.number}" if first.number else root.name)
     date = first.date
-    note = f"{len(part.images)} slices of {first.size}"
+    note = f"{len(part.images)} slice{'' if len(part.images) == 1 else 's'} of {first.size}"
     note += f", {date[:4]}-{date[4:6]}-{date[6:8]}" if len(date) == 8 else ""
     files = tuple(sorted(dict.fromkeys(image.file for image in part.images)))
     return ScanEntry(

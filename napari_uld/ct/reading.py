@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from napari_uld.ct.deeplesion import (
+    IMAGES_NAME,
     find_deeplesion,
     is_deeplesion,
     is_named_download,
@@ -190,17 +191,22 @@ _REQUIRED = "required is a CT as DICOM, NIfTI, NRRD, MetaImage or DeepLesion's 1
 
 def _find_in_folder(folder: Path) -> FoundScans:
     """Find all scans in a folder and its subfolders; no kind of file hides another."""
-    slices, no_slices_because = _deeplesion_in(folder)
+    downloads = [folder] if is_deeplesion(folder) else _downloads_below(folder)
+    slices, no_slices_because = _deeplesion_in(downloads)
     series = {file.parent for entry in slices for file in entry.files}
     files = [file for file in _files_below(folder) if not (is_slice_name(file.name) and file.parent in series)]
     entries, left_out = _find_single(files, folder)
-    if slices and entries and not is_named_download(folder):
+    if slices and entries and downloads == [folder] and not is_named_download(folder):
         # Pictures that somebody saved beside a scan: nothing but their numbers speaks for DeepLesion.
         left_out |= {file: _PICTURE for entry in slices for file in entry.files}
         slices = FoundScans(())
     if slices:
         own = {file: one.reason for one in slices.left_out for file in one.files}
-        left_out = {file: own.get(file, why) for file, why in left_out.items() if file in own or why != _NOT_DICOM}
+        left_out = {
+            file: own.get(file, why)
+            for file, why in left_out.items()
+            if file in own or why != _NOT_DICOM or not any(file.is_relative_to(one) for one in downloads)
+        }
     if not slices and not entries:
         raise no_slices_because or _nothing_found(folder, group_by_reason(left_out))
     scans = sorted(_with_unique_names([*entries, *slices]), key=lambda entry: entry.name)
@@ -214,14 +220,31 @@ _PICTURE = (
 )
 
 
-def _deeplesion_in(folder: Path) -> tuple[FoundScans, ScanError | None]:
+def _downloads_below(folder: Path) -> list[Path]:
+    """Find the downloads of DeepLesion among a folder's subfolders, by the name that their slices' folder has."""
+    found = []
+    for where, folders, _ in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if IMAGES_NAME in folders:
+            found.append(Path(where))
+            folders.clear()
+    return found
+
+
+def _deeplesion_in(downloads: Sequence[Path]) -> tuple[FoundScans, ScanError | None]:
     """Find DeepLesion's slices, or say why there are none where there should be."""
-    if not is_deeplesion(folder):
-        return FoundScans(()), None
-    try:
-        return find_deeplesion(folder), None
-    except ScanError as error:
-        return FoundScans(()), error
+    scans: list[ScanEntry] = []
+    left_out: list[LeftOut] = []
+    why = None
+    for download in downloads:
+        try:
+            found = find_deeplesion(download)
+        except ScanError as error:
+            why = error
+        else:
+            scans += found
+            left_out += found.left_out
+    return FoundScans(tuple(scans), tuple(left_out)), why
 
 
 def _find_single(files: list[Path], folder: Path) -> tuple[list[ScanEntry], dict[Path, str]]:

@@ -194,6 +194,19 @@ def test_a_scan_dropped_into_a_deeplesion_series_is_offered_as_well(tmp_path):
     assert [entry.kind for entry in find_scans(tmp_path)] == ["deeplesion", "nifti"]
 
 
+def test_a_download_of_deeplesion_below_a_folder_of_other_scans_is_found_with_them(tmp_path):
+    (tmp_path / "other").mkdir()
+    write(tmp_path / "other" / "scan.nii", nifti())
+    write(tmp_path / "other" / "notes.txt", b"of a person")
+    download = tmp_path / "archive" / "DeepLesion"
+    pictures(download / "Images_png" / "000001_01_01", 3)
+    write(download / "DL_info.csv", b"File_name\n")
+    found = find_scans(tmp_path)
+    assert [(entry.kind, entry.name) for entry in found] == [("deeplesion", "000001_01_01"), ("nifti", "scan")]
+    # Its own table is nothing that was left out; what lies elsewhere is.
+    assert [file.name for one in found.left_out for file in one.files] == ["notes.txt"]
+
+
 def test_a_table_or_key_slices_alone_hide_no_scan(tmp_path):
     ct_series(tmp_path)
     write(tmp_path / "DL_info.csv", b"File_name\n")
