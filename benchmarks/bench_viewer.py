@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from unittest.mock import patch
 
 import nibabel
 import numpy as np
@@ -28,6 +29,7 @@ from napari_uld.ct import find_scans
 from napari_uld.ct.volume import CTVolume
 from napari_uld.lesions.annotations import Annotations, State
 from napari_uld.lesions.findings import Findings
+from napari_uld.viewer import view
 from napari_uld.viewer.panels.cases import CasesPanel
 from napari_uld.viewer.panels.detect import DetectPanel
 from napari_uld.viewer.panels.opening import open_entry
@@ -76,6 +78,8 @@ def measure(folder: Path, slices: int, count: int) -> None:
     viewer.window.add_dock_widget(ReviewPanel(viewer), name="Review")
     session.arrange()
     report("a case without findings, slice step", steps(viewer), base)
+    with nothing_written(session):
+        report("the same with nothing written on it", steps(viewer), base)
     found = findings(volume, count)
     with longest_gap(f"{count} findings arrive"):
         case.set_findings(found)
@@ -98,6 +102,20 @@ def measure(folder: Path, slices: int, count: int) -> None:
     arriving(session, series, "in place of another scan")
     detecting(viewer)
     close_window(viewer)
+
+
+@contextmanager
+def nothing_written(session: Session) -> Iterator[None]:
+    """Neither caption nor letters nor scale bar: what the layers alone cost."""
+    hooks = session.shows_letters, session.shows_scale_bar
+    session.shows_letters = session.shows_scale_bar = lambda: False
+    caption = session.viewer.canvas.overlays.text
+    with patch.object(view, "write_caption"):
+        caption.visible = False
+        session.show_caption()
+        yield
+    session.shows_letters, session.shows_scale_bar = hooks
+    session.show_caption()
 
 
 def turned(viewer: Viewer) -> list[float]:
