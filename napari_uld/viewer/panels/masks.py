@@ -95,7 +95,7 @@ class MasksPanel(ScrolledPanel):
         layout.addWidget(self.form.native)
         for label in (self.explanation, self.problem, self.comparison, self.note):
             label.setWordWrap(True)
-        self.problem.setStyleSheet("color: #F0A000")
+        self.problem.setStyleSheet("font-weight: bold")
         buttons = QHBoxLayout()
         for button in (self.brush, self.generated):
             button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
