@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.box import HEAVY_HEAD, SIMPLE_HEAD
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as ProgressBar
@@ -151,10 +151,10 @@ def print_table(title: str, rows: list[dict[str, Any]]) -> None:
     if not rows:
         say(f"{title}: none")
         return
-    # Lines between many columns would leave no room for their numbers on a terminal of 80 letters.
-    lines, beside = (HEAVY_HEAD, (0, 1)) if len(rows[0]) <= MOST_LINED else (SIMPLE_HEAD, (0, 1, 0, 0))
-    table = Table(title=visible(title), title_justify="left", box=lines, padding=beside, show_edge=lines is HEAVY_HEAD)
-    table.pad_edge = lines is HEAVY_HEAD
+    table = Table(title=visible(title), title_justify="left")
+    if len(rows[0]) > MOST_LINED:
+        # Lines between so many columns would leave no room for their numbers on a terminal of 80 letters.
+        table.box, table.padding, table.show_edge, table.pad_edge = SIMPLE_HEAD, (0, 1, 0, 0), False, False
     for number, column in enumerate(rows[0]):
         number_column = isinstance(rows[0][column], int | float)
         # The first column has the names that a person types; they are of no use cut short.

@@ -10,8 +10,8 @@ import typer
 from napari_uld.cli.common import Bundled, JsonFile, Small, print_table, say, version_of, writable, write_json
 from napari_uld.files import replace_file
 
-# A published rate of false positives that tells a table by volumes.
-PER_VOLUME = "0.125"
+# Papers that count false positives by image begin at this rate; those that count by volume below it.
+FIRST_PER_IMAGE = 0.5
 
 
 def anchors(
@@ -76,8 +76,9 @@ def recipes(out: JsonFile = None) -> None:
     for name in recipe_names():
         method = load_recipe(name).method
         published = "  ".join(f"{value:g}" for value in method.published.values())
-        if PER_VOLUME in method.published:
-            published += "  (.125 to 8 per volume)"
+        rates = [float(rate) for rate in method.published]
+        if rates and rates[0] < FIRST_PER_IMAGE:
+            published += f"  ({f'{rates[0]:g}'.removeprefix('0')} to {rates[-1]:g} per volume)"
         rows.append({"recipe": name, "system": method.title, "published, %": published, "paper": method.paper})
     write_json(out, rows)
     print_table("Recipes (sensitivity at .5, 1, 2, 4 and some at 8 and 16 FP per image as published)", rows)

@@ -32,6 +32,7 @@ def test_recipes_are_listed_for_people_and_for_programs(tmp_path: Path) -> None:
     published = {row["recipe"]: row["published, %"] for row in json.loads((tmp_path / "r.json").read_text())}
     assert published["faster_rcnn"] == "57.17  68.82  74.97  82.43"
     assert published["mining_add"].endswith("63.47  70.67  (.125 to 8 per volume)")
+    assert published["vld_acs_spr"].endswith("43.6  45.1  (.25 to 2 per volume)")
 
 
 def test_info_tells_what_a_recipe_is_made_of(tmp_path: Path) -> None:

@@ -87,6 +87,16 @@ def test_tables_lines_and_progress_print_foreign_text_as_it_is(name: str, capsys
     assert capsys.readouterr().out.count(name) == 4
 
 
+def test_a_table_of_ten_columns_keeps_its_numbers_on_80_letters(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console, "_width", 80)
+    columns = {f"{rate / 4:g}": f"0.{rate:03d}" for rate in range(1, 9)}
+    print_table("by type", [{"": "mediastinum (1)", **columns, "average": "0.999"}])
+    printed = capsys.readouterr().out
+    assert all(number in printed for number in (*columns, *columns.values(), "average", "0.999"))
+
+
 def test_a_progress_bar_on_a_terminal_takes_foreign_text(monkeypatch: pytest.MonkeyPatch) -> None:
     def work() -> Work[int]:
         yield Progress(1, 2, "Thorax [/5mm]")

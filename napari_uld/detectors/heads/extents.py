@@ -29,9 +29,7 @@ class DirectExtent(nn.Module):
         self.size = nn.Linear(channels, axes)
         self.offset = nn.Linear(channels, axes)
         self.weight = weight
-        for layer in (self.size, self.offset):
-            nn.init.normal_(layer.weight, std=0.001)
-            nn.init.zeros_(layer.bias)
+        _say_little(self.size, self.offset)
 
     def losses(self, features: Tensor, cells: Tensor, boxes: Tensor) -> dict[str, Tensor]:
         """Mean absolute errors of lesions (n, 2k) whose centres lie in cells (n, k) of features (c, *grid)."""
@@ -78,9 +76,7 @@ class SurfacePoints(nn.Module):
         self.embed = nn.Linear(channels, embedding) if margin is not None else None
         self.weight = weight
         self.margin = margin
-        for layer in (self.points, self.refine):
-            nn.init.normal_(layer.weight, std=0.001)
-            nn.init.zeros_(layer.bias)
+        _say_little(self.points, self.refine)
         # At first they lie about the centre, a cell away: of points that are one, each side moves one alone.
         nn.init.uniform_(self.points.bias, -1, 1)
 
@@ -119,6 +115,12 @@ class SurfacePoints(nn.Module):
 
 
 Extent = DirectExtent | SurfacePoints
+
+
+def _say_little(*layers: nn.Linear) -> None:
+    for layer in layers:
+        nn.init.normal_(layer.weight, std=0.001)
+        nn.init.zeros_(layer.bias)
 
 
 def _at(features: Tensor, cells: Tensor) -> Tensor:
