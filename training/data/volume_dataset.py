@@ -13,15 +13,15 @@ from napari_uld.ct.deeplesion import slices_on_disk
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.recipe import TrainingSpec
 from napari_uld.detectors.targets import cut_off
-from napari_uld.inference.slabs import normalize
-from napari_uld.inference.volumes import AIR_HU, Crop, resample
-from napari_uld.lesions.axis_map import AxisMap
+from napari_uld.inference.volumes import Crop, resample
 from napari_uld.lesions.rle import decode
 
-from .cache import BoundedCache
+from .augment import Augmentation, draw
 from .key_slices import Split, split_series
 from .known_scan import KnownScan
 from .phantom.truth import read_truth
+from .volume_crops import Placement
+from .volume_store import VolumeStore
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,11 +81,11 @@ class VolumeDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
     Parameters
     ----------
     volumes
-        The scans.
+        The scans, all of one folder.
     inputs
         What the network sees: crops of (`slices`, `long_side`, `long_side`) voxels.
     training
-        How crops are flipped; not at all by default.
+        How crops are augmented; not at all by default.
     seed
         Where a crop lies in epoch e is drawn from (seed, e, index).
 
@@ -93,6 +93,8 @@ class VolumeDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
     ----------
     epoch
         The epoch that is drawn for.
+    negatives
+        By series (n, 6) boxes of hard negatives, like the lesions'.
     """
 
     def __init__(
@@ -108,47 +110,50 @@ class VolumeDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         self.training = training or TrainingSpec()
         self.seed = seed
         self.epoch = 0
+        self.negatives: Mapping[str, np.ndarray] = {}
         self._lesions = [(number, box) for number, each in enumerate(volumes) for box in each.boxes]
-        self._resampled: BoundedCache[int, Crop] = BoundedCache()
+        self._store = VolumeStore(volumes[0].root, inputs)
 
     def __len__(self) -> int:
         return len(self._lesions)
 
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
         number, lesion = self._lesions[index]
-        whole = self._whole(number)
+        scan, whole = self.volumes[number], self.whole(number)
         rng = np.random.default_rng([self.seed, self.epoch, index])
-        crop = self._about(whole, lesion, rng)
-        boxes, _ = cut_off(crop.axes.to_network(self.volumes[number].boxes), crop.hu.shape)
-        image = normalize(crop.hu, self.inputs)
-        for axis, chance in ((2, self.training.horizontal_flip), (1, self.training.vertical_flip)):
-            if rng.random() < chance:
-                image = np.flip(image, axis)
-                column = 2 - axis
-                boxes[:, [column, column + 3]] = image.shape[axis] - boxes[:, [column + 3, column]]
+        centre = whole.axes.to_network(lesion[None]).reshape(2, 3).mean(axis=0)[::-1]
+        drawn, placed = self._draw(centre, rng)
+        boxes = self._within(placed, whole, scan.boxes)
         target = {
-            "boxes": torch.from_numpy(boxes.astype(np.float32)),
+            "boxes": boxes,
             "labels": torch.ones(len(boxes), dtype=torch.int64),
-            "thickness": torch.tensor(crop.thickness, dtype=torch.float32),
+            "thickness": torch.tensor(whole.thickness, dtype=torch.float32),
         }
+        if scan.series in self.negatives:
+            target["negatives"] = self._within(placed, whole, self.negatives[scan.series])
+        image = drawn.normalize(placed.cut(whole.hu), self.inputs)
         return torch.from_numpy(np.ascontiguousarray(image))[None], target
 
-    def _whole(self, number: int) -> Crop:
+    def whole(self, number: int) -> Crop:
+        """A scan at the network's spacing."""
+
         def make() -> Crop:
             scan = self.volumes[number].read()
             return resample(scan.hu, scan.spacing, self.inputs)
 
-        return self._resampled.get(number, make, lambda crop: crop.hu.nbytes)
+        return self._store.get(self.volumes[number].series, make)
 
-    def _about(self, whole: Crop, lesion: np.ndarray, rng: np.random.Generator) -> Crop:
-        """A crop that holds a lesion's centre anywhere but in its outer quarters; air lies beyond the scan."""
-        size = np.array([self.inputs.slices, self.inputs.long_side, self.inputs.long_side])
-        (box,) = whole.axes.to_network(lesion[None])
-        centre = (box[:3] + box[3:])[::-1] / 2
-        first = np.floor(centre - size * rng.uniform(0.25, 0.75, 3)).astype(int)
-        hu = np.full(size, AIR_HU, np.float32)
-        low, high = np.maximum(first, 0), np.minimum(first + size, whole.hu.shape)
-        inside = tuple(slice(a, b) for a, b in zip(low - first, high - first, strict=True))
-        hu[inside] = whole.hu[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
-        offset = tuple(o + f / s for o, f, s in zip(whole.axes.offset, first[::-1], whole.axes.scale, strict=True))
-        return Crop(hu, AxisMap(offset, whole.axes.scale), whole.thickness)
+    def _draw(self, centre: np.ndarray, rng: np.random.Generator) -> tuple[Augmentation, Placement]:
+        """A crop that holds a lesion's centre anywhere but in its outer quarters."""
+        size = self.inputs.slices, self.inputs.long_side, self.inputs.long_side
+        first = np.floor(centre - np.array(size) * rng.uniform(0.25, 0.75, 3)).astype(int)
+        drawn, growth = draw(self.training, rng), 1.0
+        if drawn.affine is not None:
+            growth = 1 + float(rng.uniform(-self.training.scale, self.training.scale))
+        z, y, x = (int(v) for v in first)
+        return drawn, Placement((z, y, x), size, drawn.affine, growth, drawn.horizontal, drawn.vertical)
+
+    def _within(self, placed: Placement, whole: Crop, boxes: np.ndarray) -> Tensor:
+        """Native boxes (n, 6) in a crop, as far as they reach into it."""
+        kept, _ = cut_off(placed.move(whole.axes.to_network(boxes)), placed.size)
+        return torch.from_numpy(kept.astype(np.float32))
