@@ -76,9 +76,7 @@ class Placement:
         reach = [(along.min(), along.max()), *((plane[..., k].min(), plane[..., k].max()) for k in (1, 0))]
         # The part that is read, and one voxel about it to interpolate with.
         low = [int(np.clip(np.floor(a) - 1, 0, n - 1)) for (a, _), n in zip(reach, whole.shape, strict=True)]
-        high = [
-            int(np.clip(np.ceil(b) + 1, a + 1, n)) for (_, b), a, n in zip(reach, low, whole.shape, strict=True)
-        ]
+        high = [int(np.clip(np.ceil(b) + 1, a + 1, n)) for (_, b), a, n in zip(reach, low, whole.shape, strict=True)]
         part = whole[tuple(slice(a, b) for a, b in zip(low, high, strict=True))].astype(np.float32)
         grid = np.empty((*self.size, 3), np.float32)
         for column, (values, axis) in enumerate(((plane[..., 0], 2), (plane[..., 1], 1), (along[:, None, None], 0))):

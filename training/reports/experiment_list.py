@@ -144,8 +144,24 @@ MINING = Experiment(
     budget=Budget(steps=2450),
 )
 
+# Table 1 of VLD's paper; the first three rows have two seeds.
+ONE_SEED = (0,)
+VLD = Experiment(
+    "vld",
+    "Lesions as bodies",
+    (
+        Row("vld_acs", "vld_acs"),
+        Row("vld_acs_drp", "vld_acs_drp", host="vld_acs"),
+        Row("vld_acs_spr", "vld_acs_spr", host="vld_acs"),
+        Row("vld_i3d", "vld_i3d", host="vld_acs", seeds=ONE_SEED),
+        Row("vld_st3d", "vld_st3d", host="vld_acs", seeds=ONE_SEED),
+    ),
+    plots=(),
+    protocol="3d",
+)
+
 EXPERIMENTS = {
-    experiment.name: experiment for experiment in (TWO_STAGE, ABLATION, FROM_HOST, RETINANET, MINING, TRAINED_OUT)
+    experiment.name: experiment for experiment in (TWO_STAGE, ABLATION, FROM_HOST, RETINANET, MINING, TRAINED_OUT, VLD)
 }
 
 
