@@ -13,8 +13,10 @@ from .lesion_free import clear_of, lesion_free_slices
 from .phantom.truth import FOLDER as TRUTH_FOLDER
 from .slab_dataset import SlabDataset
 from .sub_volumes import SubVolume, sub_volumes
-from .volume_dataset import VolumeDataset, true_volumes
+from .volume_dataset import VolumeDataset, negative_bodies, true_volumes
 
+# Of a data set, findings with negative rows.
+NEGATIVES = "negatives"
 # What a network may be validated on.
 ValidationSet = SlabDataset | VolumeDataset | list[SubVolume]
 
@@ -22,7 +24,7 @@ ValidationSet = SlabDataset | VolumeDataset | list[SubVolume]
 def training_set(
     root: Path, recipe: Recipe, seed: int, sources: Collection[Source] | None = None
 ) -> tuple[SlabDataset | VolumeDataset, str]:
-    """The training split as a recipe's network sees it, and a line about what of it is left out ("" for nothing).
+    """The training split as a recipe's network sees it, and a line about what is peculiar about it ("" for nothing).
 
     Parameters
     ----------
@@ -37,7 +39,11 @@ def training_set(
     if recipe.input.volume:
         if sources is not None:
             raise DataError(f"{recipe.method.name} learns from the whole truth of volumes: leave --sources out")
-        return VolumeDataset(true_volumes(root, "train"), recipe.input, training=recipe.training, seed=seed), ""
+        volumes = true_volumes(root, "train")
+        negatives = negative_bodies(root / NEGATIVES, volumes)
+        note = f"{sum(map(len, negatives.values()))} hard negatives in {len(negatives)} scans" if negatives else ""
+        spec = recipe.training
+        return VolumeDataset(volumes, recipe.input, negatives=negatives, training=spec, seed=seed), note
     slices, note = read_split(root, "train", sources)
     free = lesion_free_slices(root, "train") if recipe.training.lesion_free else []
     if sources is not None and not (root / TRUTH_FOLDER).is_dir():

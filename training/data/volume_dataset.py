@@ -1,7 +1,7 @@
 """Crops of whole phantom scans as a volumetric network's input and targets."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,8 @@ from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.recipe import TrainingSpec
 from napari_uld.detectors.targets import cut_off
 from napari_uld.inference.volumes import Crop, resample
+from napari_uld.lesions.box_table import from_findings
+from napari_uld.lesions.findings_file import SUFFIX, read_findings
 from napari_uld.lesions.rle import decode
 
 from .augment import Augmentation, draw
@@ -48,16 +50,52 @@ def true_volumes(root: Path, split: Split) -> list[TrueVolume]:
     DataError
         If there is none.
     """
-    volumes = []
-    for name in split_series(root, split):
-        # Native numbers fall towards the head.
-        z_of = {number: z for z, number in enumerate(sorted(slices_on_disk(root, name), reverse=True))}
-        boxes = [
-            tight_box({z_of[number]: decode(mask) for number, mask in lesion.masks.items()})
-            for lesion in read_truth(root, name)
-        ]
-        volumes.append(TrueVolume(root, name, np.asarray(boxes, float).reshape(-1, 6)))
-    return volumes
+    return [TrueVolume(root, name, true_bodies(root, name)) for name in split_series(root, split)]
+
+
+def true_bodies(root: Path, series: str) -> np.ndarray:
+    """Boxes (n, 6) about the lesions of a phantom scan, as `TrueVolume` has them.
+
+    Raises
+    ------
+    DataError
+        If there is no truth for the series.
+    """
+    # Native numbers fall towards the head.
+    z_of = {number: z for z, number in enumerate(sorted(slices_on_disk(root, series), reverse=True))}
+    boxes = [
+        tight_box({z_of[number]: decode(mask) for number, mask in lesion.masks.items()})
+        for lesion in read_truth(root, series)
+    ]
+    return np.asarray(boxes, float).reshape(-1, 6)
+
+
+def negative_bodies(folder: Path, volumes: Sequence[TrueVolume]) -> dict[str, np.ndarray]:
+    """Boxes (n, 6) of the negative rows of findings, by series, as `TrueVolume` has the lesions'.
+
+    Parameters
+    ----------
+    folder
+        As `napari-uld mine --negatives` writes it; empty where it is not there.
+
+    Raises
+    ------
+    AnnotationFileError
+        If a file cannot be read.
+    """
+    found = {}
+    for each in volumes:
+        path = folder / f"{each.series}{SUFFIX}"
+        if not path.is_file():
+            continue
+        findings = read_findings(path)
+        rows = findings.take(np.flatnonzero(findings.negative))
+        if len(rows):
+            bodies = from_findings(replace(rows, negative=np.zeros(len(rows), bool))).boxes
+            # An edge half a slice beyond the first number is one half a slice beyond the last index.
+            bodies[:, [2, 5]] = max(slices_on_disk(each.root, each.series)) - bodies[:, [5, 2]]
+            found[each.series] = bodies
+    return found
 
 
 def tight_box(masks: Mapping[int, np.ndarray]) -> list[float]:
@@ -76,12 +114,14 @@ def tight_box(masks: Mapping[int, np.ndarray]) -> list[float]:
 
 
 class VolumeDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
-    """Crops about lesions with their 3D boxes, ready for a volumetric detector.
+    """Crops about lesions and hard negatives with their 3D boxes, ready for a volumetric detector.
 
     Parameters
     ----------
     volumes
         The scans, all of one folder.
+    negatives
+        By series (n, 6) boxes of hard negatives, like the lesions'; crops lie about them, too.
     inputs
         What the network sees: crops of (`slices`, `long_side`, `long_side`) voxels.
     training
@@ -93,8 +133,6 @@ class VolumeDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
     ----------
     epoch
         The epoch that is drawn for.
-    negatives
-        By series (n, 6) boxes of hard negatives, like the lesions'.
     """
 
     def __init__(
@@ -102,6 +140,7 @@ class VolumeDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         volumes: Sequence[TrueVolume],
         inputs: InputSpec,
         *,
+        negatives: Mapping[str, np.ndarray] | None = None,
         training: TrainingSpec | None = None,
         seed: int = 0,
     ) -> None:
@@ -110,18 +149,20 @@ class VolumeDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         self.training = training or TrainingSpec()
         self.seed = seed
         self.epoch = 0
-        self.negatives: Mapping[str, np.ndarray] = {}
-        self._lesions = [(number, box) for number, each in enumerate(volumes) for box in each.boxes]
+        self.negatives = negatives or {}
+        lesions = [(number, box) for number, each in enumerate(volumes) for box in each.boxes]
+        mistakes = [(number, box) for number, each in enumerate(volumes) for box in self.negatives.get(each.series, ())]
+        self._middles = lesions + mistakes
         self._store = VolumeStore(volumes[0].root, inputs)
 
     def __len__(self) -> int:
-        return len(self._lesions)
+        return len(self._middles)
 
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
-        number, lesion = self._lesions[index]
+        number, middle = self._middles[index]
         scan, whole = self.volumes[number], self.whole(number)
         rng = np.random.default_rng([self.seed, self.epoch, index])
-        centre = whole.axes.to_network(lesion[None]).reshape(2, 3).mean(axis=0)[::-1]
+        centre = whole.axes.to_network(middle[None]).reshape(2, 3).mean(axis=0)[::-1]
         drawn, placed = self._draw(centre, rng)
         boxes = self._within(placed, whole, scan.boxes)
         target = {
@@ -144,7 +185,7 @@ class VolumeDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         return self._store.get(self.volumes[number].series, make)
 
     def _draw(self, centre: np.ndarray, rng: np.random.Generator) -> tuple[Augmentation, Placement]:
-        """A crop that holds a lesion's centre anywhere but in its outer quarters."""
+        """A crop that holds a centre (z, y, x) anywhere but in its outer quarters."""
         size = self.inputs.slices, self.inputs.long_side, self.inputs.long_side
         first = np.floor(centre - np.array(size) * rng.uniform(0.25, 0.75, 3)).astype(int)
         drawn, growth = draw(self.training, rng), 1.0

@@ -11,11 +11,13 @@ from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.recipe import Recipe, TrainingSpec
 from napari_uld.detectors.specs.system import FAMILIES, Family
 from napari_uld.errors import DataError
+from napari_uld.lesions.findings import Findings
+from napari_uld.lesions.findings_file import write_findings
 from napari_uld.lesions.rle import decode
 from napari_uld.progress import finish
 from napari_uld.training.data.phantom import generate_phantoms
 from napari_uld.training.data.phantom.truth import read_truth
-from napari_uld.training.data.volume_dataset import TrueVolume, VolumeDataset, true_volumes
+from napari_uld.training.data.volume_dataset import TrueVolume, VolumeDataset, negative_bodies, true_volumes
 
 INPUTS = InputSpec(volume=True, slices=16, slices_per_image=1, interval_mm=2, spacing_mm=1.6, long_side=64)
 
@@ -84,3 +86,50 @@ def test_a_random_affine_map_is_refused_with_volumes(monkeypatch: pytest.MonkeyP
     Recipe(**tables)
     with pytest.raises(ValueError, match="flipped alone"):
         Recipe(**tables, training=TrainingSpec(rotation=0.1))
+
+
+def test_hard_negatives_are_where_their_file_says_and_crops_lie_about_them_too(
+    volumes: list[TrueVolume], phantoms: Path, tmp_path: Path
+) -> None:
+    each = volumes[0]
+    scan = each.read()
+    # Of three slices, from the second native number of the scan on.
+    low = int(min(scan.slice_numbers)) + 1
+    write_findings(
+        tmp_path / f"{each.series}.findings.json",
+        Findings.from_rows(
+            scan_id=scan.scan_id,
+            scan_name=each.series,
+            method="m",
+            checkpoint="1",
+            boxes=[[10, 20, 30, 40], [50, 60, 70, 80]],
+            scores=[0.9, 0.8],
+            key_slices=[low + 1, low + 1],
+            slice_boxes=tuple(dict.fromkeys(range(low, low + 3), box) for box in ((10, 20, 30, 40),) * 2),
+            depths=[[low - 0.5, low + 2.5]] * 2,
+            negative=[True, False],
+        ),
+    )
+    negatives = negative_bodies(tmp_path, volumes)
+    last = scan.shape[0] - 1
+    assert {series: boxes.tolist() for series, boxes in negatives.items()} == {
+        each.series: [[10, 20, last - 3.5, 30, 40, last - 0.5]]
+    }
+    assert [scan.z_of(number) for number in (low, low + 2)] == [last - 1, last - 3]
+
+    dataset = VolumeDataset(volumes, INPUTS, negatives=negatives)
+    assert len(dataset) == len(VolumeDataset(volumes, INPUTS)) + 1
+    _, target = dataset[len(dataset) - 1]
+    assert len(target["negatives"]) == 1
+    assert (target["negatives"][:, 3:] > target["negatives"][:, :3]).all()
+
+
+def test_turned_crops_are_drawn_from_the_seed(volumes: list[TrueVolume]) -> None:
+    plain = VolumeDataset(volumes, INPUTS)
+    turned = VolumeDataset(volumes, INPUTS, training=TrainingSpec(rotation=0.3, scale=0.2, translation=0.1))
+    (image, target), (moved, of_moved) = plain[0], turned[0]
+    assert moved.shape == image.shape
+    assert not torch.equal(moved, image)
+    assert not torch.equal(of_moved["boxes"], target["boxes"])
+    again = VolumeDataset(volumes, INPUTS, training=TrainingSpec(rotation=0.3, scale=0.2, translation=0.1))
+    assert torch.equal(again[0][0], moved)
