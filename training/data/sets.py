@@ -37,7 +37,9 @@ def training_set(
     if recipe.input.volume:
         if sources is not None:
             raise DataError(f"{recipe.method.name} learns from the whole truth of volumes: leave --sources out")
-        return VolumeDataset(true_volumes(root, "train"), recipe.input, training=recipe.training, seed=seed), ""
+        return VolumeDataset(
+            true_volumes(root, "train", recipe.input.phases), recipe.input, training=recipe.training, seed=seed
+        ), ""
     slices, note = read_split(root, "train", sources)
     free = lesion_free_slices(root, "train") if recipe.training.lesion_free else []
     if sources is not None and not (root / TRUTH_FOLDER).is_dir():
@@ -57,7 +59,7 @@ def lesions_by_source(data: SlabDataset | VolumeDataset) -> dict[str, int]:
 def validation_set(root: Path, recipe: Recipe) -> tuple[ValidationSet, str]:
     """The validation split, as it is, as the recipe wants it, and a line about what of it is left out."""
     if recipe.input.volume:
-        return VolumeDataset(true_volumes(root, "val"), recipe.input), ""
+        return VolumeDataset(true_volumes(root, "val", recipe.input.phases), recipe.input), ""
     wanted = recipe.training.validate_on if (root / TRUTH_FOLDER).is_dir() else "annotated"
     if wanted == "volumes":
         return sub_volumes(root, "val"), ""

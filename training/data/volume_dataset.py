@@ -10,18 +10,21 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from napari_uld.ct.deeplesion import slices_on_disk
+from napari_uld.ct.volume import CTVolume
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.recipe import TrainingSpec
 from napari_uld.detectors.targets import cut_off
 from napari_uld.inference.slabs import normalize
-from napari_uld.inference.volumes import AIR_HU, Crop, resample
+from napari_uld.inference.volumes import AIR_HU, Crop, seen
 from napari_uld.lesions.axis_map import AxisMap
+from napari_uld.lesions.recist import from_mask
 from napari_uld.lesions.rle import decode
 
 from .cache import BoundedCache
-from .key_slices import Split, split_series
+from .key_slices import Split
 from .known_scan import KnownScan
-from .phantom.truth import read_truth
+from .phantom.truth import read_spacing, read_truth
+from .studies import phase_series, read_with_phases, split_studies
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,27 +40,55 @@ class TrueVolume(KnownScan):
     boxes
         (n, 6) native pixel-centre boxes about the voxels of each lesion, z an index of the scan's slices: half a voxel
         beyond the outermost centres.
+    long_mm
+        (n,) their longest diameters in a slice, mm.
+    phases
+        The series that are a network's channels, () for this one by itself.
     """
 
+    long_mm: np.ndarray
+    phases: tuple[str, ...] = ()
 
-def true_volumes(root: Path, split: Split) -> list[TrueVolume]:
-    """All phantom scans of a split.
+    def read(self) -> CTVolume:
+        """Read the scan, with its phases where there are any."""
+        return read_with_phases(super().read(), self.root, self.phases)
+
+    @property
+    def diameters(self) -> np.ndarray:
+        """(n,) long diameters in mm."""
+        return self.long_mm
+
+
+def true_volumes(root: Path, split: Split, phases: Sequence[str] = ()) -> list[TrueVolume]:
+    """All phantom studies of a split, each by its first series; the others are its phases.
+
+    Parameters
+    ----------
+    phases
+        Names of those that a network sees together, see `InputSpec.phases`.
 
     Raises
     ------
     DataError
-        If there is none.
+        If there is none, or one lacks a phase.
     """
     volumes = []
-    for name in split_series(root, split):
+    for study in split_studies(root, split):
+        name, pixel = study[0], read_spacing(root, study[0])[2]
         # Native numbers fall towards the head.
         z_of = {number: z for z, number in enumerate(sorted(slices_on_disk(root, name), reverse=True))}
-        boxes = [
-            tight_box({z_of[number]: decode(mask) for number, mask in lesion.masks.items()})
-            for lesion in read_truth(root, name)
+        masks = [
+            {z_of[number]: decode(mask) for number, mask in lesion.masks.items()} for lesion in read_truth(root, name)
         ]
-        volumes.append(TrueVolume(root, name, np.asarray(boxes, float).reshape(-1, 6)))
+        boxes = np.asarray([tight_box(each) for each in masks], float).reshape(-1, 6)
+        long = np.asarray([longest_diameter(each) for each in masks], float) * pixel
+        volumes.append(TrueVolume(root, name, boxes, long, phase_series(root, study, phases)))
     return volumes
+
+
+def longest_diameter(masks: Mapping[int, np.ndarray]) -> float:
+    """Longest RECIST diameter of a lesion on any slice, in pixels; `masks` as for `tight_box`."""
+    return max(from_mask(mask).diameters[0] for mask in masks.values() if mask.any())
 
 
 def tight_box(masks: Mapping[int, np.ndarray]) -> list[float]:
@@ -119,24 +150,24 @@ class VolumeDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         whole = self._whole(number)
         rng = np.random.default_rng([self.seed, self.epoch, index])
         crop = self._about(whole, lesion, rng)
-        boxes, _ = cut_off(crop.axes.to_network(self.volumes[number].boxes), crop.hu.shape)
+        boxes, _ = cut_off(crop.axes.to_network(self.volumes[number].boxes), crop.hu.shape[-3:])
         image = normalize(crop.hu, self.inputs)
-        for axis, chance in ((2, self.training.horizontal_flip), (1, self.training.vertical_flip)):
+        for axis, chance in ((-1, self.training.horizontal_flip), (-2, self.training.vertical_flip)):
             if rng.random() < chance:
                 image = np.flip(image, axis)
-                column = 2 - axis
+                column = -1 - axis
                 boxes[:, [column, column + 3]] = image.shape[axis] - boxes[:, [column + 3, column]]
         target = {
             "boxes": torch.from_numpy(boxes.astype(np.float32)),
             "labels": torch.ones(len(boxes), dtype=torch.int64),
             "thickness": torch.tensor(crop.thickness, dtype=torch.float32),
         }
-        return torch.from_numpy(np.ascontiguousarray(image))[None], target
+        channels = image.reshape(-1, *image.shape[-3:])
+        return torch.from_numpy(np.ascontiguousarray(channels)), target
 
     def _whole(self, number: int) -> Crop:
         def make() -> Crop:
-            scan = self.volumes[number].read()
-            return resample(scan.hu, scan.spacing, self.inputs)
+            return seen(self.volumes[number].read(), self.inputs)
 
         return self._resampled.get(number, make, lambda crop: crop.hu.nbytes)
 
@@ -146,9 +177,10 @@ class VolumeDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         (box,) = whole.axes.to_network(lesion[None])
         centre = (box[:3] + box[3:])[::-1] / 2
         first = np.floor(centre - size * rng.uniform(0.25, 0.75, 3)).astype(int)
-        hu = np.full(size, AIR_HU, np.float32)
-        low, high = np.maximum(first, 0), np.minimum(first + size, whole.hu.shape)
-        inside = tuple(slice(a, b) for a, b in zip(low - first, high - first, strict=True))
-        hu[inside] = whole.hu[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+        hu = np.full((*whole.hu.shape[:-3], *size), AIR_HU, np.float32)
+        low, high = np.maximum(first, 0), np.minimum(first + size, whole.hu.shape[-3:])
+        phases = (slice(None),) * (whole.hu.ndim - 3)
+        inside = (slice(a, b) for a, b in zip(low - first, high - first, strict=True))
+        hu[(*phases, *inside)] = whole.hu[(*phases, *(slice(a, b) for a, b in zip(low, high, strict=True)))]
         offset = tuple(o + f / s for o, f, s in zip(whole.axes.offset, first[::-1], whole.axes.scale, strict=True))
         return Crop(hu, AxisMap(offset, whole.axes.scale), whole.thickness)
