@@ -148,9 +148,8 @@ def evaluate_subject(
                 raise DataError(f"{subject} finds bodies in volumes: score it on the whole truth, with --protocol 3d")
             if show is not None:
                 raise DataError(f"{subject} finds bodies in volumes: only what is found on key slices can be drawn")
-            return (
-                yield from evaluate_detector(detector, VolumeDataset(true_volumes(data, split), detector.inputs), rates)
-            )
+            volumes = VolumeDataset(true_volumes(data, split, detector.inputs.phases), detector.inputs)
+            return (yield from evaluate_detector(detector, volumes, rates))
         said = f"{truth_margin} boxes"
         dataset = SlabDataset(data, slices, detector.inputs)
         found = yield from detect_on_slices(detector, dataset, count_negatives=count_negatives, measure=measure)

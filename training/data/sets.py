@@ -39,7 +39,7 @@ def training_set(
     if recipe.input.volume:
         if sources is not None:
             raise DataError(f"{recipe.method.name} learns from the whole truth of volumes: leave --sources out")
-        volumes = true_volumes(root, "train")
+        volumes = true_volumes(root, "train", recipe.input.phases)
         negatives = negative_bodies(root / NEGATIVES, volumes)
         note = f"{sum(map(len, negatives.values()))} hard negatives in {len(negatives)} scans" if negatives else ""
         spec = recipe.training
@@ -63,7 +63,7 @@ def lesions_by_source(data: SlabDataset | VolumeDataset) -> dict[str, int]:
 def validation_set(root: Path, recipe: Recipe) -> tuple[ValidationSet, str]:
     """The validation split, as it is, as the recipe wants it, and a line about what of it is left out."""
     if recipe.input.volume:
-        return VolumeDataset(true_volumes(root, "val"), recipe.input), ""
+        return VolumeDataset(true_volumes(root, "val", recipe.input.phases), recipe.input), ""
     wanted = recipe.training.validate_on if (root / TRUTH_FOLDER).is_dir() else "annotated"
     if wanted == "volumes":
         return sub_volumes(root, "val"), ""

@@ -40,7 +40,9 @@ class Placement:
     vertical: bool = False
 
     def cut(self, whole: np.ndarray) -> np.ndarray:
-        """The crop (D, H, W) float32 of a scan (z, y, x) of HU; air lies beyond the scan."""
+        """The crop (D, H, W) float32 of a scan (z, y, x) of HU, or of its phases; air lies beyond the scan."""
+        if whole.ndim > 3:
+            return np.stack([self.cut(phase) for phase in whole])
         hu = self._straight(whole) if self.affine is None else self._sampled(whole, self.affine)
         flipped = tuple(axis for axis, swap in ((2, self.horizontal), (1, self.vertical)) if swap)
         return np.flip(hu, flipped)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +11,21 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from napari_uld.ct.deeplesion import slices_on_disk
+from napari_uld.ct.volume import CTVolume
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.recipe import TrainingSpec
 from napari_uld.detectors.targets import cut_off
-from napari_uld.inference.volumes import Crop, resample
+from napari_uld.inference.volumes import Crop, seen
 from napari_uld.lesions.box_table import from_findings
 from napari_uld.lesions.findings_file import SUFFIX, read_findings
+from napari_uld.lesions.recist import from_mask
 from napari_uld.lesions.rle import decode
 
 from .augment import Augmentation, draw
-from .key_slices import Split, split_series
+from .key_slices import Split
 from .known_scan import KnownScan
-from .phantom.truth import read_truth
+from .phantom.truth import TrueLesion, read_spacing, read_truth
+from .studies import phase_series, read_with_phases, split_studies
 from .volume_crops import Placement
 from .volume_store import VolumeStore
 
@@ -39,18 +43,41 @@ class TrueVolume(KnownScan):
     boxes
         (n, 6) native pixel-centre boxes about the voxels of each lesion, z an index of the scan's slices: half a voxel
         beyond the outermost centres.
+    phases
+        The series that are a network's channels, () for this one by itself.
     """
 
+    phases: tuple[str, ...] = ()
 
-def true_volumes(root: Path, split: Split) -> list[TrueVolume]:
-    """All phantom scans of a split.
+    def read(self) -> CTVolume:
+        """Read the scan, with its phases where there are any."""
+        return read_with_phases(super().read(), self.root, self.phases)
+
+    @cached_property
+    def diameters(self) -> np.ndarray:
+        """(n,) longest diameters in a slice, mm."""
+        pixel = read_spacing(self.root, self.series)[2]
+        lesions = read_truth(self.root, self.series)
+        return np.asarray([longest_diameter(masks_of(lesion)) for lesion in lesions], float) * pixel
+
+
+def true_volumes(root: Path, split: Split, phases: Sequence[str] = ()) -> list[TrueVolume]:
+    """All phantom studies of a split, each by its first series; the others are its phases.
+
+    Parameters
+    ----------
+    phases
+        Names of those that a network sees together, see `InputSpec.phases`.
 
     Raises
     ------
     DataError
-        If there is none.
+        If there is none, or one lacks a phase.
     """
-    return [TrueVolume(root, name, true_bodies(root, name)) for name in split_series(root, split)]
+    return [
+        TrueVolume(root, study[0], true_bodies(root, study[0]), phase_series(root, study, phases))
+        for study in split_studies(root, split)
+    ]
 
 
 def true_bodies(root: Path, series: str) -> np.ndarray:
@@ -96,6 +123,16 @@ def negative_bodies(folder: Path, volumes: Sequence[TrueVolume]) -> dict[str, np
             bodies[:, [2, 5]] = max(slices_on_disk(each.root, each.series)) - bodies[:, [5, 2]]
             found[each.series] = bodies
     return found
+
+
+def masks_of(lesion: TrueLesion) -> dict[int, np.ndarray]:
+    """A lesion's masks (h, w) bool by native number."""
+    return {number: decode(mask) for number, mask in lesion.masks.items()}
+
+
+def longest_diameter(masks: Mapping[int, np.ndarray]) -> float:
+    """Longest RECIST diameter of a lesion on any slice, in pixels; `masks` as for `tight_box`."""
+    return max(recist.diameters[0] for mask in masks.values() if (recist := from_mask(mask)))
 
 
 def tight_box(masks: Mapping[int, np.ndarray]) -> list[float]:
@@ -173,16 +210,17 @@ class VolumeDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         if scan.series in self.negatives:
             target["negatives"] = self._within(placed, whole, self.negatives[scan.series])
         image = drawn.normalize(placed.cut(whole.hu), self.inputs)
-        return torch.from_numpy(np.ascontiguousarray(image))[None], target
+        channels = image.reshape(-1, *image.shape[-3:])
+        return torch.from_numpy(np.ascontiguousarray(channels)), target
 
     def whole(self, number: int) -> Crop:
         """A scan at the network's spacing."""
 
         def make() -> Crop:
-            scan = self.volumes[number].read()
-            return resample(scan.hu, scan.spacing, self.inputs)
+            return seen(self.volumes[number].read(), self.inputs)
 
-        return self._store.get(self.volumes[number].series, make)
+        each = self.volumes[number]
+        return self._store.get(each.phases or (each.series,), make)
 
     def _draw(self, centre: np.ndarray, rng: np.random.Generator) -> tuple[Augmentation, Placement]:
         """A crop that holds a centre (z, y, x) anywhere but in its outer quarters."""

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,46 +41,53 @@ class VolumeStore:
         self._open: dict[str, Crop] = {}
         self._left = STORE_BYTES - sum(path.stat().st_size for path in (root / FOLDER).glob("*/*.npy"))
 
-    def get(self, series: str, make: Callable[[], Crop]) -> Crop:
-        """Give what is kept of a series, unless its images have changed; else what `make` makes, and keep that."""
-        if series in self._open:
-            return self._open[series]
-        images = _fingerprint(self.root / "Images_png" / series)
-        crop = self._read(series, images)
+    def get(self, series: Sequence[str], make: Callable[[], Crop]) -> Crop:
+        """Give what is kept of a scan, unless its images have changed; else what `make` makes, and keep that.
+
+        Parameters
+        ----------
+        series
+            Of the scan, or of its phases.
+        """
+        name = "+".join(series)
+        if name in self._open:
+            return self._open[name]
+        images = _fingerprint([self.root / "Images_png" / each for each in series])
+        crop = self._read(name, images)
         if crop is None:
             made = make()
-            crop = self._write(series, images, made)
+            crop = self._write(name, images, made)
             if crop is None:
                 return made
-        self._open[series] = crop
+        self._open[name] = crop
         return crop
 
-    def _read(self, series: str, images: str) -> Crop | None:
+    def _read(self, name: str, images: str) -> Crop | None:
         try:
-            about = json.loads((self.folder / f"{series}.json").read_bytes())
+            about = json.loads((self.folder / f"{name}.json").read_bytes())
             if about["images"] != images:
                 return None
-            hu = np.load(self.folder / f"{series}.npy", mmap_mode="r")
+            hu = np.load(self.folder / f"{name}.npy", mmap_mode="r")
             return Crop(hu, AxisMap(tuple(about["offset"]), tuple(about["scale"])), about["thickness"])
         except (OSError, ValueError, LookupError, TypeError):
             return None
 
-    def _write(self, series: str, images: str, crop: Crop) -> Crop | None:
+    def _write(self, name: str, images: str, crop: Crop) -> Crop | None:
         """Keep a scan and give it as it is kept; None where there is no room."""
         hu = np.rint(crop.hu).astype(np.int16)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if hu.nbytes > min(self._left, shutil.disk_usage(self.folder).free - FREE_BYTES):
                 return None
-            self._replace(f"{series}.npy", lambda file: np.save(file, hu))
+            self._replace(f"{name}.npy", lambda file: np.save(file, hu))
             about = {"images": images, "thickness": crop.thickness}
             about |= {"offset": crop.axes.offset, "scale": crop.axes.scale}
             # Last: where it is, the voxels are whole.
-            self._replace(f"{series}.json", lambda file: file.write(json.dumps(about).encode()))
+            self._replace(f"{name}.json", lambda file: file.write(json.dumps(about).encode()))
         except OSError:
             return None
         self._left -= hu.nbytes
-        return self._read(series, images)
+        return self._read(name, images)
 
     def _replace(self, name: str, write: Callable[[Any], object]) -> None:
         """Write a file whole or not at all; several processes may write the same."""
@@ -99,7 +106,8 @@ def _key(inputs: InputSpec) -> str:
     return hashlib.sha256(json.dumps([STORE_VERSION, seen], sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _fingerprint(folder: Path) -> str:
-    """Of a series' images: their names, sizes and when each was written."""
-    files = sorted((entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in os.scandir(folder))
+def _fingerprint(folders: Sequence[Path]) -> str:
+    """Of images: their names, sizes and when each was written."""
+    paths = [path for folder in folders for path in sorted(folder.iterdir())]
+    files = [(path.parent.name, path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
     return hashlib.sha256(json.dumps(files).encode()).hexdigest()

@@ -24,6 +24,7 @@ from napari_uld.lesions.findings import HARD_NEGATIVE_LABEL, Findings
 from napari_uld.lesions.findings_file import SUFFIX, read_findings, write_findings
 from napari_uld.progress import Progress, Work, within
 
+from ..data.studies import of_scan
 from ..data.true_boxes import TrueBoxes
 from ..data.volume_dataset import true_bodies
 
@@ -84,6 +85,7 @@ def _missed_bodies(detector: LoadedDetector, root: Path, series: Sequence[str], 
     for number, name in enumerate(series):
         yield Progress(number, len(series), f"Mining hard negatives in {name}")
         volume = read_slices(root, name, slices_on_disk(root, name))
+        volume = of_scan(volume, root, name, detector.inputs.phases)
         detections = yield from within(run_volume(volume, detector), number, len(series))
         touching = iou(detections.boxes, true_bodies(root, name)).max(axis=1, initial=0.0) > 0
         sure = detections.take(np.flatnonzero((detections.scores >= score) & ~touching))

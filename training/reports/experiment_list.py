@@ -159,9 +159,27 @@ VLD = Experiment(
     plots=(),
     protocol="3d",
 )
+# Its last rows: each kind of box with one phase and with all three, trained and scored on the same studies.
+PHASES = Experiment(
+    "phases",
+    "Studies of three contrast phases",
+    (
+        Row("vld_acs", "vld_acs"),
+        Row("vld_acs_phases", "vld_acs_phases", host="vld_acs"),
+        Row("vld_acs_drp", "vld_acs_drp"),
+        Row("vld_acs_drp_phases", "vld_acs_drp_phases", host="vld_acs_drp"),
+        Row("vld_acs_spr", "vld_acs_spr"),
+        Row("vld_acs_spr_phases", "vld_acs_spr_phases", host="vld_acs_spr"),
+    ),
+    seeds=ONE_SEED,
+    budget=Budget(train=(200, 21), test=(100, 22), phases=3),
+    plots=(),
+    protocol="3d",
+)
 
 EXPERIMENTS = {
-    experiment.name: experiment for experiment in (TWO_STAGE, ABLATION, FROM_HOST, RETINANET, MINING, TRAINED_OUT, VLD)
+    experiment.name: experiment
+    for experiment in (TWO_STAGE, ABLATION, FROM_HOST, RETINANET, MINING, TRAINED_OUT, VLD, PHASES)
 }
 
 

@@ -80,12 +80,12 @@ def test_there_are_no_volumes_of_a_split_without_phantoms(phantoms: Path, tmp_pa
         true_volumes(tmp_path, "train")
 
 
-def test_a_random_affine_map_is_refused_with_volumes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shift_along_z_is_refused_with_volumes_which_lie_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(FAMILIES, "any", Family(DetectorSpec, SupervisionSpec, ""))
     tables = {"method": {"name": "x", "title": "X", "paper": "P"}, "detector": {"family": "any"}, "input": INPUTS}
-    Recipe(**tables)
-    with pytest.raises(ValueError, match="flipped alone"):
-        Recipe(**tables, training=TrainingSpec(rotation=0.1))
+    Recipe(**tables, training=TrainingSpec(rotation=0.1))
+    with pytest.raises(ValueError, match="lie anywhere along z"):
+        Recipe(**tables, training=TrainingSpec(z_shift=0.5))
 
 
 def test_hard_negatives_are_where_their_file_says_and_crops_lie_about_them_too(

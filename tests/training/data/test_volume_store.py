@@ -38,8 +38,8 @@ def root(tmp_path: Path) -> Path:
 
 def test_a_scan_is_made_once_and_read_by_the_next_process(root: Path) -> None:
     make = Maker()
-    first = VolumeStore(root, INPUTS).get(SERIES, make)
-    again = VolumeStore(root, INPUTS).get(SERIES, make)
+    first = VolumeStore(root, INPUTS).get([SERIES], make)
+    again = VolumeStore(root, INPUTS).get([SERIES], make)
     assert make.calls == 1
     assert isinstance(again.hu, np.memmap)
     assert again.hu.tolist() == np.rint(make().hu).tolist() == first.hu.tolist()
@@ -48,19 +48,19 @@ def test_a_scan_is_made_once_and_read_by_the_next_process(root: Path) -> None:
 
 def test_changed_images_are_resampled_anew(root: Path) -> None:
     make = Maker()
-    VolumeStore(root, INPUTS).get(SERIES, make)
+    VolumeStore(root, INPUTS).get([SERIES], make)
     picture = root / "Images_png" / SERIES / "001.png"
     os.utime(picture, ns=(1, 1))
-    VolumeStore(root, INPUTS).get(SERIES, make)
+    VolumeStore(root, INPUTS).get([SERIES], make)
     assert make.calls == 2
 
 
 def test_another_spacing_is_kept_beside_it_and_another_crop_size_is_the_same(root: Path) -> None:
     make = Maker()
     for inputs in (INPUTS, INPUTS.model_copy(update={"slices": 16, "long_side": 32})):
-        VolumeStore(root, inputs).get(SERIES, make)
+        VolumeStore(root, inputs).get([SERIES], make)
     assert make.calls == 1
-    VolumeStore(root, INPUTS.model_copy(update={"spacing_mm": 0.8})).get(SERIES, make)
+    VolumeStore(root, INPUTS.model_copy(update={"spacing_mm": 0.8})).get([SERIES], make)
     assert make.calls == 2
     assert len(list((root / "resampled").iterdir())) == 2
 
@@ -69,20 +69,20 @@ def test_another_spacing_is_kept_beside_it_and_another_crop_size_is_the_same(roo
 def test_where_there_is_no_room_it_is_made_every_time(root: Path, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     monkeypatch.setattr(volume_store, limit, {"STORE_BYTES": 10, "FREE_BYTES": 2**60}[limit])
     make, store = Maker(), VolumeStore(root, INPUTS)
-    assert store.get(SERIES, make).hu.dtype == np.float32
-    store.get(SERIES, make)
+    assert store.get([SERIES], make).hu.dtype == np.float32
+    store.get([SERIES], make)
     assert make.calls == 2
 
 
 def test_a_torn_file_is_made_again(root: Path) -> None:
     make = Maker()
-    VolumeStore(root, INPUTS).get(SERIES, make)
+    VolumeStore(root, INPUTS).get([SERIES], make)
     (kept,) = (root / "resampled").glob("*/*.npy")
     kept.write_bytes(kept.read_bytes()[:60])
-    assert VolumeStore(root, INPUTS).get(SERIES, make).hu.shape == (2, 3, 4)
+    assert VolumeStore(root, INPUTS).get([SERIES], make).hu.shape == (2, 3, 4)
     assert make.calls == 2
 
 
 def test_a_folder_that_takes_nothing_costs_nothing_but_time(root: Path) -> None:
     (root / "resampled").write_text("a file where the folder should be")
-    assert VolumeStore(root, INPUTS).get(SERIES, Maker()).hu.shape == (2, 3, 4)
+    assert VolumeStore(root, INPUTS).get([SERIES], Maker()).hu.shape == (2, 3, 4)

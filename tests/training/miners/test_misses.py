@@ -206,7 +206,7 @@ def test_bodies_that_touch_no_lesion_are_missed_bodies(phantoms: Path, monkeypat
 
     monkeypatch.setattr(module, "run_volume", run_volume)
     detector: Any = SimpleNamespace(
-        inputs=SimpleNamespace(volume=True), info=SimpleNamespace(name="m", digest="1", operating_point=None)
+        inputs=SimpleNamespace(volume=True, phases=()), info=SimpleNamespace(name="m", digest="1", operating_point=None)
     )
     (found,) = finish(mine_misses(detector, phantoms, [series], score=0.5, per_slice=1))
     assert found.scores.tolist() == [0.8]
