@@ -36,8 +36,8 @@ def detected(detector: LoadedDetector, scans: Sequence[TrueScan], root: Path) ->
             found[each.name] = _bodies((yield from run_volume(volume, detector)), volume, detector)
         else:
             found[each.name] = from_findings((yield from detect(volume, detector, score_floor=0.0, tracing="sort")))
-    solid = detector.inputs.volume
-    margin, extent = (Margin.TIGHT, Extent.BODIES) if solid else (Margin.PADDED, Extent.TRACED)
+    margin = Margin.TIGHT if detector.tight else Margin.PADDED
+    extent = Extent.BODIES if detector.inputs.volume else Extent.TRACED
     return BoxTable(detector.info.name, found, margin, extent, names_all=True)
 
 

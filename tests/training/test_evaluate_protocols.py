@@ -126,7 +126,7 @@ def test_slices_without_a_lesion_count_where_they_are_asked_for(phantoms: Path, 
 
 
 def test_a_detector_is_traced_by_sort_through_whole_volumes(phantoms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    detector = SimpleNamespace(inputs=InputSpec(), info=SimpleNamespace(name="toy", operating_point=None))
+    detector = SimpleNamespace(inputs=InputSpec(), tight=False, info=SimpleNamespace(name="toy", operating_point=None))
     monkeypatch.setattr(evaluate, "load_checkpoint", lambda *_: detector)
 
     def every_slice(volume: CTVolume, _: object, floor: float) -> Work[Findings]:
@@ -161,7 +161,9 @@ def test_bodies_reach_by_the_protocol_what_they_reach_without_naming_it(
 ) -> None:
     in_volumes = InputSpec(volume=True, slices=8, slices_per_image=1)
     info = SimpleNamespace(name="toy", digest="none", operating_point=None)
-    monkeypatch.setattr(evaluate, "load_checkpoint", lambda *_: SimpleNamespace(inputs=in_volumes, info=info))
+    monkeypatch.setattr(
+        evaluate, "load_checkpoint", lambda *_: SimpleNamespace(inputs=in_volumes, tight=True, info=info)
+    )
     true = {each.series: each.boxes for each in true_volumes(phantoms, "all")}
 
     def moved(volume: CTVolume, _: object) -> Iterator[object]:
@@ -305,7 +307,7 @@ def test_a_truth_that_a_protocol_cannot_use_names_one_that_can(
 
 
 def test_a_checkpoint_on_an_annotation_file_needs_the_scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    detector = SimpleNamespace(inputs=InputSpec(), info=SimpleNamespace(name="toy", operating_point=None))
+    detector = SimpleNamespace(inputs=InputSpec(), tight=False, info=SimpleNamespace(name="toy", operating_point=None))
     monkeypatch.setattr(evaluate, "load_checkpoint", lambda *_: detector)
     path = pickled(tmp_path / "x.pkl", {VOLUME: {0: [[1, 1, 9, 9, 0, 0]]}})
     with pytest.raises(DataError, match="as --images"):

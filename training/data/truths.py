@@ -31,7 +31,8 @@ from .lesion_free import lesion_free_slices
 from .phantom.truth import FOLDER as TRUTH_FOLDER
 from .phantom.truth import TrueLesion, read_spacing, read_truth
 from .studies import split_studies
-from .volume_dataset import longest_diameter, masks_of, tight_box
+from .true_boxes import tight_box
+from .volume_dataset import longest_diameter, masks_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +108,9 @@ class TrueScans:
     note: str = ""
 
 
-def true_images(data: Path, split: Split, *, annotated: bool, lesion_free: bool) -> tuple[SplitSlices, Margin | None]:
+def true_images(
+    data: Path, split: Split, *, annotated: bool, lesion_free: bool, tight: bool = False
+) -> tuple[SplitSlices, Margin | None]:
     """The images to score on, and how closely their boxes lie about the lesions.
 
     Parameters
@@ -118,6 +121,8 @@ def true_images(data: Path, split: Split, *, annotated: bool, lesion_free: bool)
         Of phantoms, take the lesions that the table lists instead of the whole truth.
     lesion_free
         Take those slices of a folder's scans too that no lesion reaches (see `lesion_free_slices`).
+    tight
+        Of phantoms' whole truth, take boxes that are tight about the lesions' voxels.
 
     Raises
     ------
@@ -129,8 +134,11 @@ def true_images(data: Path, split: Split, *, annotated: bool, lesion_free: bool)
         raise DataError(f"{data} does not say which slices hold no lesion: give a folder in DeepLesion's layout")
     if is_folder:
         whole_truth = not annotated and (data / TRUTH_FOLDER).is_dir()
-        slices, note = SplitSlices(true_slices(data, split), "") if whole_truth else read_split(data, split)
-        return SplitSlices(slices + (lesion_free_slices(data, split) if lesion_free else []), note), Margin.PADDED
+        slices, note = (
+            SplitSlices(true_slices(data, split, tight=tight), "") if whole_truth else read_split(data, split)
+        )
+        slices = slices + (lesion_free_slices(data, split) if lesion_free else [])
+        return SplitSlices(slices, note), Margin.TIGHT if tight and whole_truth else Margin.PADDED
     if data.suffix == ".json":
         return SplitSlices(slices_of(data, read_coco(data)), ""), None
     table = read_box_pickle(data, split)

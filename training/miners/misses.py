@@ -112,6 +112,7 @@ def _findings(
         key_slices=np.concatenate([np.full(len(on_slice), native) for native, on_slice, _ in rows]),
         labels=np.full(len(boxes), HARD_NEGATIVE_LABEL),
         negative=np.full(len(boxes), True),
+        tight=detector.tight,
     )
 
 

@@ -123,7 +123,7 @@ def _score_volumes(planned: Run, checkpoint: Path) -> Work[None]:
     truth = true_scans(planned.test, "all", planned.judging, Margin.TIGHT)
     detector = load_checkpoint(checkpoint, planned.place.device)
     table = yield from detected(detector, truth.scans, planned.test)
-    said = check_margins(table, truth.margin, planned.test)
+    said = check_margins(table.source, table.margin, truth.margin, planned.test)
     matches, scans, _ = match_scans(table, truth.scans, planned.judging)
     facts = _facts(planned, detector) | {"boxes": said}
     scan_result(matches, scans, [scan.name for scan in scans], facts, planned.judging).save(*planned.files)

@@ -102,6 +102,11 @@ class Recipe(System):
         drawn = self.training
         if self.input.volume and drawn.z_shift:
             raise ValueError("crops of volumes lie anywhere along z: z_shift must be 0")
+        if self.supervision.boxes == "tight" and not self.input.volume:
+            if drawn.validate_on != "truth":
+                raise ValueError('tight boxes are validated on the truth\'s slices: validate_on must be "truth"')
+            if drawn.z_shift:
+                raise ValueError("tight boxes hold on their own slices, of which each is seen: z_shift must be 0")
         every = drawn.validate_every
         if any(epochs is not None and epochs % every for epochs in (drawn.patience, drawn.plateau)):
             raise ValueError(f"patience and plateau end at a validation: both must be multiples of {every} epochs")
