@@ -103,6 +103,11 @@ def read_study(path: Path | str, series: Sequence[str], phases: Sequence[str]) -
     by_name = {entry.name: entry for entry in scans}
     if unknown := [name for name in series if name not in by_name]:
         raise ScanError(f"{path} has no scan called {unknown[0]!r}; it holds {', '.join(list(by_name)[:20])}")
+    if len(scans) < len(phases):
+        raise PhaseError(
+            f"{path} holds no more than {', '.join(by_name)}, and the detector sees {len(phases)} phases together "
+            f"({', '.join(phases)}): give the folder that holds all series of the study"
+        )
     chosen = [by_name[name] for name in series]
     if len(chosen) < 2:
         chosen = _of_study(scans, chosen)[: len(phases)]
@@ -112,8 +117,8 @@ def read_study(path: Path | str, series: Sequence[str], phases: Sequence[str]) -
             f"phases together: name the scan of each, in this order: {', '.join(phases)}"
         )
     read = [read_entry(entry) for entry in chosen]
-    own = [each for entry, each in zip(chosen, read, strict=True) if [entry.name] == list(series)]
-    return with_phases((own or read)[0], read)
+    named = [each for entry, each in zip(chosen, read, strict=True) if entry.name in series]
+    return with_phases((named or read)[0], read)
 
 
 def _of_study(scans: Sequence[ScanEntry], chosen: Sequence[ScanEntry]) -> list[ScanEntry]:

@@ -13,10 +13,11 @@ from napari_uld.detectors.specs.system import FAMILIES, Family
 from napari_uld.errors import DataError
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.findings_file import write_findings
+from napari_uld.lesions.recist import from_mask
 from napari_uld.lesions.rle import decode
 from napari_uld.progress import finish
 from napari_uld.training.data.phantom import generate_phantoms
-from napari_uld.training.data.phantom.truth import read_truth
+from napari_uld.training.data.phantom.truth import read_spacing, read_truth
 from napari_uld.training.data.volume_dataset import TrueVolume, VolumeDataset, negative_bodies, true_volumes
 
 INPUTS = InputSpec(volume=True, slices=16, slices_per_image=1, interval_mm=2, spacing_mm=1.6, long_side=64)
@@ -65,6 +66,42 @@ def test_flipped_boxes_lie_on_the_flipped_voxels(volumes: list[TrueVolume]) -> N
     assert torch.equal(image.flip(2, 3), mirrored)
     x1, y1, z1, x2, y2, z2 = target["boxes"].unbind(1)
     assert torch.equal(of_mirrored["boxes"], torch.stack([64 - x2, 64 - y2, z1, 64 - x1, 64 - y1, z2], dim=1))
+
+
+def test_lesions_are_as_large_as_their_longest_diameter_on_any_slice(volumes: list[TrueVolume], phantoms: Path) -> None:
+    each = volumes[0]
+    pixel = read_spacing(phantoms, each.series)[2]
+    for lesion, box, diameter in zip(
+        read_truth(phantoms, each.series), each.boxes, each.diameters / pixel, strict=True
+    ):
+        key = from_mask(decode(lesion.masks[lesion.key_slice])).diameters[0]
+        sides = box[3:5] - box[:2]
+        assert diameter > max(key, 0.9 * sides.max()) - 1e-6
+        assert diameter < np.hypot(*sides)
+
+
+def test_a_study_is_one_example_with_its_phases_as_channels(phases: Path) -> None:
+    names = ("arterial", "portal venous")
+    (study,) = true_volumes(phases, "train", names)
+    assert (study.series, study.phases) == ("000002_01_01", ("000002_01_02", "000002_01_01"))
+    several = VolumeDataset([study], INPUTS.model_copy(update={"phases": names}))
+    alone = VolumeDataset(true_volumes(phases, "train"), INPUTS)
+    assert len(several) == len(alone) == len(study.boxes)
+    (image, target), (portal, of_portal) = several[0], alone[0]
+    assert image.shape == (2, 16, 64, 64)
+    assert torch.equal(image[1:], portal)
+    assert not torch.equal(image[0], image[1])
+    assert torch.equal(target["boxes"], of_portal["boxes"])
+
+
+def test_flipped_phases_are_flipped_together(phases: Path) -> None:
+    names = ("portal venous", "arterial")
+    study, inputs = true_volumes(phases, "train", names), INPUTS.model_copy(update={"phases": names})
+    (image, target) = VolumeDataset(study, inputs)[0]
+    how = TrainingSpec(horizontal_flip=1.0)
+    (mirrored, of_mirrored) = VolumeDataset(study, inputs, training=how)[0]
+    assert torch.equal(image.flip(3), mirrored)
+    assert torch.equal(of_mirrored["boxes"][:, 0], 64 - target["boxes"][:, 3])
 
 
 def test_a_split_without_phantoms_is_refused_with_those_that_are_there(tmp_path: Path) -> None:
