@@ -1,6 +1,6 @@
 """Crops of whole phantom scans as a volumetric network's input and targets."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,6 @@ from .cache import BoundedCache
 from .key_slices import Split, split_series
 from .known_scan import KnownScan
 from .phantom.truth import read_truth
-from .true_boxes import tight_box
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +58,21 @@ def true_volumes(root: Path, split: Split) -> list[TrueVolume]:
         ]
         volumes.append(TrueVolume(root, name, np.asarray(boxes, float).reshape(-1, 6)))
     return volumes
+
+
+def tight_box(masks: Mapping[int, np.ndarray]) -> list[float]:
+    """(x1, y1, z1, x2, y2, z2) about the voxels of a lesion, half a voxel beyond the outermost centres.
+
+    Parameters
+    ----------
+    masks
+        By z: (h, w) bool, the lesion on that slice.
+    """
+    anywhere = np.any(list(masks.values()), axis=0)
+    rows, columns = np.flatnonzero(anywhere.any(axis=1)), np.flatnonzero(anywhere.any(axis=0))
+    low = [columns[0], rows[0], min(masks)]
+    high = [columns[-1], rows[-1], max(masks)]
+    return [*(edge - 0.5 for edge in low), *(edge + 0.5 for edge in high)]
 
 
 class VolumeDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
