@@ -131,7 +131,10 @@ def test_a_new_familys_keys_and_its_fit_are_checked_and_it_is_among_those_there_
     for values, sentence in (
         ({"detector": {"family": "star", "width": 1.0}, "input": {"slices": 9}}, "detector.width\n  Extra"),
         ({"detector": {"family": "star"}}, "a slice for each of its points"),
-        ({"detector": {"family": "yolo"}}, "give one of two_stage, retinanet, mulan, vld, star"),
+        (
+            {"detector": {"family": "yolo"}},
+            "two_stage, retinanet, mulan, centernet, centernet_3d, vld, star",
+        ),
     ):
         with pytest.raises(ValidationError, match=sentence):
             System(**values)

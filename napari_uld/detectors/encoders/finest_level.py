@@ -1,50 +1,50 @@
-"""One level of a volume's features: a backbone's dense blocks joined by a pyramid without smoothing."""
+"""One level of features: a backbone's stages joined by a pyramid without smoothing, of an image or of a volume."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from napari_uld.detectors.backbones.pseudo_3d import convolution
-from napari_uld.detectors.backbones.volume_densenet import VolumeDenseNet
+from napari_uld.detectors.backbones.densenet import DenseNet
 from napari_uld.detectors.encoders.key_image import LEVEL
 from napari_uld.detectors.parts import Features, Fused
 
 
-class VolumePyramid(nn.Module):
-    """The dense blocks' outputs through 1x1x1 convolutions, summed at the first block's stride; z keeps its slices.
+class FinestLevel(nn.Module):
+    """The dense blocks' outputs through 1x1 convolutions, summed at the first block's stride; z keeps its slices.
 
     Cai et al., "Deep Volumetric Universal Lesion Detection", section 2.1.
 
     Parameters
     ----------
     backbone
-        Features of volumes.
+        Features of images or of volumes.
     channels
         Of the level.
+    lateral
+        Makes a 1x1 convolution of so many channels, and outputs.
     """
 
     # Protocols' attributes are invariant: its own type would not fit `SlabEncoder`.
     backbone: Any
 
-    def __init__(self, backbone: VolumeDenseNet, *, channels: int) -> None:
+    def __init__(self, backbone: DenseNet, *, channels: int, lateral: Callable[[int, int], nn.Module]) -> None:
         super().__init__()
         self.backbone = backbone
         self.channels = channels
         self.strides = backbone.strides[1:2]
-        self.laterals = nn.ModuleList(
-            convolution("axial", stage, channels, 1, bias=True) for stage in backbone.out_channels[1:]
-        )
+        self.laterals = nn.ModuleList(lateral(stage, channels) for stage in backbone.out_channels[1:])
 
     def per_image(self, images: Tensor) -> Features:
-        """(N, C, D, H, W) -> the level (N, channels, D, h, w)."""
+        """(N, C, H, W), or (N, C, D, H, W) -> the level (N, channels, h, w), or (N, channels, D, h, w)."""
         _, *stages = self.backbone(images)
         *finer, level = [lateral(stage) for lateral, stage in zip(self.laterals, stages, strict=True)]
         for stage in reversed(finer):
-            level = stage + F.interpolate(level, size=stage.shape[-3:], mode="nearest")
+            level = stage + F.interpolate(level, size=stage.shape[2:], mode="nearest")
         return {LEVEL: level}
 
     def join(self, slab: list[Features], thickness: Tensor) -> Fused:
-        """A volume is whole already."""
+        """An image, or a volume, is whole already."""
         (features,) = slab
         return Fused(features, [features])
