@@ -98,7 +98,7 @@ def windows_of(case: Case) -> dict[str, Window]:
 
 def slider_range(case: Case) -> Window:
     """Give the HU between which a window may be set by hand: the scan's own, once it is read, and all windows'."""
-    known = [*windows_of(case).values(), *([case.volume.hu_range] if case.reading is None else [])]
+    known = [*windows_of(case).values(), *([case.phases.shown.hu_range] if case.reading is None else [])]
     lows, highs = zip(*known, strict=True)
     return float(min(lows)), float(max(highs))
 
@@ -112,7 +112,7 @@ def _ct(case: Case) -> LayerTuple:
         "contrast_limits": series_window(case),
         "interpolation2d": "linear",
     }
-    return case.volume.hu, look, "image"
+    return case.phases.shown.hu, look, "image"
 
 
 def _mask(case: Case) -> LayerTuple:
