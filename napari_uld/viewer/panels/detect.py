@@ -81,10 +81,18 @@ class DetectPanel(DetectorPanel):
 
     def _task(self, case: Case) -> tuple[str, Callable[[], Work[Findings]]]:
         chosen = (self.checkpoints.path, self.device.value)
-        if phases := self.checkpoints.info.phases:
-            return f"Detecting in {case.volume.name}", partial(_in_phases, self.detector, case, phases, *chosen)
+        phases = self._phases()
         work = partial(self.detector.detect, case.volume, *chosen)
+        if phases:
+            work = partial(_in_phases, self.detector, case, phases, *chosen)
         return f"Detecting in {case.volume.name}", work
+
+    def _phases(self) -> tuple[str, ...]:
+        try:
+            return self.checkpoints.info.phases
+        except CheckpointError:
+            # The process says what is wrong with it.
+            return ()
 
     def _take(self, case: Case, result: Findings) -> None:
         with self.session.at_once():
