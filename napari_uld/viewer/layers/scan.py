@@ -106,7 +106,7 @@ def slider_range(case: Case) -> Window:
 def _ct(case: Case) -> LayerTuple:
     look = {
         **geometry(case),
-        "name": f"{Part.CT} {case.volume.name}",
+        "name": f"{Part.CT} {case.phases.shown.name}",
         "metadata": metadata(case, Part.CT),
         "colormap": "gray",
         "contrast_limits": series_window(case),

@@ -79,12 +79,13 @@ class Phases:
         self.turned.emit()
 
     def said(self) -> str:
-        """Say in a line which phase is shown; "" where there is but one."""
+        """Say in a line which phase is shown, by name if it is not the scan itself; "" where there is but one."""
         if len(self.entries) < 2:
             return ""
-        reading = self.reading
+        shown, reading = self.entries[self._at], self.reading
+        name = "" if shown == self._own_entry else f": {shown.name}"
         far = "" if reading is None else f"   ({reading.message}: {reading.done} of {reading.total} files)"
-        return f"phase {self._at + 1} of {len(self.entries)} ({KEY}): {self.entries[self._at].name}{far}\n"
+        return f"phase {self._at + 1} of {len(self.entries)} ({KEY}){name}{far}\n"
 
     def together(self, names: Sequence[str]) -> Work[CTVolume]:
         """Give the scan with the phases that a detector sees together; what is not held is read, and not held either.

@@ -92,7 +92,7 @@ class PhaseSwitch:
             show_error(str(error))
         ct = self._session.layer(Part.CT)
         if isinstance(ct, Image) and ct.data is not case.phases.shown.hu:
-            ct.data = case.phases.shown.hu
+            ct.data, ct.name = case.phases.shown.hu, f"{Part.CT} {case.phases.shown.name}"
             (low, high), (lowest, highest) = ct.contrast_limits, slider_range(case)
             limit(ct, min(low, lowest), max(high, highest))
         self._session.show_caption()
