@@ -113,9 +113,7 @@ class Phases:
 
     def _require_on_grid(self, volume: CTVolume) -> None:
         if difference := off_grid(self._own, volume):
-            raise PhaseError(
-                f"{volume.name} cannot be shown in the place of {self._own.name}: {difference}; open it by itself"
-            )
+            raise PhaseError(f"{volume.name} does not lie where {self._own.name} does: {difference}; open it by itself")
 
 
 def read_phase(entry: ScanEntry) -> Work[CTVolume]:

@@ -89,7 +89,7 @@ class PhaseSwitch:
         try:
             case.phases.show(entry, volume)
         except PhaseError as error:
-            show_error(str(error))
+            show_error(f"This phase is not shown: {error}")
         ct = self._session.layer(Part.CT)
         if isinstance(ct, Image) and ct.data is not case.phases.shown.hu:
             ct.data, ct.name = case.phases.shown.hu, f"{Part.CT} {case.phases.shown.name}"

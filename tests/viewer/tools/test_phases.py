@@ -151,7 +151,7 @@ def test_a_phase_on_another_grid_is_said_and_the_one_before_stays(study: Path, s
     for file in (study / "Images_png" / "000001_01_02").iterdir():
         cv2.imwrite(str(file), np.full((48, 60), 32768, np.uint16))
     press(session)
-    assert "000001_01_02 cannot be shown in the place of 000001_01_01: it has 6 x 48 x 60 voxels" in shown[-1].message
+    assert "000001_01_02 does not lie where 000001_01_01 does: it has 6 x 48 x 60 voxels" in shown[-1].message
     assert shown_hu(session) == 100
 
 
