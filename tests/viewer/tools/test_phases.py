@@ -1,6 +1,7 @@
 """The phases of a study take each other's place on the canvas; everything else stays where it was."""
 
 from pathlib import Path
+from threading import Event
 
 import cv2
 import numpy as np
@@ -8,10 +9,16 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image
 from napari.utils.notifications import Notification
+from pytestqt.qtbot import QtBot
 
+from napari_uld.ct.entries import ScanEntry
 from napari_uld.ct.reading import find_scans, read_entry
 from napari_uld.ct.studies import of_study
+from napari_uld.ct.volume import CTVolume
+from napari_uld.progress import Progress, Work
 from napari_uld.viewer.layers.parts import Part
+from napari_uld.viewer.panels.opening import open_entry
+from napari_uld.viewer.panels.window import workbench_in_window
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.files import open_case
 from napari_uld.viewer.state.phases import HELD
@@ -181,3 +188,61 @@ def test_a_ct_layer_that_was_removed_comes_back_as_the_phase_that_is_shown(study
     session.may_close = lambda: False  # type: ignore[method-assign]
     session.viewer.layers.remove(ct(session))
     assert shown_hu(session) == 180
+
+
+@pytest.fixture
+def in_window(study: Path, qtbot: QtBot) -> Session:
+    """A session that follows what is read in the background, with the study's first series open."""
+    session = workbench_in_window(ViewerModel()).session
+    (entry,) = find_scans(study / "Images_png" / "000001_01_01")
+    open_entry(session, entry)
+    return session
+
+
+def test_in_a_window_a_phase_is_read_in_the_background_and_the_caption_tells_how_far(
+    in_window: Session, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, goes_on = in_window, Event()
+
+    def slowly(entry: ScanEntry) -> Work[CTVolume]:
+        yield Progress(2, 6, f"reading {entry.name}")
+        goes_on.wait(30)
+        return read_entry(entry)
+
+    monkeypatch.setattr(phases, "read_phase", slowly)
+    assert caption(session)[1] == "phase 1 of 4 (B)"
+    press(session)
+    said = "phase 1 of 4 (B)   (reading 000001_01_02: 2 of 6 files)"
+    qtbot.waitUntil(lambda: caption(session)[1] == said)
+    # The scan can be read on meanwhile, and the key asks for no more.
+    session.show_slice(4)
+    press(session)
+    assert (session.z, shown_hu(session)) == (4, 100)
+    goes_on.set()
+    qtbot.waitUntil(lambda: shown_hu(session) == 180)
+    assert (session.z, caption(session)[1]) == (4, "phase 2 of 4 (B): 000001_01_02")
+
+
+def test_a_phase_that_arrives_after_another_scan_was_opened_is_not_shown(
+    study: Path, in_window: Session, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, goes_on, ended = in_window, Event(), Event()
+
+    def slowly(entry: ScanEntry) -> Work[CTVolume]:
+        try:
+            yield Progress(2, 6, f"reading {entry.name}")
+            goes_on.wait(30)
+            yield Progress(3, 6, f"reading {entry.name}")
+        finally:
+            ended.set()
+        return read_entry(entry)
+
+    monkeypatch.setattr(phases, "read_phase", slowly)
+    press(session)
+    (other,) = find_scans(study / "Images_png" / "000002_01_01")
+    open_entry(session, other)
+    goes_on.set()
+    qtbot.waitUntil(ended.is_set)
+    qtbot.wait(300)
+    assert shown_hu(session) == 0
+    assert not any(line.startswith("phase") for line in caption(session))
