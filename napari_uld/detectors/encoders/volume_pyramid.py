@@ -38,10 +38,12 @@ class VolumePyramid(nn.Module):
 
     def per_image(self, images: Tensor) -> Features:
         """(N, C, D, H, W) -> the level (N, channels, D, h, w)."""
-        _, *stages = self.backbone(images)
-        *finer, level = [lateral(stage) for lateral, stage in zip(self.laterals, stages, strict=True)]
-        for stage in reversed(finer):
-            level = stage + F.interpolate(level, size=stage.shape[-3:], mode="nearest")
+        # What is no longer needed is let go: a whole scan's tile takes no more than two levels at a time.
+        stages = self.backbone(images)[1:]
+        level: Tensor = self.laterals[-1](stages.pop())
+        for lateral in reversed(self.laterals[:-1]):
+            stage = stages.pop()
+            level = F.interpolate(level, size=stage.shape[-3:], mode="nearest").add_(lateral(stage))
         return {LEVEL: level}
 
     def join(self, slab: list[Features], thickness: Tensor) -> Fused:

@@ -16,7 +16,7 @@ from napari_uld.detectors.losses.centres import (
     heat_map,
     with_negatives,
 )
-from napari_uld.detectors.parts import Calibrate, Detections, GridSize, ImageSizes, Target, Taught
+from napari_uld.detectors.parts import PEAKS, Calibrate, Detections, GridSize, ImageSizes, Target, Taught
 
 # A peak is the highest of so many cells along each axis.
 PEAK = 3
@@ -143,4 +143,5 @@ class CentreHead(nn.Module):
         boxes = torch.minimum((told.pop("boxes") * scale).clamp(min=0), limit)
         labels = torch.ones(len(boxes), dtype=torch.int64, device=boxes.device)
         moved = {name: points * scale[: len(self.cell)] for name, points in told.items()}
-        return {"boxes": boxes, "scores": at_peaks[best], "labels": labels} | moved
+        places = (cells + 0.5) * scale[: len(self.cell)]
+        return {"boxes": boxes, "scores": at_peaks[best], "labels": labels, PEAKS: places} | moved

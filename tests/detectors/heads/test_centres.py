@@ -53,6 +53,7 @@ def test_a_peak_becomes_a_box_about_its_cell_in_the_images_pixels() -> None:
     assert found["boxes"].tolist() == [[4 * 1.75, 4 * 3.0, 0.0, 4 * 3.75, 4 * 4.0, 2.5]]
     assert found["scores"].tolist() == [pytest.approx(0.9)]
     assert found["labels"].tolist() == [1]
+    assert found["peaks"].tolist() == [[4 * 2.5, 4 * 3.5, 1.5]]
 
 
 def test_of_neighbouring_cells_the_highest_is_a_detection_and_the_best_come_first() -> None:
@@ -71,6 +72,7 @@ def test_where_nothing_is_likely_nothing_is_found() -> None:
         "boxes": (0, 6),
         "scores": (0,),
         "labels": (0,),
+        "peaks": (0, 3),
         "points": (0, 5, 3),
         "first_points": (0, 5, 3),
     }
