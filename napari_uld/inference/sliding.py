@@ -1,5 +1,6 @@
 """Sliding along a scan of any size: tiles of whole slices with a halo, as deep as there is memory for."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,9 +13,10 @@ from napari_uld.errors import TileMemoryError
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.progress import Progress, Work
 
-# Of what a score depends on along z, the share that a halo shows: how far a layer's outermost slices reach through all
-# the others is possible, and hardly ever matters. `benchmarks/bench_sliding.py` prints what smaller ones change.
-HALO_SHARE = 0.5
+# A score depends on slices as far as a layer can reach through all the others, but on those there by one path of many:
+# what matters grows as the root of it ("Understanding the Effective Receptive Field in Deep CNNs"). With so many roots
+# the surest detections are those of the whole scan: `benchmarks/bench_sliding.py` prints what other halos change.
+HALO_ROOTS = 1.5
 # A peak is compared with the scores next to it: these must be right as well.
 NEXT_TO_A_PEAK = 1
 # Of the free memory a tile may take so much: convolutions work in memory of their own, and other programs live, too.
@@ -77,7 +79,7 @@ def plan(detector: LoadedDetector, slices: int, size: tuple[int, int]) -> Tiling
     TileMemoryError
         If not even the shallowest tile fits.
     """
-    halo = int(HALO_SHARE * detector.reach + 0.5) + NEXT_TO_A_PEAK
+    halo = math.ceil(HALO_ROOTS * math.sqrt(detector.reach)) + NEXT_TO_A_PEAK
     divisible = detector.model.size_divisible
     height, width = (-(-side // divisible) * divisible for side in size)
     per_slice = detector.bytes_per_voxel * height * width

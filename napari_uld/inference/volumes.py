@@ -158,7 +158,10 @@ def run_volume(volume: CTVolume, detector: LoadedDetector, tiling: Tiling | None
         return found.take(np.flatnonzero((z + tile.first >= tile.low) & (z + tile.first < tile.high)))
 
     parts = yield from slide(slices, tiling, look, f"Detecting lesions on {volume.name}")
-    return suppress(_joined(parts))
+    found = _joined(parts)
+    # A tile's boxes may reach beyond it, the scan's end with the scan.
+    found.boxes[:, [2, 5]] = found.boxes[:, [2, 5]].clip(-0.5, len(volume.hu) - 0.5)
+    return suppress(found)
 
 
 def run_crop(crop: Crop, detector: LoadedDetector) -> tuple[VolumeDetections, np.ndarray]:

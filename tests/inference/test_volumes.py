@@ -25,6 +25,7 @@ from napari_uld.inference.inside import look_inside
 from napari_uld.inference.sliding import Tiling
 from napari_uld.inference.volumes import VolumeDetections, resample, run_volume, suppress
 from napari_uld.progress import finish
+from tests.inference.volumetric import vld
 
 INPUTS = InputSpec(
     volume=True, slices=8, slices_per_image=1, interval_mm=2.0, spacing_mm=1.0, crop_to_body=False, long_side=32
@@ -170,6 +171,20 @@ def test_what_was_told_from_a_slice_counts_in_the_tile_where_that_slice_does(bes
     assert sorted(found.boxes[:, [2, 5]].mean(axis=1)) == pytest.approx(np.arange(2, 57, 6))
 
 
+def test_a_body_longer_than_a_tiles_halo_is_not_cut_off_at_the_tile_but_at_the_scans_end() -> None:
+    bright = scan(30, slice(0, 30))
+    model = vld((2, 2, 3))
+    nn.init.zeros_(model.model.dense_head.extent.refine.weight)
+    # Points 40 slices before and behind the centre.
+    points = torch.zeros(16, 3)
+    points[:2, 2] = torch.tensor([-40.0, 40.0])
+    model.model.dense_head.extent.points.bias.data = points.flatten()
+    nn.init.zeros_(model.model.dense_head.extent.points.weight)
+    found = finish(run_volume(bright, model, Tiling(11, 4)))
+    assert len(found.boxes)
+    assert found.boxes[:, [2, 5]] == pytest.approx(np.tile([-0.5, 29.5], (len(found.boxes), 1)))
+
+
 LONG = """
 import gc, sys, threading, psutil, torch, numpy as np
 from pathlib import Path
@@ -177,6 +192,7 @@ from napari_uld.ct.volume import CTVolume
 from napari_uld.inference.sliding import Tiling
 from napari_uld.inference.volumes import run_volume
 from napari_uld.progress import finish
+from tests.inference.volumetric import vld
 from tests.inference.volumetric import vld
 depth, side, process = 24, 128, psutil.Process()
 detector, most, stop = vld((2, 2, 3)), 0, threading.Event()
