@@ -49,15 +49,20 @@ class LoadedDetector:
     device: torch.device
     mixed: bool = True
 
+    @property
+    def tight(self) -> bool:
+        """Whether its boxes lie about the voxels of what they hold; else they have DeepLesion's margin."""
+        return self.info.tight
+
     @cached_property
     def reach(self) -> int:
         """Slices to each side that a volumetric network's scores depend on."""
-        return reach_along_z(self.model)
+        return reach_along_z(self.model, self.inputs.channels)
 
     @cached_property
     def bytes_per_voxel(self) -> float:
-        """Memory that a volumetric network takes for each voxel it sees."""
-        return bytes_per_voxel(self.model)
+        """Memory that a volumetric network takes for each voxel it sees, of whatever many phases."""
+        return bytes_per_voxel(self.model, self.inputs.channels)
 
 
 def save_checkpoint(path: Path, model: Detector, recipe: dict[str, Any], evaluation: dict[str, Any]) -> None:

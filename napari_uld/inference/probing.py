@@ -13,32 +13,35 @@ from napari_uld.detectors.parts import Detector
 
 # Slices of the first volume that is tried, and of the deepest.
 SHALLOWEST, DEEPEST = 32, 512
+# Slices that a network may pool into one: tiles begin on multiples of it, as the whole scan does.
+POOLED_SLICES = 4
 # Slices of the volume whose memory is counted: it grows with them, and with the area, in proportion.
-COUNTED_SLICES = 4
-# Beside what the network holds of a voxel: its HU, and its number in the window, as float32.
+COUNTED_SLICES = 2 * POOLED_SLICES
+# Beside what the network holds of a voxel: its HU in each phase, and its number in the window, as float32.
 INPUT_BYTES = 8
 
 
-def reach_along_z(model: Detector) -> int:
+def reach_along_z(model: Detector, channels: int) -> int:
     """Count the slices to each side of a cell's own that its score depends on, whatever the weights are.
 
     A slice that is no number makes none of all that depends on it. It is tried on the CPU: a GPU's faster convolutions
-    spread it further.
+    spread it further; with each of the slices that may be pooled together, since they reach differently far.
     """
     tried: Any = copy.deepcopy(model)
     tried.to("cpu", torch.float32)
     depth = SHALLOWEST
     while True:
-        images = torch.zeros(1, 1, depth, model.size_divisible, model.size_divisible)
-        images[:, :, depth // 2] = torch.nan
-        reached = _logits(tried, images).isnan().movedim(2, 0).flatten(1).any(dim=1).nonzero()
-        first, last = int(reached.min()), int(reached.max())
-        if depth >= DEEPEST or (first > 0 and last < depth - 1):
-            return max(depth // 2 - first, last - depth // 2)
+        images = torch.zeros(POOLED_SLICES, channels, depth, model.size_divisible, model.size_divisible)
+        tries = torch.arange(POOLED_SLICES)
+        places = depth // 2 + tries
+        images[tries, :, places] = torch.nan
+        image, _, z, *_ = _logits(tried, images).isnan().nonzero().unbind(1)
+        if depth >= DEEPEST or (z.min() > 0 and z.max() < depth - 1):
+            return int((z - places[image]).abs().max())
         depth *= 2
 
 
-def bytes_per_voxel(model: Detector) -> float:
+def bytes_per_voxel(model: Detector, channels: int) -> float:
     """Count the bytes that the network holds at most at a time, in float32, for each voxel of its padded input.
 
     Counted on tensors without contents. What libraries take for a convolution comes on top; half precision takes less.
@@ -47,14 +50,14 @@ def bytes_per_voxel(model: Detector) -> float:
     tried.to("meta", torch.float32)
     side = 2 * model.size_divisible
     with _MostHeld(tried) as counted:
-        _logits(tried, torch.zeros(1, 1, COUNTED_SLICES, side, side, device="meta"))
-    return counted.most / (COUNTED_SLICES * side**2) + INPUT_BYTES
+        _logits(tried, torch.zeros(1, channels, COUNTED_SLICES, side, side, device="meta"))
+    return counted.most / (COUNTED_SLICES * side**2) + INPUT_BYTES * channels
 
 
 @torch.no_grad()
 def _logits(model: Any, volume: Tensor) -> Tensor:
     features = model.eval().per_image(volume)
-    fused = model.encoder.join([features], torch.ones(1, device=volume.device))
+    fused = model.encoder.join([features], torch.ones(len(volume), device=volume.device))
     logits: Tensor = model.dense_head(list(fused.key.values()))[0][0]
     return logits
 

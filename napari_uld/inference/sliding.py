@@ -11,6 +11,7 @@ import torch
 
 from napari_uld.errors import TileMemoryError
 from napari_uld.inference.checkpoint import LoadedDetector
+from napari_uld.inference.probing import POOLED_SLICES
 from napari_uld.progress import Progress, Work
 
 # A score depends on slices as far as a layer can reach through all the others, but on those there by one path of many:
@@ -44,8 +45,8 @@ class Tiling:
 
     @property
     def least(self) -> int:
-        """Slices of the shallowest tile: one that counts."""
-        return 2 * self.halo + 1
+        """Slices of the shallowest tile: one counts, wherever the tile has to begin."""
+        return 2 * self.halo + POOLED_SLICES
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def slide(slices: int, tiling: Tiling, look: Callable[[Tile], Found], what: str)
 
 def _next(done: int, depth: int, halo: int, slices: int) -> Tile:
     """The tile whose first slice that counts is the one after those that are done."""
-    first = max(done - halo, 0)
+    first = max(done - halo, 0) // POOLED_SLICES * POOLED_SLICES
     last = min(first + depth, slices)
     return Tile(first, last - first, done, slices if last == slices else last - halo)
 

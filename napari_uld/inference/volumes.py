@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from napari_uld.ct.phases import phases_as
 from napari_uld.ct.volume import CTVolume
 from napari_uld.detectors.parts import PEAKS
 from napari_uld.detectors.specs.inputs import InputSpec
@@ -30,7 +31,7 @@ class Crop:
     Parameters
     ----------
     hu
-        (D, H, W) float32.
+        (D, H, W) float32, or (phases, D, H, W).
     axes
         Where it lies in the scan, along (x, y, z).
     thickness
@@ -44,16 +45,16 @@ class Crop:
 
 @dataclass(frozen=True, eq=False)
 class Resampling:
-    """A scan, cropped to the body, at a network's spacing: slices are interpolated when they are asked for.
+    """What a network sees of a scan, cropped to the body: slices are interpolated when they are asked for.
 
     So a long scan takes no more memory than it has: its own int16, and float32 of the slices at hand.
 
     Parameters
     ----------
-    hu
-        (z, y, x) int16, the whole scan.
+    phases
+        (z, y, x) int16 each: the scan, or the phases that the network sees together.
     spacing
-        Its own millimetres along (z, y, x).
+        Their own millimetres along (z, y, x).
     inside
         Rows and columns about the body.
     positions
@@ -64,7 +65,7 @@ class Resampling:
         Where the network's first slice lies in the scan.
     """
 
-    hu: np.ndarray
+    phases: tuple[np.ndarray, ...]
     spacing: tuple[float, float, float]
     inside: Box
     positions: np.ndarray
@@ -72,18 +73,26 @@ class Resampling:
     axes: AxisMap
 
     @classmethod
-    def of(cls, hu: np.ndarray, spacing: tuple[float, float, float], spec: InputSpec) -> "Resampling":
-        """Bring a scan (z, y, x) to a network's spacing."""
+    def of(cls, volume: CTVolume, spec: InputSpec) -> "Resampling":
+        """Bring a scan, or its phases, to a network's spacing, cropped to the first one's body.
+
+        Raises
+        ------
+        PhaseError
+            If the network sees phases that do not come with the scan.
+        """
+        phases = tuple(each.hu for each in phases_as(volume, spec.phases))
+        spacing = volume.spacing
         per_slice = spacing[0] / spec.step_mm(spacing[0])
         # Rounding must not cost the last slice.
-        count = int(np.floor((len(hu) - 1) * per_slice + 1e-6)) + 1
-        positions = np.minimum(np.arange(count) / per_slice, len(hu) - 1)
-        inside = body_crop(hu, spacing, spec)
+        count = int(np.floor((len(volume.hu) - 1) * per_slice + 1e-6)) + 1
+        positions = np.minimum(np.arange(count) / per_slice, len(volume.hu) - 1)
+        inside = body_crop(phases[0], spacing, spec)
         top, bottom, left, right = inside
         width, height = sampled_size(spacing, inside, spec.spacing_mm)
         # The first slice's centre stays where it is; its edges move with the slices' thickness.
         axes = AxisMap((left, top, 0.5 - 0.5 / per_slice), (width / (right - left), height / (bottom - top), per_slice))
-        return cls(hu, spacing, inside, positions, spec.spacing_mm, axes)
+        return cls(phases, spacing, inside, positions, spec.spacing_mm, axes)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -94,12 +103,15 @@ class Resampling:
     def slices(self, first: int, count: int) -> Crop:
         """The network's `count` slices from `first` on, air behind the scan's last."""
         positions = self.positions[first : first + count]
-        hu = np.full((count, *self.size), AIR_HU, np.float32)
+        hu = np.full((len(self.phases), count, *self.size), AIR_HU, np.float32)
         if len(positions):
-            hu[: len(positions)], _ = sample(self.hu, self.spacing, positions, self.inside, pixel_mm=self.pixel_mm)
+            for seen_in, phase in zip(hu, self.phases, strict=True):
+                seen_in[: len(positions)], _ = sample(
+                    phase, self.spacing, positions, self.inside, pixel_mm=self.pixel_mm
+                )
         *offset, z = self.axes.offset
         axes = AxisMap((*offset, z + first / self.axes.scale[2]), self.axes.scale)
-        return Crop(hu, axes, self.spacing[0])
+        return Crop(hu if len(self.phases) > 1 else hu[0], axes, self.spacing[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,14 +138,22 @@ class VolumeDetections:
         return VolumeDetections(self.boxes[rows], self.scores[rows], points)
 
 
-def resample(hu: np.ndarray, spacing: tuple[float, float, float], spec: InputSpec) -> Crop:
-    """Bring a whole scan (z, y, x), cropped to the body, to a network's spacing."""
-    resampling = Resampling.of(hu, spacing, spec)
+def seen(volume: CTVolume, spec: InputSpec) -> Crop:
+    """Bring what a network sees of a scan to its spacing: the scan, or its phases, cropped to the first one's body.
+
+    Raises
+    ------
+    PhaseError
+        If the network sees phases that do not come with the scan.
+    """
+    resampling = Resampling.of(volume, spec)
     return resampling.slices(0, len(resampling.positions))
 
 
 def run_volume(volume: CTVolume, detector: LoadedDetector, tiling: Tiling | None = None) -> Work[VolumeDetections]:
-    """Detect in a whole scan, tile by tile; of each tile the peaks in the slices that count are kept.
+    """Detect in a whole scan, tile by tile, in its phases where the network sees several.
+
+    Of each tile what is found in the slices that count is kept.
 
     Yields progress with the time left after every tile; closing the generator cancels.
 
@@ -144,11 +164,13 @@ def run_volume(volume: CTVolume, detector: LoadedDetector, tiling: Tiling | None
 
     Raises
     ------
+    PhaseError
+        If the network sees phases that do not come with the scan.
     TileMemoryError
         If the memory is too small for the shallowest tile.
     """
     yield Progress(0, 1, f"Resampling {volume.name}")
-    scan = Resampling.of(volume.hu, volume.spacing, detector.inputs)
+    scan = Resampling.of(volume, detector.inputs)
     slices = max(len(scan.positions), detector.inputs.slices)
     if tiling is None:
         tiling = plan(detector, slices, scan.size)
@@ -172,7 +194,8 @@ def run_crop(crop: Crop, detector: LoadedDetector) -> tuple[VolumeDetections, np
     detections, z
         (n,) the crop's slice that each was told from, its centre at .5; where a network does not say, its box's middle.
     """
-    image = torch.from_numpy(normalize(crop.hu, detector.inputs))[None].to(detector.device)
+    hu = crop.hu.reshape(-1, *crop.hu.shape[-3:])
+    image = torch.from_numpy(normalize(hu, detector.inputs)).to(detector.device)
     thickness = torch.tensor([crop.thickness], dtype=torch.float32, device=detector.device)
     with torch.inference_mode(), mixed_precision(detector.device, enabled=detector.mixed):
         (output,) = detector.model([image], thickness=thickness)

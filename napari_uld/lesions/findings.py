@@ -55,6 +55,9 @@ class Findings:
         low <= high whichever way the numbers grow. None where the boxes are 2D.
     operating_point
         Score from which on the detector gave two false positives a key slice when it was evaluated, or None.
+    tight
+        Whether the boxes lie about the voxels of what they hold, as those with a depth always do; else they have
+        DeepLesion's margin.
     columns
         More scores by name, (n,) finite floats each: "s2", say, is the mask's overlap with a lesion's of a hard
         negative.
@@ -79,6 +82,7 @@ class Findings:
     points: tuple[np.ndarray | None, ...]
     depths: np.ndarray | None = None
     operating_point: float | None = None
+    tight: bool = False
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -116,6 +120,7 @@ class Findings:
         points: Sequence[object] | None = None,
         depths: object = None,
         operating_point: float | None = None,
+        tight: bool = False,
         columns: Mapping[str, object] | None = None,
     ) -> "Findings":
         """Make findings from array-likes, filling in what an untraced 2D detector does not give.
@@ -145,6 +150,7 @@ class Findings:
             points=(None,) * n if points is None else tuple(None if p is None else _as_points(p) for p in points),
             depths=None if depths is None else as_boxes(depths, dims=1).copy(),
             operating_point=operating_point,
+            tight=tight or depths is not None,
             columns={name: _as_scores(values) for name, values in (columns or {}).items()},
         )
 

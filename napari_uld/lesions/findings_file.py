@@ -27,6 +27,8 @@ def write_findings(path: Path, findings: Findings) -> None:
         "method": findings.method,
         "checkpoint": findings.checkpoint,
         "operating_point": findings.operating_point,
+        # Said where it is so: files of padded ones stay as they ever were.
+        **({"tight": True} if findings.tight else {}),
         "findings": [_finding_to_json(findings, row) for row in range(len(findings))],
     }
     data = json_models.dump(content, path)
@@ -65,6 +67,7 @@ def read_findings(path: Path) -> Findings:
         points=[row.points for row in rows],
         depths=[row.depth for row in rows] if rows and rows[0].depth is not None else None,
         operating_point=model.operating_point,
+        tight=model.tight,
         columns={name: [row.columns[name] for row in rows] for name in (rows[0].columns if rows else ())},
     )
 

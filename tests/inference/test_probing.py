@@ -47,17 +47,31 @@ def test_a_vld_sees_a_slice_for_each_layer_of_the_third_block_and_one_for_its_he
 
 
 def test_the_published_network_sees_25_slices_to_each_side() -> None:
-    assert reach_along_z(build_detector(load_recipe("vld_acs_spr"))) == 25
+    assert reach_along_z(build_detector(load_recipe("vld_acs_spr")), 1) == 25
 
 
 @pytest.mark.parametrize("reach", [0, 1, 15, 16, 40])
 def test_a_networks_reach_is_found_however_far_it_is(reach: int) -> None:
-    assert reach_along_z(Doubles(reach)) == reach  # type: ignore[arg-type]
+    assert reach_along_z(Doubles(reach), 1) == reach  # type: ignore[arg-type]
+
+
+class Pools(Doubles):
+    """Sees the whole of each four slices that begin at a multiple of four, and those before and behind."""
+
+    def dense_head(self, levels: list[Tensor]) -> tuple[list[Tensor]]:
+        coarse = F.max_pool3d(levels[0], (4, 1, 1))
+        seen = F.max_pool3d(coarse, (3, 1, 1), stride=1, padding=(1, 0, 0))
+        return ([F.interpolate(seen, size=levels[0].shape[2:], mode="nearest")],)
+
+
+def test_where_slices_are_pooled_the_furthest_of_them_counts() -> None:
+    # From the last of four to the first of the four before.
+    assert reach_along_z(Pools(), 1) == 7  # type: ignore[arg-type]
 
 
 def test_the_memory_is_that_of_the_tensors_that_are_there_at_a_time() -> None:
     # The image and two copies; what the crop takes beside it are 8.
-    assert bytes_per_voxel(Doubles()) == pytest.approx(3 * 4 + 8, rel=1e-3)  # type: ignore[arg-type]
+    assert bytes_per_voxel(Doubles(), 1) == pytest.approx(3 * 4 + 8, rel=1e-3)  # type: ignore[arg-type]
 
 
 MEASURED = """

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,16 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from napari_uld.ct.phases import with_phases
 from napari_uld.ct.volume import CTVolume
 from napari_uld.detectors.parts import Features, Fused
 from napari_uld.detectors.specs.inputs import InputSpec
-from napari_uld.errors import RecipeError
+from napari_uld.errors import PhaseError, RecipeError
 from napari_uld.inference.catalogue import CheckpointInfo
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.detect import detect
 from napari_uld.inference.inside import look_inside
 from napari_uld.inference.sliding import Tiling
-from napari_uld.inference.volumes import VolumeDetections, resample, run_volume, suppress
+from napari_uld.inference.volumes import VolumeDetections, run_volume, seen, suppress
 from napari_uld.progress import finish
 from tests.inference.volumetric import vld
 
@@ -88,7 +90,7 @@ def test_the_box_is_about_the_body_wherever_it_lies_in_scans_of_any_depth(depth:
     first = data.draw(st.integers(0, depth - 1))
     last = data.draw(st.integers(first, min(first + 2, depth - 1)))
     halo = data.draw(st.integers(3, 5))
-    tiling = Tiling(data.draw(st.integers(2 * halo + 1, 20)), halo)
+    tiling = Tiling(data.draw(st.integers(2 * halo + 4, 20)), halo)
     found = finish(run_volume(scan(depth, slice(first, last + 1)), detector(), tiling))
     assert found.boxes == pytest.approx(np.array([[19.5, 9.5, first - 0.5, 25.5, 13.5, last + 0.5]]))
     assert found.points is not None
@@ -101,7 +103,7 @@ def test_slices_at_another_distance_are_brought_to_the_networks_and_boxes_back()
     (low, high) = found.boxes[0, [2, 5]]
     assert 3.0 <= low < 4.0
     assert 6.0 < high <= 7.0
-    whole = resample(scan(12, slice(4, 7), 5.0).hu, (5.0, 1.0, 1.0), INPUTS)
+    whole = seen(scan(12, slice(4, 7), 5.0), INPUTS)
     assert len(whole.hu) == 28
     # The centre of native slice 4 is that of the network's tenth.
     (network,) = whole.axes.to_network(np.array([[0.0, 0.0, 4.0]]))
@@ -112,6 +114,44 @@ def test_a_scan_with_fewer_slices_than_a_tile_is_filled_with_air() -> None:
     model = detector()
     finish(run_volume(scan(3, slice(1, 2)), model))
     assert model.model.depths == [8]  # type: ignore[attr-defined]
+
+
+class TakesPhases(nn.Module):
+    """Keeps what it is shown, and finds nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.images: list[Tensor] = []
+
+    def forward(self, images: list[Tensor], thickness: Tensor) -> list[dict[str, Tensor]]:
+        self.images += images
+        return [{"boxes": torch.zeros(0, 6), "scores": torch.zeros(0), "labels": torch.zeros(0).long()}]
+
+
+def of_phases(*names: str) -> LoadedDetector:
+    inputs = INPUTS.model_copy(update={"phases": names})
+    return LoadedDetector(TakesPhases(), inputs, INFO, torch.device("cpu"), mixed=False)  # type: ignore[arg-type]
+
+
+def test_the_phases_of_a_study_are_the_channels_of_every_tile_in_their_order() -> None:
+    portal, arterial = scan(11, slice(2, 4)), replace(scan(11, slice(7, 9)), name="arterial")
+    model = of_phases("arterial", "portal venous")
+    finish(run_volume(with_phases(portal, (arterial, portal)), model, Tiling(8, 2)))
+    shown = model.model.images  # type: ignore[attr-defined]
+    assert [each.shape for each in shown] == [(2, 8, 32, 40), (2, 7, 32, 40)]
+    bright = [[int(z) for z in torch.nonzero(phase.amax((1, 2)) > 40)] for phase in shown[0]]
+    assert bright == [[7], [2, 3]]
+
+
+def test_a_scan_that_comes_without_a_detectors_phases_is_refused() -> None:
+    with pytest.raises(PhaseError, match=r"sees 2 phases together \(arterial, delayed\), and scan comes with no other"):
+        finish(run_volume(scan(11, slice(2, 4)), of_phases("arterial", "delayed")))
+
+
+def test_a_detector_of_one_series_sees_of_a_study_the_scan_itself() -> None:
+    portal, arterial = scan(10, slice(2, 4)), scan(10, slice(7, 9))
+    found = finish(run_volume(with_phases(portal, (arterial, portal)), detector()))
+    assert found.boxes[:, [2, 5]].tolist() == [[1.5, 3.5]]
 
 
 @pytest.mark.parametrize("numbers", [np.arange(1, 11), np.arange(10, 0, -1)], ids=["to the head", "to the feet"])
@@ -166,7 +206,7 @@ def test_what_was_told_from_a_slice_counts_in_the_tile_where_that_slice_does(bes
     tiles: list[int] = []
     marks = LoadedDetector(MarksEveryTenth(beside), INPUTS, INFO, torch.device("cpu"), mixed=False)  # type: ignore[arg-type]
     bright = CTVolume(hu, (2.0, 1.0, 1.0), Path("scan"), "scan", np.arange(60), series_uid="1.2.3")
-    found = finish(run_volume(bright, marks, Tiling(11, 3)), lambda step: tiles.append(step.done))
+    found = finish(run_volume(bright, marks, Tiling(12, 3)), lambda step: tiles.append(step.done))
     assert len(tiles) > 10
     assert sorted(found.boxes[:, [2, 5]].mean(axis=1)) == pytest.approx(np.arange(2, 57, 6))
 
@@ -180,7 +220,7 @@ def test_a_body_longer_than_a_tiles_halo_is_not_cut_off_at_the_tile_but_at_the_s
     points[:2, 2] = torch.tensor([-40.0, 40.0])
     model.model.dense_head.extent.points.bias.data = points.flatten()
     nn.init.zeros_(model.model.dense_head.extent.points.weight)
-    found = finish(run_volume(bright, model, Tiling(11, 4)))
+    found = finish(run_volume(bright, model, Tiling(12, 4)))
     assert len(found.boxes)
     assert found.boxes[:, [2, 5]] == pytest.approx(np.tile([-0.5, 29.5], (len(found.boxes), 1)))
 

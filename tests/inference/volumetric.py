@@ -6,18 +6,29 @@ import torch
 from torch import nn
 
 from napari_uld.detectors.build import build_detector
-from napari_uld.detectors.specs.recipe import load_recipe
+from napari_uld.detectors.specs.recipe import Recipe, load_recipe
 from napari_uld.inference.catalogue import CheckpointInfo
 from napari_uld.inference.checkpoint import LoadedDetector
 
 INFO = CheckpointInfo(Path("random"), "0", {"method": {"name": "random", "title": "Random"}}, {})
 
 
+def unet() -> LoadedDetector:
+    """A CenterNet on a narrow 3D U-Net; see `vld`."""
+    recipe = load_recipe("centernet_3d", "small")
+    narrow = tuple(8 for _ in recipe.detector.widths)
+    changed = recipe.detector.model_copy(update={"widths": narrow, "head_channels": 8})
+    return _loaded(recipe.model_copy(update={"detector": changed}))
+
+
 def vld(blocks: tuple[int, int, int], operator: str = "acs") -> LoadedDetector:
     """A VLD of these blocks whose scores are spread from cell to cell, in float32 on the CPU."""
     recipe = load_recipe("vld_acs_spr", "small")
     changed = recipe.detector.model_copy(update={"blocks": blocks, "operator": operator})
-    recipe = recipe.model_copy(update={"detector": changed})
+    return _loaded(recipe.model_copy(update={"detector": changed}))
+
+
+def _loaded(recipe: Recipe) -> LoadedDetector:
     torch.manual_seed(0)
     model = build_detector(recipe)
     with torch.no_grad():
