@@ -148,9 +148,8 @@ def evaluate_subject(
                 raise DataError(f"{subject} finds bodies in volumes: score it on the whole truth, with --protocol 3d")
             if show is not None:
                 raise DataError(f"{subject} finds bodies in volumes: only what is found on key slices can be drawn")
-            return (
-                yield from evaluate_detector(detector, VolumeDataset(true_volumes(data, split), detector.inputs), rates)
-            )
+            volumes = VolumeDataset(true_volumes(data, split, detector.inputs.phases), detector.inputs)
+            return (yield from evaluate_detector(detector, volumes, rates))
         if detector.tight:
             # Its checkpoint alone says so.
             (slices, note), truth_margin = true_images(

@@ -17,6 +17,7 @@ from napari_uld.inference.volumes import VolumeDetections, run_volume
 from napari_uld.lesions.box_table import BoxTable, Extent, Margin, ScanBoxes, from_findings
 from napari_uld.progress import Work
 
+from .data.studies import of_scan
 from .data.truths import TrueScan
 
 
@@ -30,7 +31,7 @@ def detected(detector: LoadedDetector, scans: Sequence[TrueScan], root: Path) ->
     """
     found = {}
     for each in scans:
-        volume = each.read(root)
+        volume = of_scan(each.read(root), root, each.name, detector.inputs.phases)
         if detector.inputs.volume:
             found[each.name] = _bodies((yield from run_volume(volume, detector)), volume, detector)
         else:

@@ -28,7 +28,7 @@ Convolution = Callable[[int, int], nn.Module]
 
 def build_centernet(detector: CenterNetSpec, supervision: CentreSupervision, inputs: InputSpec) -> OneStageDetector:
     """Build a CenterNet on a truncated DenseNet: of one image, or of several that MULAN's fusion joins."""
-    backbone = DenseNet(in_channels=inputs.slices_per_image, blocks=detector.blocks, growth=detector.growth)
+    backbone = DenseNet(in_channels=inputs.channels, blocks=detector.blocks, growth=detector.growth)
     channels = detector.pyramid_channels
     encoder: SlabEncoder
     if inputs.images > 1:
@@ -43,7 +43,7 @@ def build_centernet_3d(
     detector: CenterNet3dSpec, supervision: CentreSupervision, inputs: InputSpec
 ) -> OneStageDetector:
     """Build a CenterNet of volumes on a 3D U-Net."""
-    encoder = KeyImage(Unet3d(in_channels=inputs.slices_per_image, widths=detector.widths))
+    encoder = KeyImage(Unet3d(in_channels=inputs.channels, widths=detector.widths))
     extent = _direct(detector, supervision, axes=AXES)
     convolve = partial(convolution, "i3d", bias=True)
     return _detector(encoder, detector, supervision, inputs, convolution=convolve, extent=extent)
@@ -52,7 +52,7 @@ def build_centernet_3d(
 def build_vld(detector: VldSpec, supervision: VldSupervision, inputs: InputSpec) -> OneStageDetector:
     """Build a VLD: a pseudo-3D DenseNet, a pyramid, and a head of centres."""
     backbone = VolumeDenseNet(
-        in_channels=inputs.slices_per_image, blocks=detector.blocks, growth=detector.growth, operator=detector.operator
+        in_channels=inputs.channels, blocks=detector.blocks, growth=detector.growth, operator=detector.operator
     )
     lateral = partial(convolution, "axial", size=1, bias=True)
     encoder = FinestLevel(backbone, channels=detector.pyramid_channels, lateral=lateral)
@@ -94,7 +94,7 @@ def _detector(
         score_threshold=detector.score_threshold,
         detections=detector.detections,
     )
-    return OneStageDetector(encoder=encoder, head=head, slices_per_image=inputs.slices_per_image)
+    return OneStageDetector(encoder=encoder, head=head, slices_per_image=inputs.channels)
 
 
 def _direct(detector: CentreSpec, supervision: CentreSupervision, *, axes: int) -> DirectExtent:

@@ -16,6 +16,8 @@ from napari_uld.inference.volumes import VolumeDetections
 from napari_uld.lesions.box_table import Margin
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.findings_file import write_findings
+from napari_uld.lesions.recist import from_mask
+from napari_uld.lesions.rle import decode
 from napari_uld.progress import Work, finish
 from napari_uld.training import evaluate, volume_protocols
 from napari_uld.training.data.key_slices import split_series, true_slices
@@ -71,12 +73,13 @@ def test_traced_findings_that_are_the_truth_are_all_found_in_volumes(
     assert all(part["sensitivity"] == [1] * rates for part in parts)
 
 
-def test_bodies_are_as_large_as_their_boxes_less_the_margin(phantoms: Path, folder: Path) -> None:
+def test_bodies_are_as_large_as_their_longest_diameter_on_any_slice(phantoms: Path, folder: Path) -> None:
     sizes = []
     for series in split_series(phantoms, "all"):
+        pixel = read_spacing(phantoms, series)[2]
         for lesion in read_truth(phantoms, series):
-            x1, y1, _, x2, y2, _ = lesion.box
-            sizes.append((max(x2 - x1, y2 - y1) - 10) * read_spacing(phantoms, series)[2])
+            measured = (from_mask(decode(mask)) for mask in lesion.masks.values())
+            sizes.append(max(recist.diameters[0] for recist in measured) * pixel)
     by_size = scored(folder, phantoms, protocol="3d").by_size
     small, large = (np.array(sizes) < 20).sum(), (np.array(sizes) > 50).sum()
     assert 0 < small < len(sizes)
@@ -180,6 +183,9 @@ def test_bodies_reach_by_the_protocol_what_they_reach_without_naming_it(
     named = scored("faster_rcnn", phantoms, rates=(0.5, 1.0, 2.0), protocol="3d")
     assert 0 < plain.curve.sensitivity[-1] < 1
     assert named.curve.values.tolist() == plain.curve.values.tolist()
+    lesions = [{name: part.lesions for name, part in each.by_size.items()} for each in (plain, named)]
+    assert lesions[0] == lesions[1]
+    assert sum(lesions[0].values()) == plain.lesions
     assert (named.ap, named.images, named.boxes) == (plain.ap, plain.images, "tight boxes")
 
 

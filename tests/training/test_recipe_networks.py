@@ -12,8 +12,8 @@ from napari_uld.lesions.findings import HARD_NEGATIVE_LABEL, LESION_LABEL
 from napari_uld.training.schedule import make_optimizer
 
 SIZE = 96
-# A small lesion and one that reaches every level of a pyramid; both lie before the middle of the cells of their centres,
-# so that what their offsets teach does not cancel out.
+# A small lesion and one that reaches every level of a pyramid. Both their centres lie before the middle of a cell, so that
+# what their offsets teach does not cancel out.
 BOXES = np.array([[8.0, 11, 18, 23], [22.0, 20, 90, 84]])
 # Of volumes: that many slices, and which of them the lesions are on.
 DEPTH = 6
@@ -24,7 +24,7 @@ def example(recipe: Recipe, lesions: int = 2) -> tuple[list[Tensor], list[dict[s
     """An image with two lesions or fewer, the second one a hard negative where those are taught, and its target."""
     if recipe.input.volume:
         target = {"boxes": bodies(BOXES, ALONG_Z)[:lesions], "labels": torch.ones(lesions, dtype=torch.int64)}
-        return [torch.randn(1, DEPTH, SIZE, SIZE)], [target]
+        return [torch.randn(recipe.input.channels, DEPTH, SIZE, SIZE)], [target]
     masks = np.zeros((2, SIZE, SIZE), np.uint8)
     masks[0, 14:22, 12:18] = 1
     masks[1, 30:74, 32:80] = 1
@@ -135,7 +135,7 @@ def test_a_small_network_detects_on_an_image(name: str) -> None:
     torch.manual_seed(0)
     model = build_detector(recipe).eval()
     with torch.inference_mode():
-        deep = (1, DEPTH) if recipe.input.volume else (recipe.input.slices,)
+        deep = (recipe.input.channels, DEPTH) if recipe.input.volume else (recipe.input.slices,)
         (found,) = model([torch.randn(*deep, 64, 96)])
     assert bool(found.keys() & {"masks", "segmentation"}) == predicts_maps(recipe)
     assert set(found["labels"].tolist()) <= set(range(1, len(recipe.detector.classes) + 1))

@@ -14,8 +14,10 @@ from .phantom.truth import FOLDER as TRUTH_FOLDER
 from .slab_dataset import SlabDataset
 from .sub_volumes import SubVolume, sub_volumes
 from .tight_slices import shown_slices, tight_slices
-from .volume_dataset import VolumeDataset, true_volumes
+from .volume_dataset import VolumeDataset, negative_bodies, true_volumes
 
+# Of a data set, findings with negative rows.
+NEGATIVES = "negatives"
 # What a network may be validated on.
 ValidationSet = SlabDataset | VolumeDataset | list[SubVolume]
 
@@ -23,7 +25,7 @@ ValidationSet = SlabDataset | VolumeDataset | list[SubVolume]
 def training_set(
     root: Path, recipe: Recipe, seed: int, sources: Collection[Source] | None = None
 ) -> tuple[SlabDataset | VolumeDataset, str]:
-    """The training split as a recipe's network sees it, and a line about what of it is left out ("" for nothing).
+    """The training split as a recipe's network sees it, and a line about what is peculiar about it ("" for nothing).
 
     Parameters
     ----------
@@ -38,7 +40,11 @@ def training_set(
     if recipe.input.volume:
         if sources is not None:
             raise DataError(f"{recipe.method.name} learns from the whole truth of volumes: leave --sources out")
-        return VolumeDataset(true_volumes(root, "train"), recipe.input, training=recipe.training, seed=seed), ""
+        volumes = true_volumes(root, "train", recipe.input.phases)
+        negatives = negative_bodies(root / NEGATIVES, volumes)
+        note = f"{sum(map(len, negatives.values()))} hard negatives in {len(negatives)} scans" if negatives else ""
+        spec = recipe.training
+        return VolumeDataset(volumes, recipe.input, negatives=negatives, training=spec, seed=seed), note
     if recipe.supervision.boxes == "tight":
         return _tight_set(root, recipe, seed, sources), ""
     slices, note = read_split(root, "train", sources)
@@ -80,7 +86,7 @@ def lesions_by_source(data: SlabDataset | VolumeDataset) -> dict[str, int]:
 def validation_set(root: Path, recipe: Recipe) -> tuple[ValidationSet, str]:
     """The validation split, as it is, as the recipe wants it, and a line about what of it is left out."""
     if recipe.input.volume:
-        return VolumeDataset(true_volumes(root, "val"), recipe.input), ""
+        return VolumeDataset(true_volumes(root, "val", recipe.input.phases), recipe.input), ""
     if recipe.supervision.boxes == "tight":
         _require_truth(root, recipe)
         return SlabDataset(root, tight_slices(root, "val"), recipe.input), ""

@@ -100,9 +100,8 @@ class Recipe(System):
     def _check_mining(self) -> "Recipe":
         self.mining.check_fit(self)
         drawn = self.training
-        beside_flips = ("rotation", "shear", "scale", "translation", "noise_hu", "window_shift", "z_shift")
-        if self.input.volume and any(getattr(drawn, key) for key in beside_flips):
-            raise ValueError(f"crops of volumes are flipped alone: {', '.join(beside_flips)} must be 0")
+        if self.input.volume and drawn.z_shift:
+            raise ValueError("crops of volumes lie anywhere along z: z_shift must be 0")
         if self.supervision.boxes == "tight" and not self.input.volume:
             if drawn.validate_on != "truth":
                 raise ValueError('tight boxes are validated on the truth\'s slices: validate_on must be "truth"')
