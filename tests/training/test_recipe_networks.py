@@ -12,7 +12,7 @@ from napari_uld.lesions.findings import HARD_NEGATIVE_LABEL, LESION_LABEL
 from napari_uld.training.schedule import make_optimizer
 
 SIZE = 96
-# A small lesion and one that reaches every level of a pyramid. Both their centres lie before the middle of a cell, so that
+# A small lesion and one that reaches every level of a pyramid. Both centres lie before the middle of a cell, so that
 # what their offsets teach does not cancel out.
 BOXES = np.array([[8.0, 11, 18, 23], [22.0, 20, 90, 84]])
 # Of volumes: that many slices, and which of them the lesions are on.
