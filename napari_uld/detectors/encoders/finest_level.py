@@ -38,10 +38,12 @@ class FinestLevel(nn.Module):
 
     def per_image(self, images: Tensor) -> Features:
         """(N, C, H, W), or (N, C, D, H, W) -> the level (N, channels, h, w), or (N, channels, D, h, w)."""
-        _, *stages = self.backbone(images)
-        *finer, level = [lateral(stage) for lateral, stage in zip(self.laterals, stages, strict=True)]
-        for stage in reversed(finer):
-            level = stage + F.interpolate(level, size=stage.shape[2:], mode="nearest")
+        # What is no longer needed is let go: a tile of a scan takes no more than two levels at a time.
+        stages = self.backbone(images)[1:]
+        level: Tensor = self.laterals[-1](stages.pop())
+        for lateral in reversed(self.laterals[:-1]):
+            stage = stages.pop()
+            level = F.interpolate(level, size=stage.shape[2:], mode="nearest").add_(lateral(stage))
         return {LEVEL: level}
 
     def join(self, slab: list[Features], thickness: Tensor) -> Fused:

@@ -52,10 +52,17 @@ def heat(peaks: dict[tuple[int, int, int], float]) -> Tensor:
 def test_a_peak_becomes_a_box_about_its_cell_in_the_images_pixels() -> None:
     raw = CentreOutput([heat({(2, 3, 1): 0.9})], torch.zeros(1, 4, 4, 8, 8))
     (found,) = head(sized((2, 1, 3), (0.25, 0, -0.5))).detect(raw, [(4, 30, 32)])
-    # Its centre: (2.75, 3.5, 1) cells, a cell 4 x 4 x 1 pixels; cut off at the first slice's edge.
-    assert found["boxes"].tolist() == [[4 * 1.75, 4 * 3.0, 0.0, 4 * 3.75, 4 * 4.0, 2.5]]
+    # Its centre: (2.75, 3.5, 1) cells, a cell 4 x 4 x 1 pixels; a scan may go on before the first slice.
+    assert found["boxes"].tolist() == [[4 * 1.75, 4 * 3.0, -0.5, 4 * 3.75, 4 * 4.0, 2.5]]
     assert found["scores"].tolist() == [pytest.approx(0.9)]
     assert found["labels"].tolist() == [1]
+    assert found["peaks"].tolist() == [[4 * 2.5, 4 * 3.5, 1.5]]
+
+
+def test_a_box_ends_where_the_slices_do() -> None:
+    raw = CentreOutput([heat({(0, 6, 1): 0.9})], torch.zeros(1, 4, 4, 8, 8))
+    (found,) = head(sized((3, 6, 1), (0, 0, 0))).detect(raw, [(4, 30, 32)])
+    assert found["boxes"].tolist() == [[0.0, 4 * 3.5, 1.0, 4 * 2.0, 30.0, 2.0]]
 
 
 def test_of_neighbouring_cells_the_highest_is_a_detection_and_the_best_come_first() -> None:
@@ -74,6 +81,7 @@ def test_where_nothing_is_likely_nothing_is_found() -> None:
         "boxes": (0, 6),
         "scores": (0,),
         "labels": (0,),
+        "peaks": (0, 3),
         "points": (0, 5, 3),
         "first_points": (0, 5, 3),
     }
