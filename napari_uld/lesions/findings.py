@@ -53,6 +53,8 @@ class Findings:
     depths
         (n, 2) each box's extent along z (low, high), as native slice numbers with slice centres at integers;
         low <= high whichever way the numbers grow. None where the boxes are 2D.
+    first_points
+        For each row where `points` lay before the detector refined them, or None; None where no row has any.
     operating_point
         Score from which on the detector gave two false positives a key slice when it was evaluated, or None.
     columns
@@ -80,6 +82,7 @@ class Findings:
     depths: np.ndarray | None = None
     operating_point: float | None = None
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+    first_points: tuple[np.ndarray | None, ...] | None = None
 
     def __post_init__(self) -> None:
         as_boxes(self.boxes)
@@ -87,7 +90,8 @@ class Findings:
         if self.depths is not None:
             as_boxes(self.depths, dims=1)
             arrays.append(self.depths)
-        lengths = {len(self.slice_boxes), len(self.masks), len(self.points), *(len(array) for array in arrays)}
+        lists = (self.slice_boxes, self.masks, self.points, *([] if self.first_points is None else [self.first_points]))
+        lengths = {len(column) for column in (*lists, *arrays)}
         if len(lengths) != 1:
             raise BoxError(f"Columns of findings must have one length; found {sorted(lengths)}")
         if not all(np.isfinite(scores).all() for scores in (self.scores, *self.columns.values())):
@@ -117,6 +121,7 @@ class Findings:
         depths: object = None,
         operating_point: float | None = None,
         columns: Mapping[str, object] | None = None,
+        first_points: Sequence[object] | None = None,
     ) -> "Findings":
         """Make findings from array-likes, filling in what an untraced 2D detector does not give.
 
@@ -142,7 +147,8 @@ class Findings:
             negative=np.zeros(n, bool) if negative is None else np.array(negative, dtype=bool).reshape(-1),
             slice_boxes=slice_boxes,
             masks=(None,) * n if masks is None else masks,
-            points=(None,) * n if points is None else tuple(None if p is None else _as_points(p) for p in points),
+            points=(None,) * n if points is None else _as_clouds(points),
+            first_points=None if first_points is None else _as_clouds(first_points),
             depths=None if depths is None else as_boxes(depths, dims=1).copy(),
             operating_point=operating_point,
             columns={name: _as_scores(values) for name, values in (columns or {}).items()},
@@ -166,6 +172,7 @@ class Findings:
             slice_boxes=tuple(self.slice_boxes[i] for i in picked),
             masks=tuple(self.masks[i] for i in picked),
             points=tuple(self.points[i] for i in picked),
+            first_points=None if self.first_points is None else tuple(self.first_points[i] for i in picked),
             depths=None if self.depths is None else self.depths[picked],
             columns={name: values[picked] for name, values in self.columns.items()},
         )
@@ -198,6 +205,7 @@ def joined(parts: Sequence[Findings], scan_name: str) -> Findings:
         What a person calls the whole.
     """
     depths = [part.depths for part in parts if part.depths is not None]
+    first = [part.first_points or (None,) * len(part) for part in parts]
     whole = replace(
         parts[0],
         scan_name=scan_name,
@@ -209,6 +217,9 @@ def joined(parts: Sequence[Findings], scan_name: str) -> Findings:
         slice_boxes=tuple(boxes for part in parts for boxes in part.slice_boxes),
         masks=tuple(mask for part in parts for mask in part.masks),
         points=tuple(points for part in parts for points in part.points),
+        first_points=tuple(points for each in first for points in each)
+        if any(part.first_points for part in parts)
+        else None,
         depths=np.concatenate(depths) if depths else None,
         columns={name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns},
     )
@@ -222,6 +233,10 @@ def detector_name(method: str, checkpoint: str) -> str:
 
 def _as_scores(scores: object) -> np.ndarray:
     return np.array(scores, dtype=np.float64).reshape(-1)
+
+
+def _as_clouds(rows: Sequence[object]) -> tuple[np.ndarray | None, ...]:
+    return tuple(None if points is None else _as_points(points) for points in rows)
 
 
 def _as_points(points: object) -> np.ndarray:
