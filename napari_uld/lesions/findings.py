@@ -205,7 +205,7 @@ def joined(parts: Sequence[Findings], scan_name: str) -> Findings:
         What a person calls the whole.
     """
     depths = [part.depths for part in parts if part.depths is not None]
-    first = [part.first_points or (None,) * len(part) for part in parts]
+    first = [points for part in parts for points in part.first_points or (None,) * len(part)]
     whole = replace(
         parts[0],
         scan_name=scan_name,
@@ -217,9 +217,7 @@ def joined(parts: Sequence[Findings], scan_name: str) -> Findings:
         slice_boxes=tuple(boxes for part in parts for boxes in part.slice_boxes),
         masks=tuple(mask for part in parts for mask in part.masks),
         points=tuple(points for part in parts for points in part.points),
-        first_points=tuple(points for each in first for points in each)
-        if any(part.first_points for part in parts)
-        else None,
+        first_points=tuple(first) if any(part.first_points for part in parts) else None,
         depths=np.concatenate(depths) if depths else None,
         columns={name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns},
     )
