@@ -36,6 +36,10 @@ class MixedSlicesError(GeometryError):
     """Slices of one series differ in size, spacing or orientation."""
 
 
+class PhaseError(ScanError):
+    """The phases of a study are not all there, or do not lie on one grid."""
+
+
 class AmbiguousScanError(ScanError):
     """A path holds several scans and none was chosen."""
 

@@ -137,7 +137,7 @@ def evaluate_subject(
     (slices, note), truth_margin = true_images(data, split, annotated=annotated, lesion_free=lesion_free)
     if is_saved(subject):
         table = read_subject(Path(subject), data, split, margin)
-        said = check_margins(table, truth_margin, data)
+        said = check_margins(table.source, table.margin, truth_margin, data)
         check_in_images(table, slices)
         found, left_out = place_boxes(table, slices, measure)
         note = " ".join(filter(None, (note, left_out)))
@@ -148,10 +148,14 @@ def evaluate_subject(
                 raise DataError(f"{subject} finds bodies in volumes: score it on the whole truth, with --protocol 3d")
             if show is not None:
                 raise DataError(f"{subject} finds bodies in volumes: only what is found on key slices can be drawn")
-            return (
-                yield from evaluate_detector(detector, VolumeDataset(true_volumes(data, split), detector.inputs), rates)
+            volumes = VolumeDataset(true_volumes(data, split, detector.inputs.phases), detector.inputs)
+            return (yield from evaluate_detector(detector, volumes, rates))
+        if detector.tight:
+            # Its checkpoint alone says so.
+            (slices, note), truth_margin = true_images(
+                data, split, annotated=annotated, lesion_free=lesion_free, tight=True
             )
-        said = f"{truth_margin} boxes"
+        said = check_margins(subject, Margin.TIGHT if detector.tight else Margin.PADDED, truth_margin, data)
         dataset = SlabDataset(data, slices, detector.inputs)
         found = yield from detect_on_slices(detector, dataset, count_negatives=count_negatives, measure=measure)
     if show is not None:
@@ -178,9 +182,9 @@ def _evaluate_volumes(
         truth = true_scans(data, split, judging, table.margin)
     else:
         detector = load_checkpoint(find_checkpoint(subject), device)
-        truth = true_scans(data, split, judging, Margin.TIGHT if detector.inputs.volume else Margin.PADDED)
+        truth = true_scans(data, split, judging, Margin.TIGHT if detector.tight else Margin.PADDED)
         table = yield from detected(detector, truth.scans, images)
-    said = check_margins(table, truth.margin, data)
+    said = check_margins(table.source, table.margin, truth.margin, data)
     matches, scans, note = match_scans(table, truth.scans, judging)
     yield Progress(0, 0, "Resampling patients")
     return replace(score(matches, scans, rates, judging=judging), left_out=note, boxes=said)
@@ -207,7 +211,8 @@ def evaluate_detector(
         evaluation = score(matches, dataset.volumes, rates, judging=PROTOCOLS["3d"])
         return replace(evaluation, boxes=f"{Margin.TIGHT} boxes")
     matches = yield from match_detector(detector, dataset)
-    return score(matches, dataset.slices, rates)
+    evaluation = score(matches, dataset.slices, rates)
+    return replace(evaluation, boxes=f"{Margin.TIGHT} boxes") if detector.tight else evaluation
 
 
 def match_detector(detector: LoadedDetector, dataset: SlabDataset, *, count_negatives: bool = False) -> Work[Matches]:

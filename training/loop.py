@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from napari_uld.detectors.build import build_detector
 from napari_uld.detectors.specs.mining import MINERS
@@ -132,7 +132,12 @@ class Run:
     def steps_per_epoch(self) -> int:
         """Optimizer steps in an epoch."""
         spec = self.recipe.training
-        return batches_of(len(self.train_set) - len(self.free), spec.batch, spec.lesion_free)
+        return batches_of(len(self.shown), spec.batch, spec.lesion_free)
+
+    @property
+    def shown(self) -> list[int]:
+        """Indices of the training images of this epoch, beside those of `free`."""
+        return self.train_set.of_epoch() if isinstance(self.train_set, SlabDataset) else [*range(len(self.train_set))]
 
     @property
     def free(self) -> range:
@@ -362,15 +367,14 @@ def _loader(run: Run) -> Iterator[tuple[list[Tensor], list[dict[str, Tensor]]]]:
     """Batches in this epoch's order; loaders of their own only where a GPU would wait for them."""
     order = torch.Generator().manual_seed(run.seed * 1_000_003 + run.epoch)
     on_gpu, spec = run.device.type == "cuda", run.recipe.training
-    batches: dict[str, Any] = {"batch_size": spec.batch, "shuffle": True}
     if run.free:
-        shown = [index for index in range(len(run.train_set)) if index not in run.free]
-        mixed = MixedBatches(shown, list(run.free), batch=spec.batch, share=spec.lesion_free, generator=order)
-        batches = {"batch_sampler": mixed}
+        mixed = MixedBatches(run.shown, list(run.free), batch=spec.batch, share=spec.lesion_free, generator=order)
+        drawn: dict[str, Any] = {"dataset": run.train_set, "batch_sampler": mixed}
+    else:
+        drawn = {"dataset": Subset(run.train_set, run.shown), "batch_size": spec.batch, "shuffle": True}
     return iter(
         DataLoader(
-            run.train_set,
-            **batches,
+            **drawn,
             generator=order,
             collate_fn=_collate,
             # One core feeds the GPU.

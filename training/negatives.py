@@ -11,7 +11,7 @@ from napari_uld.lesions.findings_file import SUFFIX, read_findings
 from napari_uld.progress import Progress, Work, within
 
 from .data.phantom.truth import truth_series
-from .miners.known_negatives import NEGATIVES
+from .data.sets import NEGATIVES
 from .miners.misses import mine_misses, write_misses
 
 

@@ -68,11 +68,12 @@ def _of_json(path: Path, data: Path) -> BoxTable:
 
 def _of_findings(source: str, paths: Sequence[Path]) -> BoxTable:
     scans: dict[str, ScanBoxes] = {}
-    bodies = set()
+    bodies, margins = set(), set()
     for path in paths:
         findings = read_findings(path)
         if len(findings):
             bodies.add(findings.depths is not None)
+            margins.add(Margin.TIGHT if findings.tight else Margin.PADDED)
         try:
             boxes = from_findings(findings)
         except BoxError as error:
@@ -80,26 +81,32 @@ def _of_findings(source: str, paths: Sequence[Path]) -> BoxTable:
         name = findings.scan_name
         scans[name] = joined([scans[name], boxes]) if name in scans else boxes
     if len(bodies) > 1:
-        raise DataError(
-            f"{source} holds findings in 2D, which are padded, and bodies, which are tight: score them apart"
-        )
-    solid = bodies == {True}
-    margin, extent = (Margin.TIGHT, Extent.BODIES) if solid else (Margin.PADDED, Extent.TRACED)
-    return BoxTable(source, scans, margin, extent, names_all=True)
+        raise DataError(f"{source} holds findings in 2D and bodies: score them apart")
+    if len(margins) > 1:
+        raise DataError(f"{source} holds findings that are padded and some that are tight: score them apart")
+    margin = margins.pop() if margins else Margin.PADDED
+    return BoxTable(source, scans, margin, Extent.BODIES if bodies == {True} else Extent.TRACED, names_all=True)
 
 
-def check_margins(table: BoxTable, margin: Margin | None, data: Path) -> str:
+def check_margins(source: str, found: Margin | None, true: Margin | None, data: Path) -> str:
     """Refuse to measure tight boxes on padded ones; give what is said of the boxes that are measured.
+
+    Parameters
+    ----------
+    source
+        Who gave the boxes that are measured.
+    found, true
+        How closely those lie about what they hold, and those of the data.
 
     Raises
     ------
     DataError
         If the one are tight and the others padded.
     """
-    known = {each for each in (table.margin, margin) if each is not None}
+    known = {each for each in (found, true) if each is not None}
     if len(known) > 1:
         raise DataError(
-            f"The boxes of {table.source} are {table.margin}, those of {data} {margin}: measured on one another, small "
+            f"The boxes of {source} are {found}, those of {data} {true}: measured on one another, small "
             "lesions that were found count as missed; give boxes of one kind, or say with --boxes what the first are"
         )
     return f"{known.pop()} boxes" if known else "boxes of a kind that nobody said"

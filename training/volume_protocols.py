@@ -17,6 +17,7 @@ from napari_uld.inference.volumes import VolumeDetections, run_volume
 from napari_uld.lesions.box_table import BoxTable, Extent, Margin, ScanBoxes, from_findings
 from napari_uld.progress import Work
 
+from .data.studies import of_scan
 from .data.truths import TrueScan
 
 
@@ -30,13 +31,13 @@ def detected(detector: LoadedDetector, scans: Sequence[TrueScan], root: Path) ->
     """
     found = {}
     for each in scans:
-        volume = each.read(root)
+        volume = of_scan(each.read(root), root, each.name, detector.inputs.phases)
         if detector.inputs.volume:
             found[each.name] = _bodies((yield from run_volume(volume, detector)), volume, detector)
         else:
             found[each.name] = from_findings((yield from detect(volume, detector, score_floor=0.0, tracing="sort")))
-    solid = detector.inputs.volume
-    margin, extent = (Margin.TIGHT, Extent.BODIES) if solid else (Margin.PADDED, Extent.TRACED)
+    margin = Margin.TIGHT if detector.tight else Margin.PADDED
+    extent = Extent.BODIES if detector.inputs.volume else Extent.TRACED
     return BoxTable(detector.info.name, found, margin, extent, names_all=True)
 
 

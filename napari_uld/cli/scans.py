@@ -3,13 +3,17 @@
 import importlib.util
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from napari_uld.cli.common import Device, follow, print_table, say, writable
 from napari_uld.errors import AmbiguousScanError, UldError
+
+if TYPE_CHECKING:
+    from napari_uld.ct.volume import CTVolume
 
 
 def demo(
@@ -31,7 +35,12 @@ def demo(
 def detect(
     scan: Annotated[Path, typer.Argument(help="DICOM, NIfTI, NRRD/MHA or DeepLesion: a file or a folder.")],
     checkpoint: Annotated[str, typer.Option(help="A file, or a bundled checkpoint's name.")] = "retinanet_dense_ag",
-    series: Annotated[str | None, typer.Option(help="Which scan, where the folder holds several.")] = None,
+    series: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Which scan, where the folder holds several; once for each phase where a detector sees phases."
+        ),
+    ] = None,
     device: Device = "auto",
     threshold: Annotated[
         float | None,
@@ -47,7 +56,6 @@ def detect(
     """Detect lesions on a whole scan."""
     if tracing not in ("body", "sort"):
         raise typer.BadParameter(f"{tracing!r} is none; give body or sort", param_hint="--tracing")
-    from napari_uld.ct import read_scan
     from napari_uld.inference.catalogue import find_checkpoint
     from napari_uld.inference.checkpoint import load_checkpoint
     from napari_uld.inference.detect import detect as run
@@ -55,10 +63,7 @@ def detect(
     from napari_uld.lesions.findings_file import write_findings
 
     detector = load_checkpoint(find_checkpoint(checkpoint), device)
-    try:
-        volume = read_scan(scan, series)
-    except AmbiguousScanError as error:
-        raise AmbiguousScanError(f"{error}: --series NAME") from error
+    volume = _read(scan, series or [], detector.inputs.phases)
     findings = follow(run(volume, detector, tracing="sort" if tracing == "sort" else "body"))
     # First kept, then told: a terminal that is gone, or cannot print a name, loses nothing.
     if out is not None:
@@ -88,3 +93,21 @@ def _check_window() -> None:
         raise UldError(
             "There is no display: run it under a virtual one (xvfb-run -a napari-uld demo --screenshot x.png)"
         )
+
+
+def _read(scan: Path, series: list[str], phases: Sequence[str]) -> "CTVolume":
+    """Read the scan that a detector shall see, with its `phases` where it sees several."""
+    from napari_uld.ct import read_scan
+    from napari_uld.ct.phases import read_study
+
+    try:
+        if phases:
+            volume = read_study(scan, series, phases)
+            taken = zip(phases, volume.phases, strict=True)
+            say("; ".join(f"{phase}: {each.name}" for phase, each in taken))
+            return volume
+        if len(series) > 1:
+            raise typer.BadParameter(f"this detector sees one scan: name one, not {len(series)}", param_hint="--series")
+        return read_scan(scan, *series)
+    except AmbiguousScanError as error:
+        raise AmbiguousScanError(f"{error}: --series NAME") from error

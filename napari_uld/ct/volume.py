@@ -38,6 +38,9 @@ class CTVolume:
         (low, high) HU the series was meant to be read with, where it says so.
     corrections
         What the reader put right, one sentence each, to be shown to the person.
+    phases
+        Of a study of several contrast phases: those that a detector sees together, in its order, this scan among them;
+        all on one grid (see `with_phases`).
     """
 
     hu: np.ndarray
@@ -52,6 +55,7 @@ class CTVolume:
     thickness: float | None = None
     window: tuple[float, float] | None = None
     corrections: tuple[str, ...] = ()
+    phases: tuple["CTVolume", ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:

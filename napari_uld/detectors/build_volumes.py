@@ -18,7 +18,7 @@ AXES = 3
 def build_vld(detector: VldSpec, supervision: VldSupervision, inputs: InputSpec) -> OneStageDetector:
     """Build a VLD: a pseudo-3D DenseNet, a pyramid, and a head of centres."""
     backbone = VolumeDenseNet(
-        in_channels=inputs.slices_per_image, blocks=detector.blocks, growth=detector.growth, operator=detector.operator
+        in_channels=inputs.channels, blocks=detector.blocks, growth=detector.growth, operator=detector.operator
     )
     encoder = VolumePyramid(backbone, channels=detector.pyramid_channels)
     (stride,) = encoder.strides
@@ -33,7 +33,7 @@ def build_vld(detector: VldSpec, supervision: VldSupervision, inputs: InputSpec)
         score_threshold=detector.score_threshold,
         detections=detector.detections,
     )
-    return OneStageDetector(encoder=encoder, head=head, slices_per_image=inputs.slices_per_image)
+    return OneStageDetector(encoder=encoder, head=head, slices_per_image=inputs.channels)
 
 
 def _extent(detector: VldSpec, supervision: VldSupervision) -> Extent:

@@ -19,14 +19,14 @@ class SlabDetector(nn.Module, ABC):
 
     In training ``(images, targets) -> dict of losses``, in evaluation ``images -> list of dicts``
     with ``boxes`` (edge-based), ``scores``, ``labels`` and maps. An image is a slab of slices [slices, H, W], one
-    or several images of `slices_per_image` channels, or a volume [1, D, H, W].
+    or several images of `slices_per_image` channels, or a volume [phases, D, H, W].
 
     Parameters
     ----------
     encoder
         Makes feature levels of a slab.
     slices_per_image
-        Slices that the encoder sees at once, as channels.
+        Slices that the encoder sees at once, as channels; of a volume its phases.
     size_divisible
         Images are padded to a multiple of it; by default no level has a cell that reaches beyond them.
     """

@@ -78,6 +78,13 @@ class CheckpointInfo:
         return detector_name(self.name, self.digest)
 
     @property
+    def tight(self) -> bool:
+        """Whether its boxes lie about the voxels of what they hold; else they have DeepLesion's margin."""
+        # Before recipes said so, bodies alone were tight.
+        learnt = self.recipe.get("supervision", {}).get("boxes", "padded")
+        return learnt == "tight" or bool(self.recipe.get("input", {}).get("volume"))
+
+    @property
     def operating_point(self) -> float | None:
         """Score from which on it gave two false positives a key slice, in thousandths; None if not measured."""
         scores = dict(zip(self.evaluation.get("fp_per_image", []), self.evaluation.get("scores", []), strict=False))

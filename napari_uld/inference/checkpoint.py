@@ -47,6 +47,11 @@ class LoadedDetector:
     device: torch.device
     mixed: bool = True
 
+    @property
+    def tight(self) -> bool:
+        """Whether its boxes lie about the voxels of what they hold; else they have DeepLesion's margin."""
+        return self.info.tight
+
 
 def save_checkpoint(path: Path, model: Detector, recipe: dict[str, Any], evaluation: dict[str, Any]) -> None:
     """Write a model in half precision with its full recipe and the evaluation it got.

@@ -76,6 +76,7 @@ def detect_on_every_slice(volume: CTVolume, detector: LoadedDetector, score_floo
         boxes=np.concatenate([r[0] for r in rows]),
         scores=np.concatenate([r[1] for r in rows]),
         key_slices=np.concatenate([r[2] for r in rows]),
+        tight=detector.tight,
         operating_point=detector.info.operating_point,
     )
 

@@ -1,17 +1,18 @@
 """A volumetric network over a whole scan: tiles along z, their boxes brought back and suppressed in 3D."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from napari_uld.ct.phases import phases_as
 from napari_uld.ct.volume import CTVolume
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.evaluation.overlaps import iou
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.device import mixed_precision
-from napari_uld.inference.slabs import body_crop, normalize, sample
+from napari_uld.inference.slabs import Box, body_crop, normalize, sample
 from napari_uld.lesions.axis_map import AxisMap
 from napari_uld.lesions.findings import LESION_LABEL
 from napari_uld.progress import Progress, Work
@@ -29,7 +30,7 @@ class Crop:
     Parameters
     ----------
     hu
-        (D, H, W) float32.
+        (D, H, W) float32, or (phases, D, H, W).
     axes
         Where it lies in the scan, along (x, y, z).
     thickness
@@ -40,17 +41,23 @@ class Crop:
     axes: AxisMap
     thickness: float
 
+    @property
+    def depth(self) -> int:
+        """Slices."""
+        return self.hu.shape[-3]
+
     def at_least(self, depth: int) -> "Crop":
         """The same with air behind its last slice where it has fewer than `depth`."""
-        missing = max(depth - len(self.hu), 0)
-        hu = np.pad(self.hu, ((0, missing), (0, 0), (0, 0)), constant_values=AIR_HU)
+        missing = max(depth - self.depth, 0)
+        widths = [(0, 0)] * (self.hu.ndim - 3) + [(0, missing), (0, 0), (0, 0)]
+        hu = np.pad(self.hu, widths, constant_values=AIR_HU)
         return Crop(hu, self.axes, self.thickness)
 
     def along_z(self, first: int, count: int) -> "Crop":
         """The `count` slices from `first` on."""
         *offset, z = self.axes.offset
         moved = AxisMap((*offset, z + first / self.axes.scale[2]), self.axes.scale)
-        return Crop(self.hu[first : first + count], moved, self.thickness)
+        return Crop(self.hu[..., first : first + count, :, :], moved, self.thickness)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,13 +87,27 @@ class VolumeDetections:
         return VolumeDetections(self.boxes[rows], self.scores[rows], points, first)
 
 
-def resample(hu: np.ndarray, spacing: tuple[float, float, float], spec: InputSpec) -> Crop:
-    """Bring a whole scan (z, y, x), cropped to the body, to a network's spacing."""
+def seen(volume: CTVolume, spec: InputSpec) -> Crop:
+    """Bring what a network sees of a scan to its spacing: the scan, or its phases, cropped to the first one's body.
+
+    Raises
+    ------
+    PhaseError
+        If the network sees phases that do not come with the scan.
+    """
+    phases = phases_as(volume, spec.phases)
+    crop = body_crop(phases[0].hu, volume.spacing, spec)
+    first, *further = (resample(each.hu, volume.spacing, spec, crop) for each in phases)
+    return replace(first, hu=np.stack([first.hu, *(each.hu for each in further)])) if further else first
+
+
+def resample(hu: np.ndarray, spacing: tuple[float, float, float], spec: InputSpec, crop: Box | None = None) -> Crop:
+    """Bring a whole scan (z, y, x), cropped to the body if not to `crop`, to a network's spacing."""
     per_slice = spacing[0] / spec.step_mm(spacing[0])
     # Rounding must not cost the last slice.
     count = int(np.floor((len(hu) - 1) * per_slice + 1e-6)) + 1
     positions = np.minimum(np.arange(count) / per_slice, len(hu) - 1)
-    crop = body_crop(hu, spacing, spec)
+    crop = crop or body_crop(hu, spacing, spec)
     slices, (across, down) = sample(hu, spacing, positions, crop, pixel_mm=spec.spacing_mm)
     # The first slice's centre stays where it is; its edges move with the slices' thickness.
     axes = AxisMap((crop[2], crop[0], 0.5 - 0.5 / per_slice), (across, down, per_slice))
@@ -94,15 +115,20 @@ def resample(hu: np.ndarray, spacing: tuple[float, float, float], spec: InputSpe
 
 
 def run_volume(volume: CTVolume, detector: LoadedDetector) -> Work[VolumeDetections]:
-    """Detect in a whole scan.
+    """Detect in a whole scan, in its phases where the network sees several.
 
     Tiles as deep as the network's crops overlap by half; of each the middle counts, so that no lesion is judged by
     what its tile cuts off. Yields progress after every tile; closing the generator cancels.
+
+    Raises
+    ------
+    PhaseError
+        If the network sees phases that do not come with the scan.
     """
     yield Progress(0, 1, f"Resampling {volume.name}")
     depth, half = detector.inputs.slices, max(detector.inputs.slices // 2, 1)
-    whole = resample(volume.hu, volume.spacing, detector.inputs).at_least(depth)
-    last = max(len(whole.hu) - depth, 0)
+    whole = seen(volume, detector.inputs).at_least(depth)
+    last = max(whole.depth - depth, 0)
     starts = [*range(0, last, half), last]
     parts = []
     for number, start in enumerate(starts):
@@ -118,7 +144,8 @@ def run_volume(volume: CTVolume, detector: LoadedDetector) -> Work[VolumeDetecti
 
 def run_crop(crop: Crop, detector: LoadedDetector) -> VolumeDetections:
     """Detect in one crop."""
-    image = torch.from_numpy(normalize(crop.hu, detector.inputs))[None].to(detector.device)
+    hu = crop.hu.reshape(-1, *crop.hu.shape[-3:])
+    image = torch.from_numpy(normalize(hu, detector.inputs)).to(detector.device)
     thickness = torch.tensor([crop.thickness], dtype=torch.float32, device=detector.device)
     with torch.inference_mode(), mixed_precision(detector.device, enabled=detector.mixed):
         (output,) = detector.model([image], thickness=thickness)

@@ -57,6 +57,9 @@ class Findings:
         For each row where `points` lay before the detector refined them, or None; None where no row has any.
     operating_point
         Score from which on the detector gave two false positives a key slice when it was evaluated, or None.
+    tight
+        Whether the boxes lie about the voxels of what they hold, as those with a depth always do; else they have
+        DeepLesion's margin.
     columns
         More scores by name, (n,) finite floats each: "s2", say, is the mask's overlap with a lesion's of a hard
         negative.
@@ -81,6 +84,7 @@ class Findings:
     points: tuple[np.ndarray | None, ...]
     depths: np.ndarray | None = None
     operating_point: float | None = None
+    tight: bool = False
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
     first_points: tuple[np.ndarray | None, ...] | None = None
 
@@ -120,6 +124,7 @@ class Findings:
         points: Sequence[object] | None = None,
         depths: object = None,
         operating_point: float | None = None,
+        tight: bool = False,
         columns: Mapping[str, object] | None = None,
         first_points: Sequence[object] | None = None,
     ) -> "Findings":
@@ -151,6 +156,7 @@ class Findings:
             first_points=None if first_points is None else _as_clouds(first_points),
             depths=None if depths is None else as_boxes(depths, dims=1).copy(),
             operating_point=operating_point,
+            tight=tight or depths is not None,
             columns={name: _as_scores(values) for name, values in (columns or {}).items()},
         )
 

@@ -27,6 +27,7 @@ def write_findings(path: Path, findings: Findings) -> None:
         "method": findings.method,
         "checkpoint": findings.checkpoint,
         "operating_point": findings.operating_point,
+        "tight": findings.tight,
         "findings": [_finding_to_json(findings, row) for row in range(len(findings))],
     }
     data = json_models.dump(content, path)
@@ -66,6 +67,7 @@ def read_findings(path: Path) -> Findings:
         first_points=[row.first_points for row in rows] if any(row.first_points for row in rows) else None,
         depths=[row.depth for row in rows] if rows and rows[0].depth is not None else None,
         operating_point=model.operating_point,
+        tight=model.tight,
         columns={name: [row.columns[name] for row in rows] for name in (rows[0].columns if rows else ())},
     )
 

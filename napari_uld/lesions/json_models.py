@@ -212,6 +212,7 @@ class FindingFileModel(FileModel):
     operating_point: float | None = Field(
         default=None, ge=0, le=1, description="score from which on the detector gave two false positives a key slice"
     )
+    tight: bool = Field(default=False, description="whether boxes lie about the voxels, without DeepLesion's margin")
     findings: Annotated[
         tuple[FindingModel, ...],
         AfterValidator(_all_or_none_have_a_depth),

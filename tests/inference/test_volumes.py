@@ -1,5 +1,6 @@
 """A volumetric detector over whole scans: boxes end where bodies are, whatever tile, spacing or numbering."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from napari_uld.ct.phases import with_phases
 from napari_uld.ct.volume import CTVolume
 from napari_uld.detectors.specs.inputs import InputSpec
-from napari_uld.errors import RecipeError
+from napari_uld.errors import PhaseError, RecipeError
 from napari_uld.inference.catalogue import CheckpointInfo
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.detect import detect
@@ -93,6 +95,44 @@ def test_a_scan_with_fewer_slices_than_a_tile_is_filled_with_air() -> None:
     model = detector()
     finish(run_volume(scan(3, slice(1, 2)), model))
     assert model.model.depths == [8]  # type: ignore[attr-defined]
+
+
+class TakesPhases(nn.Module):
+    """Keeps what it is shown, and finds nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.images: list[Tensor] = []
+
+    def forward(self, images: list[Tensor], thickness: Tensor) -> list[dict[str, Tensor]]:
+        self.images += images
+        return [{"boxes": torch.zeros(0, 6), "scores": torch.zeros(0), "labels": torch.zeros(0).long()}]
+
+
+def of_phases(*names: str) -> LoadedDetector:
+    inputs = INPUTS.model_copy(update={"phases": names})
+    return LoadedDetector(TakesPhases(), inputs, INFO, torch.device("cpu"), mixed=False)  # type: ignore[arg-type]
+
+
+def test_the_phases_of_a_study_are_the_channels_of_every_tile_in_their_order() -> None:
+    portal, arterial = scan(11, slice(2, 4)), replace(scan(11, slice(7, 9)), name="arterial")
+    model = of_phases("arterial", "portal venous")
+    finish(run_volume(with_phases(portal, (arterial, portal)), model))
+    shown = model.model.images  # type: ignore[attr-defined]
+    assert [each.shape for each in shown] == [(2, 8, 32, 40)] * 2
+    bright = [[int(z) for z in torch.nonzero(phase.amax((1, 2)) > 40)] for phase in shown[0]]
+    assert bright == [[7], [2, 3]]
+
+
+def test_a_scan_that_comes_without_a_detectors_phases_is_refused() -> None:
+    with pytest.raises(PhaseError, match=r"sees 2 phases together \(arterial, delayed\), and scan comes with no other"):
+        finish(run_volume(scan(11, slice(2, 4)), of_phases("arterial", "delayed")))
+
+
+def test_a_detector_of_one_series_sees_of_a_study_the_scan_itself() -> None:
+    portal, arterial = scan(10, slice(2, 4)), scan(10, slice(7, 9))
+    found = finish(run_volume(with_phases(portal, (arterial, portal)), detector()))
+    assert found.boxes[:, [2, 5]].tolist() == [[1.5, 3.5]]
 
 
 @pytest.mark.parametrize("numbers", [np.arange(1, 11), np.arange(10, 0, -1)], ids=["to the head", "to the feet"])

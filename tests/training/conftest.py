@@ -20,6 +20,12 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def phases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two patients, one to validate on and one to train on, in three contrast phases each."""
+    return finish(generate_phantoms(tmp_path_factory.mktemp("phases") / "set", 2, SEED, phases=3))
+
+
+@pytest.fixture(scope="session")
 def tiny_recipe() -> Callable[..., Recipe]:
     """The small recipe, smaller still; keyword arguments change its [training]."""
 

@@ -16,6 +16,8 @@ from napari_uld.inference.volumes import VolumeDetections
 from napari_uld.lesions.box_table import Margin
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.findings_file import write_findings
+from napari_uld.lesions.recist import from_mask
+from napari_uld.lesions.rle import decode
 from napari_uld.progress import Work, finish
 from napari_uld.training import evaluate, volume_protocols
 from napari_uld.training.data.key_slices import split_series, true_slices
@@ -71,12 +73,13 @@ def test_traced_findings_that_are_the_truth_are_all_found_in_volumes(
     assert all(part["sensitivity"] == [1] * rates for part in parts)
 
 
-def test_bodies_are_as_large_as_their_boxes_less_the_margin(phantoms: Path, folder: Path) -> None:
+def test_bodies_are_as_large_as_their_longest_diameter_on_any_slice(phantoms: Path, folder: Path) -> None:
     sizes = []
     for series in split_series(phantoms, "all"):
+        pixel = read_spacing(phantoms, series)[2]
         for lesion in read_truth(phantoms, series):
-            x1, y1, _, x2, y2, _ = lesion.box
-            sizes.append((max(x2 - x1, y2 - y1) - 10) * read_spacing(phantoms, series)[2])
+            measured = (from_mask(decode(mask)) for mask in lesion.masks.values())
+            sizes.append(max(recist.diameters[0] for recist in measured) * pixel)
     by_size = scored(folder, phantoms, protocol="3d").by_size
     small, large = (np.array(sizes) < 20).sum(), (np.array(sizes) > 50).sum()
     assert 0 < small < len(sizes)
@@ -126,7 +129,7 @@ def test_slices_without_a_lesion_count_where_they_are_asked_for(phantoms: Path, 
 
 
 def test_a_detector_is_traced_by_sort_through_whole_volumes(phantoms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    detector = SimpleNamespace(inputs=InputSpec(), info=SimpleNamespace(name="toy", operating_point=None))
+    detector = SimpleNamespace(inputs=InputSpec(), tight=False, info=SimpleNamespace(name="toy", operating_point=None))
     monkeypatch.setattr(evaluate, "load_checkpoint", lambda *_: detector)
 
     def every_slice(volume: CTVolume, _: object, floor: float) -> Work[Findings]:
@@ -161,7 +164,9 @@ def test_bodies_reach_by_the_protocol_what_they_reach_without_naming_it(
 ) -> None:
     in_volumes = InputSpec(volume=True, slices=8, slices_per_image=1)
     info = SimpleNamespace(name="toy", digest="none", operating_point=None)
-    monkeypatch.setattr(evaluate, "load_checkpoint", lambda *_: SimpleNamespace(inputs=in_volumes, info=info))
+    monkeypatch.setattr(
+        evaluate, "load_checkpoint", lambda *_: SimpleNamespace(inputs=in_volumes, tight=True, info=info)
+    )
     true = {each.series: each.boxes for each in true_volumes(phantoms, "all")}
 
     def moved(volume: CTVolume, _: object) -> Iterator[object]:
@@ -178,6 +183,9 @@ def test_bodies_reach_by_the_protocol_what_they_reach_without_naming_it(
     named = scored("faster_rcnn", phantoms, rates=(0.5, 1.0, 2.0), protocol="3d")
     assert 0 < plain.curve.sensitivity[-1] < 1
     assert named.curve.values.tolist() == plain.curve.values.tolist()
+    lesions = [{name: part.lesions for name, part in each.by_size.items()} for each in (plain, named)]
+    assert lesions[0] == lesions[1]
+    assert sum(lesions[0].values()) == plain.lesions
     assert (named.ap, named.images, named.boxes) == (plain.ap, plain.images, "tight boxes")
 
 
@@ -305,7 +313,7 @@ def test_a_truth_that_a_protocol_cannot_use_names_one_that_can(
 
 
 def test_a_checkpoint_on_an_annotation_file_needs_the_scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    detector = SimpleNamespace(inputs=InputSpec(), info=SimpleNamespace(name="toy", operating_point=None))
+    detector = SimpleNamespace(inputs=InputSpec(), tight=False, info=SimpleNamespace(name="toy", operating_point=None))
     monkeypatch.setattr(evaluate, "load_checkpoint", lambda *_: detector)
     path = pickled(tmp_path / "x.pkl", {VOLUME: {0: [[1, 1, 9, 9, 0, 0]]}})
     with pytest.raises(DataError, match="as --images"):

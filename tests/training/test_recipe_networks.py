@@ -23,7 +23,7 @@ def example(recipe: Recipe, lesions: int = 2) -> tuple[list[Tensor], list[dict[s
     """An image with two lesions or fewer, the second one a hard negative where those are taught, and its target."""
     if recipe.input.volume:
         target = {"boxes": bodies(BOXES, ALONG_Z)[:lesions], "labels": torch.ones(lesions, dtype=torch.int64)}
-        return [torch.randn(1, DEPTH, SIZE, SIZE)], [target]
+        return [torch.randn(recipe.input.channels, DEPTH, SIZE, SIZE)], [target]
     masks = np.zeros((2, SIZE, SIZE), np.uint8)
     masks[0, 14:22, 12:18] = 1
     masks[1, 30:74, 32:80] = 1
@@ -134,7 +134,7 @@ def test_a_small_network_detects_on_an_image(name: str) -> None:
     torch.manual_seed(0)
     model = build_detector(recipe).eval()
     with torch.inference_mode():
-        deep = (1, DEPTH) if recipe.input.volume else (recipe.input.slices,)
+        deep = (recipe.input.channels, DEPTH) if recipe.input.volume else (recipe.input.slices,)
         (found,) = model([torch.randn(*deep, 64, 96)])
     assert bool(found.keys() & {"masks", "segmentation"}) == predicts_maps(recipe)
     assert set(found["labels"].tolist()) <= set(range(1, len(recipe.detector.classes) + 1))

@@ -8,13 +8,15 @@ from napari_uld.detectors.specs.recipe import Recipe
 from napari_uld.errors import DataError
 from napari_uld.lesions.annotations import Source
 
-from .key_slices import read_split, true_slices
+from .key_slices import read_split, shown_slices, true_slices
 from .lesion_free import clear_of, lesion_free_slices
 from .phantom.truth import FOLDER as TRUTH_FOLDER
 from .slab_dataset import SlabDataset
 from .sub_volumes import SubVolume, sub_volumes
-from .volume_dataset import VolumeDataset, true_volumes
+from .volume_dataset import VolumeDataset, negative_bodies, true_volumes
 
+# Of a data set, findings with negative rows.
+NEGATIVES = "negatives"
 # What a network may be validated on.
 ValidationSet = SlabDataset | VolumeDataset | list[SubVolume]
 
@@ -22,7 +24,7 @@ ValidationSet = SlabDataset | VolumeDataset | list[SubVolume]
 def training_set(
     root: Path, recipe: Recipe, seed: int, sources: Collection[Source] | None = None
 ) -> tuple[SlabDataset | VolumeDataset, str]:
-    """The training split as a recipe's network sees it, and a line about what of it is left out ("" for nothing).
+    """The training split as a recipe's network sees it, and a line about what is peculiar about it ("" for nothing).
 
     Parameters
     ----------
@@ -32,12 +34,18 @@ def training_set(
     Raises
     ------
     DataError
-        If there is nothing to train on, or volumes, whose whole truth is known, shall come from somewhere else.
+        If there is nothing to train on, or what is learnt from a whole truth shall come from somewhere else.
     """
     if recipe.input.volume:
         if sources is not None:
             raise DataError(f"{recipe.method.name} learns from the whole truth of volumes: leave --sources out")
-        return VolumeDataset(true_volumes(root, "train"), recipe.input, training=recipe.training, seed=seed), ""
+        volumes = true_volumes(root, "train", recipe.input.phases)
+        negatives = negative_bodies(root / NEGATIVES, volumes)
+        note = f"{sum(map(len, negatives.values()))} hard negatives in {len(negatives)} scans" if negatives else ""
+        spec = recipe.training
+        return VolumeDataset(volumes, recipe.input, negatives=negatives, training=spec, seed=seed), note
+    if recipe.supervision.boxes == "tight":
+        return _tight_set(root, recipe, seed, sources), ""
     slices, note = read_split(root, "train", sources)
     free = lesion_free_slices(root, "train") if recipe.training.lesion_free else []
     if sources is not None and not (root / TRUTH_FOLDER).is_dir():
@@ -46,6 +54,26 @@ def training_set(
     data = SlabDataset(root, slices + free, recipe.input, recipe.supervision, training=recipe.training, seed=seed)
     data.free = range(len(slices), len(data))
     return data, note
+
+
+def _tight_set(root: Path, recipe: Recipe, seed: int, sources: Collection[Source] | None) -> SlabDataset:
+    """Slices of the training split that show a lesion, listed or not, one for each lesion in an epoch."""
+    _require_truth(root, recipe)
+    if sources is not None:
+        raise DataError(f"{recipe.method.name} learns from the whole truth of phantoms: leave --sources out")
+    slices, by_lesion = shown_slices(root, "train")
+    free = lesion_free_slices(root, "train") if recipe.training.lesion_free else []
+    data = SlabDataset(root, slices + free, recipe.input, recipe.supervision, training=recipe.training, seed=seed)
+    data.free, data.by_lesion = range(len(slices), len(data)), by_lesion
+    return data
+
+
+def _require_truth(root: Path, recipe: Recipe) -> None:
+    if not (root / TRUTH_FOLDER).is_dir():
+        raise DataError(
+            f"{recipe.method.name} learns from boxes tight about the voxels of every lesion, and {root} has no folder "
+            f'{TRUTH_FOLDER} that knows these: give phantoms, or a recipe with supervision.boxes = "padded"'
+        )
 
 
 def lesions_by_source(data: SlabDataset | VolumeDataset) -> dict[str, int]:
@@ -57,7 +85,10 @@ def lesions_by_source(data: SlabDataset | VolumeDataset) -> dict[str, int]:
 def validation_set(root: Path, recipe: Recipe) -> tuple[ValidationSet, str]:
     """The validation split, as it is, as the recipe wants it, and a line about what of it is left out."""
     if recipe.input.volume:
-        return VolumeDataset(true_volumes(root, "val"), recipe.input), ""
+        return VolumeDataset(true_volumes(root, "val", recipe.input.phases), recipe.input), ""
+    if recipe.supervision.boxes == "tight":
+        _require_truth(root, recipe)
+        return SlabDataset(root, true_slices(root, "val", tight=True), recipe.input), ""
     wanted = recipe.training.validate_on if (root / TRUTH_FOLDER).is_dir() else "annotated"
     if wanted == "volumes":
         return sub_volumes(root, "val"), ""

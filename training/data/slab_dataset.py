@@ -1,6 +1,6 @@
 """Key slices as a network's input and targets."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -73,6 +73,8 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         Hard negatives by index of their image, taught beside the lesions.
     free
         Indices of images that show no lesion, of which batches have a share.
+    by_lesion
+        For each lesion the indices of the images that show it, where an epoch sees one of them a lesion instead of all.
     first_negatives
         By index of their image (n, 4) native boxes of hard negatives that are sampled first as background.
     truth
@@ -98,6 +100,7 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         self.epoch = 0
         self.negatives: Mapping[int, HardNegatives] = {}
         self.free = range(0)
+        self.by_lesion: Sequence[np.ndarray] = ()
         self.first_negatives: Mapping[int, np.ndarray] = {}
         self.truth: TrueBoxes | None = None
         kind = supervision.mask_kind if supervision is not None else None
@@ -109,6 +112,16 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
 
     def __len__(self) -> int:
         return len(self.slices)
+
+    def of_epoch(self) -> list[int]:
+        """Indices of the images of the epoch, beside those that are free of lesions.
+
+        Where there is one a lesion it is drawn from (seed, epoch): the same whatever the number of loaders.
+        """
+        rng = np.random.default_rng([self.seed, self.epoch])
+        drawn = [int(rng.choice(images)) for images in self.by_lesion]
+        left = set(range(len(self))) - set(self.free)
+        return drawn + sorted(left.difference(*map(np.ndarray.tolist, self.by_lesion)))
 
     def slab(self, index: int, away: int = 0) -> Slab:
         """The slab of one image, or of the one `away` slices from it, from memory where it was made before."""

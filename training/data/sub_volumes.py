@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .key_slices import SPLITS, Split, no_phantom, split_of
+from .key_slices import Split
 from .known_scan import KnownScan
-from .phantom.truth import read_truth, truth_series
+from .phantom.truth import read_truth
+from .studies import split_studies
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,18 +31,14 @@ class SubVolume(KnownScan):
 
 
 def sub_volumes(root: Path, split: Split) -> list[SubVolume]:
-    """All phantom scans of a split, those without a lesion among them.
+    """All phantom studies of a split, those without a lesion among them, each by its first series.
 
     Raises
     ------
     DataError
         If there is none.
     """
-    splits = split_of(root)
-    names = [name for name in truth_series(root) if split == "all" or splits.get(name) == SPLITS[split]]
-    if not names:
-        raise no_phantom(root, split)
-    return [_of_series(root, name) for name in names]
+    return [_of_series(root, study[0]) for study in split_studies(root, split)]
 
 
 def _of_series(root: Path, series: str) -> SubVolume:

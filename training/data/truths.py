@@ -12,7 +12,6 @@ from napari_uld.errors import DataError
 from napari_uld.evaluation.protocols import Protocol
 from napari_uld.lesions.annotations import LesionType
 from napari_uld.lesions.box_table import BoxTable, Extent, Margin, ScanBoxes, ScanName
-from napari_uld.lesions.boxes import RECIST_MARGIN
 from napari_uld.lesions.findings import Box
 from napari_uld.lesions.harvester import read_box_pickle
 from napari_uld.lesions.recist import from_mask
@@ -26,13 +25,14 @@ from .key_slices import (
     Split,
     SplitSlices,
     read_split,
-    split_series,
     true_slices,
 )
 from .lesion_free import lesion_free_slices
 from .phantom.truth import FOLDER as TRUTH_FOLDER
 from .phantom.truth import TrueLesion, read_spacing, read_truth
-from .volume_dataset import tight_box
+from .studies import split_studies
+from .true_boxes import tight_box
+from .volume_dataset import longest_diameter, masks_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +108,9 @@ class TrueScans:
     note: str = ""
 
 
-def true_images(data: Path, split: Split, *, annotated: bool, lesion_free: bool) -> tuple[SplitSlices, Margin | None]:
+def true_images(
+    data: Path, split: Split, *, annotated: bool, lesion_free: bool, tight: bool = False
+) -> tuple[SplitSlices, Margin | None]:
     """The images to score on, and how closely their boxes lie about the lesions.
 
     Parameters
@@ -119,6 +121,8 @@ def true_images(data: Path, split: Split, *, annotated: bool, lesion_free: bool)
         Of phantoms, take the lesions that the table lists instead of the whole truth.
     lesion_free
         Take those slices of a folder's scans too that no lesion reaches (see `lesion_free_slices`).
+    tight
+        Of phantoms' whole truth, take boxes that are tight about the lesions' voxels.
 
     Raises
     ------
@@ -130,8 +134,11 @@ def true_images(data: Path, split: Split, *, annotated: bool, lesion_free: bool)
         raise DataError(f"{data} does not say which slices hold no lesion: give a folder in DeepLesion's layout")
     if is_folder:
         whole_truth = not annotated and (data / TRUTH_FOLDER).is_dir()
-        slices, note = SplitSlices(true_slices(data, split), "") if whole_truth else read_split(data, split)
-        return SplitSlices(slices + (lesion_free_slices(data, split) if lesion_free else []), note), Margin.PADDED
+        slices, note = (
+            SplitSlices(true_slices(data, split, tight=tight), "") if whole_truth else read_split(data, split)
+        )
+        slices = slices + (lesion_free_slices(data, split) if lesion_free else [])
+        return SplitSlices(slices, note), Margin.TIGHT if tight and whole_truth else Margin.PADDED
     if data.suffix == ".json":
         return SplitSlices(slices_of(data, read_coco(data)), ""), None
     table = read_box_pickle(data, split)
@@ -153,7 +160,7 @@ def _slices_of(table: BoxTable) -> list[KeySlice]:
 
 
 def true_scans(data: Path, split: Split, protocol: Protocol, margin: Margin | None) -> TrueScans:
-    """The volumes to score on.
+    """The volumes to score on; of phantoms the first series of every study, whatever phases there are.
 
     Parameters
     ----------
@@ -181,7 +188,9 @@ def true_scans(data: Path, split: Split, protocol: Protocol, margin: Margin | No
             f"folder {TRUTH_FOLDER}, or a pickle of fully annotated sub-volumes"
         )
     margin = margin or Margin.PADDED
-    scans = [_true_scan(data, name, on_key_slices=on_key_slices, margin=margin) for name in split_series(data, split)]
+    scans = [
+        _true_scan(data, study[0], on_key_slices=on_key_slices, margin=margin) for study in split_studies(data, split)
+    ]
     return TrueScans(data.name, scans, margin)
 
 
@@ -205,9 +214,8 @@ def _key_diameter(lesion: TrueLesion) -> float:
 
 
 def _body_diameter(lesion: TrueLesion) -> float:
-    """Longer side in the plane of the whole lesion, in pixels: of its box less the margin."""
-    x1, y1, _, x2, y2, _ = lesion.box
-    return max(x2 - x1, y2 - y1) - 2 * RECIST_MARGIN
+    """Longest diameter in pixels on any slice."""
+    return longest_diameter(masks_of(lesion))
 
 
 def _box(lesion: TrueLesion, *, on_key_slices: bool, margin: Margin) -> tuple[float, ...]:

@@ -16,12 +16,10 @@ from napari_uld.progress import Work
 
 from ..data.key_slices import KeySlice
 from ..data.phantom.truth import FOLDER as TRUTH_FOLDER
+from ..data.sets import NEGATIVES
 from ..data.true_boxes import TrueBoxes
 from .mean_teacher import MeanTeacher
 from .misses import Misses, is_known, mine_misses, read_misses, write_misses
-
-# Within a run's folder, what it mined; within a data set's, findings with negative rows to take instead.
-NEGATIVES = "negatives"
 
 
 class MeanTeacherWithNegatives(MeanTeacher):
@@ -31,6 +29,7 @@ class MeanTeacherWithNegatives(MeanTeacher):
 
     def before_training(self) -> Work[None]:
         """Mine, or take what is there, and hand it to the training set."""
+        # What a data set has is taken instead of what a run would mine.
         given, mined = self.run.data / NEGATIVES, self.run.out / NEGATIVES
         if not given.is_dir() and not mined.is_dir():
             yield from self._mine(mined)

@@ -5,6 +5,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,20 @@ import numpy as np
 from napari_uld.ct.deeplesion import read_slices, slices_on_disk
 from napari_uld.ct.volume import CTVolume
 from napari_uld.errors import TrainingError
+from napari_uld.evaluation.overlaps import iou
 from napari_uld.inference.candidates import candidates
 from napari_uld.inference.checkpoint import LoadedDetector
+from napari_uld.inference.detect import bodies
 from napari_uld.inference.slabs import extract_slab
+from napari_uld.inference.volumes import run_volume
 from napari_uld.lesions.boxes import intersection
 from napari_uld.lesions.findings import HARD_NEGATIVE_LABEL, Findings
 from napari_uld.lesions.findings_file import SUFFIX, read_findings, write_findings
-from napari_uld.progress import Progress, Work
+from napari_uld.progress import Progress, Work, within
 
+from ..data.studies import of_scan
 from ..data.true_boxes import TrueBoxes
+from ..data.volume_dataset import true_bodies
 
 # (n, 4) native boxes by (series, native number of the slice).
 Misses = dict[tuple[str, int], np.ndarray]
@@ -42,7 +48,7 @@ def mine_misses(
     series
         Of the scans.
     score, per_slice
-        The least score of a miss, and the most of them on a slice.
+        The least score of a miss, and the most of them on a slice; of bodies there is no most.
 
     Returns
     -------
@@ -54,6 +60,8 @@ def mine_misses(
     UldError
         If a scan cannot be read, or its truth is not known.
     """
+    if detector.inputs.volume:
+        return (yield from _missed_bodies(detector, root, series, score))
     truth = TrueBoxes(root)
     found: list[Findings] = []
     for number, name in enumerate(series):
@@ -68,6 +76,23 @@ def mine_misses(
             yield Progress(number, len(series), f"Mining hard negatives in {name}, slice {native}")
         if any(len(boxes) for _, boxes, _ in rows):
             found.append(_findings(volume, detector, rows))
+    yield Progress(len(series), len(series), f"Mined {sum(map(len, found))} hard negatives")
+    return found
+
+
+def _missed_bodies(detector: LoadedDetector, root: Path, series: Sequence[str], score: float) -> Work[list[Findings]]:
+    found: list[Findings] = []
+    for number, name in enumerate(series):
+        yield Progress(number, len(series), f"Mining hard negatives in {name}")
+        volume = read_slices(root, name, slices_on_disk(root, name))
+        volume = of_scan(volume, root, name, detector.inputs.phases)
+        detections = yield from within(run_volume(volume, detector), number, len(series))
+        touching = iou(detections.boxes, true_bodies(root, name)).max(axis=1, initial=0.0) > 0
+        sure = detections.take(np.flatnonzero((detections.scores >= score) & ~touching))
+        if len(sure.boxes):
+            rows = bodies(sure, volume, detector)
+            labels, negative = np.full(len(rows), HARD_NEGATIVE_LABEL), np.full(len(rows), True)
+            found.append(replace(rows, labels=labels, negative=negative))
     yield Progress(len(series), len(series), f"Mined {sum(map(len, found))} hard negatives")
     return found
 
@@ -87,6 +112,7 @@ def _findings(
         key_slices=np.concatenate([np.full(len(on_slice), native) for native, on_slice, _ in rows]),
         labels=np.full(len(boxes), HARD_NEGATIVE_LABEL),
         negative=np.full(len(boxes), True),
+        tight=detector.tight,
     )
 
 

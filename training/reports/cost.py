@@ -51,7 +51,7 @@ def _flops(model: Detector, module: nn.Module, recipe: Recipe) -> Counter[str]:
 
                 leaf.register_forward_pre_hook(lambda *_: begun.append(counter.get_total_flops()))
                 leaf.register_forward_hook(ended)
-        deep = [1, slices] if inputs.volume else [inputs.slices_per_image]
+        deep = [inputs.channels, slices] if inputs.volume else [inputs.channels]
         images = torch.zeros(inputs.images, *deep, *size, device="meta")
         with torch.no_grad():
             features = model.per_image(images)

@@ -13,17 +13,22 @@ import filelock
 import torch
 
 from napari_uld.errors import DataError, UldError
+from napari_uld.evaluation.protocols import PROTOCOLS
 from napari_uld.inference.checkpoint import LoadedDetector, load_checkpoint
+from napari_uld.lesions.box_table import Margin
 from napari_uld.progress import Progress, Work
 
 from ..data.key_slices import true_slices
 from ..data.slab_dataset import SlabDataset
 from ..data.sub_volumes import sub_volumes
+from ..data.truths import true_scans
 from ..evaluate import match_detector, match_traced
 from ..loop import TrainingOptions, train
 from ..run_files import CHECKPOINT, LOG, STATE, read_log
+from ..subjects import check_margins
+from ..volume_protocols import detected, match_scans
 from .planning import Experiment, Place, Row, Run, State, plan
-from .results import Result, traced_result, write_json
+from .results import Result, scan_result, write_json
 from .run_spec import read_spec
 from .timing import seconds_a_slice
 
@@ -52,11 +57,11 @@ def run(planned: Run, *, renew: bool = False) -> Work[State]:
                     return State.STALE
                 _set_aside(planned.folder)
             if planned.state is not State.FINISHED:
-                # The same detector may be scored a second time, with what it calls negatives.
-                trained = any(planned.folder.glob("result*.json"))
+                # The same detector may be scored a second time, with what it calls negatives, or otherwise.
+                trained = any(any(planned.folder.glob(name)) for name in ("result*.json", "volumes.json"))
                 checkpoint = planned.folder / CHECKPOINT if trained else (yield from _train(planned))
                 if not planned.files[1].is_file():
-                    yield from _score(planned, checkpoint)
+                    yield from (_score_volumes if planned.judging.counts == "volumes" else _score)(planned, checkpoint)
                 if planned.row.traced and not planned.traced_files[1].is_file():
                     yield from _score_traced(planned, checkpoint)
     except filelock.Timeout:
@@ -85,27 +90,43 @@ def _train(planned: Run) -> Work[Path]:
         planned.spec.write(planned.folder)
     # A row of the same meaning may have begun it under another name.
     begun = read_spec(planned.folder) or planned.spec
-    data, device = planned.place.phantoms / "train", planned.place.device
-    init = planned.init.folder / CHECKPOINT if planned.init is not None else None
-    options = TrainingOptions(data, planned.folder, init=init, resume=resume, device=device, seed=planned.spec.seed)
+    options = TrainingOptions(
+        planned.train,
+        planned.folder,
+        init=planned.init.folder / CHECKPOINT if planned.init is not None else None,
+        resume=resume,
+        device=planned.place.device,
+        seed=planned.spec.seed,
+    )
     return (yield from train(begun.recipe, options))
 
 
 def _score(planned: Run, checkpoint: Path) -> Work[None]:
-    slices = true_slices(planned.place.phantoms / "test", "all")
+    slices = true_slices(planned.test, "all")
     detector = load_checkpoint(checkpoint, planned.place.device)
-    dataset = SlabDataset(planned.place.phantoms / "test", slices, detector.inputs)
+    dataset = SlabDataset(planned.test, slices, detector.inputs)
     matches = yield from match_detector(detector, dataset, count_negatives=planned.row.count_negatives)
     Result.of(matches, slices, _facts(planned, detector)).save(*planned.files)
 
 
 def _score_traced(planned: Run, checkpoint: Path) -> Work[None]:
     """Trace what it finds in the test scans, and match by P3D IoU with their whole truth."""
-    volumes = sub_volumes(planned.place.phantoms / "test", "all")
+    volumes = sub_volumes(planned.test, "all")
     detector = load_checkpoint(checkpoint, planned.place.device)
     matches = yield from match_traced(detector, volumes)
-    facts = _facts(planned, detector) | {"matched_by": "P3D IoU"}
-    traced_result(matches, volumes, facts).save(*planned.traced_files)
+    facts, names = _facts(planned, detector), [volume.series for volume in volumes]
+    scan_result(matches, volumes, names, facts, PROTOCOLS["p3d"]).save(*planned.traced_files)
+
+
+def _score_volumes(planned: Run, checkpoint: Path) -> Work[None]:
+    """Match the bodies, or traced findings, of whole test scans with their truth, whose boxes are tight."""
+    truth = true_scans(planned.test, "all", planned.judging, Margin.TIGHT)
+    detector = load_checkpoint(checkpoint, planned.place.device)
+    table = yield from detected(detector, truth.scans, planned.test)
+    said = check_margins(table.source, table.margin, truth.margin, planned.test)
+    matches, scans, _ = match_scans(table, truth.scans, planned.judging)
+    facts = _facts(planned, detector) | {"boxes": said}
+    scan_result(matches, scans, [scan.name for scan in scans], facts, planned.judging).save(*planned.files)
 
 
 def _facts(planned: Run, detector: LoadedDetector) -> dict[str, Any]:
@@ -157,7 +178,7 @@ def run_all(experiments: Sequence[Experiment], place: Place, *, renew: bool = Fa
         try:
             planned = plan(experiment, row, seed, place)
             state = yield from _named(run(planned, renew=renew), f"{row.label}, seed {seed}: ")
-            note = f"{planned.result().curve.average:.3f}" if state is State.FINISHED else planned.differs
+            note = f"{planned.average:.3f}" if state is State.FINISHED else planned.differs
         # PyTorch says RuntimeError when memory ends or shapes do not fit.
         except (UldError, RuntimeError) as error:
             logger.warning("%s, seed %d: %s", row.label, seed, error)
@@ -188,17 +209,17 @@ def time_all(experiments: Sequence[Experiment], place: Place) -> Work[None]:
             planned = plan(experiment, row, seed, place)
         except UldError:
             continue
-        # Of runs made elsewhere the results alone may be here.
+        # Of runs made elsewhere the results alone may be here. Volumes have no maps to predict.
         if (
-            planned.state is not State.FINISHED
+            planned.judging.counts == "volumes"
+            or planned.state is not State.FINISHED
             or planned.folder in measured
             or not (planned.folder / CHECKPOINT).is_file()
         ):
             continue
         measured.add(planned.folder)
         detector = load_checkpoint(planned.folder / CHECKPOINT, place.device)
-        test = place.phantoms / "test"
-        dataset = SlabDataset(test, true_slices(test, "all"), detector.inputs)
+        dataset = SlabDataset(planned.test, true_slices(planned.test, "all"), detector.inputs)
         seconds = yield from _named(seconds_a_slice(detector, dataset), f"{row.label}, seed {seed}: ")
         write_json(
             planned.folder / TIMING, seconds | {"threads": torch.get_num_threads(), "device": str(detector.device)}

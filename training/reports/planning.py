@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from napari_uld.detectors.specs.recipe import Recipe, Version, load_recipe
 from napari_uld.errors import DataError, RecipeError
 from napari_uld.evaluation.froc import FP_RATES
+from napari_uld.evaluation.protocols import PROTOCOLS, Protocol, ProtocolName
 
 from ..data.phantom.write import ABOUT, TABLE
 from ..run_files import STATE
@@ -72,10 +73,13 @@ class Budget:
     ----------
     train, test
         (patients, seed) of the phantoms to train and to score on.
+    phases
+        Contrast phases of each of their studies.
     """
 
     train: tuple[int, int] = (500, 11)
     test: tuple[int, int] = (120, 12)
+    phases: int = 1
     epochs: int | None = None
     steps: int | None = None
     milestones: tuple[int, ...] | None = None
@@ -85,6 +89,10 @@ class Budget:
         """What it sets in a recipe's [training]."""
         given = {"epochs": self.epochs, "steps": self.steps, "milestones": self.milestones, "batch": self.batch}
         return {key: value for key, value in given.items() if value is not None}
+
+    def folder(self, name: str) -> str:
+        """Of the phantoms "train" or "test", among those of other experiments."""
+        return name if self.phases == 1 else f"{name}_{self.phases}_phases"
 
 
 @dataclass(frozen=True)
@@ -125,6 +133,8 @@ class Experiment:
         Of its recipes.
     plots
         Its pictures.
+    protocol
+        How its rows are judged: on key slices, "image", or in whole scans, "3d".
     """
 
     name: str
@@ -135,6 +145,12 @@ class Experiment:
     rates: tuple[float, ...] = FP_RATES
     version: Version = "small"
     plots: tuple[Plot, ...] = (Plot(),)
+    protocol: ProtocolName = "image"
+
+    @property
+    def judging(self) -> Protocol:
+        """How its rows are judged."""
+        return PROTOCOLS[self.protocol]
 
     def seeds_of(self, row: Row) -> tuple[int, ...]:
         """The seeds that a row is trained with: of its own those that the experiment has."""
@@ -154,7 +170,7 @@ class Place:
     root
         Folder of the runs.
     phantoms
-        Folder with the phantom sets ``train`` and ``test``.
+        Folder with the phantom sets ``train`` and ``test``, and those of several phases.
     """
 
     root: Path
@@ -174,6 +190,10 @@ class Run:
         What it computes with.
     init
         The run whose weights it starts from.
+    train, test
+        The phantoms to train and to score on.
+    judging
+        How it is judged.
     """
 
     row: Row
@@ -181,10 +201,15 @@ class Run:
     folder: Path
     spec: RunSpec
     init: "Run | None"
+    train: Path
+    test: Path
+    judging: Protocol
 
     @property
     def files(self) -> tuple[Path, Path]:
         """Its matches and its result."""
+        if self.judging.counts == "volumes":
+            return self.folder / "volumes.npz", self.folder / "volumes.json"
         stem = "_with_negatives" if self.row.count_negatives else ""
         return self.folder / f"matches{stem}.npz", self.folder / f"result{stem}.json"
 
@@ -214,6 +239,12 @@ class Run:
         """What it reached, once it is finished."""
         return load_result(*self.files)
 
+    @property
+    def average(self) -> float:
+        """Average sensitivity that it reached, once it is finished."""
+        result = self.result()
+        return (result.scan_curve if self.judging.counts == "volumes" else result.curve).average
+
     def traced_result(self) -> Result:
         """The same, traced through whole scans, where its row asks for that."""
         return load_result(*self.traced_files)
@@ -229,13 +260,16 @@ def plan(experiment: Experiment, row: Row, seed: int, place: Place) -> Run:
     """
     budget = experiment.budget
     recipe = row_recipe(row, budget, experiment.version)
-    data = {name: _phantoms(place.phantoms / name, *getattr(budget, name)) for name in ("train", "test")}
+    if recipe.input.volume and experiment.judging.counts == "images":
+        raise RecipeError(f"{row.label}: the table is of key slices, the recipe {row.recipe} is of volumes")
+    folders = {name: place.phantoms / budget.folder(name) for name in ("train", "test")}
+    data = {name: _phantoms(folder, getattr(budget, name), budget.phases) for name, folder in folders.items()}
     init = plan(experiment, row.init, seed, place) if row.init else None
     spec = RunSpec(
         recipe=recipe, data=data, seed=seed, init=init.spec if init else None, results=results_version(recipe)
     )
     home = place.root / experiment.name / f"{slug(row.label)}-seed{seed}"
-    return Run(row, place, find_run(spec, home), spec, init)
+    return Run(row, place, find_run(spec, home), spec, init, **folders, judging=experiment.judging)
 
 
 def row_recipe(row: Row, budget: Budget, version: Version = "small") -> Recipe:
@@ -253,20 +287,23 @@ def row_recipe(row: Row, budget: Budget, version: Version = "small") -> Recipe:
         recipe = Recipe(**tables)
     except ValidationError as error:
         raise RecipeError(f"{row.label}: the recipe {row.recipe} does not allow its changes ({error})") from error
-    if recipe.input.volume:
-        raise RecipeError(f"{row.label}: tables are of key slices, the recipe {row.recipe} is of volumes")
     return recipe
 
 
-def _phantoms(root: Path, patients: int, seed: int) -> dict[str, Any]:
-    """What a phantom set is, for keys and tables."""
+def _phantoms(root: Path, drawn: tuple[int, int], phases: int) -> dict[str, Any]:
+    """What a phantom set of (patients, seed) is, for keys and tables."""
+    patients, seed = drawn
     make = f"napari-uld phantom {root} --patients {patients} --seed {seed}"
+    make += f" --phases {phases}" if phases > 1 else ""
     if not (root / TABLE).is_file() or not (root / ABOUT).is_file():
         raise DataError(f"{root} holds no complete phantoms: {make}")
     about = json.loads((root / ABOUT).read_bytes())
-    if (about["patients"], about["seed"]) != (patients, seed):
-        raise DataError(
-            f"{root} holds phantoms of {about['patients']} patients, seed {about['seed']}, instead of "
-            f"{patients}, seed {seed}: move them away, then {make}"
+    wanted = {"patients": patients, "seed": seed, "phases": phases}
+    if any(about.get(name) != value for name, value in wanted.items()):
+        found, asked = (
+            f"{each.get('patients')} patients, seed {each.get('seed')}"
+            + (f", {each.get('phases')} phases" if about.get("phases") != phases else "")
+            for each in (about, wanted)
         )
+        raise DataError(f"{root} holds phantoms of {found}, instead of {asked}: move them away, then {make}")
     return about | {"table": hashlib.sha256((root / TABLE).read_bytes()).hexdigest()}

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from napari_uld.evaluation.average_precision import average_precision
-from napari_uld.evaluation.by_size import froc_by_size
+from napari_uld.evaluation.by_size import froc_by_size, froc_of_each
 from napari_uld.evaluation.froc import Froc, bootstrap_froc, froc, interval
 from napari_uld.evaluation.matching import Matches
+from napari_uld.evaluation.protocols import PROTOCOLS, Protocol
 from napari_uld.files import replace_file
 
 from ..data.key_slices import KeySlice
-from ..data.sub_volumes import SubVolume
-from ..evaluate import SCAN_RATES
+from ..scoring import Unit
 
 COLUMNS = ("scores", "images", "hits", "false_positive", "lesions_per_image")
 
@@ -82,23 +82,36 @@ class Result:
         """(samples,) average sensitivity with patients resampled: the same patients for every detector."""
         return bootstrap_froc(self.matches, list(self.patients))[:, -1]
 
-    @cached_property
-    def traced_curve(self) -> Froc:
-        """FROC per scan, at the rates of the "end-to-end mining" paper."""
-        return froc(self.matches, SCAN_RATES)
+    @property
+    def judging(self) -> Protocol:
+        """The protocol by which whole scans were scored."""
+        return PROTOCOLS[self.facts.get("protocol", "p3d")]
 
     @cached_property
-    def traced_bootstrapped(self) -> np.ndarray:
+    def scan_curve(self) -> Froc:
+        """FROC per scan, at the protocol's rates."""
+        return froc(self.matches, self.judging.rates)
+
+    @cached_property
+    def scan_bootstrapped(self) -> np.ndarray:
         """(samples, rates + 1) of that curve and its average, with patients resampled as in `bootstrapped`."""
-        return bootstrap_froc(self.matches, list(self.patients), SCAN_RATES)
+        return bootstrap_froc(self.matches, list(self.patients), self.judging.rates)
 
     @cached_property
-    def traced_ap(self) -> float:
-        """Average precision of traced detections, lesion by lesion; where it was stored without repeats, by detection.
+    def scan_ap(self) -> float:
+        """Average precision in whole scans as the protocol has it; stored without repeats, by detection.
 
-        They differ only where one box overlaps two lesions of a slice by half each.
+        Lesion by lesion differs only where one box overlaps two lesions of a slice by half each.
         """
-        return average_precision(self.matches, by_lesion=self.matches.repeats is not None)
+        return average_precision(self.matches, by_lesion=self.judging.by_lesion and self.matches.repeats is not None)
+
+    @cached_property
+    def scan_by_size(self) -> dict[str, tuple[int, float]]:
+        """By the protocol's bins, how many lesions there are and the sensitivity at the rate that its papers give."""
+        bins = self.judging.bins
+        chosen = bins.of(self.diameters)
+        curves = froc_of_each(self.matches, chosen, [bins.rate])
+        return {name: (int(sum(each.sum() for each in chosen[name])), float(curves[name].values[0])) for name in chosen}
 
     def same_images(self, other: "Result") -> bool:
         """Whether both were scored on the same slices."""
@@ -115,26 +128,27 @@ class Result:
         write_json(facts, self.facts)
 
 
-def traced_result(matches: Matches, volumes: Sequence[SubVolume], facts: dict[str, Any]) -> Result:
-    """The result of matching whole scans: each is an image; what it reached joins the facts."""
-    unknown = tuple(np.full(len(volume.boxes), np.nan) for volume in volumes)
+def scan_result(
+    matches: Matches, scans: Sequence[Unit], names: Sequence[str], facts: dict[str, Any], judging: Protocol
+) -> Result:
+    """The result of matching whole scans by a protocol: each is an image; what it reached joins the facts."""
+    facts |= {"protocol": judging.name, "fp_per_scan": list(judging.rates)}
     result = Result(
         matches=matches,
-        series=np.asarray([volume.series for volume in volumes]),
-        numbers=np.zeros(len(volumes), int),
-        patients=np.asarray([volume.patient for volume in volumes]),
-        diameters=unknown,
+        series=np.asarray(names),
+        numbers=np.zeros(len(scans), int),
+        patients=np.asarray([scan.patient for scan in scans]),
+        diameters=tuple(scan.diameters for scan in scans),
         facts=facts,
     )
-    low, high = interval(result.traced_bootstrapped)
+    low, high = interval(result.scan_bootstrapped)
     facts |= {
-        "fp_per_scan": list(SCAN_RATES),
-        "sensitivity": [round(float(value), 4) for value in result.traced_curve.values],
-        "average": round(result.traced_curve.average, 4),
+        "sensitivity": [round(float(value), 4) for value in result.scan_curve.values],
+        "average": round(result.scan_curve.average, 4),
         "low": [round(float(value), 4) for value in low],
         "high": [round(float(value), 4) for value in high],
-        "ap": round(result.traced_ap, 4),
-        "scans": len(volumes),
+        "ap": round(result.scan_ap, 4),
+        "scans": len(scans),
         "lesions": int(matches.lesions_per_image.sum()),
         "patients": len(set(result.patients)),
     }

@@ -15,7 +15,7 @@ from .experiments import TIMING
 from .formats import markdown, signed, spread
 from .planning import Experiment, Place, Row, State, plan
 from .results import Result
-from .traced_tables import collect_traced, traced_about, traced_rows
+from .scan_tables import collect_scans, scan_rows, size_rows, traced_about, volume_section
 
 # The false positives per image at which the host's sensitivity is the one that both must reach.
 HOST_RATE = 1.0
@@ -34,26 +34,45 @@ def write_tables(path: Path, experiments: Sequence[Experiment], place: Place) ->
     DataError
         If no row of any is finished.
     """
-    parts = []
-    for experiment, results, timings in collect_all(experiments, place):
-        parts.append(experiment_section(experiment, results, timings))
-        if any((traced := collect_traced(experiment, place)).values()):
-            parts += [traced_about(traced), markdown(traced_rows(experiment, traced))]
+    parts = [part for each in experiments for part in _parts(each, place)]
+    if not parts:
+        raise _nothing(experiments, place)
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
+def _parts(experiment: Experiment, place: Place) -> list[str]:
+    """An experiment's tables, with what stands in them; none where nothing is finished."""
+    scans = collect_scans(experiment, place)
+    if experiment.judging.counts == "volumes":
+        if not any(scans.values()):
+            return []
+        tables = [markdown(rows(experiment, scans)) for rows in (scan_rows, size_rows)]
+        return [volume_section(experiment, scans), *tables]
+    results, timings = collect(experiment, place)
+    if not any(results.values()):
+        return []
+    section = experiment_section(experiment, results, timings)
+    traced = [traced_about(scans), markdown(scan_rows(experiment, scans))] if any(scans.values()) else []
+    return [section, *traced]
+
+
+def _nothing(experiments: Sequence[Experiment], place: Place) -> DataError:
+    return DataError(f"{place.root} holds no finished run of {', '.join(e.name for e in experiments)}")
+
+
 def collect_all(experiments: Sequence[Experiment], place: Place) -> list[tuple[Experiment, Results, Timings]]:
-    """What is finished of those experiments of which anything is (see `collect`).
+    """What is finished of those experiments on key slices of which anything is (see `collect`).
 
     Raises
     ------
     DataError
         If no row of any is finished.
     """
-    collected = [(experiment, *collect(experiment, place)) for experiment in experiments]
+    of_slices = [each for each in experiments if each.judging.counts == "images"]
+    collected = [(experiment, *collect(experiment, place)) for experiment in of_slices]
     finished = [each for each in collected if any(each[1].values())]
     if not finished:
-        raise DataError(f"{place.root} holds no finished run of {', '.join(e.name for e in experiments)}")
+        raise _nothing(experiments, place)
     return finished
 
 

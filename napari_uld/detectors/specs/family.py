@@ -28,6 +28,9 @@ class SupervisionSpec(Spec):
     """What a family learns from."""
 
     family: str
+    # Its boxes: of what is listed, on key slices, with DeepLesion's margin; or of every lesion, on whatever slice shows
+    # it, tight about its voxels, as phantoms alone know them. It gives boxes of the same kind.
+    boxes: Literal["padded", "tight"] = "padded"
 
     @property
     def mask_kind(self) -> MaskName | None:

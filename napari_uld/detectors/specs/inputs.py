@@ -31,12 +31,19 @@ class InputSpec(Spec):
     share_images: bool = False
     # A volume [1, slices, H, W] with 3D boxes instead of a slab about a key slice.
     volume: bool = False
+    # The contrast phases of a study that are a volume's channels, in this order: [phases, slices, H, W]. Without any a
+    # scan is seen by itself.
+    phases: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> "InputSpec":
         if self.volume:
             if self.slices_per_image != 1 or self.more_windows or not self.spacing_mm:
                 raise ValueError("a volume has one window, a spacing_mm, and slices_per_image = 1")
+            if len(set(self.phases)) != len(self.phases) or not all(self.phases):
+                raise ValueError(f"phases must be different names; found {', '.join(self.phases)}")
+        elif self.phases:
+            raise ValueError("slabs are of one series: phases need volume = true")
         elif self.slices % 2 == 0:
             raise ValueError(f"slices must be odd (the key slice is the middle one); found {self.slices}")
         elif self.slices % self.slices_per_image:
@@ -50,6 +57,11 @@ class InputSpec(Spec):
     def windows(self) -> tuple[Window, ...]:
         """All windows, (low, high) HU, in the order of their images."""
         return (self.window, *self.more_windows)
+
+    @property
+    def channels(self) -> int:
+        """Channels of one image, or of a volume."""
+        return max(len(self.phases), 1) if self.volume else self.slices_per_image
 
     @property
     def images_per_window(self) -> int:

@@ -100,9 +100,13 @@ class Recipe(System):
     def _check_mining(self) -> "Recipe":
         self.mining.check_fit(self)
         drawn = self.training
-        beside_flips = ("rotation", "shear", "scale", "translation", "noise_hu", "window_shift", "z_shift")
-        if self.input.volume and any(getattr(drawn, key) for key in beside_flips):
-            raise ValueError(f"crops of volumes are flipped alone: {', '.join(beside_flips)} must be 0")
+        if self.input.volume and drawn.z_shift:
+            raise ValueError("crops of volumes lie anywhere along z: z_shift must be 0")
+        if self.supervision.boxes == "tight" and not self.input.volume:
+            if drawn.validate_on != "truth":
+                raise ValueError('tight boxes are validated on the truth\'s slices: validate_on must be "truth"')
+            if drawn.z_shift:
+                raise ValueError("tight boxes hold on their own slices, of which each is seen: z_shift must be 0")
         every = drawn.validate_every
         if any(epochs is not None and epochs % every for epochs in (drawn.patience, drawn.plateau)):
             raise ValueError(f"patience and plateau end at a validation: both must be multiples of {every} epochs")

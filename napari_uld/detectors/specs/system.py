@@ -92,6 +92,10 @@ class System(Spec):
             raise ValueError(f"the supervision is of the family {self.supervision.family}, not {self.detector.family}")
         if self.rescorer is not None and (self.input.volume or self.input.more_windows):
             raise ValueError("a rescorer looks at slabs in one window: input.volume and more_windows are not for it")
+        if self.supervision.boxes == "tight" and (self.supervision.mask_kind or self.supervision.maps.names):
+            raise ValueError(
+                "pseudo masks and bounding maps are made of padded boxes: supervision.boxes must be padded"
+            )
         self.detector.check_fit(self.input, self.supervision)
         return self
 

@@ -44,6 +44,7 @@ class VldSupervision(SupervisionSpec):
     """What a VLD learns from: tight 3D boxes."""
 
     family: Literal["vld"] = "vld"
+    boxes: Literal["tight"] = "tight"
     # Of the heat map's focal loss.
     alpha: float = Field(default=2.0, ge=0)
     beta: float = Field(default=4.0, ge=0)

@@ -21,6 +21,8 @@ LUNG, BONE = (-1350.0, 150.0), (-500.0, 1300.0)
         ({"volume": True}, "slices_per_image = 1"),
         ({"volume": True, "slices_per_image": 1, "more_windows": [LUNG]}, "one window"),
         ({"volume": True, "slices_per_image": 1, "spacing_mm": 0}, "a spacing_mm"),
+        ({"phases": ["arterial"]}, "phases need volume = true"),
+        ({"volume": True, "slices_per_image": 1, "phases": ["a", "a"]}, "different names; found a, a"),
     ],
 )
 def test_what_cannot_be_is_refused_with_what_it_should_be(values: dict[str, Any], sentence: str) -> None:
@@ -40,6 +42,13 @@ def test_each_further_window_makes_as_many_images_again() -> None:
 
 def test_a_volume_is_one_image_of_any_depth() -> None:
     assert InputSpec(volume=True, slices=32, slices_per_image=1).images == 1
+
+
+def test_a_volume_has_a_channel_for_each_phase_and_one_without_any() -> None:
+    volume = {"volume": True, "slices": 32, "slices_per_image": 1}
+    assert InputSpec(**volume).channels == 1
+    assert InputSpec(**volume, phases=("portal venous", "arterial", "unenhanced")).channels == 3
+    assert InputSpec(slices=9).channels == 3
 
 
 @pytest.mark.parametrize(

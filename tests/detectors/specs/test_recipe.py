@@ -170,6 +170,20 @@ def test_a_length_in_steps_and_lesion_free_slices_are_off_unless_asked_for(tmp_p
         load_recipe(path)
 
 
+def test_tight_boxes_are_validated_on_the_truth_and_on_the_slice_they_are_of(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    for training, sentence in (
+        ("", 'validate_on must be "truth"'),
+        ('validate_on = "volumes"\n', 'validate_on must be "truth"'),
+        ('validate_on = "truth"\nz_shift = 0.5\n', "z_shift must be 0"),
+    ):
+        path.write_text(METHOD + '[supervision]\nboxes = "tight"\n[training]\n' + training)
+        with pytest.raises(RecipeError, match=sentence):
+            load_recipe(path)
+    assert {load_recipe(name).supervision.boxes for name in ("faster_rcnn", "mask_rcnn", "retinanet")} == {"padded"}
+    assert {load_recipe(name).supervision.boxes for name in ("vld_acs_spr", "faster_rcnn_densenet")} == {"tight"}
+
+
 @pytest.mark.parametrize("key", ["patience", "plateau"])
 def test_patience_and_plateau_end_where_there_is_a_validation(tmp_path: Path, key: str) -> None:
     path = tmp_path / "r.toml"

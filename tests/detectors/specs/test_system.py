@@ -27,6 +27,8 @@ from napari_uld.detectors.specs.two_stage import TwoStageSpec, TwoStageSupervisi
         ({"detector": "vgg"}, "detector"),
         ({"detector": None}, "detector"),
         ({"input": {"slices": 9}}, "needs a fusion part"),
+        ({"supervision": {"boxes": "tight", "roi_branch": "ellipse"}}, "supervision.boxes must be padded"),
+        ({"supervision": {"boxes": "tight", "objectness": "bmc"}}, "supervision.boxes must be padded"),
         (
             {"detector": TwoStageSpec(), "supervision": RetinaNetSupervision(family="retinanet")},
             "of the family retinanet, not two_stage",
@@ -117,7 +119,7 @@ def test_a_family_is_one_entry_in_the_table_and_then_is_read_written_and_built_l
     assert isinstance(system.supervision, StarSupervision)
     dumped = system.model_dump(mode="json")
     assert dumped["detector"]["points"] == 7
-    assert dumped["supervision"] == {"family": "star", "brightness": 3}
+    assert dumped["supervision"] == {"family": "star", "brightness": 3, "boxes": "padded"}
     assert system_of(dumped) == system
     built = build_detector(system)
     assert isinstance(built, Star)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,12 @@ from napari_uld.detectors.specs.recipe import Recipe, load_recipe
 from napari_uld.errors import TrainingError
 from napari_uld.inference.candidates import SlabDetections
 from napari_uld.inference.slabs import Slab
+from napari_uld.inference.volumes import VolumeDetections
 from napari_uld.lesions.findings_file import read_findings
-from napari_uld.progress import finish
-from napari_uld.training.data.phantom.truth import read_truth
+from napari_uld.progress import Progress, Work, finish
+from napari_uld.training.data.phantom.truth import read_truth, truth_series
 from napari_uld.training.data.true_boxes import TrueBoxes
+from napari_uld.training.data.volume_dataset import true_bodies
 from napari_uld.training.loop import Run, TrainingOptions, train
 from napari_uld.training.miners import misses as module
 from napari_uld.training.miners.known_negatives import MeanTeacherWithNegatives
@@ -188,3 +191,25 @@ def test_the_published_recipe_takes_a_tenth() -> None:
     spec = load_recipe("mining_hard_negatives").mining
     assert isinstance(spec, MeanTeacherNegativesSpec)
     assert (spec.known, spec.policy) == (0.1, "add")
+
+
+def test_bodies_that_touch_no_lesion_are_missed_bodies(phantoms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    series = truth_series(phantoms)[0]
+    true = true_bodies(phantoms, series)
+    high = true[:, 3:].max(axis=0)
+    elsewhere = np.array([[*(high + 1), *(high + 4)]])
+    found_boxes, scores = np.concatenate([true[:1] + 0.5, elsewhere, elsewhere]), np.array([0.9, 0.8, 0.3])
+
+    def run_volume(*_: object) -> Work[VolumeDetections]:
+        yield Progress(0, 1, "Detecting")
+        return VolumeDetections(found_boxes, scores, None)
+
+    monkeypatch.setattr(module, "run_volume", run_volume)
+    detector: Any = SimpleNamespace(
+        inputs=SimpleNamespace(volume=True, phases=()), info=SimpleNamespace(name="m", digest="1", operating_point=None)
+    )
+    (found,) = finish(mine_misses(detector, phantoms, [series], score=0.5, per_slice=1))
+    assert found.scores.tolist() == [0.8]
+    assert found.negative.tolist() == [True]
+    assert found.depths is not None
+    assert found.boxes.tolist() == elsewhere[:, [0, 1, 3, 4]].tolist()

@@ -386,9 +386,9 @@ def test_a_traced_row_is_scored_in_whole_scans_too_and_only_that_is_missing_late
     assert facts["lesions"] == sum(len(read_truth(phantoms, series)) for series in truth_series(phantoms))
     assert {"average", "ap", "low", "high", "sensitivity", "recipe", "seed"} <= facts.keys()
     result = traced.traced_result()
-    assert result.traced_curve.average == pytest.approx(facts["average"], abs=1e-4)
+    assert result.scan_curve.average == pytest.approx(facts["average"], abs=1e-4)
     assert len(result.patients) == PATIENTS
-    assert result.traced_bootstrapped.shape == (1000, 8)
+    assert result.scan_bootstrapped.shape == (1000, 8)
 
 
 def test_what_was_mined_epoch_by_epoch_stays_with_the_result(place: Place, trained: Place) -> None:

@@ -79,6 +79,21 @@ def read_spacing(root: Path, series: str) -> tuple[float, float, float]:
     return z, y, x
 
 
+def read_phase(root: Path, series: str) -> str:
+    """The contrast phase of a series ("portal venous").
+
+    Raises
+    ------
+    DataError
+        If there is no truth for it or it cannot be read.
+    """
+    path = Path(root) / FOLDER / f"{series}.json"
+    try:
+        return str(read_file(path)["phase"])
+    except KeyError as error:
+        raise DataError(f"{path} is damaged ({error!r}); generate the phantoms again") from error
+
+
 def _lesion(row: dict, shape: tuple[int, int]) -> TrueLesion:
     slices = {int(s["slice"]): s for s in row["slices"]}
     return TrueLesion(

@@ -8,10 +8,11 @@ import pytest
 from napari_uld.errors import DataError
 from napari_uld.evaluation.matching import match
 from napari_uld.evaluation.overlaps import p3d_iou
+from napari_uld.evaluation.protocols import PROTOCOLS
 from napari_uld.training.data.sub_volumes import SubVolume
 from napari_uld.training.reports.planning import Experiment, Row
-from napari_uld.training.reports.results import Result, load_result, traced_result
-from napari_uld.training.reports.traced_tables import traced_about, traced_rows
+from napari_uld.training.reports.results import Result, load_result, scan_result
+from napari_uld.training.reports.scan_tables import scan_rows, traced_about
 
 LESION, ELSEWHERE = (0.0, 0.0, 10.0, 10.0), (50.0, 50.0, 60.0, 60.0)
 EXPERIMENT = Experiment(
@@ -28,11 +29,12 @@ def result(found: int, false: int = 0, scans: int = SCANS) -> Result:
     traced = [[{6: ELSEWHERE, 7: ELSEWHERE}] * false + [{7: LESION, 8: LESION}] * (p < found) for p in range(scans)]
     scores = [np.array([0.9] * false + [0.5] * (p < found)) for p in range(scans)]
     overlaps = [p3d_iou(boxes, v.boxes, v.slices) for boxes, v in zip(traced, volumes, strict=True)]
-    return traced_result(match(overlaps, scores, threshold=0.5), volumes, {})
+    names = [volume.series for volume in volumes]
+    return scan_result(match(overlaps, scores, threshold=0.5), volumes, names, {}, PROTOCOLS["p3d"])
 
 
 def test_sensitivity_is_read_per_scan() -> None:
-    (row,) = traced_rows(EXPERIMENT, {"host": {0: result(3, false=1)}, "ours": {}})
+    (row,) = scan_rows(EXPERIMENT, {"host": {0: result(3, false=1)}, "ours": {}})
     # Below one false positive a scan the lesions come with a share of them, beyond it all three are found.
     assert (row["1 FP"], row["8 FP"]) == (".750", ".750")
     assert row["0.5 FP"] == ".000"
@@ -42,16 +44,16 @@ def test_sensitivity_is_read_per_scan() -> None:
 
 def test_the_difference_is_that_of_the_same_seeds_paired_patient_by_patient() -> None:
     results = {"host": {0: result(2), 1: result(2)}, "ours": {0: result(3), 1: result(3)}}
-    rows = traced_rows(EXPERIMENT, results)
+    rows = scan_rows(EXPERIMENT, results)
     assert rows[1]["average"] == ".750 (.750-.750)"
     assert rows[1]["difference"].startswith("+.250 [+.000, +")
-    same = traced_rows(EXPERIMENT, {"host": {0: result(2)}, "ours": {0: result(2)}})
+    same = scan_rows(EXPERIMENT, {"host": {0: result(2)}, "ours": {0: result(2)}})
     assert same[1]["difference"] == "+.000 [+.000, +.000]"
 
 
 def test_results_of_different_scans_are_not_compared() -> None:
     with pytest.raises(DataError, match="different scans"):
-        traced_rows(EXPERIMENT, {"host": {0: result(2)}, "ours": {0: result(2, scans=5)}})
+        scan_rows(EXPERIMENT, {"host": {0: result(2)}, "ours": {0: result(2, scans=5)}})
 
 
 def test_what_it_is_of_is_said() -> None:
@@ -64,5 +66,5 @@ def test_a_stored_result_is_the_same_again(tmp_path: Path) -> None:
     stored.save(*files)
     again = load_result(*files)
     assert again.facts == stored.facts
-    assert again.traced_curve.values.tolist() == stored.traced_curve.values.tolist()
+    assert again.scan_curve.values.tolist() == stored.scan_curve.values.tolist()
     assert again.facts["fp_per_scan"] == [0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0]
