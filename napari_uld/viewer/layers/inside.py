@@ -197,6 +197,7 @@ def _map_layer(values: np.ndarray, place: dict[str, Any]) -> Image:
         values,
         **place,
         contrast_limits=(0.0, 1.0),
+        interpolation2d="linear",
         visible=False,
         blending="translucent_no_depth",
     )

@@ -23,7 +23,7 @@ from napari_uld.viewer.state.rows import Row, slice_positions
 # How far beyond a slice a point is still seen on it, in mm, and how faint it is there.
 NEAR_MM, FAINTEST = 4.0, 0.2
 # How wide a point is, and between which widths in pixels of the screen.
-SIZE_MM, SIZES = 1.5, (4, 9)
+SIZE_MM, SIZES = 2.0, (5, 11)
 
 
 NOWHERE = np.zeros((0, SPATIAL))
@@ -167,13 +167,15 @@ def _points_layer(case: Case, look: Look) -> Points:
 
 
 def _fill(layer: Points, places: np.ndarray, strength: np.ndarray, look: Look) -> None:
-    """Set a layer's points and how strongly they are drawn, each once."""
-    if not np.array_equal(layer.data, places):
-        with layer.events.data.blocker():
-            layer.data = places
+    """Set a layer's points and how strongly they are drawn."""
     colours = np.tile(np.asarray(ColorValue(look.colour), float), (len(places), 1))
     colours[:, 3] = strength
-    if not np.allclose(layer.face_color, colours):
+    if np.array_equal(layer.data, places) and np.allclose(layer.face_color, colours):
+        return
+    # Each of these would be drawn by itself.
+    with layer.events.blocker_all():
+        layer.data = places
+        layer.face_color = colours
         # Of no width, a border is drawn all the same.
         layer.border_color = colours
-        layer.face_color = colours
+    layer.refresh(extent=False, thumbnail=False)
