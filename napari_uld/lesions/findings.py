@@ -230,6 +230,25 @@ def joined(parts: Sequence[Findings], scan_name: str) -> Findings:
     return whole.take(np.argsort(-whole.scores, kind="stable"))
 
 
+def in_voxels(points: np.ndarray, position: Mapping[int, int]) -> np.ndarray:
+    """Points (n, 3), (x, y, number of a slice), in voxels (z, y, x); beyond the last slice numbers go on as before it.
+
+    Parameters
+    ----------
+    points
+        The points.
+    position
+        Index of each slice that is on disk by its native number.
+    """
+    natives = np.array(sorted(position), float)
+    places = np.array([position[int(native)] for native in natives], float)
+    z = np.interp(points[:, 2], natives, places)
+    if len(natives) > 1:
+        below, above = np.minimum(points[:, 2] - natives[0], 0), np.maximum(points[:, 2] - natives[-1], 0)
+        z += below * np.sign(places[1] - places[0]) + above * np.sign(places[-1] - places[-2])
+    return np.column_stack([z, points[:, 1], points[:, 0]])
+
+
 def detector_name(method: str, checkpoint: str) -> str:
     """Name a detector by its method and its checkpoint's hash."""
     return f"{method} {checkpoint}"

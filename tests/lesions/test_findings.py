@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from napari_uld.errors import BoxError
-from napari_uld.lesions.findings import Findings, joined
+from napari_uld.lesions.findings import Findings, in_voxels, joined
 
 
 def make(scores: object = (0.2, 0.9, 0.5), **columns: object) -> Findings:
@@ -129,3 +129,10 @@ def test_an_id_of_a_2d_row_is_what_it_has_always_been() -> None:
 def test_an_id_of_a_3d_row_follows_from_its_depth_too() -> None:
     flat, thick, thicker = (make(depths=depths) for depths in (None, [[5, 7]] * 3, [[5, 8]] * 3))
     assert len({findings.finding_id(0) for findings in (flat, thick, thicker)}) == 3
+
+
+@pytest.mark.parametrize("downwards", [False, True], ids=["to the head", "to the feet"])
+def test_numbers_of_slices_become_places_also_beyond_the_first_and_the_last(downwards: bool) -> None:
+    position = {native: (4 - native if downwards else native) for native in range(5)}
+    z = in_voxels(np.array([[1.0, 2, -0.5], [1, 2, 2.25], [1, 2, 4.5]]), position)[:, 0]
+    assert z.tolist() == ([4.5, 1.75, -0.5] if downwards else [-0.5, 2.25, 4.5])

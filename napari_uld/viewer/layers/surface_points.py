@@ -14,6 +14,7 @@ from napari.components import ViewerModel
 from napari.layers import Points
 from napari.utils.color import ColorValue
 
+from napari_uld.lesions.findings import in_voxels
 from napari_uld.viewer.layers.marks import SPATIAL, Plane
 from napari_uld.viewer.layers.parts import OVERLAYS, Part, geometry
 from napari_uld.viewer.layers.slice_layer import SliceLayer
@@ -114,25 +115,6 @@ def surface_points(row: Row, position: Mapping[int, int]) -> dict[PointsPart, np
         return {}
     clouds = {PointsPart.FIRST: finding.first_points, PointsPart.REFINED: finding.points}
     return {part: in_voxels(cloud, position) for part, cloud in clouds.items() if cloud is not None}
-
-
-def in_voxels(points: np.ndarray, position: Mapping[int, int]) -> np.ndarray:
-    """Points (n, 3), (x, y, number of a slice), in voxels (z, y, x); beyond the last slice numbers go on as before it.
-
-    Parameters
-    ----------
-    points
-        The points.
-    position
-        Index of each slice that is on disk by its native number.
-    """
-    natives = np.array(sorted(position), float)
-    places = np.array([position[int(native)] for native in natives], float)
-    z = np.interp(points[:, 2], natives, places)
-    if len(natives) > 1:
-        below, above = np.minimum(points[:, 2] - natives[0], 0), np.maximum(points[:, 2] - natives[-1], 0)
-        z += below * np.sign(places[1] - places[0]) + above * np.sign(places[-1] - places[-2])
-    return np.column_stack([z, points[:, 1], points[:, 0]])
 
 
 def near(points: np.ndarray, plane: Plane | None, spacing: tuple[float, float, float]) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from napari_uld.lesions.annotations import Annotations, State
 from napari_uld.lesions.findings import Findings
 from napari_uld.viewer.layers.marks import Kind, Plane
 from napari_uld.viewer.layers.parts import find_layer
-from napari_uld.viewer.layers.surface_points import NEAR_MM, PointsPart, in_voxels, near
+from napari_uld.viewer.layers.surface_points import NEAR_MM, PointsPart, near
 from napari_uld.viewer.plugin.writer import write_lesions
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
@@ -65,13 +65,6 @@ def test_where_slices_are_not_shown_all_are_seen_where_they_are() -> None:
     places, strength = near(CLOUD, None, (5.0, 0.5, 0.5))
     np.testing.assert_array_equal(places, CLOUD)
     assert strength.tolist() == [1, 1, 1]
-
-
-@pytest.mark.parametrize("downwards", [False, True], ids=["to the head", "to the feet"])
-def test_numbers_of_slices_become_places_also_beyond_the_first_and_the_last(downwards: bool) -> None:
-    position = {native: (4 - native if downwards else native) for native in range(5)}
-    z = in_voxels(np.array([[1.0, 2, -0.5], [1, 2, 2.25], [1, 2, 4.5]]), position)[:, 0]
-    assert z.tolist() == ([4.5, 1.75, -0.5] if downwards else [-0.5, 2.25, 4.5])
 
 
 def test_points_are_seen_while_their_lesion_is_at_hand_near_their_slices(session: Session, findings: Findings) -> None:
