@@ -162,3 +162,18 @@ def test_what_is_added_to_them_by_hand_goes_and_they_are_nothing_to_save(
         assert seen(session) == before
         with pytest.raises(AnnotationFileError, match="holds no lesions"):
             write_lesions(str(tmp_path / "points.json"), layer.data, layer.as_layer_data_tuple()[1])
+
+
+def test_a_layer_that_somebody_removed_comes_back_and_a_copy_of_it_is_nobody_s(
+    session: Session, findings: Findings
+) -> None:
+    take(session, findings, 1)
+    before, (first, refined) = seen(session), layers_of(session)
+    session.viewer.layers.remove(first)
+    session.viewer.add_layer(Layer.create(*refined.as_layer_data_tuple()))
+    session.show_native(13)
+    take(session, findings, 1)
+    assert seen(session) == before
+    assert refined in layers_of(session)
+    take(session, findings, 0)
+    assert seen(session) == {}
