@@ -112,6 +112,10 @@ class DeviceError(UldError):
     """The requested device is not there."""
 
 
+class TileMemoryError(DeviceError):
+    """A device's memory is too small for the smallest part of a scan that makes sense."""
+
+
 class WorkerError(UldError):
     """The inference process failed or died."""
 

@@ -34,7 +34,7 @@ INNER_ROOMS = {
         "slab_detector",
         "two_stage",
         "one_stage",
-        "build_volumes",
+        "build_centres",
         "build",
         "earlier_names",
     ),
@@ -42,7 +42,7 @@ INNER_ROOMS = {
 }
 # Who may name a family's classes: the table of families, its builder and its own files.
 FAMILY_FILES = [
-    f"napari_uld.detectors.{part}" for part in ("specs", "build", "build_volumes", "two_stage", "one_stage")
+    f"napari_uld.detectors.{part}" for part in ("specs", "build", "build_centres", "two_stage", "one_stage")
 ]
 QT = {"qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "superqt"}
 GUI = QT | {"napari", "magicgui", "vispy"}

@@ -18,6 +18,8 @@ Target = dict[str, Tensor]
 Detections = list[dict[str, Tensor]]
 # Names of maps among the detections: of lesions, and of attention by the features that it weighs.
 SEGMENTATION, ATTENTION = "segmentation", "attention "
+# Name of (n, k) places in the input, along x first, that detections were told from.
+PEAKS = "peaks"
 
 
 class Fused(NamedTuple):

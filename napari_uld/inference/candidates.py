@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from napari_uld.detectors.batch import pad_images
-from napari_uld.detectors.parts import Features
+from napari_uld.detectors.parts import PEAKS, Features
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.device import mixed_precision
 from napari_uld.inference.slabs import Slab, SlabImage, normalize
@@ -19,6 +19,8 @@ from napari_uld.lesions.findings import LESION_LABEL
 
 # Slabs run together on a GPU; on a CPU one by one is faster.
 GPU_BATCH = 8
+# Of what a network gives for a slab, all but these are maps of the whole slice.
+NO_MAPS = {"boxes", "scores", "labels", "masks", PEAKS}
 # What a slab's images became, in each window.
 Seen = dict[SlabImage, list[Features]]
 
@@ -80,7 +82,7 @@ def slab_detections(slab: Slab, output: dict[str, Tensor], *, count_negatives: b
         detections["scores"][kept],
         detections["labels"][kept].astype(int),
         detections["masks"][kept][:, 0] if "masks" in detections else None,
-        {name: values for name, values in detections.items() if name not in ("boxes", "scores", "labels", "masks")},
+        {name: values for name, values in detections.items() if name not in NO_MAPS},
     )
 
 

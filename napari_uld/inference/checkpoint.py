@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from napari_uld.errors import CheckpointError
 from napari_uld.files import replace_file
 from napari_uld.inference.catalogue import FORMAT, RENAMED_IN, VERSION, CheckpointInfo, read_info
 from napari_uld.inference.device import pick_device, place
+from napari_uld.inference.probing import bytes_per_voxel, reach_along_z
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +53,16 @@ class LoadedDetector:
     def tight(self) -> bool:
         """Whether its boxes lie about the voxels of what they hold; else they have DeepLesion's margin."""
         return self.info.tight
+
+    @cached_property
+    def reach(self) -> int:
+        """Slices to each side that a volumetric network's scores depend on."""
+        return reach_along_z(self.model, self.inputs.channels)
+
+    @cached_property
+    def bytes_per_voxel(self) -> float:
+        """Memory that a volumetric network takes for each voxel it sees, of whatever many phases."""
+        return bytes_per_voxel(self.model, self.inputs.channels)
 
 
 def save_checkpoint(path: Path, model: Detector, recipe: dict[str, Any], evaluation: dict[str, Any]) -> None:

@@ -9,12 +9,10 @@ from napari_uld.detectors.batch import pad_images
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.detect import lowest_score
 from napari_uld.inference.inside_result import HeatMap, Inside
-from napari_uld.inference.volumes import Crop, VolumeDetections, run_crop, seen, suppress
+from napari_uld.inference.sliding import next_tile, plan
+from napari_uld.inference.volumes import Crop, Resampling, VolumeDetections, run_crop, suppress
 from napari_uld.lesions.axis_map import AxisMap
 from napari_uld.progress import Progress, Work
-
-# Slices at each end of what is run that do not count, as a share of a training crop's: they lack their neighbours.
-BESIDE = 0.25
 
 
 def look_inside_volume(volume: CTVolume, z: int, boxes: np.ndarray, detector: LoadedDetector) -> Work[Inside]:
@@ -31,23 +29,25 @@ def look_inside_volume(volume: CTVolume, z: int, boxes: np.ndarray, detector: Lo
     ------
     PhaseError
         If the network sees phases that do not come with the scan.
+    TileMemoryError
+        If the memory is too small for the shallowest tile.
     """
     yield Progress(0, 2, f"Resampling {volume.name}")
-    depth = detector.inputs.slices
-    whole = seen(volume, detector.inputs).at_least(depth)
-    (network,) = whole.axes.to_network(np.array([[0.0, 0, z]]))
-    first = int(np.clip(np.floor(network[2]) - depth // 2, 0, whole.depth - depth))
-    beside = int(BESIDE * depth)
-    low, high = max(first - beside, 0), min(first + depth + beside, whole.depth)
-    crop = whole.along_z(low, high - low)
-    yield Progress(1, 2, f"Looking at {depth} slices about {volume.native_slice(z)}")
-    logits, detections = _run(crop, detector)
-    counted = range(first - low, first - low + depth)
+    scan, depth = Resampling.of(volume, detector.inputs), detector.inputs.slices
+    slices = max(len(scan.positions), depth)
+    tiling = plan(detector, slices, scan.size)
+    ((_, _, middle),) = scan.axes.to_network(np.array([[0.0, 0, z]]))
+    first = int(np.clip(np.floor(middle) - depth // 2, 0, slices - depth))
+    tile = next_tile(first, min(depth + 2 * tiling.halo, tiling.depth), tiling.halo, slices)
+    yield Progress(1, 2, f"Looking at {tile.high - tile.low} slices about {volume.native_slice(z)}")
+    crop = scan.slices(tile.first, tile.count)
+    logits, detections, told_from = _run(crop, detector)
+    counted = range(tile.low - tile.first, tile.high - tile.first)
     heat = _heat_map(logits, crop, detector.model.size_divisible, counted, len(volume.hu))
-    middles = crop.axes.to_network(detections.boxes)[:, [2, 5]].mean(axis=1) - counted.start
     sure = detections.scores >= lowest_score(detector.info.operating_point)
-    detections = suppress(detections.take(np.flatnonzero((middles >= 0) & (middles < depth) & sure)))
-    yield Progress(2, 2, f"Looked at {depth} slices about {volume.native_slice(z)}")
+    here = (told_from >= counted.start) & (told_from < counted.stop)
+    detections = suppress(detections.take(np.flatnonzero(here & sure)))
+    yield Progress(2, 2, f"Looked at {tile.high - tile.low} slices about {volume.native_slice(z)}")
     return Inside(
         z=z,
         lesions=boxes,
@@ -65,8 +65,8 @@ def look_inside_volume(volume: CTVolume, z: int, boxes: np.ndarray, detector: Lo
     )
 
 
-def _run(crop: Crop, detector: LoadedDetector) -> tuple[Tensor, VolumeDetections]:
-    """Detect in a crop; give the logits (d, h, w) of its heat map of centres as well."""
+def _run(crop: Crop, detector: LoadedDetector) -> tuple[Tensor, VolumeDetections, np.ndarray]:
+    """Detect in a crop; give the logits (d, h, w) of its heat map of centres as well, and what `run_crop` gives."""
     logits: list[Tensor] = []
 
     def keep(_module: nn.Module, _inputs: object, output: tuple[list[Tensor], ...]) -> None:
@@ -74,10 +74,10 @@ def _run(crop: Crop, detector: LoadedDetector) -> tuple[Tensor, VolumeDetections
 
     hook = detector.model.dense_head.register_forward_hook(keep)
     try:
-        detections = run_crop(crop, detector)
+        detections, told_from = run_crop(crop, detector)
     finally:
         hook.remove()
-    return logits[0], detections
+    return logits[0], detections, told_from
 
 
 def _heat_map(logits: Tensor, crop: Crop, divisible: int, counted: range, slices: int) -> HeatMap:

@@ -217,8 +217,7 @@ def sample(
         (positions, H, W) float32, and (x, y) pixels per native pixel: every size is at least one pixel.
     """
     top, bottom, left, right = crop
-    height, width = (bottom - top) * spacing[1], (right - left) * spacing[2]
-    size = (max(1, round(width / pixel_mm)), max(1, round(height / pixel_mm)))
+    size = sampled_size(spacing, crop, pixel_mm)
     cropped = {int(i): _resize(hu[i, top:bottom, left:right], size) for i in _neighbours(positions)}
     low = np.floor(positions).astype(int)
     high = np.minimum(low + 1, len(hu) - 1)
@@ -227,6 +226,13 @@ def sample(
         for a, b, share in zip(low, high, positions - low, strict=True)
     ]
     return np.stack(slices).astype(np.float32), (size[0] / (right - left), size[1] / (bottom - top))
+
+
+def sampled_size(spacing: tuple[float, float, float], crop: Box, pixel_mm: float) -> tuple[int, int]:
+    """(width, height) of slices that `sample` gives: at least one pixel."""
+    top, bottom, left, right = crop
+    height, width = (bottom - top) * spacing[1], (right - left) * spacing[2]
+    return max(1, round(width / pixel_mm)), max(1, round(height / pixel_mm))
 
 
 def _neighbours(positions: np.ndarray) -> np.ndarray:

@@ -1,18 +1,19 @@
 """A volumetric network over a whole scan: tiles along z, their boxes brought back and suppressed in 3D."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from napari_uld.ct.phases import phases_as
 from napari_uld.ct.volume import CTVolume
+from napari_uld.detectors.parts import PEAKS
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.evaluation.overlaps import iou
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.device import mixed_precision
-from napari_uld.inference.slabs import Box, body_crop, normalize, sample
+from napari_uld.inference.slabs import Box, body_crop, normalize, sample, sampled_size
+from napari_uld.inference.sliding import Tile, Tiling, plan, slide
 from napari_uld.lesions.axis_map import AxisMap
 from napari_uld.lesions.findings import LESION_LABEL
 from napari_uld.progress import Progress, Work
@@ -41,23 +42,76 @@ class Crop:
     axes: AxisMap
     thickness: float
 
+
+@dataclass(frozen=True, eq=False)
+class Resampling:
+    """What a network sees of a scan, cropped to the body: slices are interpolated when they are asked for.
+
+    So a long scan takes no more memory than it has: its own int16, and float32 of the slices at hand.
+
+    Parameters
+    ----------
+    phases
+        (z, y, x) int16 each: the scan, or the phases that the network sees together.
+    spacing
+        Their own millimetres along (z, y, x).
+    inside
+        Rows and columns about the body.
+    positions
+        Where the network's slices lie, as indices of the scan's.
+    pixel_mm
+        The network's.
+    axes
+        Where the network's first slice lies in the scan.
+    """
+
+    phases: tuple[np.ndarray, ...]
+    spacing: tuple[float, float, float]
+    inside: Box
+    positions: np.ndarray
+    pixel_mm: float
+    axes: AxisMap
+
+    @classmethod
+    def of(cls, volume: CTVolume, spec: InputSpec) -> "Resampling":
+        """Bring a scan, or its phases, to a network's spacing, cropped to the first one's body.
+
+        Raises
+        ------
+        PhaseError
+            If the network sees phases that do not come with the scan.
+        """
+        phases = tuple(each.hu for each in phases_as(volume, spec.phases))
+        spacing = volume.spacing
+        per_slice = spacing[0] / spec.step_mm(spacing[0])
+        # Rounding must not cost the last slice.
+        count = int(np.floor((len(volume.hu) - 1) * per_slice + 1e-6)) + 1
+        positions = np.minimum(np.arange(count) / per_slice, len(volume.hu) - 1)
+        inside = body_crop(phases[0], spacing, spec)
+        top, bottom, left, right = inside
+        width, height = sampled_size(spacing, inside, spec.spacing_mm)
+        # The first slice's centre stays where it is; its edges move with the slices' thickness.
+        axes = AxisMap((left, top, 0.5 - 0.5 / per_slice), (width / (right - left), height / (bottom - top), per_slice))
+        return cls(phases, spacing, inside, positions, spec.spacing_mm, axes)
+
     @property
-    def depth(self) -> int:
-        """Slices."""
-        return self.hu.shape[-3]
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the network's slices."""
+        width, height = sampled_size(self.spacing, self.inside, self.pixel_mm)
+        return height, width
 
-    def at_least(self, depth: int) -> "Crop":
-        """The same with air behind its last slice where it has fewer than `depth`."""
-        missing = max(depth - self.depth, 0)
-        widths = [(0, 0)] * (self.hu.ndim - 3) + [(0, missing), (0, 0), (0, 0)]
-        hu = np.pad(self.hu, widths, constant_values=AIR_HU)
-        return Crop(hu, self.axes, self.thickness)
-
-    def along_z(self, first: int, count: int) -> "Crop":
-        """The `count` slices from `first` on."""
+    def slices(self, first: int, count: int) -> Crop:
+        """The network's `count` slices from `first` on, air behind the scan's last."""
+        positions = self.positions[first : first + count]
+        hu = np.full((len(self.phases), count, *self.size), AIR_HU, np.float32)
+        if len(positions):
+            for seen_in, phase in zip(hu, self.phases, strict=True):
+                seen_in[: len(positions)], _ = sample(
+                    phase, self.spacing, positions, self.inside, pixel_mm=self.pixel_mm
+                )
         *offset, z = self.axes.offset
-        moved = AxisMap((*offset, z + first / self.axes.scale[2]), self.axes.scale)
-        return Crop(self.hu[..., first : first + count, :, :], moved, self.thickness)
+        axes = AxisMap((*offset, z + first / self.axes.scale[2]), self.axes.scale)
+        return Crop(hu if len(self.phases) > 1 else hu[0], axes, self.spacing[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,67 +149,66 @@ def seen(volume: CTVolume, spec: InputSpec) -> Crop:
     PhaseError
         If the network sees phases that do not come with the scan.
     """
-    phases = phases_as(volume, spec.phases)
-    crop = body_crop(phases[0].hu, volume.spacing, spec)
-    first, *further = (resample(each.hu, volume.spacing, spec, crop) for each in phases)
-    return replace(first, hu=np.stack([first.hu, *(each.hu for each in further)])) if further else first
+    resampling = Resampling.of(volume, spec)
+    return resampling.slices(0, len(resampling.positions))
 
 
-def resample(hu: np.ndarray, spacing: tuple[float, float, float], spec: InputSpec, crop: Box | None = None) -> Crop:
-    """Bring a whole scan (z, y, x), cropped to the body if not to `crop`, to a network's spacing."""
-    per_slice = spacing[0] / spec.step_mm(spacing[0])
-    # Rounding must not cost the last slice.
-    count = int(np.floor((len(hu) - 1) * per_slice + 1e-6)) + 1
-    positions = np.minimum(np.arange(count) / per_slice, len(hu) - 1)
-    crop = crop or body_crop(hu, spacing, spec)
-    slices, (across, down) = sample(hu, spacing, positions, crop, pixel_mm=spec.spacing_mm)
-    # The first slice's centre stays where it is; its edges move with the slices' thickness.
-    axes = AxisMap((crop[2], crop[0], 0.5 - 0.5 / per_slice), (across, down, per_slice))
-    return Crop(slices, axes, spacing[0])
+def run_volume(volume: CTVolume, detector: LoadedDetector, tiling: Tiling | None = None) -> Work[VolumeDetections]:
+    """Detect in a whole scan, tile by tile, in its phases where the network sees several.
 
+    Of each tile what is found in the slices that count is kept.
 
-def run_volume(volume: CTVolume, detector: LoadedDetector) -> Work[VolumeDetections]:
-    """Detect in a whole scan, in its phases where the network sees several.
+    Yields progress with the time left after every tile; closing the generator cancels.
 
-    Tiles as deep as the network's crops overlap by half; of each the middle counts, so that no lesion is judged by
-    what its tile cuts off. Yields progress after every tile; closing the generator cancels.
+    Parameters
+    ----------
+    tiling
+        How the scan is cut; None for `plan`.
 
     Raises
     ------
     PhaseError
         If the network sees phases that do not come with the scan.
+    TileMemoryError
+        If the memory is too small for the shallowest tile.
     """
     yield Progress(0, 1, f"Resampling {volume.name}")
-    depth, half = detector.inputs.slices, max(detector.inputs.slices // 2, 1)
-    whole = seen(volume, detector.inputs).at_least(depth)
-    last = max(whole.depth - depth, 0)
-    starts = [*range(0, last, half), last]
-    parts = []
-    for number, start in enumerate(starts):
-        yield Progress(number, len(starts), f"Detecting lesions on {volume.name}")
-        detections = run_crop(whole.along_z(start, depth), detector)
-        centres = whole.axes.to_network(detections.boxes)[:, [2, 5]].mean(axis=1) - start
-        low = 0 if number == 0 else (starts[number - 1] + depth - start) / 2
-        high = depth if number == len(starts) - 1 else (depth + starts[number + 1] - start) / 2
-        parts.append(detections.take(np.flatnonzero((centres >= low) & (centres < high))))
-    yield Progress(len(starts), len(starts), f"Detected lesions on {volume.name}")
-    return suppress(_joined(parts))
+    scan = Resampling.of(volume, detector.inputs)
+    slices = max(len(scan.positions), detector.inputs.slices)
+    if tiling is None:
+        tiling = plan(detector, slices, scan.size)
+
+    def look(tile: Tile) -> VolumeDetections:
+        found, z = run_crop(scan.slices(tile.first, tile.count), detector)
+        return found.take(np.flatnonzero((z + tile.first >= tile.low) & (z + tile.first < tile.high)))
+
+    parts = yield from slide(slices, tiling, look, f"Detecting lesions on {volume.name}")
+    found = _joined(parts)
+    # A tile's boxes may reach beyond it, the scan's end with the scan.
+    found.boxes[:, [2, 5]] = found.boxes[:, [2, 5]].clip(-0.5, len(volume.hu) - 0.5)
+    return suppress(found)
 
 
-def run_crop(crop: Crop, detector: LoadedDetector) -> VolumeDetections:
-    """Detect in one crop."""
+def run_crop(crop: Crop, detector: LoadedDetector) -> tuple[VolumeDetections, np.ndarray]:
+    """Detect in one crop.
+
+    Returns
+    -------
+    detections, z
+        (n,) the crop's slice that each was told from, its centre at .5; where a network does not say, its box's middle.
+    """
     hu = crop.hu.reshape(-1, *crop.hu.shape[-3:])
     image = torch.from_numpy(normalize(hu, detector.inputs)).to(detector.device)
     thickness = torch.tensor([crop.thickness], dtype=torch.float32, device=detector.device)
     with torch.inference_mode(), mixed_precision(detector.device, enabled=detector.mixed):
         (output,) = detector.model([image], thickness=thickness)
-    values = {name: value.double().cpu().numpy()[_lesions(output)] for name, value in output.items()}
+    values = {name: value.double().cpu().numpy() for name, value in output.items()}
+    lesions = values["labels"] == LESION_LABEL
+    values = {name: value[lesions] for name, value in values.items()}
+    boxes = values["boxes"]
+    z = values[PEAKS][:, 2] if PEAKS in values else (boxes[:, 2] + boxes[:, 5]) / 2
     points, first = (crop.axes.to_native(values[k]) if k in values else None for k in ("points", "first_points"))
-    return VolumeDetections(crop.axes.to_native(values["boxes"]), values["scores"], points, first)
-
-
-def _lesions(output: dict[str, Tensor]) -> np.ndarray:
-    return np.flatnonzero(output["labels"].cpu().numpy() == LESION_LABEL)
+    return VolumeDetections(crop.axes.to_native(boxes), values["scores"], points, first), z
 
 
 def suppress(detections: VolumeDetections) -> VolumeDetections:

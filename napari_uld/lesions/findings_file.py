@@ -27,7 +27,8 @@ def write_findings(path: Path, findings: Findings) -> None:
         "method": findings.method,
         "checkpoint": findings.checkpoint,
         "operating_point": findings.operating_point,
-        "tight": findings.tight,
+        # Said where it is so: files of padded ones stay as they ever were.
+        **({"tight": True} if findings.tight else {}),
         "findings": [_finding_to_json(findings, row) for row in range(len(findings))],
     }
     data = json_models.dump(content, path)

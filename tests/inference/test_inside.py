@@ -318,3 +318,24 @@ def test_a_level_whose_cells_reach_beyond_the_input_is_drawn_where_its_cells_are
     ((_, _, x, _),) = slab.axes.to_native(np.array([[0.0, 0.0, 64.0, 1.0]]))
     row = found.objectness.max(axis=0)
     assert np.interp(x, np.arange(len(row)), row) == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_head_of_centres_shows_its_heat_map_and_the_cell_of_each_centre(body: CTVolume) -> None:
+    system = System(
+        input=load_recipe("faster_rcnn", "small").input,
+        detector={"family": "centernet", "blocks": (1, 1, 1), "growth": 16, "pyramid_channels": 8, "head_channels": 8},
+    )
+    torch.manual_seed(0)
+    model = build_detector(system).eval()
+    recipe = system.model_dump(mode="json") | {"method": {"name": "tiny", "title": "tiny"}}
+    detector = LoadedDetector(model, system.input, CheckpointInfo(Path("tiny"), "0", recipe, {}), torch.device("cpu"))
+    lesions = np.array([[40.0, 50, 55, 61]])
+    found = look_inside(body, 3, lesions, detector)
+    assert found.one_stage
+    assert found.per_cell == 1
+    assert found.objectness is not None
+    assert found.objectness.shape == (96, 96)
+    assert 0 < found.objectness.max() < 1
+    ((x1, y1, x2, y2),) = found.anchors["centres"].boxes
+    assert x1 <= 47.5 <= x2
+    assert y1 <= 55.5 <= y2

@@ -1,25 +1,33 @@
 """A volumetric detector over whole scans: boxes end where bodies are, whatever tile, spacing or numbering."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from napari_uld.ct.phases import with_phases
 from napari_uld.ct.volume import CTVolume
+from napari_uld.detectors.parts import Features, Fused
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.errors import PhaseError, RecipeError
 from napari_uld.inference.catalogue import CheckpointInfo
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.detect import detect
 from napari_uld.inference.inside import look_inside
-from napari_uld.inference.volumes import VolumeDetections, resample, run_volume, suppress
+from napari_uld.inference.sliding import Tiling
+from napari_uld.inference.volumes import VolumeDetections, run_volume, seen, suppress
 from napari_uld.progress import finish
+from tests.inference.volumetric import vld
 
 INPUTS = InputSpec(
     volume=True, slices=8, slices_per_image=1, interval_mm=2.0, spacing_mm=1.0, crop_to_body=False, long_side=32
@@ -30,9 +38,19 @@ INFO = CheckpointInfo(Path("bright"), "0", {"method": {"name": "bright", "title"
 class FindsBright(nn.Module):
     """Gives the box about all that is brighter than fat, surer the more slices of it are seen."""
 
+    size_divisible = 1
+
     def __init__(self) -> None:
         super().__init__()
         self.depths: list[int] = []
+        self.encoder = SimpleNamespace(join=lambda slab, thickness: Fused(slab[0], slab))
+
+    def per_image(self, images: Tensor) -> Features:
+        return {"0": images}
+
+    def dense_head(self, levels: list[Tensor]) -> tuple[list[Tensor]]:
+        # It says that it sees two slices to each side.
+        return ([F.max_pool3d(levels[0], (5, 1, 1), stride=1, padding=(2, 0, 0))],)
 
     def forward(self, images: list[Tensor], thickness: Tensor) -> list[dict[str, Tensor]]:
         (image,) = images
@@ -72,7 +90,9 @@ def scan(depth: int, z: slice, spacing_z: float = 2.0, numbers: np.ndarray | Non
 def test_the_box_is_about_the_body_wherever_it_lies_in_scans_of_any_depth(depth: int, data: st.DataObject) -> None:
     first = data.draw(st.integers(0, depth - 1))
     last = data.draw(st.integers(first, min(first + 2, depth - 1)))
-    found = finish(run_volume(scan(depth, slice(first, last + 1)), detector()))
+    halo = data.draw(st.integers(3, 5))
+    tiling = Tiling(data.draw(st.integers(2 * halo + 4, 20)), halo)
+    found = finish(run_volume(scan(depth, slice(first, last + 1)), detector(), tiling))
     assert found.boxes == pytest.approx(np.array([[19.5, 9.5, first - 0.5, 25.5, 13.5, last + 0.5]]))
     assert found.points is not None
     assert found.points[0] == pytest.approx(np.array([[19.5, 9.5, first - 0.5], [25.5, 13.5, last + 0.5]]))
@@ -84,7 +104,7 @@ def test_slices_at_another_distance_are_brought_to_the_networks_and_boxes_back()
     (low, high) = found.boxes[0, [2, 5]]
     assert 3.0 <= low < 4.0
     assert 6.0 < high <= 7.0
-    whole = resample(scan(12, slice(4, 7), 5.0).hu, (5.0, 1.0, 1.0), INPUTS)
+    whole = seen(scan(12, slice(4, 7), 5.0), INPUTS)
     assert len(whole.hu) == 28
     # The centre of native slice 4 is that of the network's tenth.
     (network,) = whole.axes.to_network(np.array([[0.0, 0.0, 4.0]]))
@@ -117,9 +137,9 @@ def of_phases(*names: str) -> LoadedDetector:
 def test_the_phases_of_a_study_are_the_channels_of_every_tile_in_their_order() -> None:
     portal, arterial = scan(11, slice(2, 4)), replace(scan(11, slice(7, 9)), name="arterial")
     model = of_phases("arterial", "portal venous")
-    finish(run_volume(with_phases(portal, (arterial, portal)), model))
+    finish(run_volume(with_phases(portal, (arterial, portal)), model, Tiling(8, 2)))
     shown = model.model.images  # type: ignore[attr-defined]
-    assert [each.shape for each in shown] == [(2, 8, 32, 40)] * 2
+    assert [each.shape for each in shown] == [(2, 8, 32, 40), (2, 7, 32, 40)]
     bright = [[int(z) for z in torch.nonzero(phase.amax((1, 2)) > 40)] for phase in shown[0]]
     assert bright == [[7], [2, 3]]
 
@@ -163,3 +183,90 @@ def test_of_boxes_that_overlap_the_surest_stays() -> None:
 def test_one_slice_of_a_volumetric_detector_shows_nothing() -> None:
     with pytest.raises(RecipeError, match="sees volumes"):
         look_inside(scan(10, slice(4, 6)), 4, np.zeros((0, 4)), detector())
+
+
+class MarksEveryTenth(nn.Module):
+    """Finds a cube about each of a tile's brightest voxels, told from a slice beside it."""
+
+    def __init__(self, beside: int) -> None:
+        super().__init__()
+        self.beside = beside
+
+    def forward(self, images: list[Tensor], thickness: Tensor) -> list[dict[str, Tensor]]:
+        z, y, x = torch.nonzero(images[0][0] > 200, as_tuple=True)
+        cells = torch.stack([x, y, z], dim=1).float()
+        return [
+            {
+                "boxes": torch.cat([cells - 1, cells + 2], dim=1),
+                "scores": torch.full((len(cells),), 0.5),
+                "labels": torch.ones(len(cells), dtype=torch.int64),
+                "peaks": cells + torch.tensor([0.5, 0.5, 0.5 + self.beside]),
+            }
+        ]
+
+
+@pytest.mark.parametrize("beside", [-2, 0, 2])
+def test_what_was_told_from_a_slice_counts_in_the_tile_where_that_slice_does(beside: int) -> None:
+    hu = np.full((60, 32, 40), -1000, np.int16)
+    hu[2:57:6, 10, 20] = 3071
+    tiles: list[int] = []
+    marks = LoadedDetector(MarksEveryTenth(beside), INPUTS, INFO, torch.device("cpu"), mixed=False)  # type: ignore[arg-type]
+    bright = CTVolume(hu, (2.0, 1.0, 1.0), Path("scan"), "scan", np.arange(60), series_uid="1.2.3")
+    found = finish(run_volume(bright, marks, Tiling(12, 3)), lambda step: tiles.append(step.done))
+    assert len(tiles) > 10
+    assert sorted(found.boxes[:, [2, 5]].mean(axis=1)) == pytest.approx(np.arange(2, 57, 6))
+
+
+def test_a_body_longer_than_a_tiles_halo_is_not_cut_off_at_the_tile_but_at_the_scans_end() -> None:
+    bright = scan(30, slice(0, 30))
+    model = vld((2, 2, 3))
+    nn.init.zeros_(model.model.dense_head.extent.refine.weight)
+    # Points 40 slices before and behind the centre.
+    points = torch.zeros(16, 3)
+    points[:2, 2] = torch.tensor([-40.0, 40.0])
+    model.model.dense_head.extent.points.bias.data = points.flatten()
+    nn.init.zeros_(model.model.dense_head.extent.points.weight)
+    found = finish(run_volume(bright, model, Tiling(12, 4)))
+    assert len(found.boxes)
+    assert found.boxes[:, [2, 5]] == pytest.approx(np.tile([-0.5, 29.5], (len(found.boxes), 1)))
+
+
+LONG = """
+import gc, sys, threading, psutil, torch, numpy as np
+from pathlib import Path
+from napari_uld.ct.volume import CTVolume
+from napari_uld.inference.sliding import Tiling
+from napari_uld.inference.volumes import run_volume
+from napari_uld.progress import finish
+from tests.inference.volumetric import vld
+from tests.inference.volumetric import vld
+depth, side, process = 24, 128, psutil.Process()
+detector, most, stop = vld((2, 2, 3)), 0, threading.Event()
+def scan(slices):
+    hu = np.random.default_rng(0).integers(-160, 240, (slices, side, side), dtype=np.int16)
+    spacing = (detector.inputs.interval_mm, *[detector.inputs.spacing_mm] * 2)
+    return CTVolume(hu, spacing, Path("scan"), "scan", np.arange(slices), series_uid="1.2.3")
+def watch():
+    global most
+    while not stop.wait(0.002):
+        most = max(most, process.memory_info().rss)
+finish(run_volume(scan(4), detector, Tiling(depth, 3)))
+long = scan(int(sys.argv[1]))
+before = process.memory_info().rss
+watcher = threading.Thread(target=watch)
+watcher.start()
+finish(run_volume(long, detector, Tiling(depth, 3)))
+stop.set()
+watcher.join()
+print((most - before) / (detector.bytes_per_voxel * depth * side * side))
+"""
+
+
+def test_a_long_scan_takes_no_more_memory_than_one_tile_of_it() -> None:
+    # Without it the C library would keep much of what was freed.
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
+    done = subprocess.run(
+        [sys.executable, "-c", LONG, "300"], check=True, capture_output=True, text=True, env=environment
+    )
+    # In tiles; as float32 the whole scan would be half of one beside it.
+    assert 0.5 < float(done.stdout) < 1.4

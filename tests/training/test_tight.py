@@ -18,7 +18,7 @@ from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.findings_file import read_findings, write_findings
 from napari_uld.progress import Work, finish
 from napari_uld.training import evaluate, volume_protocols
-from napari_uld.training.data.key_slices import true_slices
+from napari_uld.training.data.tight_slices import tight_slices
 from napari_uld.training.data.truths import true_scans
 from napari_uld.training.evaluate import evaluate_subject
 from napari_uld.training.loop import Run, TrainingOptions, train
@@ -53,9 +53,7 @@ def test_findings_keep_in_their_file_that_they_are_tight_and_bodies_always_are(t
 def test_findings_written_before_they_said_so_are_padded(tmp_path: Path) -> None:
     path = tmp_path / "x.findings.json"
     write_findings(path, findings(tight=False))
-    older = "\n".join(line for line in path.read_text().splitlines() if '"tight"' not in line)
-    assert older != path.read_text().strip()
-    path.write_text(older)
+    assert '"tight"' not in path.read_text()
     assert not read_findings(path).tight
 
 
@@ -85,7 +83,7 @@ def toy(*, tight: bool) -> SimpleNamespace:
 def test_a_tight_detector_is_scored_on_the_tight_boxes_of_key_slices(
     phantoms: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    boxes = iter([key.boxes for key in true_slices(phantoms, "all", tight=True)])
+    boxes = iter([key.boxes for key in tight_slices(phantoms, "all")])
     monkeypatch.setattr(evaluate, "load_checkpoint", lambda *_: toy(tight=True))
 
     def perfect(_slabs: object, _detector: object, **_: object) -> list[SlabDetections]:

@@ -22,7 +22,6 @@ from napari_uld.lesions.rle import Rle, decode
 
 from .left_out import LeftOut, image_size
 from .phantom.truth import read_spacing, read_truth, truth_series
-from .true_boxes import box_on
 
 Split = Literal["train", "val", "test", "all"]
 Spacing = tuple[float, float, float]
@@ -188,10 +187,8 @@ def _corrected(root: Path, series: str, number: int, lesions: Sequence[Annotatio
     return masks
 
 
-def true_slices(root: Path, split: Split, *, tight: bool = False) -> list[KeySlice]:
+def true_slices(root: Path, split: Split) -> list[KeySlice]:
     """Key slices of all lesions of phantoms, listed or not, with every lesion that a slice cuts.
-
-    Boxes have DeepLesion's margin, or are `tight` about the lesions' voxels.
 
     Raises
     ------
@@ -201,53 +198,20 @@ def true_slices(root: Path, split: Split, *, tight: bool = False) -> list[KeySli
     info = _table(root, split)
     slices = []
     for series in split_series(root, split):
-        spacing, window = read_spacing(root, series), _window(info, series)
+        rows = info.by_series.get(series, ())
+        spacing = read_spacing(root, series)
+        window = rows[0].window if rows else SOFT_TISSUE
         lesions = read_truth(root, series)
         for number in sorted({lesion.key_slice for lesion in lesions}):
             cut = [lesion for lesion in lesions if number in lesion.boxes]
             recists = tuple(from_mask(decode(lesion.masks[number])) for lesion in cut)
-            boxes = np.asarray([box_on(lesion, number, tight=tight) for lesion in cut])
+            boxes = np.asarray([lesion.boxes[number] for lesion in cut])
             size = image_size(root / "Images_png" / series / f"{number:03d}.png")
             types = tuple(lesion.lesion_type for lesion in cut)
             slices.append(KeySlice(series, number, spacing, boxes, recists, window, types=types, size=size))
     if not slices:
         raise DataError(f"{root} holds no phantom of the split {split!r} with a lesion")
     return slices
-
-
-def shown_slices(root: Path, split: Split) -> tuple[list[KeySlice], list[np.ndarray]]:
-    """Every slice of phantoms that shows a lesion, with boxes tight about the voxels of all that it shows.
-
-    Returns
-    -------
-    slices, by_lesion
-        The slices, not measured; and for each lesion, listed or not, the indices of those that show it.
-
-    Raises
-    ------
-    DataError
-        If `root` holds no phantoms, or none with a lesion.
-    """
-    info = _table(root, split)
-    slices: list[KeySlice] = []
-    by_lesion: list[np.ndarray] = []
-    for series in split_series(root, split):
-        window, spacing, lesions = _window(info, series), read_spacing(root, series), read_truth(root, series)
-        index_of = {}
-        for number in sorted({number for lesion in lesions for number in lesion.masks}):
-            boxes = [box_on(lesion, number, tight=True) for lesion in lesions if number in lesion.masks]
-            index_of[number] = len(slices)
-            slices.append(KeySlice(series, number, spacing, np.asarray(boxes), (None,) * len(boxes), window))
-        by_lesion += [np.asarray([index_of[number] for number in sorted(lesion.masks)]) for lesion in lesions]
-    if not slices:
-        raise DataError(f"{root} holds no phantom of the split {split!r} with a lesion")
-    return slices, by_lesion
-
-
-def _window(info: DlInfo, series: str) -> Window:
-    """The window that a phantom is read with."""
-    rows = info.by_series.get(series, ())
-    return rows[0].window if rows else SOFT_TISSUE
 
 
 def split_series(root: Path, split: Split) -> list[str]:

@@ -8,11 +8,12 @@ from napari_uld.detectors.specs.recipe import Recipe
 from napari_uld.errors import DataError
 from napari_uld.lesions.annotations import Source
 
-from .key_slices import read_split, shown_slices, true_slices
+from .key_slices import read_split, true_slices
 from .lesion_free import clear_of, lesion_free_slices
 from .phantom.truth import FOLDER as TRUTH_FOLDER
 from .slab_dataset import SlabDataset
 from .sub_volumes import SubVolume, sub_volumes
+from .tight_slices import shown_slices, tight_slices
 from .volume_dataset import VolumeDataset, negative_bodies, true_volumes
 
 # Of a data set, findings with negative rows.
@@ -88,7 +89,7 @@ def validation_set(root: Path, recipe: Recipe) -> tuple[ValidationSet, str]:
         return VolumeDataset(true_volumes(root, "val", recipe.input.phases), recipe.input), ""
     if recipe.supervision.boxes == "tight":
         _require_truth(root, recipe)
-        return SlabDataset(root, true_slices(root, "val", tight=True), recipe.input), ""
+        return SlabDataset(root, tight_slices(root, "val"), recipe.input), ""
     wanted = recipe.training.validate_on if (root / TRUTH_FOLDER).is_dir() else "annotated"
     if wanted == "volumes":
         return sub_volumes(root, "val"), ""

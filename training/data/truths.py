@@ -31,8 +31,8 @@ from .lesion_free import lesion_free_slices
 from .phantom.truth import FOLDER as TRUTH_FOLDER
 from .phantom.truth import TrueLesion, read_spacing, read_truth
 from .studies import split_studies
-from .true_boxes import tight_box
-from .volume_dataset import longest_diameter, masks_of
+from .tight_slices import tight_slices
+from .volume_dataset import longest_diameter, masks_of, tight_box
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,9 +134,8 @@ def true_images(
         raise DataError(f"{data} does not say which slices hold no lesion: give a folder in DeepLesion's layout")
     if is_folder:
         whole_truth = not annotated and (data / TRUTH_FOLDER).is_dir()
-        slices, note = (
-            SplitSlices(true_slices(data, split, tight=tight), "") if whole_truth else read_split(data, split)
-        )
+        read = tight_slices if tight else true_slices
+        slices, note = SplitSlices(read(data, split), "") if whole_truth else read_split(data, split)
         slices = slices + (lesion_free_slices(data, split) if lesion_free else [])
         return SplitSlices(slices, note), Margin.TIGHT if tight and whole_truth else Margin.PADDED
     if data.suffix == ".json":

@@ -26,7 +26,6 @@ from .key_slices import Split
 from .known_scan import KnownScan
 from .phantom.truth import TrueLesion, read_spacing, read_truth
 from .studies import phase_series, read_with_phases, split_studies
-from .true_boxes import tight_box
 from .volume_crops import Placement
 from .volume_store import VolumeStore
 
@@ -134,6 +133,21 @@ def masks_of(lesion: TrueLesion) -> dict[int, np.ndarray]:
 def longest_diameter(masks: Mapping[int, np.ndarray]) -> float:
     """Longest RECIST diameter of a lesion on any slice, in pixels; `masks` as for `tight_box`."""
     return max(recist.diameters[0] for mask in masks.values() if (recist := from_mask(mask)))
+
+
+def tight_box(masks: Mapping[int, np.ndarray]) -> list[float]:
+    """(x1, y1, z1, x2, y2, z2) about the voxels of a lesion, half a voxel beyond the outermost centres.
+
+    Parameters
+    ----------
+    masks
+        By z: (h, w) bool, the lesion on that slice.
+    """
+    anywhere = np.any(list(masks.values()), axis=0)
+    rows, columns = np.flatnonzero(anywhere.any(axis=1)), np.flatnonzero(anywhere.any(axis=0))
+    low = [columns[0], rows[0], min(masks)]
+    high = [columns[-1], rows[-1], max(masks)]
+    return [*(edge - 0.5 for edge in low), *(edge + 0.5 for edge in high)]
 
 
 class VolumeDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):

@@ -155,6 +155,8 @@ VLD = Experiment(
         Row("vld_acs_spr", "vld_acs_spr", host="vld_acs"),
         Row("vld_i3d", "vld_i3d", host="vld_acs", seeds=ONE_SEED),
         Row("vld_st3d", "vld_st3d", host="vld_acs", seeds=ONE_SEED),
+        Row("centernet_3d", "centernet_3d", host="vld_acs", seeds=ONE_SEED),
+        Row("centernet_2d", "centernet_2d", host="vld_acs", seeds=ONE_SEED),
         Row("faster_rcnn_densenet", "faster_rcnn_densenet", host="vld_acs", seeds=ONE_SEED),
     ),
     plots=(),

@@ -1,5 +1,6 @@
 """A dense head that finds lesions by a heat map of their centres, in images and in volumes."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from napari_uld.detectors.losses.centres import (
     heat_map,
     with_negatives,
 )
-from napari_uld.detectors.parts import Calibrate, Detections, GridSize, ImageSizes, Target, Taught
+from napari_uld.detectors.parts import PEAKS, Calibrate, Detections, GridSize, ImageSizes, Target, Taught
 
 # A peak is the highest of so many cells along each axis.
 PEAK = 3
@@ -138,9 +139,14 @@ class CentreHead(nn.Module):
         cells = peaks[best].flip(1)
         told = self.extent.decode(features, cells)
         scale = self._scale(told["boxes"])
-        limit = torch.tensor(size[::-1] * 2, device=scale.device)
-        # Boxes end where the image does; points may lie beyond.
-        boxes = torch.minimum((told.pop("boxes") * scale).clamp(min=0), limit)
+        # Boxes end where the image does, but not along z: a volume may be a part of a scan. Points may lie beyond.
+        open_end = (math.inf,) * (len(size) - 2)
+        low, high = (
+            torch.tensor(edge * 2, device=scale.device)
+            for edge in ((0.0, 0.0, *(-end for end in open_end)), (*size[:-3:-1], *open_end))
+        )
+        boxes = (told.pop("boxes") * scale).clamp(low, high)
         labels = torch.ones(len(boxes), dtype=torch.int64, device=boxes.device)
         moved = {name: points * scale[: len(self.cell)] for name, points in told.items()}
-        return {"boxes": boxes, "scores": at_peaks[best], "labels": labels} | moved
+        places = (cells + 0.5) * scale[: len(self.cell)]
+        return {"boxes": boxes, "scores": at_peaks[best], "labels": labels, PEAKS: places} | moved

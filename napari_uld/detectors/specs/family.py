@@ -43,8 +43,8 @@ class SupervisionSpec(Spec):
         return TargetMaps()
 
     @property
-    def samples_background(self) -> bool:
-        """Whether it learns from a sample of the background, which hard negatives may come first in."""
+    def takes_negatives(self) -> bool:
+        """Whether hard negatives teach it more than other background: sampled first, or weighed more."""
         return False
 
 

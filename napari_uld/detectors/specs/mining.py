@@ -84,10 +84,12 @@ class MeanTeacherNegativesSpec(MeanTeacherSpec):
     negatives_per_slice: PositiveInt = 3
 
     def check_fit(self, system: System) -> None:
-        """Check that background is sampled, which they are to come first in."""
+        """Check that it can learn them."""
         super().check_fit(system)
-        if not system.supervision.samples_background:
-            raise ValueError("hard negatives are sampled first, and a dense head samples none: take a two-stage family")
+        if not system.supervision.takes_negatives:
+            raise ValueError(
+                "hard negatives are sampled first, and a dense head samples none: take two stages or a head of centres"
+            )
 
 
 class MinerEntry(NamedTuple):

@@ -6,6 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from pydantic import BeforeValidator, SerializeAsAny, model_validator
 
 from napari_uld.detectors.specs.base import Spec
+from napari_uld.detectors.specs.centres import (
+    CenterNet3dSpec,
+    CenterNetSpec,
+    CentreSupervision,
+    VolumeCentreSupervision,
+)
 from napari_uld.detectors.specs.family import DetectorSpec, SupervisionSpec
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.mulan import MulanSpec
@@ -41,7 +47,11 @@ FAMILIES: dict[str, Family] = {
     "two_stage": Family(TwoStageSpec, TwoStageSupervision, "napari_uld.detectors.build:build_two_stage"),
     "retinanet": Family(RetinaNetSpec, RetinaNetSupervision, "napari_uld.detectors.build:build_retinanet"),
     "mulan": Family(MulanSpec, TwoStageSupervision, "napari_uld.detectors.build:build_mulan"),
-    "vld": Family(VldSpec, VldSupervision, "napari_uld.detectors.build_volumes:build_vld"),
+    "centernet": Family(CenterNetSpec, CentreSupervision, "napari_uld.detectors.build_centres:build_centernet"),
+    "centernet_3d": Family(
+        CenterNet3dSpec, VolumeCentreSupervision, "napari_uld.detectors.build_centres:build_centernet_3d"
+    ),
+    "vld": Family(VldSpec, VldSupervision, "napari_uld.detectors.build_centres:build_vld"),
 }
 DEFAULT_FAMILY = "two_stage"
 

@@ -132,6 +132,6 @@ class TwoStageSupervision(SupervisionSpec):
         return TargetMaps(frozenset(names), self.combine, self.abm_areas)
 
     @property
-    def samples_background(self) -> bool:
-        """Both stages do."""
+    def takes_negatives(self) -> bool:
+        """Both stages sample them first."""
         return True

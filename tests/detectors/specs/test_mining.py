@@ -76,6 +76,7 @@ def test_hard_negatives_need_a_class_and_masks_and_the_class_needs_hard_negative
 
 def test_hard_negatives_that_come_first_need_a_head_that_samples_background() -> None:
     MeanTeacherNegativesSpec().check_fit(System())
+    MeanTeacherNegativesSpec().check_fit(System(detector={"family": "centernet"}))
     dense = System(detector={"family": "retinanet"}, supervision={"family": "retinanet"})
     MeanTeacherSpec().check_fit(dense)
     with pytest.raises(ValueError, match="a dense head samples none"):

@@ -27,6 +27,8 @@ from napari_uld.detectors.specs.two_stage import TwoStageSpec, TwoStageSupervisi
         ({"detector": "vgg"}, "detector"),
         ({"detector": None}, "detector"),
         ({"input": {"slices": 9}}, "needs a fusion part"),
+        ({"detector": {"family": "centernet_3d"}}, "a 3D U-Net sees volumes: input.volume must be true"),
+        ({"detector": {"family": "centernet", "extent": "points"}}, "extent\n  Extra inputs"),
         ({"supervision": {"boxes": "tight", "roi_branch": "ellipse"}}, "supervision.boxes must be padded"),
         ({"supervision": {"boxes": "tight", "objectness": "bmc"}}, "supervision.boxes must be padded"),
         (
@@ -40,13 +42,13 @@ def test_what_cannot_be_is_refused_with_what_it_should_be(values: dict[str, Any]
         System(**values)
 
 
-@pytest.mark.parametrize("family", ["two_stage", "retinanet"])
+@pytest.mark.parametrize("family", ["two_stage", "retinanet", "centernet"])
 @pytest.mark.parametrize(
     "inputs",
     [{"more_windows": [(-1350.0, 150.0)]}, {"volume": True, "slices_per_image": 1}],
     ids=["two windows", "a volume"],
 )
-def test_neither_family_takes_several_windows_or_a_volume(family: str, inputs: dict[str, Any]) -> None:
+def test_no_family_of_slabs_takes_several_windows_or_a_volume(family: str, inputs: dict[str, Any]) -> None:
     detector = {"family": family} | ({"fusion": "position_sensitive"} if family == "two_stage" else {})
     with pytest.raises(ValidationError, match="one window of slices"):
         System(detector=detector, input=inputs)
@@ -131,7 +133,10 @@ def test_a_new_familys_keys_and_its_fit_are_checked_and_it_is_among_those_there_
     for values, sentence in (
         ({"detector": {"family": "star", "width": 1.0}, "input": {"slices": 9}}, "detector.width\n  Extra"),
         ({"detector": {"family": "star"}}, "a slice for each of its points"),
-        ({"detector": {"family": "yolo"}}, "give one of two_stage, retinanet, mulan, vld, star"),
+        (
+            {"detector": {"family": "yolo"}},
+            "one of two_stage, retinanet, mulan, centernet, centernet_3d, vld, star",
+        ),
     ):
         with pytest.raises(ValidationError, match=sentence):
             System(**values)

@@ -9,10 +9,11 @@ from napari_uld.detectors.specs.recipe import Recipe, load_recipe
 from napari_uld.errors import DataError
 from napari_uld.lesions.annotations import Source
 from napari_uld.lesions.rle import decode
-from napari_uld.training.data.key_slices import shown_slices, split_series, true_slices
+from napari_uld.training.data.key_slices import split_series, true_slices
 from napari_uld.training.data.phantom.truth import read_truth
 from napari_uld.training.data.sets import training_set, validation_set
 from napari_uld.training.data.slab_dataset import SlabDataset
+from napari_uld.training.data.tight_slices import shown_slices, tight_slices
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def true_boxes(root: Path, series: str, number: int) -> list[list[float]]:
 
 
 def test_key_slices_have_the_boxes_of_the_voxels_of_every_lesion_on_them(phantoms: Path) -> None:
-    tight, padded = true_slices(phantoms, "val", tight=True), true_slices(phantoms, "val")
+    tight, padded = tight_slices(phantoms, "val"), true_slices(phantoms, "val")
     assert [(key.series, key.number) for key in tight] == [(key.series, key.number) for key in padded]
     for key in tight:
         assert key.boxes.tolist() == true_boxes(phantoms, key.series, key.number)
@@ -85,9 +86,7 @@ def test_an_example_has_the_tight_boxes_where_the_lesions_are(phantoms: Path, re
 def test_it_is_validated_on_tight_boxes(phantoms: Path, recipe: Recipe) -> None:
     data, note = validation_set(phantoms, recipe)
     assert isinstance(data, SlabDataset)
-    assert [key.boxes.tolist() for key in data.slices] == [
-        key.boxes.tolist() for key in true_slices(phantoms, "val", tight=True)
-    ]
+    assert [key.boxes.tolist() for key in data.slices] == [key.boxes.tolist() for key in tight_slices(phantoms, "val")]
     assert note == ""
 
 

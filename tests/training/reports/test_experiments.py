@@ -399,3 +399,42 @@ def test_what_was_mined_epoch_by_epoch_stays_with_the_result(place: Place, train
         log.write('{"event": "mining", "epoch": 1, "mined": 3}\n')
     finish(run(planned(BASE, place)))
     assert [row["mined"] for row in json.loads(it.files[1].read_text())["mining"]] == [3]
+
+
+BODIES = Row("bodies", "vld_acs", {"input": {"spacing_mm": 5.0, "interval_mm": 10.0, "slices": 4, "long_side": 32}})
+ON_SLICES = Row("slices", "centernet_2d", {"input": {"spacing_mm": 6.4, "long_side": 64}}, host="bodies")
+
+
+def test_rows_of_volumes_are_scored_in_whole_scans_those_of_slices_traced_and_all_are_tight(
+    place: Place, phantoms: Path, tmp_path: Path
+) -> None:
+    in_scans = replace(experiment(BODIES, ON_SLICES), protocol="3d", budget=replace(BUDGET, steps=1), plots=())
+    outcomes = finish(run_all([in_scans], place))
+    assert [outcome.state for outcome in outcomes] == [State.FINISHED, State.FINISHED], outcomes
+    for row in (BODIES, ON_SLICES):
+        it = plan(in_scans, row, 0, place)
+        facts = json.loads((it.folder / "volumes.json").read_text())
+        assert facts["fp_per_scan"] == [0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0]
+        assert (facts["protocol"], facts["boxes"], facts["scans"]) == ("3d", "tight boxes", PATIENTS)
+        assert facts["lesions"] == sum(len(read_truth(phantoms, series)) for series in truth_series(phantoms))
+        assert it.average == pytest.approx(facts["average"], abs=1e-4)
+        sizes = it.result().scan_by_size
+        assert list(sizes) == ["< 2 cm", "2-5 cm", "> 5 cm"]
+        assert sum(count for count, _ in sizes.values()) == facts["lesions"]
+    write_tables(tmp_path / "tables.md", [in_scans], place)
+    text = (tmp_path / "tables.md").read_text()
+    assert "by 3D IoU of at least 0.3; tight boxes" in text
+    assert "| bodies |" in text
+    assert "| 1.75 FP |" in text
+
+
+def test_a_row_of_volumes_has_no_place_in_a_table_of_key_slices(place: Place) -> None:
+    with pytest.raises(RecipeError, match="the table is of key slices, the recipe vld_acs is of volumes"):
+        planned(BODIES, place)
+
+
+def test_phantoms_of_one_phase_are_not_taken_for_a_study_of_three(place: Place) -> None:
+    for name in ("train", "test"):
+        (place.phantoms / f"{name}_3_phases").symlink_to((place.phantoms / name).resolve())
+    with pytest.raises(DataError, match="1 phases, instead of .*, 3 phases: .*--phases 3"):
+        planned(BASE, place, budget=replace(BUDGET, phases=3))
