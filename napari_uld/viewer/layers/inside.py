@@ -101,10 +101,10 @@ class InsideLayers:
                 drawn += [Drawn("", Kind.DETECTIONS, each, BOX_COLOURS[kind], thick=few) for each in corners]
         self._boxes.draw(case, drawn, inside.z)
 
-    def see(self, something: bool) -> None:
-        """Show or hide them."""
+    def see(self, something: bool, *, in_3d: bool) -> None:
+        """Show or hide them; in 3D boxes on many slices would hide what they are about."""
         self._map.see(something and self._has_map)
-        self._boxes.see(something)
+        self._boxes.see(something and not in_3d)
 
     def open(self) -> None:
         """Let them be seen again where a person hid them."""

@@ -83,7 +83,7 @@ class InsidePanel(DetectorPanel):
         self._layers = InsideLayers(self.session.viewer, lambda act: self.session.later(act))
         # What was seen last, the scan that it is of, and whether that slice is shown.
         self._seen: tuple[Case, Inside] | None = None
-        self._is_there = False
+        self._is_there = self._in_3d = False
         # The map that the person chose, and the one that is shown.
         self._wanted: str | None = None
         self._map = NO_MAP
@@ -121,7 +121,7 @@ class InsidePanel(DetectorPanel):
         return "Looking inside", partial(self.detector.look_inside, case.volume, look, self.device.value)
 
     def _take(self, case: Case, result: Inside) -> None:
-        self._seen, self._is_there = (case, result), self._is_shown(result)
+        self._seen, self._is_there, self._in_3d = (case, result), self._is_shown(result), self._is_3d
         self._offer()
         self._draw()
         self._report()
@@ -143,15 +143,22 @@ class InsidePanel(DetectorPanel):
         plane = self.session.plane
         if plane is None:
             # In 3D there is something to be seen of what lies on several slices.
-            return inside.centres is not None and self.session.viewer.dims.ndisplay == 3
+            return inside.centres is not None and self._is_3d
         return plane.axis == 0 and plane.index in slices_of(inside)
+
+    @property
+    def _is_3d(self) -> bool:
+        return self.session.viewer.dims.ndisplay == 3
 
     def _turned(self) -> None:
         """What was seen is of one slice: it goes with it, and comes back with it."""
-        if self._seen is None or self._is_shown(self._seen[1]) == self._is_there:
+        if self._seen is None:
             return
-        self._is_there = not self._is_there
-        self._layers.see(self._is_there)
+        before = self._is_there, self._in_3d
+        self._is_there, self._in_3d = self._is_shown(self._seen[1]), self._is_3d
+        if before == (self._is_there, self._in_3d):
+            return
+        self._layers.see(self._is_there, in_3d=self._in_3d)
         if not self.running:
             self._report()
 
@@ -185,7 +192,7 @@ class InsidePanel(DetectorPanel):
             self.session.show_masks(False)
         kinds = [kind for kind, box in self.boxes.items() if box.isChecked()]
         self._layers.take(*self._seen, self._map, kinds)
-        self._layers.see(self._is_there)
+        self._layers.see(self._is_there, in_3d=self._in_3d)
 
     def _report(self) -> None:
         """Say what is shown, or of which slice that was."""

@@ -60,9 +60,12 @@ def test_it_is_seen_on_its_slices_and_in_3d_and_nowhere_else(session: Session, q
         seen[z] = layer_of(session, InsidePart.MAP).visible, layer_of(session, InsidePart.BOXES).visible
         assert ("Centres of lesions on slices 14 to 17" in panel.status.text()) == (z in range(2, 6))
     assert seen == {z: (z in range(2, 6),) * 2 for z in range(1, 8)}
+    session.show_slice(4)
     session.viewer.dims.ndisplay = 3
-    assert all(layer_of(session, part).visible for part in InsidePart)
+    # Boxes on one slice after the other would be a block that hides what it is about.
+    assert [layer_of(session, part).visible for part in (InsidePart.MAP, InsidePart.BOXES)] == [True, False]
     session.viewer.dims.ndisplay = 2
+    assert all(layer_of(session, part).visible for part in InsidePart)
     session.viewer.dims.order = (1, 0, 2)
     assert not any(layer_of(session, part).visible for part in InsidePart)
 
