@@ -318,10 +318,14 @@ def _look(request: Request, task: Look) -> Work[Inside]:
     from napari_uld.detectors.specs.recipe import load_recipe
     from napari_uld.inference.checkpoint import load_checkpoint
     from napari_uld.inference.inside import look_inside, look_inside_recipe
+    from napari_uld.inference.inside_volume import look_inside_volume
 
     yield Progress(0, 1, "Looking inside")
     if isinstance(task.detector, Path):
-        return look_inside(_scan(request), task.z, task.boxes, load_checkpoint(task.detector, request.device))
+        detector = load_checkpoint(task.detector, request.device)
+        if detector.inputs.volume:
+            return (yield from look_inside_volume(_scan(request), task.z, task.boxes, detector))
+        return look_inside(_scan(request), task.z, task.boxes, detector)
     return look_inside_recipe(_scan(request), task.z, task.boxes, load_recipe(task.detector))
 
 

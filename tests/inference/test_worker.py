@@ -31,6 +31,7 @@ from napari_uld.inference.checkpoint import load_checkpoint, save_checkpoint
 from napari_uld.inference.detect import detect
 from napari_uld.inference.inside import look_inside
 from napari_uld.inference.inside_result import Rule
+from napari_uld.inference.inside_volume import look_inside_volume
 from napari_uld.inference.worker import DetectionWorker, Failure, Look, serve
 from napari_uld.lesions.json_models import NewerVersionError
 from napari_uld.progress import finish
@@ -170,6 +171,22 @@ def test_too_little_shared_memory_is_a_message_and_the_next_run_works(
 
 
 LESION = np.array([[40.0, 40, 55, 55]])
+
+
+def test_a_look_inside_a_volumetric_checkpoint_gives_its_heat_map_and_inside_its_recipe_is_refused(
+    worker: DetectionWorker, volume: CTVolume, tmp_path: Path
+) -> None:
+    recipe = load_recipe("vld_acs_spr", "small")
+    path = tmp_path / "vld.safetensors"
+    save_checkpoint(path, build_detector(recipe), recipe.model_dump(mode="json"), {})
+    there = finish(worker.look_inside(volume, Look(3, LESION, path), "cpu")).centres
+    here = finish(look_inside_volume(volume, 3, LESION, load_checkpoint(path, "cpu"))).centres
+    assert there is not None
+    assert here is not None
+    assert (there.axes, there.slices) == (here.axes, here.slices)
+    assert np.allclose(there.values, here.values, atol=1e-3)
+    with pytest.raises(RecipeError, match="choose a checkpoint"):
+        finish(worker.look_inside(volume, Look(3, LESION, "vld_acs_spr"), "cpu"))
 
 
 def test_a_look_inside_a_checkpoint_is_the_same_as_here(

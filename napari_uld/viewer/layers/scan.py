@@ -111,6 +111,8 @@ def _ct(case: Case) -> LayerTuple:
         "colormap": "gray",
         "contrast_limits": series_window(case),
         "interpolation2d": "linear",
+        # In 3D its brightest voxels hide no body.
+        "blending": "translucent_no_depth",
     }
     return case.phases.shown.hu, look, "image"
 

@@ -3,6 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
+import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.utils.notifications import Notification
@@ -20,7 +21,8 @@ from napari_uld.lesions.findings import Findings
 from napari_uld.masks import MaskKind
 from napari_uld.progress import Work
 from napari_uld.viewer.layers.marks import Kind
-from napari_uld.viewer.layers.parts import Part
+from napari_uld.viewer.layers.parts import Part, find_layer
+from napari_uld.viewer.layers.surface_points import PointsPart
 from napari_uld.viewer.panels import review as review_module
 from napari_uld.viewer.panels.checkpoints import CheckpointChoice
 from napari_uld.viewer.panels.detect import DetectPanel
@@ -138,6 +140,22 @@ def test_a_window_button_is_pressed_while_its_window_is_shown(review: ReviewPane
     assert not bone.isChecked()
     next(button for button in review.windows.buttons() if button.text() == "Series").click()
     assert session.window == (-100.0, 200.0)
+
+
+def test_points_can_be_switched_off_where_a_detector_gives_some_and_are_not_offered_elsewhere(
+    review: ReviewPanel, session: Session, findings: Findings
+) -> None:
+    box = review.marks[Kind.POINTS]
+    assert box.isHidden()
+    clouds = (None, np.array([[60.0, 70, 12], [80, 70, 12]]), None, None)
+    session.case.set_findings(replace(findings, points=clouds))
+    assert not box.isHidden()
+    session.jump(session.case.row(findings.finding_id(1)))
+    points = find_layer(session.viewer, session.case, PointsPart.REFINED)
+    assert points is not None
+    assert points.visible
+    box.click()
+    assert not points.visible
 
 
 def test_what_is_marked_is_chosen_for_this_scan_and_the_next(
