@@ -94,7 +94,7 @@ def test_tiles_are_as_deep_as_half_of_the_free_memory_allows(monkeypatch: pytest
     monkeypatch.setattr(sliding, "free_bytes", lambda device: 2 * 20.5 * per_slice)
     assert plan(detector, 200, (60, 70)) == Tiling(20, 4)
     monkeypatch.setattr(sliding, "free_bytes", lambda device: 2 * 2000 * per_slice)
-    assert plan(detector, 200, (60, 70)) == Tiling(64, 4)
+    assert plan(detector, 200, (60, 70)) == Tiling(48, 4)
     monkeypatch.setattr(sliding, "free_bytes", lambda device: 12.5 * per_slice)
     assert plan(detector, 200, (60, 70)) == Tiling(12, 4)
     # A short scan needs no halo.
