@@ -34,6 +34,7 @@ fuzz: $(READY)
 	$(BIN)/python -m tests.trust.fuzz_files --seconds 600
 
 bench: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[qt,dev,bench]'
 	$(BIN)/napari-uld phantom runs/phantoms/test --patients 120 --seed 12
 	$(BIN)/python benchmarks/bench_reading.py
 	$(BIN)/python benchmarks/bench_targets.py
@@ -45,6 +46,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/bench_shared_features.py --every 8
 	$(BIN)/python benchmarks/bench_detection.py runs/phantoms/test
 	$(BIN)/python benchmarks/bench_retinanet.py runs/phantoms/test
+	$(BIN)/python benchmarks/bench_sliding.py
 
 # Trains and scores what the tables in docs still lack (hours on two cores), and checks the README's figures.
 experiments: $(READY)
@@ -72,7 +74,7 @@ latest:
 	@sh .ci/make-venv $(PYTHON) $(LATEST)
 	@sh .ci/system-packages
 	$(LATEST)/bin/python -m pip install --quiet --upgrade pip
-	$(LATEST)/bin/python -m pip install --quiet --editable '.[qt,dev]'
+	$(LATEST)/bin/python -m pip install --quiet --editable '.[qt,dev,bench]'
 	$(LATEST)/bin/python -m pytest $(SIDE_BY_SIDE)
 
 # Writes down what `make latest` tried. torch pins what it needs for CUDA itself, by platform.

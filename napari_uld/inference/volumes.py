@@ -186,7 +186,9 @@ def run_volume(volume: CTVolume, detector: LoadedDetector, tiling: Tiling | None
     found = _joined(parts)
     # A tile's boxes may reach beyond it, the scan's end with the scan.
     found.boxes[:, [2, 5]] = found.boxes[:, [2, 5]].clip(-0.5, len(volume.hu) - 0.5)
-    return suppress(found)
+    # As many as the network gives of one volume: how many tiles there were depends on the memory.
+    most = detector.info.recipe.get("detector", {}).get("detections")
+    return suppress(found.take(np.argsort(-found.scores, kind="stable")[:most]))
 
 
 def run_crop(crop: Crop, detector: LoadedDetector) -> tuple[VolumeDetections, np.ndarray]:

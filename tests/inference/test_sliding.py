@@ -1,16 +1,22 @@
 """Sliding along a scan: every slice counts once, whatever memory there is; too little of it is said, not suffered."""
 
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
 
+from napari_uld.ct.volume import CTVolume
 from napari_uld.errors import TileMemoryError
+from napari_uld.evaluation.overlaps import iou
 from napari_uld.inference import sliding
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.sliding import Tile, Tiling, plan, slide
+from napari_uld.inference.volumes import run_volume
 from napari_uld.progress import Progress, finish
 from tests.inference.volumetric import unet, vld
 
@@ -88,7 +94,7 @@ def test_tiles_are_as_deep_as_half_of_the_free_memory_allows(monkeypatch: pytest
     monkeypatch.setattr(sliding, "free_bytes", lambda device: 2 * 20.5 * per_slice)
     assert plan(detector, 200, (60, 70)) == Tiling(20, 4)
     monkeypatch.setattr(sliding, "free_bytes", lambda device: 2 * 2000 * per_slice)
-    assert plan(detector, 200, (60, 70)) == Tiling(64, 4)
+    assert plan(detector, 200, (60, 70)) == Tiling(48, 4)
     monkeypatch.setattr(sliding, "free_bytes", lambda device: 12.5 * per_slice)
     assert plan(detector, 200, (60, 70)) == Tiling(12, 4)
     # A short scan needs no halo.
@@ -132,3 +138,29 @@ def heat_map(detector: LoadedDetector, image: torch.Tensor) -> torch.Tensor:
     model = detector.model
     fused = model.encoder.join([model.per_image(image)], torch.ones(1))
     return model.dense_head(list(fused.key.values())).logits[0][0, 0].sigmoid()
+
+
+def test_with_the_default_halo_what_is_found_in_tiles_is_what_is_found_in_the_whole_scan() -> None:
+    detector = vld((3, 6, 8))
+    hu = np.random.default_rng(0).normal(0, 60, (120, 64, 64)).astype(np.int16)
+    spacing = (detector.inputs.interval_mm, detector.inputs.spacing_mm, detector.inputs.spacing_mm)
+    scan = CTVolume(hu, spacing, Path("scan"), "scan", np.arange(120), series_uid="1.2.3")
+
+    def surest(tiling: Tiling) -> np.ndarray:
+        boxes = finish(run_volume(scan, detector, tiling)).boxes
+        # As many as the network gives of one volume, less what is suppressed.
+        assert 90 < len(boxes) <= 100
+        return boxes[:60]
+
+    halo = plan(detector, 120, (64, 64)).halo
+    assert halo < detector.reach
+    untiled = surest(Tiling(124, 0))
+    assert f1(surest(Tiling(2 * halo + 12, halo)), untiled) >= 0.99
+    # It is the halo that does it.
+    assert f1(surest(Tiling(12, 0)), untiled) < 0.99
+
+
+def f1(found: np.ndarray, expected: np.ndarray) -> float:
+    """Of boxes that are the same by a 3D IoU of .5."""
+    same = iou(found, expected) >= 0.5
+    return 2 * same[linear_sum_assignment(same, maximize=True)].sum() / (len(found) + len(expected))

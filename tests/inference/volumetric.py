@@ -10,8 +10,6 @@ from napari_uld.detectors.specs.recipe import Recipe, load_recipe
 from napari_uld.inference.catalogue import CheckpointInfo
 from napari_uld.inference.checkpoint import LoadedDetector
 
-INFO = CheckpointInfo(Path("random"), "0", {"method": {"name": "random", "title": "Random"}}, {})
-
 
 def unet() -> LoadedDetector:
     """A CenterNet on a narrow 3D U-Net; see `vld`."""
@@ -44,4 +42,5 @@ def _loaded(recipe: Recipe) -> LoadedDetector:
         nn.init.constant_(heat.bias, -2)
     model.predicts_maps = False
     model.eval()
-    return LoadedDetector(model, recipe.input, INFO, torch.device("cpu"), mixed=False)
+    info = CheckpointInfo(Path("random"), "0", recipe.model_dump(mode="json"), {})
+    return LoadedDetector(model, recipe.input, info, torch.device("cpu"), mixed=False)
