@@ -107,8 +107,8 @@ def extent_loss(points: Tensor, boxes: Tensor) -> Tensor:
 def triplet_loss(points: Tensor, centre: Tensor, corners: Tensor, *, margin: float) -> Tensor:
     """The paper's eq. 5: points on the surface look like the lesion's centre, not like its box's corners.
 
-    Its m is not explained. It is taken for the number of triplets: where it is that of the lesions, the sum over 16 points
-    and 8 corners is all that a network learns (docs/vld.md).
+    Its m is not explained. It is taken for the number of triplets: where it is that of the lesions, the sum over 16
+    points and 8 corners is all that a network learns (docs/vld.md).
 
     Parameters
     ----------
