@@ -6,15 +6,26 @@ import pickle
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from napari_uld.ct.phases import with_phases
 from napari_uld.ct.volume import CTVolume
 from napari_uld.detectors.build import build_detector
 from napari_uld.detectors.specs.recipe import load_recipe
-from napari_uld.errors import CancelledError, CheckpointError, NoMaskError, RecipeError, UldError, WorkerError
+from napari_uld.errors import (
+    CancelledError,
+    CheckpointError,
+    NoMaskError,
+    PhaseError,
+    RecipeError,
+    UldError,
+    WorkerError,
+)
 from napari_uld.inference import worker as worker_module
 from napari_uld.inference.checkpoint import load_checkpoint, save_checkpoint
 from napari_uld.inference.detect import detect
@@ -41,6 +52,29 @@ def test_the_worker_finds_what_the_same_detector_finds_here(
     assert there.scan_id == volume.scan_id
     assert np.allclose(there.boxes, here.boxes, atol=1e-3)
     assert np.array_equal(there.key_slices, here.key_slices)
+
+
+def test_a_studys_phases_arrive_there_in_their_order(worker: DetectionWorker, volume: CTVolume, tmp_path: Path) -> None:
+    recipe = load_recipe("vld_acs_phases", "small")
+    shallow = {"blocks": (1, 1, 1), "pyramid_channels": 8, "head_channels": 16}
+    recipe = recipe.model_copy(update={"detector": recipe.detector.model_copy(update=shallow)})
+    torch.manual_seed(0)
+    checkpoint = tmp_path / "phases.safetensors"
+    save_checkpoint(checkpoint, build_detector(recipe), recipe.model_dump(mode="json"), {})
+    arterial, plain = (replace(volume, hu=volume.hu[::step], name=name) for step, name in ((-1, "a"), (1, "u")))
+    studies = [with_phases(volume, phases) for phases in ((volume, arterial, plain), (arterial, volume, plain))]
+    found = []
+    for study in studies:
+        there = finish(worker.detect(study, checkpoint, "cpu"))
+        here = finish(detect(study, load_checkpoint(checkpoint, "cpu")))
+        assert there.scan_id == volume.scan_id
+        assert np.allclose(there.boxes, here.boxes, atol=1e-3)
+        assert np.allclose(there.scores, here.scores, atol=1e-4)
+        found.append(here.scores)
+    assert len(found[0])
+    assert not np.array_equal(*found), "the order says what the network sees"
+    with pytest.raises(PhaseError, match="sees 3 phases together"):
+        finish(worker.detect(volume, checkpoint, "cpu"))
 
 
 def test_an_error_over_there_is_the_same_typed_error_here_and_the_process_lives_on(

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QDockWidget, QLabel, QShortcut
 
 from napari_uld.ct import read_scan
 from napari_uld.ct.dl_info import read_dl_info
+from napari_uld.ct.entries import ScanEntry
 from napari_uld.errors import UldError, WorkerError
 from napari_uld.inference.catalogue import CheckpointInfo, bundled_checkpoints
 from napari_uld.lesions.annotations import Annotation, Annotations, State
@@ -23,6 +24,7 @@ from napari_uld.viewer.layers.marks import Kind
 from napari_uld.viewer.layers.parts import Part, find_layer
 from napari_uld.viewer.layers.surface_points import PointsPart
 from napari_uld.viewer.panels import review as review_module
+from napari_uld.viewer.panels.checkpoints import CheckpointChoice
 from napari_uld.viewer.panels.detect import DetectPanel
 from napari_uld.viewer.panels.lesion_table import HEADERS
 from napari_uld.viewer.panels.masks import MasksPanel
@@ -296,6 +298,43 @@ def test_running_shows_findings_and_takes_the_first_in_hand(session: Session, fi
     assert panel.status.text().startswith("2 of 3 detections of fake")
     assert panel.run_button.enabled
     assert not panel.cancel_button.enabled
+
+
+def offer_phases(panel: DetectPanel, monkeypatch: pytest.MonkeyPatch, *phases: str) -> None:
+    """Have the chosen checkpoint be of a detector that sees these phases."""
+    recipe = {"method": {"name": "fake", "title": "Fake"}, "input": {"phases": phases}}
+    info = CheckpointInfo(Path("fake"), "f00", recipe, {})
+    monkeypatch.setattr(CheckpointChoice, "info", property(lambda _: info))
+
+
+@pytest.mark.usefixtures("tiny_checkpoint")
+def test_a_detector_of_phases_is_given_the_studys_whichever_is_shown(
+    session: Session, findings: Findings, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case, detector = session.case, FakeDetector(findings)
+    own, other = (
+        ScanEntry(name, "nifti", Path(name), 10, files=(Path(name),)) for name in ("study, portal", "arterial")
+    )
+    case.phases.offer(own, (other, own))
+    arterial = replace(case.volume, hu=case.volume.hu + 50, name="arterial")
+    case.phases.show(other, arterial)
+    panel = panel_of(session, qtbot, detector)
+    offer_phases(panel, monkeypatch, "portal", "arterial")
+    run(panel, qtbot)
+    (seen,) = detector.seen
+    assert seen.scan_id == case.volume.scan_id
+    assert [each.hu.max() for each in seen.phases] == [case.volume.hu.max(), arterial.hu.max()]
+    assert findings.detector in case.findings
+
+
+@pytest.mark.usefixtures("tiny_checkpoint")
+def test_a_detector_of_phases_on_a_scan_by_itself_says_what_is_missing(
+    session: Session, findings: Findings, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel = panel_of(session, qtbot, FakeDetector(findings))
+    offer_phases(panel, monkeypatch, "portal", "arterial")
+    run(panel, qtbot)
+    assert "sees 2 phases together (portal, arterial)" in panel.status.text()
 
 
 @pytest.mark.usefixtures("tiny_checkpoint")
