@@ -230,7 +230,7 @@ def _draw_solid(axes: Axes3D, scene: Scene, bodies: Sequence[Body]) -> None:
         axes.scatter(points[:, 2], points[:, 1], points[:, 0], s=16, color=POINT, depthshade=False)
     ends = np.stack([scene.low - 0.5, scene.high + 0.5], axis=1) * spacing[:, None]
     axes.set(xlim=ends[2], ylim=ends[1], zlim=ends[0], xticks=[], yticks=[], zticks=[])
-    axes.set_box_aspect(np.ptp(ends, axis=1)[::-1], zoom=1.15)
+    axes.set_box_aspect(np.ptp(ends, axis=1)[::-1])
     axes.view_init(elev=20, azim=-65)
 
 
