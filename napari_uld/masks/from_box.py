@@ -15,6 +15,7 @@ from napari_uld.ct.volume import CTVolume
 from napari_uld.ct.windows import Window
 from napari_uld.errors import RecistError
 from napari_uld.lesions.boxes import RECIST_MARGIN, Box, area, as_boxes
+from napari_uld.lesions.findings import as_box
 from napari_uld.lesions.recist import Recist, from_mask
 from napari_uld.lesions.rle import Rle, decode
 from napari_uld.masks.ellipse import pixel_grid
@@ -27,6 +28,8 @@ CORE = 0.7
 ABOUT, NARROWEST = 150.0, 50.0
 # Half axes of the ellipse are at least this long (px).
 SHORTEST = 1.0
+# What DeepLesion's margin adds to a box.
+PADDING = RECIST_MARGIN * np.array([-1, -1, 1, 1])
 # The cost grows with the area: larger boxes (px) are looked at in every second, third, ... row and column.
 LARGEST = 128.0
 # Of the slices that a lesion is traced through those with its largest boxes are measured.
@@ -99,7 +102,7 @@ def _levels(lesion: np.ndarray, window: Window) -> Window:
 
 
 def measured(
-    volume: CTVolume, native: int, boxes: Mapping[int, Box], mask: Rle | None, window: Window
+    volume: CTVolume, native: int, boxes: Mapping[int, Box], mask: Rle | None, window: Window, *, tight: bool = False
 ) -> tuple[int, Recist, bool]:
     """Measure a lesion that nobody has measured: from its mask where it has one, else as `longest_recist`.
 
@@ -115,6 +118,8 @@ def measured(
         Its mask on the key slice.
     window
         (low, high) HU that the scan is read with.
+    tight
+        Whether the boxes lie about the lesion itself, without DeepLesion's margin.
 
     Returns
     -------
@@ -129,6 +134,8 @@ def measured(
     drawn = None if mask is None else decode(mask)
     if drawn is not None and drawn.any():
         return native, from_mask(drawn, volume.spacing[1:]), True
+    if tight:
+        boxes = {number: as_box(np.add(box, PADDING)) for number, box in boxes.items()}
     return *longest_recist(volume, boxes, window), False
 
 

@@ -116,3 +116,13 @@ def test_a_lesion_with_a_mask_is_measured_by_it_on_its_key_slice_and_others_by_t
         native, recist, by_mask = measured(volume, 3, boxes, nothing, (-160.0, 240.0))
         assert (native, by_mask) == (4, False)
         assert recist.diameters[0] > 20
+
+
+def test_a_tight_box_is_measured_as_the_same_one_with_its_margin() -> None:
+    true = tilted(55, 48, 40, 30, 30)
+    volume = volume_of([slice_with(true)])
+    x1, y1, x2, y2 = true.box()
+    padded = measured(volume, 1, {1: (x1, y1, x2, y2)}, None, WINDOW)
+    tight = measured(volume, 1, {1: (x1 + 5, y1 + 5, x2 - 5, y2 - 5)}, None, WINDOW, tight=True)
+    assert tight == padded
+    assert tight[1].diameters[0] == pytest.approx(40, abs=2)

@@ -139,6 +139,7 @@ def decide(volume: CTVolume, findings: Findings, lesions: Sequence[TrueLesion], 
             findings.slice_boxes[row],
             findings.masks[row],
             volume.window or SOFT_TISSUE,
+            tight=findings.tight,
         )
         annotations.edit_finding(
             findings, row, action="measure", key_slice=native, recist=recist, box=recist.box(), reviewer=REVIEWER

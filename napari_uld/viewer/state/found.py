@@ -56,6 +56,11 @@ class FindingRef:
         return {**self.findings.slice_boxes[self.index], self.native: self.box}
 
     @property
+    def tight(self) -> bool:
+        """Whether its box lies about the lesion itself, without DeepLesion's margin."""
+        return self.findings.tight
+
+    @property
     def mask(self) -> Rle | None:
         """Its mask on the key slice, where the detector predicts masks."""
         return self.findings.masks[self.index]

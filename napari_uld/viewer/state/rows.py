@@ -44,7 +44,7 @@ class Row:
         Short names of the detectors that found it.
     diameter
         Long diameter in mm: measured where there is a RECIST, otherwise the box's long side
-        without DeepLesion's margin.
+        without DeepLesion's margin where it has that.
     """
 
     key: str
@@ -65,6 +65,11 @@ class Row:
     def box(self) -> Box:
         """The box on the key slice."""
         return self.boxes[self.native]
+
+    @property
+    def tight(self) -> bool:
+        """Whether its box is a detector's that lies about the lesion itself, without a margin."""
+        return self.finding is not None and self.finding.tight and self.finding.box == self.box
 
     @property
     def surface(self) -> FindingRef | None:
@@ -158,7 +163,7 @@ def _annotation_row(volume: CTVolume, annotation: Annotation, key: str, finding:
         lesion_type=annotation.lesion_type,
         source=annotation.source.value,
         recist=annotation.recist,
-        diameter=_diameter(volume, annotation.box, annotation.recist),
+        diameter=_diameter(volume, annotation.box, annotation.recist, finding),
         annotation=annotation,
         finding=finding,
     )
@@ -174,18 +179,20 @@ def _finding_row(volume: CTVolume, finding: FindingRef, also: tuple[FindingRef, 
         lesion_type=LesionType.UNKNOWN,
         source="detector",
         recist=None,
-        diameter=_diameter(volume, finding.box, None),
+        diameter=_diameter(volume, finding.box, None, finding),
         finding=finding,
         also=also,
     )
 
 
-def _diameter(volume: CTVolume, box: Box, recist: Recist | None) -> float:
+def _diameter(volume: CTVolume, box: Box, recist: Recist | None, finding: FindingRef | None) -> float:
     if recist is not None:
         return recist.millimetres(volume.spacing)[0]
+    tight = finding is not None and finding.tight and finding.box == box
+    margin = 0.0 if tight else 2 * RECIST_MARGIN
     _, dy, dx = volume.spacing
     x1, y1, x2, y2 = box
-    return max((x2 - x1 - 2 * RECIST_MARGIN) * dx, (y2 - y1 - 2 * RECIST_MARGIN) * dy, 0.0)
+    return max((x2 - x1 - margin) * dx, (y2 - y1 - margin) * dy, 0.0)
 
 
 def _mark(annotation: Annotation) -> Mark:

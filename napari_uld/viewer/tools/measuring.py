@@ -38,7 +38,8 @@ def measure(session: Session) -> None:
 
 def _automatic(case: Case, row: Row) -> tuple[int, Recist, str]:
     """The slice to measure on, the diameters there, and what they were taken from: a mask where there is one."""
-    native, recist, by_mask = measured(case.volume, row.native, row.boxes, _mask_of(row), series_window(case))
+    mask, window = _mask_of(row), series_window(case)
+    native, recist, by_mask = measured(case.volume, row.native, row.boxes, mask, window, tight=row.tight)
     return native, recist, "From its mask" if by_mask else "From grey values in its box"
 
 

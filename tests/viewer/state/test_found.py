@@ -217,3 +217,16 @@ def test_a_damaged_file_hides_no_other_detectors_findings(
     again, notes = open_case(replace(volume))
     assert list(again.findings) == [other.detector]
     assert any("What a detector found before is not shown" in note for note in notes)
+
+
+def test_a_tight_box_is_as_long_as_the_lesion_and_one_with_a_margin_is_longer(case: Case, other: Findings) -> None:
+    tight = replace(other, tight=True)
+    lengths = []
+    for findings in (other, tight):
+        case.set_findings(findings)
+        row = next(row for row in case.rows if row.key == findings.finding_id(0))
+        lengths.append(row.diameter)
+        assert row.tight is findings.tight
+    spacing = case.volume.spacing[1]
+    # 20 pixels high, or 10 without the margin of 5 at both ends.
+    assert lengths == pytest.approx([10 * spacing, 20 * spacing])
