@@ -52,6 +52,8 @@ bench: $(READY)
 experiments: $(READY)
 	$(BIN)/napari-uld phantom runs/phantoms/train --patients 500 --seed 11
 	$(BIN)/napari-uld phantom runs/phantoms/test --patients 120 --seed 12
+	$(BIN)/napari-uld phantom runs/phantoms/train_3_phases --patients 200 --seed 21 --phases 3
+	$(BIN)/napari-uld phantom runs/phantoms/test_3_phases --patients 100 --seed 22 --phases 3
 	mkdir -p runs/experiments && cp -Rn benchmarks/results/. runs/experiments/
 	$(BIN)/napari-uld experiments
 	$(BIN)/napari-uld experiments --timing --tables docs/experiments.md

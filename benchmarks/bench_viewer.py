@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from unittest.mock import patch
@@ -42,6 +43,8 @@ from napari_uld.viewer.state.case_store import CaseStore
 from napari_uld.viewer.tools import review
 
 ROUNDS, TRACED = 12, 7
+# Of a finding, and findings that are seen in 3D.
+POINTS, BODIES = 16, 30
 # Of the clock, in milliseconds, and how long a detector is watched, in seconds.
 BEAT, WATCHED = 5, 10.0
 
@@ -95,6 +98,7 @@ def measure(folder: Path, slices: int, count: int) -> None:
     report("G", [timed(lambda: review.decide(session, State.ACCEPTED)) for _ in range(ROUNDS)])
     report("N", [timed(lambda: review.decide(session, State.REJECTED)) for _ in range(ROUNDS)])
     report("U", [timed(lambda: review.undo(session)) for _ in range(ROUNDS)])
+    solid(viewer, found, base, into_3d)
     linked_views(viewer, base)
     report("2D to 3D", turned(viewer), into_3d)
     report("next case", [next_case(session, folder, volume) for _ in range(ROUNDS)])
@@ -125,6 +129,19 @@ def turned(viewer: Viewer) -> list[float]:
         taken.append(timed(lambda: setattr(viewer.dims, "ndisplay", 3)))
         timed(lambda: setattr(viewer.dims, "ndisplay", 2))
     return taken[1:]
+
+
+def solid(viewer: Viewer, found: Findings, base: float, into_3d: float) -> None:
+    """Steps near the surface points of the lesion at hand, and into 3D with bodies about such points."""
+    session = workbench_in_window(viewer).session
+    case, middle = session.case, viewer.dims.nsteps[0] // 2
+    if case is None:
+        return
+    case.set_findings(with_points(found))
+    case.select(min(case.rows, key=lambda row: abs(row.native - 1 - middle - TRACED)).key)
+    report(f"{len(case.rows)} findings, the points of one on these slices, slice step", steps(viewer), base)
+    case.set_findings(with_points(found.take(np.arange(BODIES))))
+    report(f"2D to 3D with {len(case.rows)} bodies", turned(viewer), into_3d)
 
 
 def next_case(session: Session, folder: Path, volume: CTVolume) -> float:
@@ -257,6 +274,18 @@ def findings(volume: CTVolume, count: int) -> Findings:
         key_slices=keys,
         slice_boxes=traces,
     )
+
+
+def with_points(found: Findings) -> Findings:
+    """The same with points on an ellipsoid in each box, and where they lay before."""
+    rng = np.random.default_rng(2)
+    outwards = rng.normal(size=(len(found), POINTS, 3))
+    outwards /= np.linalg.norm(outwards, axis=2, keepdims=True)
+    low, high = found.boxes[:, :2], found.boxes[:, 2:]
+    half = np.column_stack([(high - low) / 2, np.full(len(found), TRACED / 2)])
+    middle = np.column_stack([(low + high) / 2, found.key_slices])
+    first, points = (tuple(middle[:, None] + share * outwards * half[:, None]) for share in (0.7, 1.0))
+    return replace(found, points=points, first_points=first)
 
 
 def steps(viewer: Viewer) -> list[float]:

@@ -12,7 +12,7 @@ import typer
 
 from napari_uld.cli.common import ClosedPipeError, visible
 from napari_uld.cli.data import collect, masks, phantom
-from napari_uld.cli.evaluation import evaluate
+from napari_uld.cli.evaluation import evaluate, figure
 from napari_uld.cli.mining import merge, mine
 from napari_uld.cli.recipes import anchors, info, recipes
 from napari_uld.cli.scans import demo, detect
@@ -34,6 +34,7 @@ for command in (
     masks,
     train,
     evaluate,
+    figure,
     positives,
     anchors,
     info,

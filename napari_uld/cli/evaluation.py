@@ -15,6 +15,7 @@ from napari_uld.cli.common import (
     positive_numbers,
     print_table,
     say,
+    writable,
     writable_folder,
     write_json,
 )
@@ -133,3 +134,24 @@ def evaluate(
     for folder, what in ((gallery, "Examples of what is found and missed are"), (report, "The report is")):
         if folder is not None:
             say(f"{what} in {folder}")
+
+
+def figure(
+    subjects: Annotated[
+        list[str],
+        typer.Argument(
+            help="Systems to set side by side: checkpoints (files or bundled names), or findings of the series (a file "
+            "or a folder of them)."
+        ),
+    ],
+    data: Annotated[Path, typer.Option(help="Folder of phantoms, whose whole truth is known.")],
+    series: Annotated[str, typer.Option(help="Which of them.")],
+    out: Annotated[Path, typer.Option(callback=writable, help="The picture, a PNG file.")],
+    lesion: Annotated[str | None, typer.Option(help="Which of its lesions, by its id; default the largest.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Draw a lesion as several systems find it, in 3D and on three slices."""
+    from napari_uld.training.reports.body_pictures import draw_bodies
+
+    follow(draw_bodies(subjects, data, series, out, lesion, device))
+    say(f"The picture is in {out}")

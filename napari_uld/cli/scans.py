@@ -98,7 +98,7 @@ def _check_window() -> None:
 def _read(scan: Path, series: list[str], phases: Sequence[str]) -> "CTVolume":
     """Read the scan that a detector shall see, with its `phases` where it sees several."""
     from napari_uld.ct import read_scan
-    from napari_uld.ct.phases import read_study
+    from napari_uld.ct.studies import read_study
 
     try:
         if phases:

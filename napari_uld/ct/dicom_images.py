@@ -62,6 +62,7 @@ MARKS: Mapping[str, str] = {
 _HEADER_TAGS = [
     *("SOPClassUID", "SOPInstanceUID", "Modality", "SeriesInstanceUID", "InstanceNumber", "SamplesPerPixel"),
     *("NumberOfFrames", "RescaleType", "SeriesDate", "StudyDate", "ImagePositionPatient", "PixelSpacing"),
+    "FrameOfReferenceUID",
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", *TELL_APART, *MARKS),
 ]
 # What reading the pixels asks for besides, where one image is all that a file holds.

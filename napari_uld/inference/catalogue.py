@@ -73,6 +73,11 @@ class CheckpointInfo:
         return str(self.recipe["method"]["name"])
 
     @property
+    def phases(self) -> tuple[str, ...]:
+        """The contrast phases of a study that it sees together; () where it sees a scan by itself."""
+        return tuple(self.recipe.get("input", {}).get("phases", ()))
+
+    @property
     def detector(self) -> str:
         """What findings of it name as what made them."""
         return detector_name(self.name, self.digest)

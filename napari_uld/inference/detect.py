@@ -92,6 +92,9 @@ def bodies(detections: VolumeDetections, volume: CTVolume, detector: LoadedDetec
         ends = native[0] - first / 2, native[-1] + final / 2
         return np.interp(z, [-0.5, *range(last + 1), last + 0.5], [ends[0], *native, ends[1]])
 
+    def placed(clouds: np.ndarray | None) -> list[np.ndarray] | None:
+        return None if clouds is None else [np.c_[p[:, :2], numbered(p[:, 2])] for p in clouds]
+
     rows, depths, keys, on_slices = [], [], [], []
     for box in detections.boxes:
         low, high = np.clip(box[[2, 5]], -0.5, last + 0.5)
@@ -110,7 +113,8 @@ def bodies(detections: VolumeDetections, volume: CTVolume, detector: LoadedDetec
         key_slices=keys,
         slice_boxes=tuple(on_slices),
         depths=depths,
-        points=None if detections.points is None else [np.c_[p[:, :2], numbered(p[:, 2])] for p in detections.points],
+        points=placed(detections.points),
+        first_points=placed(detections.first_points),
         operating_point=detector.info.operating_point,
     )
 

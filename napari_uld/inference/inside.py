@@ -74,7 +74,10 @@ def look_inside_recipe(volume: CTVolume, z: int, boxes: np.ndarray, system: Syst
 
 def _check_slabs(inputs: InputSpec) -> None:
     if inputs.volume:
-        raise RecipeError("One slice shows nothing of a detector that sees volumes: choose one that sees slabs")
+        raise RecipeError(
+            "One slice shows nothing of a detector that sees volumes, and before it is trained there is no heat map "
+            "either: choose a checkpoint of it, or a detector that sees slabs"
+        )
 
 
 def _anchors_alone(model: Detector, slab: Slab, z: int, boxes: np.ndarray, supervision: SupervisionSpec) -> Inside:

@@ -6,6 +6,8 @@ from enum import StrEnum
 
 import numpy as np
 
+from napari_uld.lesions.axis_map import AxisMap
+
 
 class Rule(StrEnum):
     """By which rule anchors are positive: the three that the BMC paper's figure 1 compares."""
@@ -38,6 +40,37 @@ class PositiveAnchors:
 
 
 @dataclass(frozen=True, eq=False)
+class HeatMap:
+    """Where a volumetric detector takes the centres of lesions to lie.
+
+    Parameters
+    ----------
+    values
+        (d, h, w) in [0, 1], a cell each.
+    axes
+        Where the cells lie in the scan, along (x, y, z).
+    slices
+        Indices of the scan's slices whose middles they cover.
+    """
+
+    values: np.ndarray
+    axes: AxisMap
+    slices: range
+
+    @property
+    def middle(self) -> tuple[float, float, float]:
+        """Where the middle of the first cell lies, in native voxels (z, y, x)."""
+        ((x, y, z),) = self.axes.to_native(np.full((1, 3), 0.5))
+        return float(z), float(y), float(x)
+
+    @property
+    def step(self) -> tuple[float, float, float]:
+        """Native voxels from one cell to the next, along (z, y, x)."""
+        x, y, z = self.axes.scale
+        return 1 / z, 1 / y, 1 / x
+
+
+@dataclass(frozen=True, eq=False)
 class Inside:
     """What a detector learns from a slice and, where it has weights, what it sees there.
 
@@ -59,9 +92,12 @@ class Inside:
     attention
         (H, W) in [0, 1], attention gates' maps by the features that they weigh, "C4" to "C1" and "input".
     boxes, scores
-        (n, 4) native pixel-centre boxes and (n,) scores of the detections, best first; empty without weights.
+        (n, 4) native pixel-centre boxes and (n,) scores of the detections, best first; empty without weights. A
+        volumetric detector's are (n, 6), z an index of the scan's slices.
     detector, operating_point
         As in `Findings`; "" and None without weights.
+    centres
+        A volumetric detector's heat map about the slice; else None.
     """
 
     z: int
@@ -76,6 +112,7 @@ class Inside:
     scores: np.ndarray
     detector: str
     operating_point: float | None
+    centres: HeatMap | None = None
 
     @property
     def one_stage(self) -> bool:

@@ -128,7 +128,7 @@ def slide(slices: int, tiling: Tiling, look: Callable[[Tile], Found], what: str)
     depth, done, started = tiling.depth, 0, time.monotonic()
     yield Progress(0, slices, what)
     while done < slices:
-        tile = _next(done, depth, tiling.halo, slices)
+        tile = next_tile(done, depth, tiling.halo, slices)
         found = _looked(look, tile)
         if found is None:
             if tile.count <= tiling.least:
@@ -146,8 +146,8 @@ def slide(slices: int, tiling: Tiling, look: Callable[[Tile], Found], what: str)
     return parts
 
 
-def _next(done: int, depth: int, halo: int, slices: int) -> Tile:
-    """The tile whose first slice that counts is the one after those that are done."""
+def next_tile(done: int, depth: int, halo: int, slices: int) -> Tile:
+    """Give the tile whose first slice that counts is the one after those that are done."""
     first = max(done - halo, 0) // POOLED_SLICES * POOLED_SLICES
     last = min(first + depth, slices)
     return Tile(first, last - first, done, slices if last == slices else last - halo)

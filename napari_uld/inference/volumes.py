@@ -126,16 +126,19 @@ class VolumeDetections:
         (n,) each.
     points
         (n, k, 3) surface points (x, y, z) like the boxes, None where the method has none.
+    first_points
+        (n, k, 3) where these lay before they were refined, None where the method has none.
     """
 
     boxes: np.ndarray
     scores: np.ndarray
     points: np.ndarray | None
+    first_points: np.ndarray | None = None
 
     def take(self, rows: np.ndarray) -> "VolumeDetections":
         """The detections of `rows`, in that order."""
-        points = None if self.points is None else self.points[rows]
-        return VolumeDetections(self.boxes[rows], self.scores[rows], points)
+        points, first = (None if each is None else each[rows] for each in (self.points, self.first_points))
+        return VolumeDetections(self.boxes[rows], self.scores[rows], points, first)
 
 
 def seen(volume: CTVolume, spec: InputSpec) -> Crop:
@@ -206,8 +209,8 @@ def run_crop(crop: Crop, detector: LoadedDetector) -> tuple[VolumeDetections, np
     values = {name: value[lesions] for name, value in values.items()}
     boxes = values["boxes"]
     z = values[PEAKS][:, 2] if PEAKS in values else ((boxes[:, 2] + boxes[:, 5]) / 2).clip(0, hu.shape[1] - 0.5)
-    points = crop.axes.to_native(values["points"]) if "points" in values else None
-    return VolumeDetections(crop.axes.to_native(boxes), values["scores"], points), z
+    points, first = (crop.axes.to_native(values[k]) if k in values else None for k in ("points", "first_points"))
+    return VolumeDetections(crop.axes.to_native(boxes), values["scores"], points, first), z
 
 
 def suppress(detections: VolumeDetections) -> VolumeDetections:
@@ -223,8 +226,10 @@ def suppress(detections: VolumeDetections) -> VolumeDetections:
 
 def _joined(parts: list[VolumeDetections]) -> VolumeDetections:
     points = [part.points for part in parts if part.points is not None]
+    first = [part.first_points for part in parts if part.first_points is not None]
     return VolumeDetections(
         np.concatenate([part.boxes for part in parts]),
         np.concatenate([part.scores for part in parts]),
         np.concatenate(points) if points else None,
+        np.concatenate(first) if first else None,
     )

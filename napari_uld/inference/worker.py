@@ -4,7 +4,7 @@ import multiprocessing as mp
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
@@ -57,10 +57,23 @@ class Look:
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """A task on one scan: its voxels are in shared memory, the rest travels with the request."""
+    """A task on one scan: its voxels are in shared memory, the rest travels with the request.
+
+    Parameters
+    ----------
+    memory
+        Name of the shared memory.
+    shape
+        (n, z, y, x) of the voxels in it.
+    places
+        Which of the n are the scan's, and which its phases'.
+    scan, task, device
+        The scan without voxels, and what is asked of whom.
+    """
 
     memory: str
-    shape: tuple[int, int, int]
+    shape: tuple[int, int, int, int]
+    places: tuple[int, ...]
     scan: CTVolume
     task: Detection | Look
     device: str
@@ -133,10 +146,16 @@ class DetectionWorker:
                 raise WorkerError("The detector is at work already: wait for it, or cancel it")
             self._running, self._cancelled_at = True, None
         try:
-            with _shared(volume.hu) as memory:
+            scans = (volume, *volume.phases)
+            # A scan that is one of its phases goes over once.
+            voxels = {id(each.hu): each.hu for each in scans}
+            places = tuple(list(voxels).index(id(each.hu)) for each in scans)
+            with _shared(list(voxels.values())) as memory:
                 # The id may be a hash of the voxels: it has to be known before they are left out.
-                empty = replace(volume, hu=np.zeros((0, 0, 0), np.int16), series_uid=volume.scan_id)
-                return (yield from self._follow(Request(memory.name, volume.shape, empty, task, device)))
+                empty, *phases = (replace(each, hu=np.zeros((0, 0, 0), np.int16)) for each in scans)
+                empty = replace(empty, series_uid=volume.scan_id, phases=tuple(phases))
+                shape = (len(voxels), *volume.shape)
+                return (yield from self._follow(Request(memory.name, shape, places, empty, task, device)))
         finally:
             with self._lock:
                 self._running = False
@@ -227,17 +246,17 @@ class DetectionWorker:
 
 
 @contextmanager
-def _shared(hu: np.ndarray) -> Iterator[SharedMemory]:
-    """Copy voxels into shared memory, which goes when they are no longer needed.
+def _shared(voxels: Sequence[np.ndarray]) -> Iterator[SharedMemory]:
+    """Copy voxels of scans of one shape into shared memory, which goes when they are no longer needed.
 
     Raises
     ------
     WorkerError
         If there is too little of it.
     """
-    memory = None
+    memory, size = None, sum(hu.nbytes for hu in voxels)
     try:
-        memory = SharedMemory(create=True, size=max(hu.nbytes, 1))
+        memory = SharedMemory(create=True, size=max(size, 1))
         if hasattr(os, "posix_fallocate") and SHARED_FOLDER.is_dir():
             # Without its pages the copy would end this program by a bus error, unsaved edits and all.
             descriptor = os.open(SHARED_FOLDER / memory.name.lstrip("/"), os.O_RDWR)
@@ -250,11 +269,11 @@ def _shared(hu: np.ndarray) -> Iterator[SharedMemory]:
             memory.close()
             memory.unlink()
         raise WorkerError(
-            f"The scan needs {hu.nbytes / 2**20:.0f} MiB of shared memory and cannot have it ({error}): "
+            f"The scan needs {size / 2**20:.0f} MiB of shared memory and cannot have it ({error}): "
             f"free memory, or give the machine (or container) a larger {SHARED_FOLDER}"
         ) from error
     try:
-        np.ndarray(hu.shape, np.int16, buffer=memory.buf)[:] = hu
+        np.stack(voxels, out=np.ndarray((len(voxels), *voxels[0].shape), np.int16, buffer=memory.buf))
         yield memory
     finally:
         memory.close()
@@ -290,7 +309,7 @@ def _detect(request: Request, task: Detection) -> Work[Findings]:
     from napari_uld.inference.checkpoint import load_checkpoint
     from napari_uld.inference.detect import detect
 
-    yield Progress(0, request.shape[0], f"Loading {task.checkpoint.stem}")
+    yield Progress(0, request.shape[1], f"Loading {task.checkpoint.stem}")
     detector = load_checkpoint(task.checkpoint, request.device)
     return (yield from detect(_scan(request), detector))
 
@@ -299,16 +318,22 @@ def _look(request: Request, task: Look) -> Work[Inside]:
     from napari_uld.detectors.specs.recipe import load_recipe
     from napari_uld.inference.checkpoint import load_checkpoint
     from napari_uld.inference.inside import look_inside, look_inside_recipe
+    from napari_uld.inference.inside_volume import look_inside_volume
 
     yield Progress(0, 1, "Looking inside")
     if isinstance(task.detector, Path):
-        return look_inside(_scan(request), task.z, task.boxes, load_checkpoint(task.detector, request.device))
+        detector = load_checkpoint(task.detector, request.device)
+        if detector.inputs.volume:
+            return (yield from look_inside_volume(_scan(request), task.z, task.boxes, detector))
+        return look_inside(_scan(request), task.z, task.boxes, detector)
     return look_inside_recipe(_scan(request), task.z, task.boxes, load_recipe(task.detector))
 
 
 def _scan(request: Request) -> CTVolume:
-    """Copy the scan out of shared memory."""
+    """Copy the scan out of shared memory, its phases with it."""
     memory = SharedMemory(request.memory)
-    hu = np.ndarray(request.shape, np.int16, buffer=memory.buf).copy()
+    voxels = np.ndarray(request.shape, np.int16, buffer=memory.buf).copy()
     memory.close()
-    return replace(request.scan, hu=hu)
+    own, *others = (voxels[place] for place in request.places)
+    phases = (replace(phase, hu=hu) for phase, hu in zip(request.scan.phases, others, strict=True))
+    return replace(request.scan, hu=own, phases=tuple(phases))

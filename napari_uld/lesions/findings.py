@@ -53,6 +53,8 @@ class Findings:
     depths
         (n, 2) each box's extent along z (low, high), as native slice numbers with slice centres at integers;
         low <= high whichever way the numbers grow. None where the boxes are 2D.
+    first_points
+        For each row where `points` lay before the detector refined them, or None; None where no row has any.
     operating_point
         Score from which on the detector gave two false positives a key slice when it was evaluated, or None.
     tight
@@ -84,6 +86,7 @@ class Findings:
     operating_point: float | None = None
     tight: bool = False
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+    first_points: tuple[np.ndarray | None, ...] | None = None
 
     def __post_init__(self) -> None:
         as_boxes(self.boxes)
@@ -91,7 +94,8 @@ class Findings:
         if self.depths is not None:
             as_boxes(self.depths, dims=1)
             arrays.append(self.depths)
-        lengths = {len(self.slice_boxes), len(self.masks), len(self.points), *(len(array) for array in arrays)}
+        lists = (self.slice_boxes, self.masks, self.points, *([] if self.first_points is None else [self.first_points]))
+        lengths = {len(column) for column in (*lists, *arrays)}
         if len(lengths) != 1:
             raise BoxError(f"Columns of findings must have one length; found {sorted(lengths)}")
         if not all(np.isfinite(scores).all() for scores in (self.scores, *self.columns.values())):
@@ -122,6 +126,7 @@ class Findings:
         operating_point: float | None = None,
         tight: bool = False,
         columns: Mapping[str, object] | None = None,
+        first_points: Sequence[object] | None = None,
     ) -> "Findings":
         """Make findings from array-likes, filling in what an untraced 2D detector does not give.
 
@@ -147,7 +152,8 @@ class Findings:
             negative=np.zeros(n, bool) if negative is None else np.array(negative, dtype=bool).reshape(-1),
             slice_boxes=slice_boxes,
             masks=(None,) * n if masks is None else masks,
-            points=(None,) * n if points is None else tuple(None if p is None else _as_points(p) for p in points),
+            points=(None,) * n if points is None else _as_clouds(points),
+            first_points=None if first_points is None else _as_clouds(first_points),
             depths=None if depths is None else as_boxes(depths, dims=1).copy(),
             operating_point=operating_point,
             tight=tight or depths is not None,
@@ -172,6 +178,7 @@ class Findings:
             slice_boxes=tuple(self.slice_boxes[i] for i in picked),
             masks=tuple(self.masks[i] for i in picked),
             points=tuple(self.points[i] for i in picked),
+            first_points=None if self.first_points is None else tuple(self.first_points[i] for i in picked),
             depths=None if self.depths is None else self.depths[picked],
             columns={name: values[picked] for name, values in self.columns.items()},
         )
@@ -204,6 +211,7 @@ def joined(parts: Sequence[Findings], scan_name: str) -> Findings:
         What a person calls the whole.
     """
     depths = [part.depths for part in parts if part.depths is not None]
+    first = [points for part in parts for points in part.first_points or (None,) * len(part)]
     whole = replace(
         parts[0],
         scan_name=scan_name,
@@ -215,10 +223,30 @@ def joined(parts: Sequence[Findings], scan_name: str) -> Findings:
         slice_boxes=tuple(boxes for part in parts for boxes in part.slice_boxes),
         masks=tuple(mask for part in parts for mask in part.masks),
         points=tuple(points for part in parts for points in part.points),
+        first_points=tuple(first) if any(part.first_points for part in parts) else None,
         depths=np.concatenate(depths) if depths else None,
         columns={name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns},
     )
     return whole.take(np.argsort(-whole.scores, kind="stable"))
+
+
+def in_voxels(points: np.ndarray, position: Mapping[int, int]) -> np.ndarray:
+    """Points (n, 3), (x, y, number of a slice), in voxels (z, y, x); beyond the last slice numbers go on as before it.
+
+    Parameters
+    ----------
+    points
+        The points.
+    position
+        Index of each slice that is on disk by its native number.
+    """
+    natives = np.array(sorted(position), float)
+    places = np.array([position[int(native)] for native in natives], float)
+    z = np.interp(points[:, 2], natives, places)
+    if len(natives) > 1:
+        below, above = np.minimum(points[:, 2] - natives[0], 0), np.maximum(points[:, 2] - natives[-1], 0)
+        z += below * np.sign(places[1] - places[0]) + above * np.sign(places[-1] - places[-2])
+    return np.column_stack([z, points[:, 1], points[:, 0]])
 
 
 def detector_name(method: str, checkpoint: str) -> str:
@@ -228,6 +256,10 @@ def detector_name(method: str, checkpoint: str) -> str:
 
 def _as_scores(scores: object) -> np.ndarray:
     return np.array(scores, dtype=np.float64).reshape(-1)
+
+
+def _as_clouds(rows: Sequence[object]) -> tuple[np.ndarray | None, ...]:
+    return tuple(None if points is None else _as_points(points) for points in rows)
 
 
 def _as_points(points: object) -> np.ndarray:

@@ -65,6 +65,7 @@ def read_findings(path: Path) -> Findings:
         slice_boxes=tuple({s.slice: s.box for s in row.slice_boxes} for row in rows),
         masks=tuple(row.mask.decoded() if row.mask else None for row in rows),
         points=[row.points for row in rows],
+        first_points=[row.first_points for row in rows] if any(row.first_points for row in rows) else None,
         depths=[row.depth for row in rows] if rows and rows[0].depth is not None else None,
         operating_point=model.operating_point,
         tight=model.tight,
@@ -85,9 +86,10 @@ def _finding_to_json(findings: Findings, row: int) -> dict[str, object]:
     }
     if findings.depths is not None:
         content["depth"] = findings.depths[row].tolist()
-    points = findings.points[row]
-    if points is not None:
-        content["points"] = points.tolist()
+    first = None if findings.first_points is None else findings.first_points[row]
+    for name, points in (("points", findings.points[row]), ("first_points", first)):
+        if points is not None:
+            content[name] = points.tolist()
     if findings.columns:
         content["columns"] = {name: float(values[row]) for name, values in findings.columns.items()}
     return content

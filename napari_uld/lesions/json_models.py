@@ -181,6 +181,9 @@ class FindingModel(Model):
     points: tuple[tuple[float, float, float], ...] | None = Field(
         default=None, description="x, y in pixels and the slice number of points on the surface"
     )
+    first_points: tuple[tuple[float, float, float], ...] | None = Field(
+        default=None, description="the same before the detector refined them"
+    )
     columns: Mapping[str, float] = Field(default_factory=dict, description="more scores by name")
 
 

@@ -50,6 +50,8 @@ class Session(View):
     # A person wants a tool, by its name, or nothing in hand any more.
     tool_wanted = Signal(str)
     put_down = Signal()
+    # The next phase of the study shall be shown.
+    phase_wanted = Signal()
     # The viewer's window is gone.
     closed = Signal()
     # Another folder is worked through.

@@ -176,7 +176,7 @@ class View(Hooks):
         ct = self.layer(Part.CT)
         if self.case is not None and ct is not None:
             plane = self.plane or Plane(0, self.z)
-            self._fit.fit(ct, plane.axis, self.case.volume.hu.take(plane.index, axis=plane.axis))
+            self._fit.fit(ct, plane.axis, self.case.phases.shown.hu.take(plane.index, axis=plane.axis))
 
     def show_caption(self) -> None:
         """Write on the canvas what a reader of CT looks for first: which slice, which window."""

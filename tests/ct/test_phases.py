@@ -8,7 +8,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from napari_uld.ct.phases import phases_as, read_study, with_phases
+from napari_uld.ct.phases import phases_as, with_phases
+from napari_uld.ct.studies import read_study
 from napari_uld.ct.volume import CTVolume
 from napari_uld.errors import AmbiguousScanError, PhaseError, ScanError
 

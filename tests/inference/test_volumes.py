@@ -69,6 +69,7 @@ class FindsBright(nn.Module):
                 "scores": torch.stack([score, score]),
                 "labels": torch.tensor([1, 2]),
                 "points": boxes.view(1, 2, 3).repeat(2, 1, 1),
+                "first_points": boxes.view(1, 2, 3).repeat(2, 1, 1) + 1,
             }
         ]
 
@@ -165,6 +166,11 @@ def test_a_findings_depth_is_told_in_the_files_numbers(numbers: np.ndarray) -> N
     assert findings.boxes.tolist() == [[19.5, 9.5, 25.5, 13.5]]
     assert findings.points[0] is not None
     assert sorted(findings.points[0][:, 2]) == [covered.min() - 0.5, covered.max() + 0.5]
+    # A voxel beyond each along every axis, before they were refined.
+    assert findings.first_points is not None
+    np.testing.assert_allclose(findings.first_points[0][:, :2], findings.points[0][:, :2] + 1)
+    towards_the_head = np.sign(numbers[1] - numbers[0])
+    np.testing.assert_allclose(findings.first_points[0][1, 2], findings.points[0][1, 2] + towards_the_head)
 
 
 def test_of_boxes_that_overlap_the_surest_stays() -> None:

@@ -6,18 +6,32 @@ import pickle
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from napari_uld.ct.phases import with_phases
 from napari_uld.ct.volume import CTVolume
-from napari_uld.errors import CancelledError, CheckpointError, NoMaskError, RecipeError, UldError, WorkerError
+from napari_uld.detectors.build import build_detector
+from napari_uld.detectors.specs.recipe import load_recipe
+from napari_uld.errors import (
+    CancelledError,
+    CheckpointError,
+    NoMaskError,
+    PhaseError,
+    RecipeError,
+    UldError,
+    WorkerError,
+)
 from napari_uld.inference import worker as worker_module
-from napari_uld.inference.checkpoint import load_checkpoint
+from napari_uld.inference.checkpoint import load_checkpoint, save_checkpoint
 from napari_uld.inference.detect import detect
 from napari_uld.inference.inside import look_inside
 from napari_uld.inference.inside_result import Rule
+from napari_uld.inference.inside_volume import look_inside_volume
 from napari_uld.inference.worker import DetectionWorker, Failure, Look, serve
 from napari_uld.lesions.json_models import NewerVersionError
 from napari_uld.progress import finish
@@ -38,6 +52,29 @@ def test_the_worker_finds_what_the_same_detector_finds_here(
     assert there.scan_id == volume.scan_id
     assert np.allclose(there.boxes, here.boxes, atol=1e-3)
     assert np.array_equal(there.key_slices, here.key_slices)
+
+
+def test_a_studys_phases_arrive_there_in_their_order(worker: DetectionWorker, volume: CTVolume, tmp_path: Path) -> None:
+    recipe = load_recipe("vld_acs_phases", "small")
+    shallow = {"blocks": (1, 1, 1), "pyramid_channels": 8, "head_channels": 16}
+    recipe = recipe.model_copy(update={"detector": recipe.detector.model_copy(update=shallow)})
+    torch.manual_seed(0)
+    checkpoint = tmp_path / "phases.safetensors"
+    save_checkpoint(checkpoint, build_detector(recipe), recipe.model_dump(mode="json"), {})
+    arterial, plain = (replace(volume, hu=volume.hu[::step], name=name) for step, name in ((-1, "a"), (1, "u")))
+    studies = [with_phases(volume, phases) for phases in ((volume, arterial, plain), (arterial, volume, plain))]
+    found = []
+    for study in studies:
+        there = finish(worker.detect(study, checkpoint, "cpu"))
+        here = finish(detect(study, load_checkpoint(checkpoint, "cpu")))
+        assert there.scan_id == volume.scan_id
+        assert np.allclose(there.boxes, here.boxes, atol=1e-3)
+        assert np.allclose(there.scores, here.scores, atol=1e-4)
+        found.append(here.scores)
+    assert len(found[0])
+    assert not np.array_equal(*found), "the order says what the network sees"
+    with pytest.raises(PhaseError, match="sees 3 phases together"):
+        finish(worker.detect(volume, checkpoint, "cpu"))
 
 
 def test_an_error_over_there_is_the_same_typed_error_here_and_the_process_lives_on(
@@ -134,6 +171,22 @@ def test_too_little_shared_memory_is_a_message_and_the_next_run_works(
 
 
 LESION = np.array([[40.0, 40, 55, 55]])
+
+
+def test_a_look_inside_a_volumetric_checkpoint_gives_its_heat_map_and_inside_its_recipe_is_refused(
+    worker: DetectionWorker, volume: CTVolume, tmp_path: Path
+) -> None:
+    recipe = load_recipe("vld_acs_spr", "small")
+    path = tmp_path / "vld.safetensors"
+    save_checkpoint(path, build_detector(recipe), recipe.model_dump(mode="json"), {})
+    there = finish(worker.look_inside(volume, Look(3, LESION, path), "cpu")).centres
+    here = finish(look_inside_volume(volume, 3, LESION, load_checkpoint(path, "cpu"))).centres
+    assert there is not None
+    assert here is not None
+    assert (there.axes, there.slices) == (here.axes, here.slices)
+    assert np.allclose(there.values, here.values, atol=1e-3)
+    with pytest.raises(RecipeError, match="choose a checkpoint"):
+        finish(worker.look_inside(volume, Look(3, LESION, "vld_acs_spr"), "cpu"))
 
 
 def test_a_look_inside_a_checkpoint_is_the_same_as_here(

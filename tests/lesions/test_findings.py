@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from napari_uld.errors import BoxError
-from napari_uld.lesions.findings import Findings
+from napari_uld.lesions.findings import Findings, in_voxels, joined
 
 
 def make(scores: object = (0.2, 0.9, 0.5), **columns: object) -> Findings:
@@ -65,12 +65,23 @@ def test_a_2d_detector_gives_neither_depths_nor_points() -> None:
 
 
 def test_depths_and_points_stay_with_their_rows() -> None:
-    findings = make(depths=[[1, 2], [3, 4.5], [5, 6]], points=[None, [[0, 1, 2], [3, 4, 5]], []])
+    points = [None, [[0, 1, 2], [3, 4, 5]], []]
+    findings = make(depths=[[1, 2], [3, 4.5], [5, 6]], points=points, first_points=points[::-1])
     best = findings.above(0.5)
     assert best.depths is not None
     assert best.depths.tolist() == [[3, 4.5], [5, 6]]
     assert [points.tolist() for points in best.points if points is not None] == [[[0, 1, 2], [3, 4, 5]], []]
+    assert [None if first is None else len(first) for first in best.first_points or ()] == [2, None]
     assert findings.take(np.array([0])).points == (None,)
+
+
+def test_first_points_stay_with_their_rows_where_parts_are_joined_of_which_some_have_none() -> None:
+    parts = [make(), make(first_points=[[[0, 1, 2]], None, [[3, 4, 5]]])]
+    whole = joined(parts, "both")
+    assert whole.first_points is not None
+    given = [first for first in whole.first_points if first is not None]
+    assert sorted(first.tolist()[0] for first in given) == [[0, 1, 2], [3, 4, 5]]
+    assert joined([make(), make()], "neither").first_points is None
 
 
 def test_depths_and_points_are_frozen_but_the_callers_arrays_are_not() -> None:
@@ -118,3 +129,10 @@ def test_an_id_of_a_2d_row_is_what_it_has_always_been() -> None:
 def test_an_id_of_a_3d_row_follows_from_its_depth_too() -> None:
     flat, thick, thicker = (make(depths=depths) for depths in (None, [[5, 7]] * 3, [[5, 8]] * 3))
     assert len({findings.finding_id(0) for findings in (flat, thick, thicker)}) == 3
+
+
+@pytest.mark.parametrize("downwards", [False, True], ids=["to the head", "to the feet"])
+def test_numbers_of_slices_become_places_also_beyond_the_first_and_the_last(downwards: bool) -> None:
+    position = {native: (4 - native if downwards else native) for native in range(5)}
+    z = in_voxels(np.array([[1.0, 2, -0.5], [1, 2, 2.25], [1, 2, 4.5]]), position)[:, 0]
+    assert z.tolist() == ([4.5, 1.75, -0.5] if downwards else [-0.5, 2.25, 4.5])

@@ -107,6 +107,7 @@ def solid_findings(draw: st.DrawFn) -> Findings:
         key_slices=[7] * n,
         depths=draw(st.none() | st.lists(low_high, min_size=n, max_size=n)),
         points=draw(st.lists(clouds, min_size=n, max_size=n)),
+        first_points=draw(st.none() | st.lists(clouds, min_size=n, max_size=n)),
     )
 
 
@@ -118,6 +119,8 @@ def test_depths_and_points_come_back_exactly(findings: Findings) -> None:
         back = read_findings(path)
     np.testing.assert_equal(back.depths, findings.depths)
     np.testing.assert_equal(back.points, findings.points)
+    nowhere = (None,) * len(back)
+    np.testing.assert_equal(back.first_points or nowhere, findings.first_points or nowhere)
     assert [back.finding_id(i) for i in range(len(back))] == [findings.finding_id(i) for i in range(len(back))]
 
 

@@ -8,11 +8,11 @@ import torch
 
 from napari_uld.detectors.build import build_detector
 from napari_uld.detectors.heads.rescorer import CropRescorer
-from napari_uld.detectors.specs.recipe import Recipe
+from napari_uld.detectors.specs.recipe import Recipe, load_recipe
 from napari_uld.detectors.specs.rescorer import RescorerSpec
 from napari_uld.detectors.specs.system import System
 from napari_uld.errors import TrainingError
-from napari_uld.inference.checkpoint import load_checkpoint, save_checkpoint
+from napari_uld.inference.checkpoint import initialise, load_checkpoint, save_checkpoint
 from napari_uld.progress import finish
 from napari_uld.training.loop import TrainingOptions, train
 
@@ -97,3 +97,23 @@ def test_without_a_detection_or_a_lesion_every_weight_has_a_gradient() -> None:
 def test_a_rescorer_of_a_volume_or_of_several_windows_is_refused(inputs: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="looks at slabs in one window"):
         System(input=inputs, rescorer={})
+
+
+def test_lesion_harvester_is_three_steps_each_of_which_starts_from_the_one_before(tmp_path: Path) -> None:
+    first, second, third = (
+        load_recipe(name, "small") for name in ("centernet_25d", "lesion_harvester_proposals", "lesion_harvester")
+    )
+    assert [recipe.method.init for recipe in (first, second, third)] == [
+        "none",
+        "centernet_25d",
+        "lesion_harvester_proposals",
+    ]
+    assert [recipe.mining.miner for recipe in (first, second, third)] == ["none", "known_negatives", "none"]
+    torch.manual_seed(0)
+    save_checkpoint(tmp_path / "a.safetensors", build_detector(second), second.model_dump(mode="json"), {})
+    rescored = build_detector(third)
+    missing = initialise(rescored, tmp_path / "a.safetensors")
+    assert {name.split(".")[0] for name in missing} == {"rescorer"}
+    assert {name.split(".")[0] for name, each in rescored.named_parameters() if each.requires_grad} == {"rescorer"}
+    # Mistakes are made where there is nothing to find.
+    assert third.training.lesion_free == 0.5

@@ -175,9 +175,11 @@ class FakeDetector:
         self.findings, self.error, self.waits = findings, error, waits
         self.cancelled = self.closed = False
         self.calls: list[tuple[str, Path, str]] = []
+        self.seen: list[CTVolume] = []
 
     def detect(self, volume: CTVolume, checkpoint: Path, device: str = "auto") -> Generator[Progress, None, Findings]:
         self.calls.append((volume.name, checkpoint, device))
+        self.seen.append(volume)
         # Like the process, it knows nothing of a cancel from before the run.
         self.cancelled = False
         yield Progress(1, 2, "Looking")

@@ -1,8 +1,8 @@
-"""A mean teacher beside hard negatives: labels + mined lesions + P- in the "end-to-end mining" paper.
+"""Hard negatives of scans that are known, by themselves or beside a mean teacher: P- in "Lesion-Harvester".
 
 A fixed share of the training patients counts as fully annotated. There the starting network's surest misses are mined
-before the first step; they are the background that both stages sample first. Slices that show no lesion at all and
-carry some join the training images.
+before the first step; they are the background that two stages sample first, and where a heat map of centres falls below
+0. Slices that show no lesion at all and carry some join the training images.
 """
 
 import shutil
@@ -10,22 +10,30 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_uld.detectors.specs.mining import MeanTeacherNegativesSpec
+from napari_uld.detectors.specs.mining import KnownNegativesSpec, MeanTeacherNegativesSpec, MiningSpec
 from napari_uld.errors import TrainingError
 from napari_uld.progress import Work
 
 from ..data.key_slices import KeySlice
 from ..data.phantom.truth import FOLDER as TRUTH_FOLDER
 from ..data.sets import NEGATIVES
+from ..data.slab_dataset import SlabDataset
 from ..data.true_boxes import TrueBoxes
 from .mean_teacher import MeanTeacher
+from .miner import Miner, Training
 from .misses import Misses, is_known, mine_misses, read_misses, write_misses
 
 
-class MeanTeacherWithNegatives(MeanTeacher):
-    """A mean teacher whose student samples hard negatives first."""
+class KnownNegatives(Miner):
+    """Teaches hard negatives that the starting network's surest misses are."""
 
-    spec: MeanTeacherNegativesSpec
+    spec: KnownNegativesSpec
+
+    def __init__(self, spec: MiningSpec, run: Training) -> None:
+        super().__init__(spec, run)
+        if not isinstance(run.train_set, SlabDataset):
+            raise TrainingError("Hard negatives are mined slice by slice: input.volume must be false")
+        self.train_set = run.train_set
 
     def before_training(self) -> Work[None]:
         """Mine, or take what is there, and hand it to the training set."""
@@ -82,3 +90,9 @@ class MeanTeacherWithNegatives(MeanTeacher):
         data.slices = [*data.slices, *added]
         data.first_negatives = first
         return len(added)
+
+
+class MeanTeacherWithNegatives(KnownNegatives, MeanTeacher):
+    """A mean teacher whose student learns hard negatives, too."""
+
+    spec: MeanTeacherNegativesSpec

@@ -146,6 +146,10 @@ MINING = Experiment(
 
 # Table 1 of VLD's paper; the first three rows have two seeds.
 ONE_SEED = (0,)
+CENTERNET_2D = Row("centernet_2d", "centernet_2d", host="vld_acs", seeds=ONE_SEED)
+# Lesion Harvester's three trainings: each row goes on from the one before.
+CENTERNET_25D = Row("centernet_25d", "centernet_25d", host="vld_acs", seeds=ONE_SEED)
+PROPOSALS = Row("lesion_harvester_proposals", "lesion_harvester_proposals", init=CENTERNET_25D, seeds=ONE_SEED)
 VLD = Experiment(
     "vld",
     "Lesions as bodies",
@@ -156,8 +160,13 @@ VLD = Experiment(
         Row("vld_i3d", "vld_i3d", host="vld_acs", seeds=ONE_SEED),
         Row("vld_st3d", "vld_st3d", host="vld_acs", seeds=ONE_SEED),
         Row("centernet_3d", "centernet_3d", host="vld_acs", seeds=ONE_SEED),
-        Row("centernet_2d", "centernet_2d", host="vld_acs", seeds=ONE_SEED),
+        CENTERNET_2D,
+        CENTERNET_25D,
         Row("faster_rcnn_densenet", "faster_rcnn_densenet", host="vld_acs", seeds=ONE_SEED),
+        PROPOSALS,
+        Row("lesion_harvester", "lesion_harvester", host="vld_acs", init=PROPOSALS, seeds=ONE_SEED),
+        # The paper begins with a 2D detector's weights.
+        Row("vld_acs, from centernet_2d", "vld_acs", host="vld_acs", init=CENTERNET_2D, seeds=ONE_SEED),
     ),
     plots=(),
     protocol="3d",

@@ -73,10 +73,13 @@ class MeanTeacherSpec(MiningSpec):
             raise ValueError(f"resize must be (least, most); found {self.resize}")
 
 
-class MeanTeacherNegativesSpec(MeanTeacherSpec):
-    """The same, beside hard negatives of scans that count as fully annotated: the starting network's surest misses."""
+class KnownNegativesSpec(MiningSpec):
+    """Hard negatives of scans that count as fully annotated: the starting network's surest misses, one round of them.
 
-    miner: Literal["mean_teacher_negatives"] = "mean_teacher_negatives"
+    P- in Cai et al., "Lesion-Harvester".
+    """
+
+    miner: Literal["known_negatives", "mean_teacher_negatives"] = "known_negatives"
     # Share of the training patients whose truth is known.
     known: Fraction = 0.1
     # The least score of a miss, and the most on a slice.
@@ -90,6 +93,14 @@ class MeanTeacherNegativesSpec(MeanTeacherSpec):
             raise ValueError(
                 "hard negatives are sampled first, and a dense head samples none: take two stages or a head of centres"
             )
+        if system.input.volume:
+            raise ValueError("hard negatives are mined slice by slice: input.volume must be false")
+
+
+class MeanTeacherNegativesSpec(MeanTeacherSpec, KnownNegativesSpec):
+    """A mean teacher beside them."""
+
+    miner: Literal["mean_teacher_negatives"] = "mean_teacher_negatives"
 
 
 class MinerEntry(NamedTuple):
@@ -111,6 +122,7 @@ MINERS: dict[str, MinerEntry] = {
     "none": MinerEntry(MiningSpec, "napari_uld.training.miners.miner:Miner"),
     "hard_negatives": MinerEntry(HardNegativesSpec, "napari_uld.training.miners.hard_negatives:HardNegativeMiner"),
     "mean_teacher": MinerEntry(MeanTeacherSpec, "napari_uld.training.miners.mean_teacher:MeanTeacher"),
+    "known_negatives": MinerEntry(KnownNegativesSpec, "napari_uld.training.miners.known_negatives:KnownNegatives"),
     "mean_teacher_negatives": MinerEntry(
         MeanTeacherNegativesSpec, "napari_uld.training.miners.known_negatives:MeanTeacherWithNegatives"
     ),

@@ -119,7 +119,8 @@ def write_caption(
     if case is None or window is None:
         return
     low, high = window
-    text = f"{case.volume.name}\n{_where(case, plane)}\nwindow {low:.0f} to {high:.0f} HU"
+    phase = case.phases.said()
+    text = f"{case.volume.name}\n{phase}{_where(case, plane)}\nwindow {low:.0f} to {high:.0f} HU"
     if case.reading is not None:
         done, total = case.reading
         text += f"\nreading: {done} of {total} files"

@@ -1,7 +1,8 @@
-"""What is inside a detector on one slice, as two layers of it: a map, and boxes; which ones is chosen."""
+"""What is inside a detector on one slice, or about one, as two layers of it: a map, and boxes; which ones is chosen."""
 
 from collections.abc import Callable, Collection, Mapping
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
@@ -12,7 +13,7 @@ from napari_uld.inference.inside_result import Inside, PositiveAnchors, Rule
 from napari_uld.lesions.boxes import area
 from napari_uld.lesions.findings import as_box
 from napari_uld.viewer.layers.marks import Drawn, Kind, rectangle
-from napari_uld.viewer.layers.parts import OVERLAYS, on_slice
+from napari_uld.viewer.layers.parts import OVERLAYS, geometry, on_slice
 from napari_uld.viewer.layers.slice_layer import SliceLayer, SliceLines
 from napari_uld.viewer.state.case import Case
 
@@ -51,11 +52,15 @@ BOX_COLOURS = {
 }
 # What the maps are called; one of an attention gate has the name of the features that it weighs after its own.
 OBJECTNESS, SEGMENTATION, ATTENTION = "Objectness", "Segmentation", "Attention"
+# Of a volumetric detector, on all slices that it was run on.
+CENTRES = "Centres"
 # The maps' colours as a legend gives them, where they are high.
-MAP_COLOURS = {OBJECTNESS: "#33D6CC", SEGMENTATION: "#F26A2A"}
+MAP_COLOURS = {OBJECTNESS: "#33D6CC", CENTRES: "#33D6CC", SEGMENTATION: "#F26A2A"}
 # Where a map is 0 the scan is seen as it is, and where it is 1 still through it.
+OBJECTS = Colormap([[0.0, 0.4, 0.4, 0.0], [0.0, 0.6, 0.6, 0.35], [0.2, 1.0, 0.9, 0.6]], name="objectness")
 COLORMAPS = {
-    OBJECTNESS: Colormap([[0.0, 0.4, 0.4, 0.0], [0.0, 0.6, 0.6, 0.35], [0.2, 1.0, 0.9, 0.6]], name="objectness"),
+    OBJECTNESS: OBJECTS,
+    CENTRES: OBJECTS,
     SEGMENTATION: Colormap(
         [[0.3, 0.0, 0.5, 0.0], [0.6, 0.1, 0.4, 0.2], [0.95, 0.4, 0.1, 0.5], [1.0, 0.9, 0.3, 0.65]], name="heat"
     ),
@@ -87,19 +92,19 @@ class InsideLayers:
         values = maps_of(inside).get(name)
         self._has_map = values is not None
         if values is not None:
-            self._show_map(case, name, values, inside.z)
+            self._show_map(case, name, values, _place(case, inside))
         drawn: list[Drawn] = []
         for kind, boxes in boxes_of(case, inside).items():
             if kind in kinds:
-                corners = (rectangle(inside.z, as_box(box)) for box in boxes)
+                corners = (each for box in boxes for each in _rectangles(box, inside.z))
                 few = len(boxes) <= FEW
                 drawn += [Drawn("", Kind.DETECTIONS, each, BOX_COLOURS[kind], thick=few) for each in corners]
         self._boxes.draw(case, drawn, inside.z)
 
-    def see(self, something: bool) -> None:
-        """Show or hide them."""
+    def see(self, something: bool, *, in_3d: bool) -> None:
+        """Show or hide them; in 3D boxes on many slices would hide what they are about."""
         self._map.see(something and self._has_map)
-        self._boxes.see(something)
+        self._boxes.see(something and not in_3d)
 
     def open(self) -> None:
         """Let them be seen again where a person hid them."""
@@ -111,22 +116,31 @@ class InsideLayers:
         self._map.remove()
         self._boxes.release()
 
-    def _show_map(self, case: Case, name: str, values: np.ndarray, z: int) -> None:
-        layer, place = self._map.of(case, lambda: _map_layer(case, values, z)), on_slice(case, z)
-        layer.data, layer.translate = values[None], place["translate"]
+    def _show_map(self, case: Case, name: str, values: np.ndarray, place: dict[str, Any]) -> None:
+        layer = self._map.of(case, lambda: _map_layer(values, place))
+        layer.data, layer.scale, layer.translate = values, place["scale"], place["translate"]
         layer.colormap = COLORMAPS.get(name, ATTENTION_COLORMAP)
         layer.opacity = 1.0 if name in COLORMAPS else ATTENTION_OPACITY
 
 
 def maps_of(inside: Inside) -> dict[str, np.ndarray]:
-    """Give the maps (H, W) that there are, by name, what a person looks at first at the beginning."""
+    """Give the maps (d, h, w) that there are, by name, what a person looks at first at the beginning.
+
+    Those of slabs are of one slice; the centres' cells lie as `Inside.centres` says.
+    """
     maps = {OBJECTNESS: inside.objectness, SEGMENTATION: inside.branch}
     maps |= {f"{ATTENTION} {features}": values for features, values in inside.attention.items()}
-    return {name: values for name, values in maps.items() if values is not None}
+    given = {name: values[None] for name, values in maps.items() if values is not None}
+    return given if inside.centres is None else {CENTRES: inside.centres.values, **given}
+
+
+def slices_of(inside: Inside) -> range:
+    """Give the indices of the slices that there is something to be seen on."""
+    return range(inside.z, inside.z + 1) if inside.centres is None else inside.centres.slices
 
 
 def boxes_of(case: Case, inside: Inside) -> dict[Boxes, np.ndarray]:
-    """Give the boxes (k, 4) to draw, by kind; a recipe, which has no objectness either, has no detections.
+    """Give the boxes (k, 4), or (k, 6) of a volumetric detector, to draw, by kind; a recipe has no detections.
 
     BMC takes all anchors of a cell, of every size and shape: given is the one of each cell that fits its lesion best.
     Of the detections those are given that a review would show.
@@ -135,7 +149,7 @@ def boxes_of(case: Case, inside: Inside) -> dict[Boxes, np.ndarray]:
     for rule, anchors in inside.anchors.items():
         kind, drawn = kind_of(rule), _to_draw(anchors, inside.lesions, every_one=rule != Rule.BMC)
         boxes[kind] = np.concatenate([boxes[kind], drawn]) if kind in boxes else drawn
-    if inside.objectness is not None:
+    if inside.objectness is not None or inside.centres is not None:
         lowest = case.thresholds.of(inside.detector, inside.operating_point)
         boxes[Boxes.DETECTIONS] = inside.boxes[inside.scores >= lowest]
     return {kind: boxes[kind] for kind in Boxes if kind in boxes}
@@ -160,11 +174,30 @@ def _to_draw(anchors: PositiveAnchors, lesions: np.ndarray, *, every_one: bool) 
     return anchors.boxes[best[:MOST_DRAWN]]
 
 
-def _map_layer(case: Case, values: np.ndarray, z: int) -> Image:
+def _rectangles(box: np.ndarray, z: int) -> list[np.ndarray]:
+    """Corners (4, 3) of a box on slice `z`, of a 3D one on every slice whose middle it holds."""
+    if len(box) == 4:
+        return [rectangle(z, as_box(box))]
+    on_slices = range(int(np.ceil(box[2])), int(np.floor(box[5])) + 1)
+    return [rectangle(each, as_box(box[[0, 1, 3, 4]])) for each in on_slices]
+
+
+def _place(case: Case, inside: Inside) -> dict[str, Any]:
+    """Where a map lies: on its slice, or where the cells of the centres' lie."""
+    heat = inside.centres
+    if heat is None:
+        return on_slice(case, inside.z)
+    place = geometry(case)
+    spacing = np.array(place["scale"])
+    return {**place, "scale": spacing * heat.step, "translate": place["translate"] + spacing * heat.middle}
+
+
+def _map_layer(values: np.ndarray, place: dict[str, Any]) -> Image:
     return Image(
-        values[None],
-        **on_slice(case, z),
+        values,
+        **place,
         contrast_limits=(0.0, 1.0),
+        interpolation2d="linear",
         visible=False,
         blending="translucent_no_depth",
     )

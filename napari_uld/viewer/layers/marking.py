@@ -26,6 +26,7 @@ from napari_uld.viewer.layers.marks import (
 )
 from napari_uld.viewer.layers.parts import OVERLAYS, Part, case_of, find_layer, part_of
 from napari_uld.viewer.layers.sketch import Sketch
+from napari_uld.viewer.layers.surface_points import SurfacePointsLayers
 from napari_uld.viewer.state.case import Case
 from napari_uld.viewer.state.rows import Row
 
@@ -63,6 +64,7 @@ class Marking:
         self._zoom = 0.0
         self._drawn: list[Drawn] = []
         self._eyes: dict[Part, Eye] = {}
+        self._points = SurfacePointsLayers(viewer)
         self._busy = False
         self.held: Held | None = None
         self.sketch = Sketch()
@@ -193,6 +195,7 @@ class Marking:
             self._show_marks()
             self._label()
             self._show_bodies()
+            self._show_points()
 
     def _refit(self) -> None:
         if self._zoom != self._viewer.scene.camera.zoom:
@@ -239,6 +242,10 @@ class Marking:
         in_3d = self._viewer.dims.ndisplay == 3
         if isinstance(layer, Surface) and self._see(Part.BODIES, in_3d and bool(self._case.rows)):
             show_bodies(layer, self._case)
+
+    def _show_points(self) -> None:
+        seen = Kind.POINTS in self.kinds and (self._plane is not None or self._viewer.dims.ndisplay == 3)
+        self._points.show(self._case, self._case.current if seen else None, self._plane)
 
     def _see(self, part: Part, something: bool) -> bool:
         """Hide a layer with nothing on it; tell whether it is seen, and so to be filled."""

@@ -50,6 +50,7 @@ class Kind(StrEnum):
     RECIST = "RECIST"
     LESIONS = "lesions"
     DETECTIONS = "detections"
+    POINTS = "points"
 
 
 @dataclass(frozen=True, eq=False)

@@ -78,6 +78,11 @@ class PlaneView:
             layer.scale = np.array(case.volume.spacing)[self.axes]
             layer.translate = place_of(case, (0, 0, 0))[self.axes]
 
+    def change(self) -> None:
+        """Show the phase that the main view shows now."""
+        if self._case is not None and self._voxel is not None:
+            self._image.data = self._slice(self._case, self._voxel)
+
     def fill(self) -> None:
         """Draw the slice again: more of the scan has arrived."""
         if self._image.visible:
@@ -92,7 +97,7 @@ class PlaneView:
             self._image.contrast_limits = window
         self._voxel = voxel
         if before is None or before[self.axis] != voxel[self.axis]:
-            self._image.data = np.moveaxis(case.volume.hu, self.axis, 0)[voxel[self.axis]]
+            self._image.data = self._slice(case, voxel)
             _see(self._image, True)
             self.mark(self._kinds)
         if before != voxel:
@@ -117,6 +122,9 @@ class PlaneView:
         """Zoom to the body."""
         if self._case is not None and self._voxel is not None:
             self._fit.fit(self._image, self.axis, self._image.data)
+
+    def _slice(self, case: Case, voxel: Voxel) -> np.ndarray:
+        return np.moveaxis(case.phases.shown.hu, self.axis, 0)[voxel[self.axis]]
 
     def _set_up(self) -> None:
         """Drags, clicks and the wheel mean other things here than elsewhere in napari."""

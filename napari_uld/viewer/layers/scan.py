@@ -98,7 +98,7 @@ def windows_of(case: Case) -> dict[str, Window]:
 
 def slider_range(case: Case) -> Window:
     """Give the HU between which a window may be set by hand: the scan's own, once it is read, and all windows'."""
-    known = [*windows_of(case).values(), *([case.volume.hu_range] if case.reading is None else [])]
+    known = [*windows_of(case).values(), *([case.phases.shown.hu_range] if case.reading is None else [])]
     lows, highs = zip(*known, strict=True)
     return float(min(lows)), float(max(highs))
 
@@ -106,13 +106,15 @@ def slider_range(case: Case) -> Window:
 def _ct(case: Case) -> LayerTuple:
     look = {
         **geometry(case),
-        "name": f"{Part.CT} {case.volume.name}",
+        "name": f"{Part.CT} {case.phases.shown.name}",
         "metadata": metadata(case, Part.CT),
         "colormap": "gray",
         "contrast_limits": series_window(case),
         "interpolation2d": "linear",
+        # In 3D its brightest voxels hide no body.
+        "blending": "translucent_no_depth",
     }
-    return case.volume.hu, look, "image"
+    return case.phases.shown.hu, look, "image"
 
 
 def _mask(case: Case) -> LayerTuple:

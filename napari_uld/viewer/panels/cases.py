@@ -219,7 +219,8 @@ class CasesPanel(ScrolledPanel):
         self._at = at
         self.view.go_to(at)
         try:
-            open_entry(self.session, cases.scans[at].entry, self.ahead.take(cases.scans[at].entry))
+            entry = cases.scans[at].entry
+            open_entry(self.session, entry, self.ahead.take(entry), among=[scan.entry for scan in cases.scans])
         except UldError as error:
             # What was shown of it meanwhile went, and the one before came back: the person is here all the same.
             self._at = at

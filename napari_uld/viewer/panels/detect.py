@@ -3,7 +3,7 @@
 # PyQt's stubs call every getter optional; these are there as long as the widget is.
 # mypy: disable-error-code="union-attr, override"
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -80,8 +80,19 @@ class DetectPanel(DetectorPanel):
             self._say(str(error))
 
     def _task(self, case: Case) -> tuple[str, Callable[[], Work[Findings]]]:
-        work = partial(self.detector.detect, case.volume, self.checkpoints.path, self.device.value)
+        chosen = (self.checkpoints.path, self.device.value)
+        phases = self._phases()
+        work = partial(self.detector.detect, case.volume, *chosen)
+        if phases:
+            work = partial(_in_phases, self.detector, case, phases, *chosen)
         return f"Detecting in {case.volume.name}", work
+
+    def _phases(self) -> tuple[str, ...]:
+        try:
+            return self.checkpoints.info.phases
+        except CheckpointError:
+            # The process says what is wrong with it.
+            return ()
 
     def _take(self, case: Case, result: Findings) -> None:
         with self.session.at_once():
@@ -153,3 +164,9 @@ class DetectPanel(DetectorPanel):
                 self._say(f"{name} found nothing on this scan.")
                 return
             self._say(f"{shown} of {len(scores)} detections of {name} score at least {case.threshold:.3f}")
+
+
+def _in_phases(detector: Detector, case: Case, phases: Sequence[str], checkpoint: Path, device: str) -> Work[Findings]:
+    """Detect in the phases of the open study; those that are not held are read first."""
+    volume = yield from case.phases.together(phases)
+    return (yield from detector.detect(volume, checkpoint, device))

@@ -16,7 +16,7 @@ from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import QCheckBox, QGridLayout
 
 from napari_uld.ct.volume import CTVolume
-from napari_uld.inference.inside_result import Inside, Rule
+from napari_uld.inference.inside_result import HeatMap, Inside, Rule
 from napari_uld.inference.worker import DetectionWorker, Look
 from napari_uld.lesions.findings import Box
 from napari_uld.progress import Work
@@ -24,6 +24,7 @@ from napari_uld.viewer.layers.inside import (
     ATTENTION,
     ATTENTION_COLOURS,
     BOX_COLOURS,
+    CENTRES,
     MAP_COLOURS,
     OBJECTNESS,
     SEGMENTATION,
@@ -32,8 +33,8 @@ from napari_uld.viewer.layers.inside import (
     boxes_of,
     kind_of,
     maps_of,
+    slices_of,
 )
-from napari_uld.viewer.layers.marks import Plane
 from napari_uld.viewer.panels.detector_panel import DetectorPanel
 from napari_uld.viewer.panels.detector_run import Process
 from napari_uld.viewer.panels.empty import NO_SCAN
@@ -46,7 +47,8 @@ THE_CHECKPOINT, NO_MAP = "none: the detector above", "none"
 BEST, BOXES_A_ROW, SWATCH = 5, 3, 10
 EXPLANATION = (
     "Shows on the slice in view which anchors are positive for its lesions by each rule, what the detector takes for "
-    "an object, what it draws as lesions, what its attention gates let through, and its detections. A recipe has no "
+    "an object, what it draws as lesions, what its attention gates let through, and its detections; of a detector of "
+    "volumes, where it takes the centres of lesions to lie, on the slices about this one and in 3D. A recipe has no "
     "weights yet: it shows anchors alone."
 )
 CALIBRATED = (
@@ -81,7 +83,7 @@ class InsidePanel(DetectorPanel):
         self._layers = InsideLayers(self.session.viewer, lambda act: self.session.later(act))
         # What was seen last, the scan that it is of, and whether that slice is shown.
         self._seen: tuple[Case, Inside] | None = None
-        self._is_there = False
+        self._is_there = self._in_3d = False
         # The map that the person chose, and the one that is shown.
         self._wanted: str | None = None
         self._map = NO_MAP
@@ -119,7 +121,7 @@ class InsidePanel(DetectorPanel):
         return "Looking inside", partial(self.detector.look_inside, case.volume, look, self.device.value)
 
     def _take(self, case: Case, result: Inside) -> None:
-        self._seen, self._is_there = (case, result), self._is_shown(result)
+        self._seen, self._is_there, self._in_3d = (case, result), self._is_shown(result), self._is_3d
         self._offer()
         self._draw()
         self._report()
@@ -138,14 +140,25 @@ class InsidePanel(DetectorPanel):
     # -- what is shown of it --
 
     def _is_shown(self, inside: Inside) -> bool:
-        return self.session.plane == Plane(0, inside.z)
+        plane = self.session.plane
+        if plane is None:
+            # In 3D there is something to be seen of what lies on several slices.
+            return inside.centres is not None and self._is_3d
+        return plane.axis == 0 and plane.index in slices_of(inside)
+
+    @property
+    def _is_3d(self) -> bool:
+        return self.session.viewer.dims.ndisplay == 3
 
     def _turned(self) -> None:
         """What was seen is of one slice: it goes with it, and comes back with it."""
-        if self._seen is None or self._is_shown(self._seen[1]) == self._is_there:
+        if self._seen is None:
             return
-        self._is_there = not self._is_there
-        self._layers.see(self._is_there)
+        before = self._is_there, self._in_3d
+        self._is_there, self._in_3d = self._is_shown(self._seen[1]), self._is_3d
+        if before == (self._is_there, self._in_3d):
+            return
+        self._layers.see(self._is_there, in_3d=self._in_3d)
         if not self.running:
             self._report()
 
@@ -179,7 +192,7 @@ class InsidePanel(DetectorPanel):
             self.session.show_masks(False)
         kinds = [kind for kind, box in self.boxes.items() if box.isChecked()]
         self._layers.take(*self._seen, self._map, kinds)
-        self._layers.see(self._is_there)
+        self._layers.see(self._is_there, in_3d=self._in_3d)
 
     def _report(self) -> None:
         """Say what is shown, or of which slice that was."""
@@ -213,6 +226,8 @@ def report(case: Case, inside: Inside) -> str:
     """Say in HTML what there is to see, and of which slice, its colours beside the names."""
     drawn = {kind: len(boxes) for kind, boxes in boxes_of(case, inside).items()}
     lines = [f"<b>Slice {case.volume.native_slice(inside.z)}</b> of {html.escape(case.volume.name)}"]
+    if inside.centres is not None:
+        return "<br>".join([*lines, _centres(case, inside.centres), _detections(case, inside, drawn[Boxes.DETECTIONS])])
     total = f"{inside.cells * inside.per_cell:,} anchors in all, {inside.per_cell} on each of {inside.cells:,} cells."
     if len(inside.lesions):
         lines += [_table(inside, drawn), total]
@@ -247,6 +262,12 @@ def _table(inside: Inside, drawn: dict[Boxes, int]) -> str:
         name = f"{swatch(BOX_COLOURS[kind])} {title}&nbsp;"
         rows.append(f"<tr><td>{name}</td><td>{counts.sum():,}</td><td>{each}&nbsp;</td><td>{drawn[kind]}</td></tr>")
     return f"<table>{''.join(rows)}</table>"
+
+
+def _centres(case: Case, heat: HeatMap) -> str:
+    first, last = (case.volume.native_slice(z) for z in (heat.slices[0], heat.slices[-1]))
+    name = f"{swatch(MAP_COLOURS[CENTRES])} {CENTRES} of lesions on slices {min(first, last)} to {max(first, last)}"
+    return f"{name}, and in 3D: at most {heat.values.max():.2f}."
 
 
 def _segmentation(inside: Inside) -> str:

@@ -7,6 +7,7 @@ from napari.utils.notifications import show_warning
 from qtpy.QtWidgets import QApplication
 
 from napari_uld.ct import CTVolume, Filling, ScanEntry, read_gradually
+from napari_uld.ct.studies import of_study
 from napari_uld.lesions.annotations import Annotations
 from napari_uld.viewer.layers.parts import Part
 from napari_uld.viewer.panels.docking import show_review
@@ -27,6 +28,7 @@ def open_entry(
     entry: ScanEntry,
     volume: CTVolume | None = None,
     opened: Callable[[CTVolume], tuple[Case, Sequence[str]]] = open_case,
+    among: Sequence[ScanEntry] = (),
 ) -> None:
     """Open a scan in place of the one that is open, and show its slices while the others are read.
 
@@ -38,6 +40,8 @@ def open_entry(
         The scan, where it was read before.
     opened
         Gives the case of the scan, and what a person should be told about it.
+    among
+        What else was found where it was: the other phases of its study may be there.
 
     Raises
     ------
@@ -57,6 +61,7 @@ def open_entry(
     finally:
         session.opening = False
     case.entry, case.files = entry, frozenset(file.resolve() for file in entry.files)
+    case.phases.offer(entry, of_study(entry, among))
     moved = preview.moved
     session.open(case)
     # A person is heard before what follows.

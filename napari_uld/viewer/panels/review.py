@@ -49,6 +49,7 @@ MARK_TIPS = {
     Kind.RECIST: "The diameters that were measured",
     Kind.LESIONS: "Boxes of what is annotated or decided",
     Kind.DETECTIONS: "Boxes of what waits for a decision",
+    Kind.POINTS: "Points that a detector put on the surface of the lesion at hand, near this slice",
     LABELS: "Label every mark; else the lesion at hand and the one that is pointed at",
 }
 
@@ -194,7 +195,10 @@ class ReviewPanel(ScrolledPanel):
 
     def _show(self) -> None:
         case = self._case
-        self.model.show(case.rows if case is not None else ())
+        rows = case.rows if case is not None else ()
+        self.model.show(rows)
+        # Few detectors give points.
+        self.marks[Kind.POINTS].setVisible(any(row.surface for row in rows))
         self._order()
         self.table.empty = _why_empty(case)
         self.table.viewport().update()

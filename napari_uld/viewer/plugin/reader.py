@@ -109,7 +109,7 @@ def _arrive(session: Session, chosen: Path, arrived: Arrived) -> None:
     if entry is EVERY_SCAN:
         show_cases(chosen, scans)
     elif entry is not None and session.may_close():
-        open_entry(session, entry)
+        open_entry(session, entry, among=scans)
         arrived.add([entry])
 
 
@@ -122,7 +122,7 @@ def _offer(session: Session, scans: Sequence[ScanEntry]) -> None:
     if entry is None or entry is scans[0] or not session.may_close():
         return
     try:
-        open_entry(session, entry)
+        open_entry(session, entry, among=scans)
     except UldError as error:
         show_error(f"The scan cannot be opened: {error}")
 

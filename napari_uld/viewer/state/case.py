@@ -21,6 +21,7 @@ from napari_uld.lesions.recist import Recist
 from napari_uld.lesions.recovery import Unsaved
 from napari_uld.lesions.rle import Rle
 from napari_uld.lesions.storage import ABSENT
+from napari_uld.viewer.state.phases import Phases
 from napari_uld.viewer.state.rows import Mark, Row, rows_of
 from napari_uld.viewer.state.thresholds import ANY, Thresholds
 
@@ -74,6 +75,8 @@ class Case:
         # What the scan was read from, where that is known, and its files.
         self.entry: ScanEntry | None = None
         self.files: frozenset[Path] = frozenset()
+        # Of its study, of which one is shown; lesions are the scan's, whichever that is.
+        self.phases = Phases(volume)
         # By detector, in the order in which they ran.
         self.findings: Mapping[str, Findings] = {}
         # The files that they are kept in, by detector; it is written to the last one.

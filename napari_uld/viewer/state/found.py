@@ -66,6 +66,12 @@ class FindingRef:
         return self.findings.points[self.index]
 
     @property
+    def first_points(self) -> np.ndarray | None:
+        """(n, 3) where these lay before its detector refined them, where it says so."""
+        first = self.findings.first_points
+        return None if first is None else first[self.index]
+
+    @property
     def sureness(self) -> float:
         """Its score, made comparable between detectors: -1 at a score of 0, 0 at the operating point, 1 at 1."""
         point = self.findings.operating_point

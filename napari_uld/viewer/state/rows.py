@@ -67,6 +67,12 @@ class Row:
         return self.boxes[self.native]
 
     @property
+    def surface(self) -> FindingRef | None:
+        """The finding whose points lie on its surface; None where it gave none, or a person moved its box."""
+        finding = self.finding
+        return None if finding is None or finding.points is None or finding.box != self.box else finding
+
+    @property
     def noisy(self) -> bool:
         """Whether a person called it doubtful."""
         return self.annotation is not None and self.annotation.noisy

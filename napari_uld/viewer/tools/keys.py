@@ -1,6 +1,6 @@
 """The review's keys: one table that feeds both the bindings and the help.
 
-They are free in napari's own map, but for M, Ctrl+Z and Ctrl+Shift+Z, which there are of layers of labels, T and L,
+They are free in napari's own map, but for M, B, Ctrl+Z and Ctrl+Shift+Z, which there are of layers of labels, T and L,
 which draw paths and lines in layers of shapes, and C and Y, which stretch the contrast and turn a plane of images:
 nobody reads a CT with them. X stays napari's: it swaps what a brush paints with.
 """
@@ -13,6 +13,7 @@ from napari.layers import Layer
 
 from napari_uld.lesions.annotations import State
 from napari_uld.viewer.session import Session
+from napari_uld.viewer.state.phases import KEY as PHASE_KEY
 from napari_uld.viewer.tools import cine, describing, review
 from napari_uld.viewer.tools.measuring import measure
 from napari_uld.viewer.tools.tool import ToolName
@@ -51,6 +52,7 @@ KEYS = (
     Key("W", "save (write)", Session.save),
     Key("Escape", "put down, stop drawing", review.put_down),
     Key(".", "play slices (cine), or stop", cine.toggle),
+    Key(PHASE_KEY, "next phase (bolus)", lambda session: session.phase_wanted.emit()),
     Key("8", "lung window", lambda session: session.set_window("lung")),
     Key("9", "mediastinum window", lambda session: session.set_window("mediastinum")),
     Key("0", "liver window", lambda session: session.set_window("liver")),

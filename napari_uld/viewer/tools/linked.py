@@ -79,6 +79,7 @@ class LinkedViews:
         if case is None or marking is None:
             self._cross_hair.release()
             return
+        self._case_links.connect(case.phases.turned, self._change)
         self._case_links.connect((case.rows_changed, case.current_changed, marking.kinds_changed), self._mark)
         self._mark()
         self._follow()
@@ -91,6 +92,10 @@ class LinkedViews:
         for view in self.views:
             view.go(session.voxel, session.window, letters=session.shows_letters())
         self._cross_hair.show(session.case, session.plane, session.voxel)
+
+    def _change(self) -> None:
+        for view in self.views:
+            view.change()
 
     def _mark(self) -> None:
         if self._session.marking is not None:

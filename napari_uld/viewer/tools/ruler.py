@@ -115,7 +115,7 @@ def _distance(case: Case, start: np.ndarray, end: np.ndarray) -> Measured:
 def _region(case: Case, plane: Plane, outline: Outline, start: np.ndarray, end: np.ndarray) -> Measured:
     down, along = shown_axes(plane.axis)
     corners = _outlined(outline, plane, start, end)
-    image = np.moveaxis(case.volume.hu, plane.axis, 0)[plane.index]
+    image = np.moveaxis(case.phases.shown.hu, plane.axis, 0)[plane.index]
     pixel = (case.volume.spacing[down], case.volume.spacing[along])
     found = statistics(image, ((start[down], start[along]), (end[down], end[along])), pixel, outline)
     if found is None:

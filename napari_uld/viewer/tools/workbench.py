@@ -13,6 +13,7 @@ from napari_uld.viewer.tools.drawing import RecistDrawing
 from napari_uld.viewer.tools.ends import EndDragger
 from napari_uld.viewer.tools.keys import bind
 from napari_uld.viewer.tools.mask_comparison import MaskComparison
+from napari_uld.viewer.tools.phases import PhaseSwitch
 from napari_uld.viewer.tools.pointing import Pointer
 from napari_uld.viewer.tools.reading import ReadingMouse
 from napari_uld.viewer.tools.reading_ahead import ReadAhead
@@ -38,6 +39,7 @@ class Workbench:
         self.drawing = RecistDrawing(session)
         self.ruler = Ruler(session)
         self.ends = EndDragger(session)
+        self.phases = PhaseSwitch(session)
         # Whatever leads from scan to scan, one is read ahead.
         self.ahead = ReadAhead()
         self._tools: tuple[Tool, ...] = (self.brush, self.comparison, self.drawing, self.ruler)

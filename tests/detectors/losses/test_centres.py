@@ -115,9 +115,9 @@ def test_the_triplet_loss_is_eq_5() -> None:
     centre = torch.tensor([[0.0, 0.0]])
     points = torch.tensor([[[3.0, 4.0], [0.0, 1.0]]])
     corners = torch.tensor([[[0.0, 2.0], [6.0, 8.0]]])
-    # Distances 5 and 1 of the points, 2 and 10 of the corners: (5 - 2 + 1) + 0 + (1 - 2 + 1) + 0.
-    assert triplet_loss(points, centre, corners, margin=1.0).item() == pytest.approx(4.0)
-    assert triplet_loss(points, centre, corners, margin=3.0).item() == pytest.approx(6.0 + 2.0)
+    # Distances 5 and 1 of the points, 2 and 10 of the corners: the mean of (5 - 2 + 1), 0, (1 - 2 + 1) and 0.
+    assert triplet_loss(points, centre, corners, margin=1.0).item() == pytest.approx(4.0 / 4)
+    assert triplet_loss(points, centre, corners, margin=3.0).item() == pytest.approx((6.0 + 2.0) / 4)
 
 
 def test_a_box_has_eight_corners() -> None:

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from napari_uld.ct.deeplesion import slices_on_disk
-from napari_uld.detectors.specs.mining import MeanTeacherNegativesSpec
+from napari_uld.detectors.specs.mining import KnownNegativesSpec, MeanTeacherNegativesSpec
 from napari_uld.detectors.specs.recipe import Recipe, load_recipe
+from napari_uld.detectors.specs.system import System
 from napari_uld.errors import TrainingError
 from napari_uld.inference.candidates import SlabDetections
 from napari_uld.inference.slabs import Slab
@@ -213,3 +214,51 @@ def test_bodies_that_touch_no_lesion_are_missed_bodies(phantoms: Path, monkeypat
     assert found.negative.tolist() == [True]
     assert found.depths is not None
     assert found.boxes.tolist() == elsewhere[:, [0, 1, 3, 4]].tolist()
+
+
+@pytest.fixture
+def of_centres(tmp_path: Path) -> Recipe:
+    """A tiny CenterNet that learns tight boxes and its own mistakes on every training patient."""
+    path = tmp_path / "centres.toml"
+    path.write_text(
+        '[method]\nname = "toy"\ntitle = "Toy"\npaper = "none"\nhost = "centernet_2d"\n'
+        '[mining]\nminer = "known_negatives"\nknown = 1.0\nnegative_score = 0.6\nnegatives_per_slice = 1\n'
+        "[small.input]\nlong_side = 64\nspacing_mm = 6.4\n"
+        "[small.detector]\nblocks = [1, 1, 1]\npyramid_channels = 8\nhead_channels = 8\n"
+        "[small.training]\nsteps = 3\nmilestones = []\nhorizontal_flip = 0\nvertical_flip = 0\n"
+    )
+    return load_recipe(path, "small")
+
+
+@pytest.mark.usefixtures("sees_corners")
+def test_a_network_that_is_trained_alone_learns_them_too_and_is_what_is_kept(
+    of_centres: Recipe, phantoms: Path, tmp_path: Path
+) -> None:
+    run = Run(of_centres, TrainingOptions(phantoms, tmp_path / "run", device="cpu"))
+    run.out.mkdir()
+    data: Any = run.train_set
+    lesions, shown = len(data.by_lesion), len(data)
+    finish(run.miner.before_training())
+    assert run.miner.kept is run.model
+    # The slices that show a lesion have theirs; those that show none have joined, and are seen in every epoch.
+    added = range(shown, len(data))
+    assert set(data.first_negatives) == set(range(len(data)))
+    assert data.of_epoch()[lesions:] == [*added]
+    assert all("negatives" in data[index][1] for index in (0, shown))
+    assert run.steps_per_epoch == -(-(lesions + len(added)) // of_centres.training.batch)
+
+
+@pytest.mark.usefixtures("sees_corners")
+def test_its_run_trains_and_goes_on_where_it_stopped(of_centres: Recipe, phantoms: Path, tmp_path: Path) -> None:
+    options = TrainingOptions(phantoms, tmp_path / "run", device="cpu")
+    finish(train(of_centres, options))
+    (row,) = [row for row in read_log(options.out / LOG) if row["event"] == "negatives"]
+    assert row["boxes"] == row["images"] > row["added_images"] > 0
+    Run(of_centres, TrainingOptions(phantoms, options.out, device="cpu", resume=True))
+
+
+def test_in_volumes_nothing_is_mined_slice_by_slice() -> None:
+    inputs = {"volume": True, "slices": 8, "slices_per_image": 1}
+    volumes = System(input=inputs, detector={"family": "centernet_3d"})
+    with pytest.raises(ValueError, match="slice by slice: input.volume must be false"):
+        KnownNegativesSpec().check_fit(volumes)

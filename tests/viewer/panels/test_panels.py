@@ -3,6 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
+import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.utils.notifications import Notification
@@ -12,6 +13,7 @@ from qtpy.QtWidgets import QDockWidget, QLabel, QShortcut
 
 from napari_uld.ct import read_scan
 from napari_uld.ct.dl_info import read_dl_info
+from napari_uld.ct.entries import ScanEntry
 from napari_uld.errors import UldError, WorkerError
 from napari_uld.inference.catalogue import CheckpointInfo, bundled_checkpoints
 from napari_uld.lesions.annotations import Annotation, Annotations, State
@@ -19,8 +21,10 @@ from napari_uld.lesions.findings import Findings
 from napari_uld.masks import MaskKind
 from napari_uld.progress import Work
 from napari_uld.viewer.layers.marks import Kind
-from napari_uld.viewer.layers.parts import Part
+from napari_uld.viewer.layers.parts import Part, find_layer
+from napari_uld.viewer.layers.surface_points import PointsPart
 from napari_uld.viewer.panels import review as review_module
+from napari_uld.viewer.panels.checkpoints import CheckpointChoice
 from napari_uld.viewer.panels.detect import DetectPanel
 from napari_uld.viewer.panels.lesion_table import HEADERS
 from napari_uld.viewer.panels.masks import MasksPanel
@@ -136,6 +140,22 @@ def test_a_window_button_is_pressed_while_its_window_is_shown(review: ReviewPane
     assert not bone.isChecked()
     next(button for button in review.windows.buttons() if button.text() == "Series").click()
     assert session.window == (-100.0, 200.0)
+
+
+def test_points_can_be_switched_off_where_a_detector_gives_some_and_are_not_offered_elsewhere(
+    review: ReviewPanel, session: Session, findings: Findings
+) -> None:
+    box = review.marks[Kind.POINTS]
+    assert box.isHidden()
+    clouds = (None, np.array([[60.0, 70, 12], [80, 70, 12]]), None, None)
+    session.case.set_findings(replace(findings, points=clouds))
+    assert not box.isHidden()
+    session.jump(session.case.row(findings.finding_id(1)))
+    points = find_layer(session.viewer, session.case, PointsPart.REFINED)
+    assert points is not None
+    assert points.visible
+    box.click()
+    assert not points.visible
 
 
 def test_what_is_marked_is_chosen_for_this_scan_and_the_next(
@@ -278,6 +298,43 @@ def test_running_shows_findings_and_takes_the_first_in_hand(session: Session, fi
     assert panel.status.text().startswith("2 of 3 detections of fake")
     assert panel.run_button.enabled
     assert not panel.cancel_button.enabled
+
+
+def offer_phases(panel: DetectPanel, monkeypatch: pytest.MonkeyPatch, *phases: str) -> None:
+    """Have the chosen checkpoint be of a detector that sees these phases."""
+    recipe = {"method": {"name": "fake", "title": "Fake"}, "input": {"phases": phases}}
+    info = CheckpointInfo(Path("fake"), "f00", recipe, {})
+    monkeypatch.setattr(CheckpointChoice, "info", property(lambda _: info))
+
+
+@pytest.mark.usefixtures("tiny_checkpoint")
+def test_a_detector_of_phases_is_given_the_studys_whichever_is_shown(
+    session: Session, findings: Findings, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case, detector = session.case, FakeDetector(findings)
+    own, other = (
+        ScanEntry(name, "nifti", Path(name), 10, files=(Path(name),)) for name in ("study, portal", "arterial")
+    )
+    case.phases.offer(own, (other, own))
+    arterial = replace(case.volume, hu=case.volume.hu + 50, name="arterial")
+    case.phases.show(other, arterial)
+    panel = panel_of(session, qtbot, detector)
+    offer_phases(panel, monkeypatch, "portal", "arterial")
+    run(panel, qtbot)
+    (seen,) = detector.seen
+    assert seen.scan_id == case.volume.scan_id
+    assert [each.hu.max() for each in seen.phases] == [case.volume.hu.max(), arterial.hu.max()]
+    assert findings.detector in case.findings
+
+
+@pytest.mark.usefixtures("tiny_checkpoint")
+def test_a_detector_of_phases_on_a_scan_by_itself_says_what_is_missing(
+    session: Session, findings: Findings, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel = panel_of(session, qtbot, FakeDetector(findings))
+    offer_phases(panel, monkeypatch, "portal", "arterial")
+    run(panel, qtbot)
+    assert "sees 2 phases together (portal, arterial)" in panel.status.text()
 
 
 @pytest.mark.usefixtures("tiny_checkpoint")

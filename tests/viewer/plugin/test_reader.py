@@ -151,6 +151,16 @@ def test_with_a_window_the_person_chooses_among_several(
     assert open_session.case is opened
 
 
+def test_among_what_a_folder_holds_the_phases_of_the_chosen_scan_are_looked_for(
+    scan: Path, open_session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (scan.parent / "other.nii.gz").write_bytes(scan.read_bytes())
+    monkeypatch.setattr(reader, "choose_scan", lambda said, found: found[1])
+    monkeypatch.setattr(opening, "of_study", lambda entry, among: tuple(among))
+    read(scan.parent)
+    assert open_session.viewer.canvas.overlays.text.text.splitlines()[:2] == ["scan", "phase 2 of 2 (B)"]
+
+
 def test_dropping_all_slices_of_a_series_reads_it_once(
     deeplesion: Path, open_session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:

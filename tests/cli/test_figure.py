@@ -1,0 +1,31 @@
+"""`napari-uld figure`: several systems' findings of one lesion as a picture."""
+
+from pathlib import Path
+
+from napari_uld.lesions.findings import Findings
+from napari_uld.lesions.findings_file import write_findings
+
+from .running import run
+
+STUDY = Path(__file__).parents[2] / "sample_data" / "phantom"
+
+
+def test_it_writes_the_picture_and_says_in_a_sentence_what_there_is_none_of(tmp_path: Path) -> None:
+    findings = Findings.from_rows(
+        scan_id="deeplesion:000001_01_01",
+        scan_name="000001_01_01",
+        method="vld",
+        checkpoint="1",
+        boxes=[[290, 300, 330, 340]],
+        scores=[0.8],
+        key_slices=[42],
+    )
+    found, picture = tmp_path / "found.findings.json", tmp_path / "figure.png"
+    write_findings(found, findings)
+    asked = (found, found, "--data", STUDY, "--series", "000001_01_01", "--out", picture)
+    done = run("figure", *asked)
+    assert done.returncode == 0, done.stderr
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    done = run("figure", *asked, "--lesion", "nowhere")
+    assert done.returncode == 1
+    assert "has no lesion nowhere" in done.stderr
