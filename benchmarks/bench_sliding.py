@@ -1,7 +1,7 @@
 """What sliding along a scan costs: time and memory beside slices and full 3D, a tile beside MONAI's RetinaNet, halos.
 
 python benchmarks/bench_sliding.py [scan] [tile] [halo] [--slices N] [--rounds N] [--tile D H W] [--device cpu]
-                                   [--checkpoint C --data PHANTOMS]
+                                   [--checkpoint C --data PHANTOMS --scans N --halos N ...]
 
 scan: the small `vld_acs_spr` along synthetic tissue of 300 slices, as `detect` runs it, beside `centernet_2d`, which is
 the same backbone slice by slice, `vld_i3d`, where the same convolutions are full 3D, and `retinanet_dense_ag`.
@@ -19,7 +19,7 @@ import argparse
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -49,7 +49,6 @@ SPACING = (2.5, 0.8, 0.8)
 SAME_IOU = 0.5
 # Slices that count in a tile of which the halo is tried: few, so that many lesions lie at its ends.
 INNER = 12
-HALOS = (1, 2, 3, 4, 5, 6, 8, 10)
 
 
 class Peak:
@@ -93,6 +92,8 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--scans", type=int)
+    parser.add_argument("--halos", type=int, nargs="*", default=(0, 1, 2, 3, 4, 6, 9))
     arguments = parser.parse_args()
     device = pick_device(arguments.device)
     named = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
@@ -104,7 +105,9 @@ def main() -> None:
     if "halo" in arguments.parts:
         if arguments.checkpoint is None or arguments.data is None:
             parser.error("halo needs --checkpoint and --data")
-        halos(load_checkpoint(arguments.checkpoint, arguments.device), arguments.data)
+        detector = load_checkpoint(arguments.checkpoint, arguments.device)
+        scans = true_volumes(arguments.data, "all", detector.inputs.phases)[: arguments.scans]
+        halos(detector, [each.read() for each in scans], arguments.halos)
 
 
 def along_a_scan(slices: int, rounds: int, device: torch.device) -> None:
@@ -151,9 +154,8 @@ def on_a_tile(shape: tuple[int, ...], rounds: int, device: torch.device) -> None
     print(f"vld_acs_spr published : MONAI {ratios('vld_acs_spr', 'MONAI'):.2f}")
 
 
-def halos(detector: LoadedDetector, data: Path) -> None:
+def halos(detector: LoadedDetector, scans: Sequence[CTVolume], tried: Sequence[int]) -> None:
     """Print the F1 of tiled and untiled detections for each halo, and for the one that is chosen."""
-    scans = [each.read() for each in true_volumes(data, "test", detector.inputs.phases)]
     floor = lowest_score(detector.info.operating_point)
 
     def found(tiling: Callable[[int], Tiling]) -> list[np.ndarray]:
@@ -167,7 +169,7 @@ def halos(detector: LoadedDetector, data: Path) -> None:
     untiled = found(lambda slices: Tiling(slices + 4, 0))
     chosen = plan(detector, 10**6, (32, 32)).halo
     print(f"{len(scans)} scans, {sum(map(len, untiled))} detections from {floor:g} on; sees {detector.reach} slices")
-    for halo in sorted({*HALOS, chosen}):
+    for halo in sorted({*tried, chosen}):
         tiled = found(lambda slices, halo=halo: Tiling(2 * halo + INNER, halo))
         shared = sum(agreeing(one, other) for one, other in zip(untiled, tiled, strict=True))
         f1 = 2 * shared / max(sum(map(len, untiled)) + sum(map(len, tiled)), 1)

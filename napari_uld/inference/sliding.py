@@ -22,8 +22,8 @@ HALO_ROOTS = 1.5
 NEXT_TO_A_PEAK = 1
 # Of the free memory a tile may take so much: convolutions work in memory of their own, and other programs live, too.
 FREE_SHARE = 0.5
-# A tile is no deeper than so many halos: two of them are then a sixth of the work. Deeper ones save little, and on a
-# CPU cost more than that, where memory for large tensors is slow to come.
+# A tile is no deeper than so many halos: two of them are then a sixth of the work. Deeper ones save little, and more is
+# lost on a CPU, where memory for large tensors is slow to come.
 MOST_HALOS = 12
 
 Found = TypeVar("Found")

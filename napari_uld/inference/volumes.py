@@ -204,11 +204,11 @@ def run_crop(crop: Crop, detector: LoadedDetector) -> tuple[VolumeDetections, np
     thickness = torch.tensor([crop.thickness], dtype=torch.float32, device=detector.device)
     with torch.inference_mode(), mixed_precision(detector.device, enabled=detector.mixed):
         (output,) = detector.model([image], thickness=thickness)
-    values = {name: value.double().cpu().numpy() for name, value in output.items()}
+    values = {name: value.cpu().double().numpy() for name, value in output.items()}
     lesions = values["labels"] == LESION_LABEL
     values = {name: value[lesions] for name, value in values.items()}
     boxes = values["boxes"]
-    z = values[PEAKS][:, 2] if PEAKS in values else (boxes[:, 2] + boxes[:, 5]) / 2
+    z = values[PEAKS][:, 2] if PEAKS in values else ((boxes[:, 2] + boxes[:, 5]) / 2).clip(0, hu.shape[1] - 0.5)
     points, first = (crop.axes.to_native(values[k]) if k in values else None for k in ("points", "first_points"))
     return VolumeDetections(crop.axes.to_native(boxes), values["scores"], points, first), z
 
