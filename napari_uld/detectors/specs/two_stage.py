@@ -18,6 +18,9 @@ from napari_uld.detectors.specs.base import (
 from napari_uld.detectors.specs.family import DetectorSpec, SupervisionSpec, TargetMaps, check_one_window
 from napari_uld.detectors.specs.inputs import InputSpec
 
+# Of a proposal's deltas (x, y, w, h), by which they are divided.
+BoxStds = tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat]
+
 
 class StagesSpec(DetectorSpec):
     """Both stages of a two-stage network, whatever encoder they stand on."""
@@ -35,6 +38,8 @@ class StagesSpec(DetectorSpec):
     head_layers: PositiveInt = 2
     head_channels: PositiveInt = 2048
     head_dropout: Fraction = 0.5
+    # Standard deviations that the second stage counts its box deltas in.
+    box_stds: BoxStds = (1.0, 1.0, 1.0, 1.0)
     branch_channels: PositiveInt = 256
     nms: Fraction = 0.3
     score_threshold: Fraction = 0.0
@@ -91,6 +96,8 @@ class TwoStageSupervision(SupervisionSpec):
     objectness: Literal["iou", "bm", "bmc"] = "iou"
     regression: Literal["iou", "bmc"] = "iou"
     roi_branch: Literal["none", "bm", "abm", "ellipse", "grabcut"] = "none"
+    # What a branch that learns masks is taught by.
+    mask_loss: Literal["cross_entropy", "dice"] = "cross_entropy"
     rpn_iou: IouPair = (0.7, 0.3)
     rpn_samples: PositiveInt = 32
     roi_iou: Fraction = 0.5
