@@ -119,6 +119,15 @@ class TwoStageSupervision(SupervisionSpec):
     branch_map: Literal["all", "matched"] = "all"
     combine: Combine = "sum"
 
+    @model_validator(mode="after")
+    def _check_branch(self) -> "TwoStageSupervision":
+        if self.mask_loss == "dice" and self.mask_kind is None:
+            raise ValueError(
+                f'mask_loss = "dice" needs roi_branch to be ellipse or grabcut, whose masks it compares; '
+                f"found {self.roi_branch}"
+            )
+        return self
+
     @property
     def mask_kind(self) -> MaskName | None:
         """The pseudo mask that the RoI branch learns, None where it learns none."""

@@ -27,6 +27,8 @@ from napari_uld.detectors.specs.two_stage import TwoStageSpec, TwoStageSupervisi
         ({"detector": "vgg"}, "detector"),
         ({"detector": None}, "detector"),
         ({"input": {"slices": 9}}, "needs a fusion part"),
+        ({"detector": {"family": "align_shift"}}, "slices_per_image must be 1, found 3"),
+        ({"supervision": {"mask_loss": "dice"}}, 'mask_loss = "dice" needs roi_branch'),
         ({"detector": {"family": "centernet_3d"}}, "a 3D U-Net sees volumes: input.volume must be true"),
         ({"detector": {"family": "centernet", "extent": "points"}}, "extent\n  Extra inputs"),
         ({"supervision": {"boxes": "tight", "roi_branch": "ellipse"}}, "supervision.boxes must be padded"),
