@@ -10,7 +10,9 @@ from torchvision.ops import FeaturePyramidNetwork
 from napari_uld.detectors.anchors import CentredAnchorGenerator
 from napari_uld.detectors.backbones.densenet import DenseNet
 from napari_uld.detectors.backbones.resnet import ResNet
+from napari_uld.detectors.backbones.shifted_densenet import ShiftedDenseNet
 from napari_uld.detectors.backbones.vgg import Vgg
+from napari_uld.detectors.encoders.align_shift import AlignShift
 from napari_uld.detectors.encoders.key_image import KeyImage
 from napari_uld.detectors.encoders.mulan import Mulan
 from napari_uld.detectors.encoders.position_sensitive import PositionSensitive
@@ -23,12 +25,13 @@ from napari_uld.detectors.heads.roi_branch import SegmentationBranch
 from napari_uld.detectors.heads.roi_pools import PositionSensitiveRoiPool, PyramidRoiAlign, SingleLevelRoiPool
 from napari_uld.detectors.heads.segmentation import Calibration, SegmentationPath
 from napari_uld.detectors.losses.bounding_map import BM_POSITIVE_IOU, BmcObjectness, BmcRegression, BmObjectness
-from napari_uld.detectors.losses.branch import MapLoss, MaskLoss
+from napari_uld.detectors.losses.branch import DiceLoss, MapLoss, MaskLoss
 from napari_uld.detectors.losses.focal import AnchorLoss, PixelLoss
 from napari_uld.detectors.losses.iou import IouAssigner, IouObjectness, IouRegression
 from napari_uld.detectors.losses.samples import Objectness, Regression
 from napari_uld.detectors.one_stage import OneStageDetector
 from napari_uld.detectors.parts import Detector, SlabEncoder
+from napari_uld.detectors.specs.align_shift import AlignShiftSpec
 from napari_uld.detectors.specs.base import PYRAMID_LEVELS
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.mulan import MulanSpec
@@ -98,6 +101,20 @@ def build_mulan(detector: MulanSpec, supervision: TwoStageSupervision, inputs: I
     """Build a two-stage network on a truncated DenseNet, its images fused as MULAN does."""
     backbone = DenseNet(in_channels=inputs.slices_per_image, blocks=detector.blocks, growth=detector.growth)
     encoder = Mulan(backbone, images=inputs.images, channels=detector.pyramid_channels)
+    return TwoStageDetector(
+        encoder=encoder,
+        proposals=build_proposals(encoder, detector, supervision),
+        regions=build_regions(encoder, detector, supervision),
+        slices_per_image=inputs.slices_per_image,
+    )
+
+
+def build_align_shift(
+    detector: AlignShiftSpec, supervision: TwoStageSupervision, inputs: InputSpec
+) -> TwoStageDetector:
+    """Build a two-stage network on a truncated DenseNet of slices, channels shifted between them."""
+    backbone = ShiftedDenseNet(blocks=detector.blocks, growth=detector.growth)
+    encoder = AlignShift(backbone, slices=inputs.slices, channels=detector.pyramid_channels)
     return TwoStageDetector(
         encoder=encoder,
         proposals=build_proposals(encoder, detector, supervision),
@@ -259,7 +276,7 @@ def build_regions(
             detector.branch_channels,
             classes=len(detector.classes),
             pool=PyramidRoiAlign(BRANCH_SIZE, pooled),
-            loss=MaskLoss() if supervision.mask_kind else MapLoss(supervision.roi_branch, matched=matched),
+            loss=_mask_loss(supervision) if supervision.mask_kind else MapLoss(supervision.roi_branch, matched=matched),
         )
     return RoiStage(
         pool=pool,
@@ -269,10 +286,15 @@ def build_regions(
         samples=supervision.roi_samples,
         positive=supervision.roi_positive,
         box_weight=supervision.box_weight,
+        box_stds=detector.box_stds,
         score_threshold=detector.score_threshold,
         nms=detector.nms,
         detections=detector.detections,
     )
+
+
+def _mask_loss(supervision: TwoStageSupervision) -> MaskLoss:
+    return DiceLoss() if supervision.mask_loss == "dice" else MaskLoss()
 
 
 def _rescorer(spec: RescorerSpec, inputs: InputSpec) -> CropRescorer:

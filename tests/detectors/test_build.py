@@ -14,7 +14,7 @@ from napari_uld.detectors.encoders.position_sensitive import PositionSensitive
 from napari_uld.detectors.heads.roi import RoiStage
 from napari_uld.detectors.heads.roi_pools import PositionSensitiveRoiPool
 from napari_uld.detectors.losses.bounding_map import BmcObjectness, BmcRegression, BmObjectness
-from napari_uld.detectors.losses.branch import MapLoss, MaskLoss
+from napari_uld.detectors.losses.branch import DiceLoss, MapLoss, MaskLoss
 from napari_uld.detectors.losses.iou import IouObjectness, IouRegression
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.recipe import load_recipe
@@ -59,6 +59,43 @@ def test_3dce_has_490_maps_an_image_and_one_layer_of_2048_over_all_images(name: 
     assert (model.regions.box_roi_pool.size, model.regions.box_roi_pool.scale) == (7, 1 / 8)
     assert linear(model.regions) == [(images * 490, 2048)]
     assert model.proposals.head.conv.in_channels == 512
+
+
+# DenseNet-121's first three blocks with their transitions, and the 1x1 convolutions of the pyramid on them.
+TRUNCATED, PYRAMID = 4_267_392, (256 + 512 + 1024 + 3) * 512
+# Two layers on 7x7 cells, two classes and their boxes; four 3x3 convolutions, a transposed one, one class's masks.
+HEAD_ON_512 = 512 * 49 * 2048 + 2048 + 2048 * 2048 + 2048 + (2048 + 1) * 10
+BRANCH_ON_512 = (512 + 3 * 256) * 256 * 9 + 4 * 256 + 256 * 256 * 4 + 256 + 257
+
+
+def proposals_on_512(anchors: int) -> int:
+    return 512 * 512 * 9 + 512 + (512 + 1) * anchors * 5
+
+
+@pytest.mark.parametrize(("name", "branch"), [("mulan_no_recist", 0), ("mulan", BRANCH_ON_512)])
+def test_mulan_is_as_large_as_its_released_codes_layers(name: str, branch: int) -> None:
+    with torch.device("meta"):
+        model = build_detector(load_recipe(name))
+    # Three images before the last block, and behind the pyramid.
+    fusions = 3 * 256 * 256 + 256 + 3 * 512 * 512 + 512
+    assert parameter_count(model) == TRUNCATED + PYRAMID + fusions + proposals_on_512(15) + HEAD_ON_512 + branch
+
+
+@pytest.mark.parametrize(("name", "branch"), [("alignshift_no_recist", 0), ("alignshift", BRANCH_ON_512)])
+@pytest.mark.parametrize("slices", [3, 7])
+def test_alignshift_is_as_large_as_its_released_codes_layers(name: str, branch: int, slices: int) -> None:
+    recipe = load_recipe(name)
+    recipe = recipe.model_copy(update={"input": recipe.input.model_copy(update={"slices": slices})})
+    with torch.device("meta"):
+        model = build_detector(recipe)
+    assert isinstance(model, TwoStageDetector)
+    # Of three colours the first convolution has one.
+    backbone = TRUNCATED - 2 * 64 * 49
+    reductions = slices * (256**2 + 512**2 + 1024**2)
+    heads = proposals_on_512(18) + HEAD_ON_512 + branch
+    assert parameter_count(model) == backbone + reductions + PYRAMID + heads
+    assert model.regions.box_coder.weights == pytest.approx((10, 10, 5, 5))
+    assert branch == 0 or isinstance(model.regions.branch.criterion, DiceLoss)
 
 
 @pytest.mark.parametrize(("name", "classes"), [("mask_rcnn_no_mask", 1), ("mask_rcnn", 1), ("uldor", 2)])

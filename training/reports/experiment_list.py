@@ -189,9 +189,24 @@ PHASES = Experiment(
     protocol="3d",
 )
 
+# Rows of the bounding-map paper's Table 1 on its stronger hosts, which start from the trained host as there.
+MULAN = Row("mulan_no_recist", "mulan_no_recist")
+ALIGNSHIFT = Row("alignshift_no_recist", "alignshift_no_recist")
+HOSTS = Experiment(
+    "hosts",
+    "Stronger hosts",
+    (
+        MULAN,
+        Row("mulan_no_recist_bmc", "mulan_no_recist_bmc", host=MULAN.label, init=MULAN),
+        ALIGNSHIFT,
+        Row("alignshift_no_recist_bmc", "alignshift_no_recist_bmc", host=ALIGNSHIFT.label, init=ALIGNSHIFT),
+    ),
+    seeds=ONE_SEED,
+)
+
 EXPERIMENTS = {
     experiment.name: experiment
-    for experiment in (TWO_STAGE, ABLATION, FROM_HOST, RETINANET, MINING, TRAINED_OUT, VLD, PHASES)
+    for experiment in (TWO_STAGE, ABLATION, FROM_HOST, RETINANET, MINING, TRAINED_OUT, VLD, PHASES, HOSTS)
 }
 
 

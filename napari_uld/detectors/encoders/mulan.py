@@ -3,15 +3,14 @@
 Yan et al., "MULAN: Multitask Universal Lesion Analysis Network for Joint Lesion Detection, Tagging, and Segmentation".
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_uld.detectors.backbones.densenet import DenseNet
 from napari_uld.detectors.encoders.key_image import LEVEL
+from napari_uld.detectors.encoders.top_down import top_down
 from napari_uld.detectors.parts import Features, Fused
 
 # Of an image: its finer stages at the pyramid's width, and what the last block goes on from.
@@ -67,14 +66,6 @@ class Mulan(nn.Module):
         laterals = [
             torch.cat([image[LATERAL.format(n)] for image in slab]) for n in reversed(range(len(self.laterals) - 1))
         ]
-        finest = _top_down(coarsest, laterals)
+        finest = top_down(coarsest, laterals)
         fused = {LEVEL: self.fuse_levels(torch.cat(finest.chunk(len(slab)), dim=1))}
         return Fused(fused, [fused])
-
-
-def _top_down(coarsest: Tensor, laterals: Sequence[Tensor]) -> Tensor:
-    """The finest of `laterals`, coarsest first, with all that is coarser added."""
-    level = coarsest
-    for lateral in laterals:
-        level = lateral + F.interpolate(level, size=lateral.shape[-2:], mode="nearest")
-    return level

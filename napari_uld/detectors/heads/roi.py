@@ -68,7 +68,9 @@ class RoiStage(RoIHeads):
     samples, positive
         Proposals taken from an image, and the share of positive ones among them at most.
     box_weight
-        Weight of the box loss, whose deltas are not divided by standard deviations.
+        Weight of the box loss.
+    box_stds
+        Standard deviations of (x, y, w, h) that box deltas are divided by.
     score_threshold, nms, detections
         What is kept of an image's detections: `detections` of each class at most.
     """
@@ -83,6 +85,7 @@ class RoiStage(RoIHeads):
         samples: int,
         positive: float,
         box_weight: float,
+        box_stds: tuple[float, float, float, float],
         score_threshold: float,
         nms: float,
         detections: int,
@@ -95,7 +98,7 @@ class RoiStage(RoIHeads):
             bg_iou_thresh=iou,
             batch_size_per_image=samples,
             positive_fraction=positive,
-            bbox_reg_weights=(1.0, 1.0, 1.0, 1.0),
+            bbox_reg_weights=tuple(1 / std for std in box_stds),
             score_thresh=score_threshold,
             nms_thresh=nms,
             # Each class has places of its own (`best_of_each_class`): one that is dropped later takes none of lesions'.

@@ -74,6 +74,25 @@ class MaskLoss:
         return F.binary_cross_entropy_with_logits(logits, wanted)
 
 
+class DiceLoss(MaskLoss):
+    """The matched lesion's own mask, by Dice's overlap of each proposal, as AlignShift's released code has it.
+
+    Parameters
+    ----------
+    smooth
+        Added above and below, so that a proposal without any mask has an overlap, too.
+    """
+
+    def __init__(self, smooth: float = 0.01) -> None:
+        self.smooth = smooth
+
+    def __call__(self, logits: Tensor, wanted: Tensor) -> Tensor:
+        """Mean of 1 - 2 |A B| / (|A| + |B|)."""
+        found = logits.sigmoid()
+        common, both = ((2 * found * wanted).sum(dim=(1, 2)), (found + wanted).sum(dim=(1, 2)))
+        return 1 - ((common + self.smooth) / (both + self.smooth)).mean()
+
+
 def _of_matched(maps: Tensor, positives: Positives) -> Tensor:
     """Crop maps (n, H, W) of single lesions to the proposals matched with them."""
     regions = torch.cat([positives.matched[:, None].to(positives.boxes), positives.boxes], dim=1)

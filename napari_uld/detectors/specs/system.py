@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, SerializeAsAny, model_validator
 
+from napari_uld.detectors.specs.align_shift import AlignShiftSpec
 from napari_uld.detectors.specs.base import Spec
 from napari_uld.detectors.specs.centres import (
     CenterNet3dSpec,
@@ -47,6 +48,7 @@ FAMILIES: dict[str, Family] = {
     "two_stage": Family(TwoStageSpec, TwoStageSupervision, "napari_uld.detectors.build:build_two_stage"),
     "retinanet": Family(RetinaNetSpec, RetinaNetSupervision, "napari_uld.detectors.build:build_retinanet"),
     "mulan": Family(MulanSpec, TwoStageSupervision, "napari_uld.detectors.build:build_mulan"),
+    "align_shift": Family(AlignShiftSpec, TwoStageSupervision, "napari_uld.detectors.build:build_align_shift"),
     "centernet": Family(CenterNetSpec, CentreSupervision, "napari_uld.detectors.build_centres:build_centernet"),
     "centernet_3d": Family(
         CenterNet3dSpec, VolumeCentreSupervision, "napari_uld.detectors.build_centres:build_centernet_3d"

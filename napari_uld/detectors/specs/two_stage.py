@@ -18,6 +18,9 @@ from napari_uld.detectors.specs.base import (
 from napari_uld.detectors.specs.family import DetectorSpec, SupervisionSpec, TargetMaps, check_one_window
 from napari_uld.detectors.specs.inputs import InputSpec
 
+# Of a proposal's deltas (x, y, w, h), by which they are divided.
+BoxStds = tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat]
+
 
 class StagesSpec(DetectorSpec):
     """Both stages of a two-stage network, whatever encoder they stand on."""
@@ -35,6 +38,8 @@ class StagesSpec(DetectorSpec):
     head_layers: PositiveInt = 2
     head_channels: PositiveInt = 2048
     head_dropout: Fraction = 0.5
+    # Standard deviations that the second stage counts its box deltas in.
+    box_stds: BoxStds = (1.0, 1.0, 1.0, 1.0)
     branch_channels: PositiveInt = 256
     nms: Fraction = 0.3
     score_threshold: Fraction = 0.0
@@ -91,6 +96,8 @@ class TwoStageSupervision(SupervisionSpec):
     objectness: Literal["iou", "bm", "bmc"] = "iou"
     regression: Literal["iou", "bmc"] = "iou"
     roi_branch: Literal["none", "bm", "abm", "ellipse", "grabcut"] = "none"
+    # What a branch that learns masks is taught by.
+    mask_loss: Literal["cross_entropy", "dice"] = "cross_entropy"
     rpn_iou: IouPair = (0.7, 0.3)
     rpn_samples: PositiveInt = 32
     roi_iou: Fraction = 0.5
@@ -111,6 +118,15 @@ class TwoStageSupervision(SupervisionSpec):
     # Whose map a branch that learns BM or ABM sees in a proposal: all lesions', or its own lesion's alone.
     branch_map: Literal["all", "matched"] = "all"
     combine: Combine = "sum"
+
+    @model_validator(mode="after")
+    def _check_branch(self) -> "TwoStageSupervision":
+        if self.mask_loss == "dice" and self.mask_kind is None:
+            raise ValueError(
+                f'mask_loss = "dice" needs roi_branch to be ellipse or grabcut, whose masks it compares; '
+                f"found {self.roi_branch}"
+            )
+        return self
 
     @property
     def mask_kind(self) -> MaskName | None:

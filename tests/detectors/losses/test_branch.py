@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from napari_uld.detectors.losses.branch import OUTPUT, MapLoss, MaskLoss, Positives
+from napari_uld.detectors.losses.branch import OUTPUT, DiceLoss, MapLoss, MaskLoss, Positives
 
 # As many pixels as the branch has outputs: each output is one pixel.
 WHOLE_PIXELS = torch.tensor([[8.0, 20.0, 36.0, 48.0]])
@@ -69,3 +69,13 @@ def test_matched_gt_only_each_proposal_learns_its_own_lesions_map_and_not_its_ne
     left, right = torch.zeros(OUTPUT, OUTPUT), torch.zeros(OUTPUT, OUTPUT)
     left[:, :14], right[:, 14:] = 0.6, 0.9
     assert torch.allclose(wanted, torch.stack([right, left, right]))
+
+
+def test_dices_loss_is_one_minus_each_proposals_overlap_and_none_without_a_mask_that_is_not_found() -> None:
+    half = torch.zeros(2, 4, 4)
+    certain = torch.full((2, 4, 4), -50.0)
+    # Of the first mask of 8 pixels 4 are found and 4 beside it; the second is empty, and nothing is found of it.
+    half[0, :2] = 1
+    certain[0, 1:3] = 50
+    assert DiceLoss()(certain, half).item() == pytest.approx((1 - (2 * 4 + 0.01) / (16 + 0.01)) / 2)
+    assert DiceLoss()(torch.zeros(1, 1, 2), torch.tensor([[[0.0, 1.0]]])).item() == pytest.approx(1 - 1.01 / 2.01)

@@ -27,6 +27,8 @@ from napari_uld.detectors.specs.two_stage import TwoStageSpec, TwoStageSupervisi
         ({"detector": "vgg"}, "detector"),
         ({"detector": None}, "detector"),
         ({"input": {"slices": 9}}, "needs a fusion part"),
+        ({"detector": {"family": "align_shift"}}, "slices_per_image must be 1, found 3"),
+        ({"supervision": {"mask_loss": "dice"}}, 'mask_loss = "dice" needs roi_branch'),
         ({"detector": {"family": "centernet_3d"}}, "a 3D U-Net sees volumes: input.volume must be true"),
         ({"detector": {"family": "centernet", "extent": "points"}}, "extent\n  Extra inputs"),
         ({"supervision": {"boxes": "tight", "roi_branch": "ellipse"}}, "supervision.boxes must be padded"),
@@ -135,7 +137,7 @@ def test_a_new_familys_keys_and_its_fit_are_checked_and_it_is_among_those_there_
         ({"detector": {"family": "star"}}, "a slice for each of its points"),
         (
             {"detector": {"family": "yolo"}},
-            "one of two_stage, retinanet, mulan, centernet, centernet_3d, vld, star",
+            "one of two_stage, retinanet, mulan, align_shift, centernet, centernet_3d, vld, star",
         ),
     ):
         with pytest.raises(ValidationError, match=sentence):
