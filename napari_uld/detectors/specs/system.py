@@ -15,7 +15,7 @@ from napari_uld.detectors.specs.centres import (
 from napari_uld.detectors.specs.family import DetectorSpec, SupervisionSpec
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.mulan import MulanSpec
-from napari_uld.detectors.specs.one_stage import RetinaNetSpec, RetinaNetSupervision
+from napari_uld.detectors.specs.one_stage import FcosSpec, FcosSupervision, RetinaNetSpec, RetinaNetSupervision
 from napari_uld.detectors.specs.rescorer import RescorerSpec
 from napari_uld.detectors.specs.two_stage import TwoStageSpec, TwoStageSupervision
 from napari_uld.detectors.specs.vld import VldSpec, VldSupervision
@@ -52,6 +52,7 @@ FAMILIES: dict[str, Family] = {
         CenterNet3dSpec, VolumeCentreSupervision, "napari_uld.detectors.build_centres:build_centernet_3d"
     ),
     "vld": Family(VldSpec, VldSupervision, "napari_uld.detectors.build_centres:build_vld"),
+    "fcos": Family(FcosSpec, FcosSupervision, "napari_uld.detectors.build_on_resnet:build_fcos"),
 }
 DEFAULT_FAMILY = "two_stage"
 
