@@ -1,11 +1,16 @@
 """From a description to a one-stage network on a ResNet."""
 
+from functools import partial
+
 from napari_uld.detectors.backbones.resnet import ResNet
+from napari_uld.detectors.build_centres import detector_of_centres, direct_extent, flat_convolution
 from napari_uld.detectors.encoders.pyramid import Pyramid, PyramidEncoder
+from napari_uld.detectors.encoders.up_convolved import UpConvolved
 from napari_uld.detectors.heads.points import PointHead, cell_boxes
 from napari_uld.detectors.losses.points import PointAssigner, PointLoss
 from napari_uld.detectors.one_stage import OneStageDetector
 from napari_uld.detectors.specs.base import PYRAMID_LEVELS
+from napari_uld.detectors.specs.centres import CenterNetResNetSpec, CentreSupervision
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.one_stage import FcosSpec, FcosSupervision
 from napari_uld.detectors.specs.resnet import ResNetSpec
@@ -32,6 +37,16 @@ def build_fcos(detector: FcosSpec, supervision: FcosSupervision, inputs: InputSp
         detections=detector.detections,
     )
     return OneStageDetector(encoder=encoder, head=head, slices_per_image=inputs.slices_per_image)
+
+
+def build_centernet_resnet(
+    detector: CenterNetResNetSpec, supervision: CentreSupervision, inputs: InputSpec
+) -> OneStageDetector:
+    """Build a CenterNet on a ResNet and what brings its last stage up again."""
+    encoder = UpConvolved(_resnet(detector, inputs), channels=detector.up_channels)
+    convolve = partial(flat_convolution, size=3)
+    extent = direct_extent(detector, supervision, axes=2)
+    return detector_of_centres(encoder, detector, supervision, inputs, convolution=convolve, extent=extent)
 
 
 def _resnet(detector: ResNetSpec, inputs: InputSpec) -> ResNet:

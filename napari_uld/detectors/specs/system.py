@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, SerializeAsAny, model_validator
 from napari_uld.detectors.specs.base import Spec
 from napari_uld.detectors.specs.centres import (
     CenterNet3dSpec,
+    CenterNetResNetSpec,
     CenterNetSpec,
     CentreSupervision,
     VolumeCentreSupervision,
@@ -53,6 +54,9 @@ FAMILIES: dict[str, Family] = {
     ),
     "vld": Family(VldSpec, VldSupervision, "napari_uld.detectors.build_centres:build_vld"),
     "fcos": Family(FcosSpec, FcosSupervision, "napari_uld.detectors.build_on_resnet:build_fcos"),
+    "centernet_resnet": Family(
+        CenterNetResNetSpec, CentreSupervision, "napari_uld.detectors.build_on_resnet:build_centernet_resnet"
+    ),
 }
 DEFAULT_FAMILY = "two_stage"
 
