@@ -4,13 +4,18 @@ from functools import partial
 
 from napari_uld.detectors.backbones.resnet import ResNet
 from napari_uld.detectors.build_centres import detector_of_centres, direct_extent, flat_convolution
+from napari_uld.detectors.encoders.projected import ProjectedStages
 from napari_uld.detectors.encoders.pyramid import Pyramid, PyramidEncoder
 from napari_uld.detectors.encoders.up_convolved import UpConvolved
+from napari_uld.detectors.heads.deformable import DeformableAttention
 from napari_uld.detectors.heads.points import PointHead, cell_boxes
+from napari_uld.detectors.heads.queries import QueryHead
 from napari_uld.detectors.losses.points import PointAssigner, PointLoss
+from napari_uld.detectors.losses.queries import QueryLoss, Weights
 from napari_uld.detectors.one_stage import OneStageDetector
 from napari_uld.detectors.specs.base import PYRAMID_LEVELS
 from napari_uld.detectors.specs.centres import CenterNetResNetSpec, CentreSupervision
+from napari_uld.detectors.specs.deformable_detr import DeformableDetrSpec, DeformableDetrSupervision
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.one_stage import FcosSpec, FcosSupervision
 from napari_uld.detectors.specs.resnet import ResNetSpec
@@ -47,6 +52,32 @@ def build_centernet_resnet(
     convolve = partial(flat_convolution, size=3)
     extent = direct_extent(detector, supervision, axes=2)
     return detector_of_centres(encoder, detector, supervision, inputs, convolution=convolve, extent=extent)
+
+
+def build_deformable_detr(
+    detector: DeformableDetrSpec, supervision: DeformableDetrSupervision, inputs: InputSpec
+) -> OneStageDetector:
+    """Build a Deformable DETR."""
+    channels = detector.channels
+    encoder = ProjectedStages(
+        _resnet(detector, inputs), levels=detector.levels, channels=channels, groups=detector.groups
+    )
+    weights = Weights(supervision.classification_weight, supervision.boxes_weight, supervision.overlap_weight)
+    head = QueryHead(
+        channels,
+        strides=encoder.strides,
+        queries=detector.queries,
+        layers=detector.layers,
+        attention=partial(
+            DeformableAttention, channels, heads=detector.heads, levels=detector.levels, points=detector.points
+        ),
+        hidden=detector.feed_channels,
+        dropout=detector.dropout,
+        loss=QueryLoss(weights, alpha=supervision.focal_alpha, gamma=supervision.focal_gamma),
+        score_threshold=detector.score_threshold,
+        detections=detector.detections,
+    )
+    return OneStageDetector(encoder=encoder, head=head, slices_per_image=inputs.slices_per_image)
 
 
 def _resnet(detector: ResNetSpec, inputs: InputSpec) -> ResNet:

@@ -13,6 +13,7 @@ from napari_uld.detectors.specs.centres import (
     CentreSupervision,
     VolumeCentreSupervision,
 )
+from napari_uld.detectors.specs.deformable_detr import DeformableDetrSpec, DeformableDetrSupervision
 from napari_uld.detectors.specs.family import DetectorSpec, SupervisionSpec
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.mulan import MulanSpec
@@ -56,6 +57,11 @@ FAMILIES: dict[str, Family] = {
     "fcos": Family(FcosSpec, FcosSupervision, "napari_uld.detectors.build_on_resnet:build_fcos"),
     "centernet_resnet": Family(
         CenterNetResNetSpec, CentreSupervision, "napari_uld.detectors.build_on_resnet:build_centernet_resnet"
+    ),
+    "deformable_detr": Family(
+        DeformableDetrSpec,
+        DeformableDetrSupervision,
+        "napari_uld.detectors.build_on_resnet:build_deformable_detr",
     ),
 }
 DEFAULT_FAMILY = "two_stage"
