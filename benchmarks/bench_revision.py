@@ -49,6 +49,8 @@ scan = read_slices(root, series, slices_on_disk(root, series))
 seconds = []
 for name, path in bundled_checkpoints().items():
     detector = load_checkpoint(path, "cpu")
+    if getattr(detector.inputs, "volume", False):
+        continue
     for z in [0, *range(scan.shape[0])]:
         started = time.perf_counter()
         list(candidates([extract_slab(scan.hu, scan.spacing, z, detector.inputs)], detector))

@@ -37,7 +37,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     folder = parser.parse_args().data
-    detectors = [load_checkpoint(path, "cpu") for path in bundled_checkpoints().values()]
+    loaded = [load_checkpoint(path, "cpu") for path in bundled_checkpoints().values()]
+    # Bodies are tight: boxes with a margin are another kind.
+    detectors = [detector for detector in loaded if not detector.inputs.volume]
     between: list[Pair] = []
     listed: list[Pair] = []
     for series in truth_series(folder):

@@ -35,6 +35,7 @@ INNER_ROOMS = {
         "two_stage",
         "one_stage",
         "build_centres",
+        "build_on_resnet",
         "build",
         "earlier_names",
     ),
@@ -42,7 +43,8 @@ INNER_ROOMS = {
 }
 # Who may name a family's classes: the table of families, its builder and its own files.
 FAMILY_FILES = [
-    f"napari_uld.detectors.{part}" for part in ("specs", "build", "build_centres", "two_stage", "one_stage")
+    f"napari_uld.detectors.{part}"
+    for part in ("specs", "build", "build_centres", "build_on_resnet", "two_stage", "one_stage")
 ]
 QT = {"qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "superqt"}
 GUI = QT | {"napari", "magicgui", "vispy"}

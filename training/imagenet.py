@@ -6,7 +6,7 @@ from urllib.error import URLError
 
 import torch
 from torch import Tensor
-from torchvision.models import DenseNet121_Weights, ResNet101_Weights, VGG16_Weights, VGG19_Weights
+from torchvision.models import DenseNet121_Weights, ResNet50_Weights, ResNet101_Weights, VGG16_Weights, VGG19_Weights
 
 from napari_uld.detectors.parts import Backbone
 from napari_uld.errors import TrainingError
@@ -19,6 +19,8 @@ URLS = {
     for weights in (
         VGG16_Weights.IMAGENET1K_FEATURES,
         VGG19_Weights.IMAGENET1K_V1,
+        ResNet50_Weights.IMAGENET1K_V1,
+        ResNet50_Weights.IMAGENET1K_V2,
         ResNet101_Weights.IMAGENET1K_V1,
         ResNet101_Weights.IMAGENET1K_V2,
         DenseNet121_Weights.IMAGENET1K_V1,

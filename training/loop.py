@@ -42,7 +42,7 @@ from .run_files import (
     save_state,
     writing,
 )
-from .schedule import Schedule, learning_rate, make_optimizer, monitored
+from .schedule import Schedule, learning_rate, make_optimizer, monitored, set_rate
 
 LOG_EVERY = 10
 
@@ -323,8 +323,7 @@ def _epoch(run: Run) -> Work[None]:
 
 def _step(run: Run, images: list[Tensor], targets: list[dict[str, Tensor]], rate: float) -> dict[str, float]:
     """One optimizer step; gives the losses by name."""
-    for group in run.optimizer.param_groups:
-        group["lr"] = rate
+    set_rate(run.optimizer, rate)
     images = [image.to(run.device, non_blocking=True) for image in images]
     targets = [{k: v.to(run.device, non_blocking=True) for k, v in target.items()} for target in targets]
     images, targets = run.miner.before_step(images, targets)

@@ -2,17 +2,21 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from napari_uld.detectors.parts import Detector
 from napari_uld.detectors.specs.recipe import TrainingSpec
+from napari_uld.errors import TrainingError
 
 from .evaluate import Evaluation
 
 # False positives per image that the monitored sensitivity is read at.
 SENSITIVITY_AT = 4.0
+# Of the learning rate for weights that a recipe calls slow.
+SLOW = 0.1
 
 
 @dataclass
@@ -59,8 +63,29 @@ def learning_rate(spec: TrainingSpec, epoch: int, step: int, drops: int = 0) -> 
 
 
 def make_optimizer(model: Detector, spec: TrainingSpec) -> torch.optim.Optimizer:
-    """The optimizer a recipe asks for."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    if spec.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=spec.lr, weight_decay=spec.weight_decay, eps=spec.eps)
-    return torch.optim.SGD(parameters, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay)
+    """The optimizer a recipe asks for; weights that are to learn slowly are a group of their own.
+
+    Raises
+    ------
+    TrainingError
+        If no weight's name holds one of the words that say which are slow.
+    """
+    named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
+    for word in spec.slow:
+        # Of a frozen backbone, or a detector that gets a rescorer, there may be none left to learn.
+        if not any(word in name for name, _ in model.named_parameters()):
+            raise TrainingError(f"training.slow: no weight of this network has {word!r} in its name")
+    slow = [weight for name, weight in named if any(word in name for word in spec.slow)]
+    fast = [weight for name, weight in named if not any(word in name for word in spec.slow)]
+    groups: list[dict[str, Any]] = [{"params": fast}]
+    groups += [{"params": slow, "share": SLOW}] if slow else []
+    if spec.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay)
+    kind = torch.optim.AdamW if spec.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, lr=spec.lr, weight_decay=spec.weight_decay, eps=spec.eps)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give every group its share of a learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("share", 1.0)

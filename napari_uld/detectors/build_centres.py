@@ -34,9 +34,11 @@ def build_centernet(detector: CenterNetSpec, supervision: CentreSupervision, inp
     if inputs.images > 1:
         encoder = Mulan(backbone, images=inputs.images, channels=channels)
     else:
-        encoder = FinestLevel(backbone, channels=channels, lateral=partial(_flat, size=1))
-    extent = _direct(detector, supervision, axes=2)
-    return _detector(encoder, detector, supervision, inputs, convolution=partial(_flat, size=3), extent=extent)
+        encoder = FinestLevel(backbone, channels=channels, lateral=partial(flat_convolution, size=1))
+    extent = direct_extent(detector, supervision, axes=2)
+    return detector_of_centres(
+        encoder, detector, supervision, inputs, convolution=partial(flat_convolution, size=3), extent=extent
+    )
 
 
 def build_centernet_3d(
@@ -44,9 +46,9 @@ def build_centernet_3d(
 ) -> OneStageDetector:
     """Build a CenterNet of volumes on a 3D U-Net."""
     encoder = KeyImage(Unet3d(in_channels=inputs.channels, widths=detector.widths))
-    extent = _direct(detector, supervision, axes=AXES)
+    extent = direct_extent(detector, supervision, axes=AXES)
     convolve = partial(convolution, "i3d", bias=True)
-    return _detector(encoder, detector, supervision, inputs, convolution=convolve, extent=extent)
+    return detector_of_centres(encoder, detector, supervision, inputs, convolution=convolve, extent=extent)
 
 
 def build_vld(detector: VldSpec, supervision: VldSupervision, inputs: InputSpec) -> OneStageDetector:
@@ -58,7 +60,7 @@ def build_vld(detector: VldSpec, supervision: VldSupervision, inputs: InputSpec)
     encoder = FinestLevel(backbone, channels=detector.pyramid_channels, lateral=lateral)
     convolve = partial(convolution, detector.operator, bias=True)
     if detector.extent == "size":
-        extent: Extent = _direct(detector, supervision, axes=AXES)
+        extent: Extent = direct_extent(detector, supervision, axes=AXES)
     else:
         margin = supervision.triplet_margin
         extent = SurfacePoints(
@@ -69,10 +71,10 @@ def build_vld(detector: VldSpec, supervision: VldSupervision, inputs: InputSpec)
             weight=supervision.extent_weight,
             margin=None if margin == "none" else margin,
         )
-    return _detector(encoder, detector, supervision, inputs, convolution=convolve, extent=extent)
+    return detector_of_centres(encoder, detector, supervision, inputs, convolution=convolve, extent=extent)
 
 
-def _detector(
+def detector_of_centres(
     encoder: SlabEncoder,
     detector: CentreSpec,
     supervision: CentreSupervision,
@@ -81,7 +83,7 @@ def _detector(
     convolution: Convolution,
     extent: Extent,
 ) -> OneStageDetector:
-    """Put a head of centres on an encoder of one level."""
+    """Put a head of centres on an encoder of one level: every family's of them."""
     (stride,) = encoder.strides
     head = CentreHead(
         encoder.channels,
@@ -97,11 +99,12 @@ def _detector(
     return OneStageDetector(encoder=encoder, head=head, slices_per_image=inputs.channels)
 
 
-def _direct(detector: CentreSpec, supervision: CentreSupervision, *, axes: int) -> DirectExtent:
+def direct_extent(detector: CentreSpec, supervision: CentreSupervision, *, axes: int) -> DirectExtent:
+    """Box from the centre's features, as in "Objects as Points"."""
     return DirectExtent(detector.head_channels, axes=axes, weight=supervision.extent_weight)
 
 
-def _flat(channels: int, outputs: int, size: int) -> nn.Conv2d:
+def flat_convolution(channels: int, outputs: int, size: int) -> nn.Conv2d:
     """A convolution of images, begun as those of volumes are."""
     conv = nn.Conv2d(channels, outputs, size, padding=size // 2)
     nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")

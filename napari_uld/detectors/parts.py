@@ -221,6 +221,9 @@ class Detector(Protocol):
     def parameters(self) -> Iterator[nn.Parameter]:
         """See `torch.nn.Module`."""
 
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """See `torch.nn.Module`."""
+
     def state_dict(self) -> dict[str, Any]:
         """See `torch.nn.Module`."""
 

@@ -14,10 +14,9 @@ from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.probing import POOLED_SLICES
 from napari_uld.progress import Progress, Work
 
-# A score depends on slices as far as a layer can reach through all the others, but on those there by one path of many:
-# what matters grows as the root of it ("Understanding the Effective Receptive Field in Deep CNNs"). With so many roots
-# the surest detections are those of the whole scan: `benchmarks/bench_sliding.py` prints what other halos change.
-HALO_ROOTS = 1.5
+# Of the slices to each side that a score depends on so many are seen. The furthest are there by one of very many paths
+# through the layers and hardly matter: `benchmarks/bench_sliding.py` prints what other halos change.
+HALO_SHARE = 0.5
 # A peak is compared with the scores next to it: these must be right as well.
 NEXT_TO_A_PEAK = 1
 # Of the free memory a tile may take so much: convolutions work in memory of their own, and other programs live, too.
@@ -81,7 +80,7 @@ def plan(detector: LoadedDetector, slices: int, size: tuple[int, int]) -> Tiling
     TileMemoryError
         If not even the shallowest tile fits.
     """
-    halo = math.ceil(HALO_ROOTS * math.sqrt(detector.reach)) + NEXT_TO_A_PEAK
+    halo = math.ceil(HALO_SHARE * detector.reach) + NEXT_TO_A_PEAK
     divisible = detector.model.size_divisible
     height, width = (-(-side // divisible) * divisible for side in size)
     per_slice = detector.bytes_per_voxel * height * width

@@ -88,15 +88,15 @@ def test_it_can_be_cancelled_between_tiles_and_tells_the_time_left() -> None:
 
 def test_tiles_are_as_deep_as_half_of_the_free_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     detector = vld((2, 2, 3))
-    # The halo: three of the four that are reached, and a peak's neighbour.
+    # The halo: half of the four that are reached, and a peak's neighbour.
     assert detector.reach == 4
     per_slice = detector.bytes_per_voxel * 64 * 96
     monkeypatch.setattr(sliding, "free_bytes", lambda device: 2 * 20.5 * per_slice)
-    assert plan(detector, 200, (60, 70)) == Tiling(20, 4)
+    assert plan(detector, 200, (60, 70)) == Tiling(20, 3)
     monkeypatch.setattr(sliding, "free_bytes", lambda device: 2 * 2000 * per_slice)
-    assert plan(detector, 200, (60, 70)) == Tiling(48, 4)
-    monkeypatch.setattr(sliding, "free_bytes", lambda device: 12.5 * per_slice)
-    assert plan(detector, 200, (60, 70)) == Tiling(12, 4)
+    assert plan(detector, 200, (60, 70)) == Tiling(36, 3)
+    monkeypatch.setattr(sliding, "free_bytes", lambda device: 10.5 * per_slice)
+    assert plan(detector, 200, (60, 70)) == Tiling(10, 3)
     # A short scan needs no halo.
     monkeypatch.setattr(sliding, "free_bytes", lambda device: 3.5 * per_slice)
     assert plan(detector, 3, (60, 70)).depth >= 3
@@ -104,8 +104,8 @@ def test_tiles_are_as_deep_as_half_of_the_free_memory_allows(monkeypatch: pytest
 
 def test_where_memory_is_too_small_for_the_shallowest_tile_nothing_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     detector = vld((2, 2, 3))
-    monkeypatch.setattr(sliding, "free_bytes", lambda device: 11.5 * detector.bytes_per_voxel * 64 * 96)
-    with pytest.raises(TileMemoryError, match="12 slices of 64 x 96 voxels need .* on the device cpu"):
+    monkeypatch.setattr(sliding, "free_bytes", lambda device: 9.5 * detector.bytes_per_voxel * 64 * 96)
+    with pytest.raises(TileMemoryError, match="10 slices of 64 x 96 voxels need .* on the device cpu"):
         plan(detector, 200, (60, 70))
 
 

@@ -74,7 +74,9 @@ def test_gradients_reach_every_trainable_part(name: str) -> None:
         assert boxes.any(dim=1).tolist() == [False, True, True], "the background has no box"
 
 
-@pytest.mark.parametrize("name", ["faster_rcnn_bmc", "mask_rcnn", "uldor", "retinanet_dense_ag"])
+@pytest.mark.parametrize(
+    "name", ["faster_rcnn_bmc", "mask_rcnn", "uldor", "retinanet_dense_ag", "fcos", "centernet", "deformable_detr"]
+)
 def test_a_batch_without_lesions_leaves_no_parameter_without_a_gradient(name: str) -> None:
     # Processes that train together wait for each other's gradients: one that is not there stops them all.
     recipe = load_recipe(name, "small")

@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from napari_uld.detectors.specs.recipe import TrainingSpec, load_recipe
+from napari_uld.errors import TrainingError
 from napari_uld.evaluation.froc import Froc
 from napari_uld.training.evaluate import Evaluation
-from napari_uld.training.schedule import Schedule, learning_rate, make_optimizer, monitored
+from napari_uld.training.schedule import Schedule, learning_rate, make_optimizer, monitored, set_rate
 
 
 def told(values: list[float], **training: object) -> tuple[list[bool], list[int], Schedule]:
@@ -79,3 +81,18 @@ def test_adam_takes_the_recipes_eps() -> None:
     published = load_recipe("retinanet").training
     assert make_optimizer(nn.Linear(1, 1), published).param_groups[0]["eps"] == 1e-7  # type: ignore[arg-type]
     assert load_recipe("retinanet", "small").training.eps == 1e-8
+
+
+def test_weights_whose_names_a_recipe_calls_slow_learn_at_a_tenth_of_the_rate() -> None:
+    network = nn.ModuleDict({"backbone": nn.Linear(1, 1), "head": nn.Linear(1, 1, bias=False)})
+    spec = TrainingSpec(optimizer="adamw", lr=1, weight_decay=0.1, slow=("backbone",))
+    optimizer = make_optimizer(network, spec)  # type: ignore[arg-type]
+    assert isinstance(optimizer, torch.optim.AdamW)
+    set_rate(optimizer, 0.5)
+    assert [(len(group["params"]), group["lr"]) for group in optimizer.param_groups] == [(1, 0.5), (2, 0.05)]
+    # What a run saved before there were any: all at the full rate.
+    plain = torch.optim.SGD(network.parameters(), lr=1)
+    set_rate(plain, 0.5)
+    assert [group["lr"] for group in plain.param_groups] == [0.5]
+    with pytest.raises(TrainingError, match="'trunk'"):
+        make_optimizer(network, spec.model_copy(update={"slow": ("trunk",)}))  # type: ignore[arg-type]

@@ -203,10 +203,21 @@ HOSTS = Experiment(
     ),
     seeds=ONE_SEED,
 )
+# What the bounding-map paper compares with beside its hosts.
+OTHERS = Experiment(
+    "others",
+    "Detectors without anchors",
+    (
+        Row("fcos", "fcos"),
+        Row("centernet", "centernet"),
+        Row("deformable_detr", "deformable_detr"),
+    ),
+    seeds=ONE_SEED,
+)
 
 EXPERIMENTS = {
     experiment.name: experiment
-    for experiment in (TWO_STAGE, ABLATION, FROM_HOST, RETINANET, MINING, TRAINED_OUT, VLD, PHASES, HOSTS)
+    for experiment in (TWO_STAGE, ABLATION, FROM_HOST, RETINANET, MINING, TRAINED_OUT, VLD, PHASES, HOSTS, OTHERS)
 }
 
 

@@ -1,4 +1,4 @@
-"""ResNet by stages: Mask R-CNN's backbone."""
+"""ResNet by stages: the backbone of Mask R-CNN and of some one-stage networks."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,8 @@ STAGE_CHANNELS = (64, 128, 256, 512)
 STRIDES = (4, 8, 16, 32)
 # Weights in torchvision's cache by ResNet's blocks.
 IMAGENET_FILES: dict[tuple[int, ...], tuple[str, ...]] = {
-    (3, 4, 23, 3): ("resnet101-cd907fc2.pth", "resnet101-63fe2227.pth")
+    (3, 4, 6, 3): ("resnet50-0676ba61.pth", "resnet50-11ad3fa6.pth"),
+    (3, 4, 23, 3): ("resnet101-cd907fc2.pth", "resnet101-63fe2227.pth"),
 }
 
 

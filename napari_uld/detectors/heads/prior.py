@@ -8,7 +8,7 @@ from torch import nn
 PRIOR = 0.01
 
 
-def expect_little(conv: nn.Conv2d | nn.Conv3d) -> None:
-    """Make a convolution whose sigmoid is a probability say `PRIOR` everywhere."""
+def expect_little(conv: nn.Conv2d | nn.Conv3d | nn.Linear) -> None:
+    """Make a convolution, or what is one of single places, whose sigmoid is a probability say `PRIOR` everywhere."""
     nn.init.normal_(conv.weight, std=0.01)
     nn.init.constant_(conv.bias, math.log(PRIOR / (1 - PRIOR)))  # type: ignore[arg-type]

@@ -1,5 +1,7 @@
 """What a RetinaNet learns: its anchors, and the pixels of its segmentation path."""
 
+from typing import Protocol
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,6 +14,20 @@ from napari_uld.detectors.parts import Target
 
 # Smooth L1 with sigma 3, as in the code base that "Improving RetinaNet for CT lesion detection" builds on.
 BETA = 1 / 9
+
+
+class Assigner(Protocol):
+    """Says which guesses are positive."""
+
+    def match(self, grid: Grid, target: Target) -> Tensor:
+        """Index of each guess's lesion, (guesses,); -1 for background and -2 for neither."""
+
+
+def focal_of(logits: Tensor, matched: Tensor, *, alpha: float, gamma: float) -> Tensor:
+    """Sum of the focal loss over all of an image's guesses (n,) but those that are neither (see `Assigner`)."""
+    certain = matched != DOUBTFUL
+    labels = (matched >= 0).to(logits)
+    return sigmoid_focal_loss(logits[certain], labels[certain], alpha, gamma, reduction="sum")
 
 
 class AnchorLoss:
@@ -46,9 +62,7 @@ class AnchorLoss:
         for image_logits, image_deltas, target in zip(logits, deltas, targets, strict=True):
             matched = self.assigner.match(grid, target)
             positive = torch.nonzero(matched >= 0)[:, 0]
-            certain = matched != DOUBTFUL
-            labels = (matched >= 0).to(image_logits)
-            focal = sigmoid_focal_loss(image_logits[certain], labels[certain], self.alpha, self.gamma, reduction="sum")
+            focal = focal_of(image_logits, matched, alpha=self.alpha, gamma=self.gamma)
             wanted = self.coder.encode([target["boxes"][matched[positive]]], [grid.anchors[positive]])[0]
             classification.append(focal)
             boxes.append(F.smooth_l1_loss(image_deltas[positive], wanted, beta=BETA, reduction="sum"))

@@ -8,8 +8,9 @@ from typing import Literal
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from napari_uld.detectors.specs.base import Fraction
-from napari_uld.detectors.specs.family import DetectorSpec, SupervisionSpec, check_one_window
+from napari_uld.detectors.specs.family import DetectorSpec, SupervisionSpec, check_one_image, check_one_window
 from napari_uld.detectors.specs.inputs import InputSpec
+from napari_uld.detectors.specs.resnet import ResNetSpec
 
 # Layers of the three dense blocks of a truncated DenseNet.
 Blocks = tuple[PositiveInt, PositiveInt, PositiveInt]
@@ -52,6 +53,21 @@ class CenterNetSpec(CentreSpec):
     def check_fit(self, inputs: InputSpec, supervision: SupervisionSpec) -> None:
         """Check that its images are in one window."""
         check_one_window(inputs)
+
+
+class CenterNetResNetSpec(CentreSpec, ResNetSpec):
+    """A one-stage network on a ResNet whose last stage goes up by transposed convolutions: that of the paper's code."""
+
+    family: Literal["centernet_resnet"] = "centernet_resnet"
+    # The larger of the two that the paper has.
+    blocks: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (3, 4, 23, 3)
+    # Of each of the three.
+    up_channels: PositiveInt = 256
+    head_channels: PositiveInt = 64
+
+    def check_fit(self, inputs: InputSpec, supervision: SupervisionSpec) -> None:
+        """Check that it sees one image."""
+        check_one_image(inputs)
 
 
 class CenterNet3dSpec(CentreSpec):

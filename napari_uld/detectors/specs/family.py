@@ -75,3 +75,16 @@ def check_one_window(inputs: InputSpec) -> None:
     """
     if inputs.volume or inputs.more_windows:
         raise ValueError("this family sees one window of slices: more_windows and volume are for others")
+
+
+def check_one_image(inputs: InputSpec) -> None:
+    """Check that an input is one image, whose channels are all of its slices.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    check_one_window(inputs)
+    if inputs.images > 1:
+        raise ValueError("this family sees one image: slices_per_image must be as large as slices")

@@ -39,8 +39,10 @@ class MethodSpec(Spec):
 class TrainingSpec(Spec):
     """How a system is trained."""
 
-    optimizer: Literal["sgd", "adam"] = "sgd"
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     lr: PositiveFloat = 1e-3
+    # Weights that learn at a tenth of it: those whose names hold any of these words.
+    slow: tuple[str, ...] = ()
     momentum: Fraction = 0.9
     weight_decay: float = Field(default=5e-4, ge=0)
     batch: PositiveInt = 2

@@ -9,14 +9,16 @@ from napari_uld.detectors.specs.align_shift import AlignShiftSpec
 from napari_uld.detectors.specs.base import Spec
 from napari_uld.detectors.specs.centres import (
     CenterNet3dSpec,
+    CenterNetResNetSpec,
     CenterNetSpec,
     CentreSupervision,
     VolumeCentreSupervision,
 )
+from napari_uld.detectors.specs.deformable_detr import DeformableDetrSpec, DeformableDetrSupervision
 from napari_uld.detectors.specs.family import DetectorSpec, SupervisionSpec
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.mulan import MulanSpec
-from napari_uld.detectors.specs.one_stage import RetinaNetSpec, RetinaNetSupervision
+from napari_uld.detectors.specs.one_stage import FcosSpec, FcosSupervision, RetinaNetSpec, RetinaNetSupervision
 from napari_uld.detectors.specs.rescorer import RescorerSpec
 from napari_uld.detectors.specs.two_stage import TwoStageSpec, TwoStageSupervision
 from napari_uld.detectors.specs.vld import VldSpec, VldSupervision
@@ -54,6 +56,15 @@ FAMILIES: dict[str, Family] = {
         CenterNet3dSpec, VolumeCentreSupervision, "napari_uld.detectors.build_centres:build_centernet_3d"
     ),
     "vld": Family(VldSpec, VldSupervision, "napari_uld.detectors.build_centres:build_vld"),
+    "fcos": Family(FcosSpec, FcosSupervision, "napari_uld.detectors.build_on_resnet:build_fcos"),
+    "centernet_resnet": Family(
+        CenterNetResNetSpec, CentreSupervision, "napari_uld.detectors.build_on_resnet:build_centernet_resnet"
+    ),
+    "deformable_detr": Family(
+        DeformableDetrSpec,
+        DeformableDetrSupervision,
+        "napari_uld.detectors.build_on_resnet:build_deformable_detr",
+    ),
 }
 DEFAULT_FAMILY = "two_stage"
 

@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from napari_uld.detectors.specs.base import Spec
-from napari_uld.detectors.specs.one_stage import RetinaNetSpec, RetinaNetSupervision
+from napari_uld.detectors.specs.one_stage import FcosSupervision, RetinaNetSpec, RetinaNetSupervision
+from napari_uld.detectors.specs.system import System
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,14 @@ def test_its_masks_are_those_of_its_segmentation_path_and_it_learns_no_bounding_
     supervision = RetinaNetSupervision(segmentation=kind)
     assert supervision.mask_kind == (None if kind == "none" else kind)
     assert supervision.maps.names == frozenset()
+
+
+def test_fcos_has_half_the_papers_ranges_and_they_must_rise() -> None:
+    assert FcosSupervision().limits == (32, 64, 128, 256)
+    with pytest.raises(ValidationError, match="limits must rise"):
+        FcosSupervision(limits=(32, 16, 64, 128))
+
+
+def test_fcos_sees_one_image() -> None:
+    with pytest.raises(ValidationError, match="slices_per_image must be as large as slices"):
+        System(detector={"family": "fcos"}, input={"slices": 9})

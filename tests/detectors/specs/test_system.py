@@ -137,7 +137,7 @@ def test_a_new_familys_keys_and_its_fit_are_checked_and_it_is_among_those_there_
         ({"detector": {"family": "star"}}, "a slice for each of its points"),
         (
             {"detector": {"family": "yolo"}},
-            "one of two_stage, retinanet, mulan, align_shift, centernet, centernet_3d, vld, star",
+            f"one of {', '.join(FAMILIES)}",
         ),
     ):
         with pytest.raises(ValidationError, match=sentence):
