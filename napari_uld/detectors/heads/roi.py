@@ -85,7 +85,7 @@ class RoiStage(RoIHeads):
         samples: int,
         positive: float,
         box_weight: float,
-        box_stds: tuple[float, float, float, float],
+        box_stds: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0),
         score_threshold: float,
         nms: float,
         detections: int,

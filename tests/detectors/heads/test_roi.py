@@ -27,7 +27,7 @@ class Recorder(nn.Module):
         return self.logits.repeat(len(pooled), 1), torch.zeros(len(pooled), 4 * len(self.logits))
 
 
-def stage(head: nn.Module, pool: nn.Module, **changes: float) -> RoiStage:
+def stage(head: nn.Module, pool: nn.Module, **changes: float | tuple[float, ...]) -> RoiStage:
     settings = {"iou": 0.5, "samples": 8, "positive": 0.25, "box_weight": 10.0} | changes
     kept = {"score_threshold": 0.05, "nms": 0.3, "detections": 10}
     return RoiStage(pool=pool, head=head, branch=None, **(kept | settings))  # type: ignore[arg-type]
@@ -59,6 +59,15 @@ def test_the_losses_are_cross_entropy_over_all_and_smooth_l1_of_a_positives_own_
     )
     assert losses["classification"].item() == pytest.approx(-(math.log(3 / 5) + math.log(2 / 4)) / 2, rel=1e-5)
     assert losses["boxes"].item() == pytest.approx(10 * (0.125 + 0.125 + 2.5) / 2, rel=1e-5)
+
+
+def test_deltas_are_counted_in_their_standard_deviations_there_and_back() -> None:
+    counted = stage(Recorder([0.0, 0.0]), nn.Identity(), box_stds=(0.1, 0.1, 0.2, 0.2)).box_coder
+    # A lesion half a proposal's width to the right of it, twice as high: .5 and log 2 in tenths and fifths.
+    proposal, lesion = torch.tensor([[0.0, 10, 20, 20]]), torch.tensor([[10.0, 5, 30, 25]])
+    (deltas,) = counted.encode([lesion], [proposal])
+    assert deltas[0].tolist() == pytest.approx([5.0, 0.0, 0.0, math.log(2) / 0.2], abs=1e-5)
+    assert torch.allclose(counted.decode(deltas, [proposal])[0], lesion, atol=1e-4)
 
 
 def test_without_a_positive_region_boxes_cost_nothing() -> None:
