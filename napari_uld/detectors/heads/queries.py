@@ -1,6 +1,7 @@
 """Deformable DETR's head: queries that ask the whole image, each tells one lesion or none."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -115,9 +116,10 @@ class QueryHead(nn.Module):
         """Feature levels, finest first -> what queries say after each layer."""
         shapes = tuple((int(level.shape[-2]), int(level.shape[-1])) for level in levels)
         memory = self._encode(levels, shapes)
-        code, queries = self.queries.weight.expand(len(levels[0]), -1, -1).chunk(2, dim=2)
+        every = torch.arange(self.queries.num_embeddings, device=levels[0].device)
+        code, queries = self.queries(every).expand(len(levels[0]), -1, -1).chunk(2, dim=2)
         # Half precision would round positions to pixels.
-        with torch.autocast(code.device.type, enabled=False):
+        with full_precision(code.device):
             reference = self.reference_points(code.float()).sigmoid()
         logits, boxes = [], []
         for layer in self.decoder:
@@ -140,7 +142,7 @@ class QueryHead(nn.Module):
         return memory
 
     def _boxes(self, queries: Tensor, reference: Tensor) -> Tensor:
-        with torch.autocast(queries.device.type, enabled=False):
+        with full_precision(queries.device):
             told: Tensor = self.tell(queries.float())
             moved = told[..., :2] + reference.logit(eps=MARGIN)
             return torch.cat([moved, told[..., 2:]], dim=-1).sigmoid()
@@ -196,3 +198,9 @@ def draw_queries(logits: Tensor, boxes: Tensor, shape: tuple[int, int]) -> Tenso
     drawn = torch.full((len(logits), height * width), NOTHING, device=logits.device)
     drawn = drawn.scatter_reduce(1, rows * width + columns, logits.detach(), "amax")
     return drawn.view(-1, 1, height, width)
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Single precision whatever is computed around it; a device without values knows no other."""
+    known = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if known else nullcontext()

@@ -49,6 +49,20 @@ def test_at_first_a_box_lies_about_its_querys_reference_point() -> None:
     assert raw.boxes[-1][..., 2:].flatten().tolist() == pytest.approx([0.119] * 12, abs=0.01)
 
 
+def test_positions_are_told_in_single_precision_where_features_are_not() -> None:
+    part = head().eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        raw = part([torch.randn(1, 8, 8, 16), torch.randn(1, 8, 4, 8)])
+    for said in (raw.reference, raw.boxes[-1]):
+        assert said.dtype == torch.float32
+        assert not torch.equal(said, said.bfloat16().float())
+
+
+def test_what_it_costs_can_be_counted_on_the_device_without_values() -> None:
+    levels = [torch.zeros(1, 8, 8, 16, device="meta"), torch.zeros(1, 8, 4, 8, device="meta")]
+    assert head().to("meta")(levels).boxes[-1].shape == (1, 6, 4)
+
+
 def test_what_is_asked_depends_on_the_image() -> None:
     part = head().eval()
     first, second = (part([torch.randn(1, 8, 8, 16), torch.randn(1, 8, 4, 8)]) for _ in range(2))
