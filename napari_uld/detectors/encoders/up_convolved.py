@@ -28,7 +28,7 @@ class UpConvolved(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.channels = channels
-        self.strides = (backbone.strides[-1] // 2**UPS,)
+        self.strides: tuple[int, ...] = (backbone.strides[-1] // 2**UPS,)
         parts: list[nn.Module] = []
         below = backbone.out_channels[-1]
         for _ in range(UPS):
