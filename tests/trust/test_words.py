@@ -39,7 +39,7 @@ def recipe(tmp_path: Path, text: str) -> Path:
         (HEAD + "[trainig]\nlr = 1", "[trainig] is no table of a recipe, which has"),
         (HEAD + "[trainig]\nlr = 1", "did you mean training?"),
         (HEAD + "[training]\nlr = -1", "training.lr: found -1, required more than 0"),
-        (HEAD + "[training]\noptimizer = 'adm'", "found 'adm', required 'sgd' or 'adam'"),
+        (HEAD + "[training]\noptimizer = 'adm'", "found 'adm', required 'sgd', 'adam' or 'adamw'"),
         (HEAD + "[training]\nepochs = 1.5", "found 1.5, required a whole number"),
         (HEAD + "[training]\nmomentum = {a = 1}", "found a table of a, required a number"),
         (HEAD + "[training]\nmilestones = 3", "found 3, required a list"),

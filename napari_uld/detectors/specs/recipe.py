@@ -41,9 +41,9 @@ class TrainingSpec(Spec):
 
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     lr: PositiveFloat = 1e-3
-    # Weights that learn at a tenth of it: those whose names hold any of these words.
-    slow: tuple[str, ...] = ()
     momentum: Fraction = 0.9
+    # Weights that learn at a tenth of the rate: those whose names hold any of these words.
+    slow: tuple[str, ...] = ()
     weight_decay: float = Field(default=5e-4, ge=0)
     batch: PositiveInt = 2
     epochs: PositiveInt = 6
