@@ -1,5 +1,8 @@
 """Anchors by their IoU with lesions: Faster R-CNN's rule, and RetinaNet's."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor
 from torchvision.models.detection._utils import Matcher
@@ -13,6 +16,21 @@ BACKGROUND = Matcher.BELOW_LOW_THRESHOLD
 DOUBTFUL = Matcher.BETWEEN_THRESHOLDS
 # An anchor or a proposal is of a hard negative from this IoU on.
 NEGATIVE_IOU = 0.5
+
+
+def but_ignored(claimed: Callable[[Tensor], Tensor], target: Target) -> Tensor:
+    """Index of each guess's lesion; background that an ignored box would claim if it were a lesion is neither.
+
+    Parameters
+    ----------
+    claimed
+        Gives the index of the box (n, 4) that each guess is matched with, or what it is instead.
+    """
+    matched = claimed(target["boxes"])
+    if "ignored" in target:
+        ignored = claimed(target["ignored"]) != BACKGROUND
+        matched = torch.where(ignored & (matched == BACKGROUND), DOUBTFUL, matched)
+    return matched
 
 
 class IouAssigner:
@@ -34,11 +52,7 @@ class IouAssigner:
 
         Background that an ignored box would claim if it were a lesion is neither.
         """
-        matched = self._claimed(grid, target["boxes"])
-        if "ignored" in target:
-            ignored = self._claimed(grid, target["ignored"]) != BACKGROUND
-            matched = torch.where(ignored & (matched == BACKGROUND), DOUBTFUL, matched)
-        return matched
+        return but_ignored(partial(self._claimed, grid), target)
 
     def _claimed(self, grid: Grid, boxes: Tensor) -> Tensor:
         """Index of the box that each anchor is matched with, or what it is instead."""

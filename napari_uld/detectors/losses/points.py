@@ -6,6 +6,7 @@ cell's centre to the sides of a box.
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from napari_uld.detectors.anchors import Grid
 from napari_uld.detectors.losses.focal import focal_of
-from napari_uld.detectors.losses.iou import BACKGROUND, DOUBTFUL
+from napari_uld.detectors.losses.iou import BACKGROUND, but_ignored
 from napari_uld.detectors.parts import Target
 
 
@@ -37,11 +38,7 @@ class PointAssigner:
 
         Background that an ignored box would claim if it were a lesion is neither.
         """
-        matched = self._claimed(grid, target["boxes"])
-        if "ignored" in target:
-            ignored = self._claimed(grid, target["ignored"]) != BACKGROUND
-            matched = torch.where(ignored & (matched == BACKGROUND), DOUBTFUL, matched)
-        return matched
+        return but_ignored(partial(self._claimed, grid), target)
 
     def _claimed(self, grid: Grid, boxes: Tensor) -> Tensor:
         """Index of the box that each cell tells, -1 where it tells none."""
