@@ -203,6 +203,19 @@ HOSTS = Experiment(
     ),
     seeds=ONE_SEED,
 )
+# AlignShift's claim is about scans of mixed slice distances, as the phantoms are: 1, 2 and 5 mm.
+NO_SHIFT = "alignshift_no_recist, no shift"
+DISTANCES = Experiment(
+    "distances",
+    "AlignShift by the slices' distance",
+    (
+        Row(NO_SHIFT, "alignshift_no_recist", {"detector": {"shift": "none"}}),
+        Row("alignshift_no_recist, shifted whole", "alignshift_no_recist", {"detector": {"shift": "whole"}}, NO_SHIFT),
+        Row("alignshift_no_recist", "alignshift_no_recist", host=NO_SHIFT),
+    ),
+    seeds=ONE_SEED,
+    by_distance=True,
+)
 # What the bounding-map paper compares with beside its hosts.
 OTHERS = Experiment(
     "others",
@@ -217,7 +230,19 @@ OTHERS = Experiment(
 
 EXPERIMENTS = {
     experiment.name: experiment
-    for experiment in (TWO_STAGE, ABLATION, FROM_HOST, RETINANET, MINING, TRAINED_OUT, VLD, PHASES, HOSTS, OTHERS)
+    for experiment in (
+        TWO_STAGE,
+        ABLATION,
+        FROM_HOST,
+        RETINANET,
+        MINING,
+        TRAINED_OUT,
+        VLD,
+        PHASES,
+        HOSTS,
+        DISTANCES,
+        OTHERS,
+    )
 }
 
 
