@@ -130,6 +130,9 @@ def test_an_auxiliary_head_adds_its_losses_in_training_alone() -> None:
             (level,) = fused.key.values()
             return {"presence": F.binary_cross_entropy_with_logits(level.mean(dim=(1, 2, 3)), wanted)}
 
+        def tell(self, fused: Fused) -> dict[str, torch.Tensor]:
+            return {}
+
     model = tiny(TwoStageSupervision())
     model.auxiliary["presence"] = Presence()
     losses = model.train()(*batch())
