@@ -182,8 +182,9 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
             pixel_area=slab.pixel_area,
         )
         target["thickness"] = torch.tensor(slab.thickness, dtype=torch.float32)
-        if self.slices[index].position is not None:
-            target[POSITION] = torch.tensor(self.slices[index].position, dtype=torch.float32)
+        position = self.slices[index].position
+        if self.supervision is not None and self.supervision.takes_position and position is not None:
+            target[POSITION] = torch.tensor(position, dtype=torch.float32)
         # What making it anew for other lesions takes: its pixels in mm^2, and how many of them a native one is wide.
         if self._maps.names:
             target["pixel_area"] = torch.tensor(slab.pixel_area, dtype=torch.float64)

@@ -52,3 +52,8 @@ class MvpSupervision(TwoStageSupervision):
     part_weight: float = Field(default=0.1, ge=0)
     position_weight: float = Field(default=1.0, ge=0)
     body_parts: tuple[Fraction, ...] = (0.58, 0.72)
+
+    @property
+    def takes_position(self) -> bool:
+        """Its auxiliary head learns nothing else."""
+        return True
