@@ -57,7 +57,8 @@ def candidates(
     """Detect on the key slice of each slab.
 
     An image is kept while a later slab may hold it: one image for each slice within the slab's reach on both sides,
-    at the published scale 22 MiB each in float32 (.13 GiB for 9 slices 2 mm apart, .5 GiB for 27).
+    at the published scale 22 MiB each in float32 (.13 GiB for 9 slices 2 mm apart, .5 GiB for 27); of MVP-Net's three
+    windows 160 MiB (1.1 GiB for 9 slices).
 
     Parameters
     ----------

@@ -1,5 +1,6 @@
 """The MVP-Net family: two stages on the pyramids of several windows. Its defaults are those of released code."""
 
+from itertools import pairwise
 from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
@@ -52,6 +53,14 @@ class MvpSupervision(TwoStageSupervision):
     part_weight: float = Field(default=0.1, ge=0)
     position_weight: float = Field(default=1.0, ge=0)
     body_parts: tuple[Fraction, ...] = (0.58, 0.72)
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> "MvpSupervision":
+        if any(end >= later for end, later in pairwise(self.body_parts)):
+            raise ValueError(
+                f"body_parts are where the body's parts end, each beyond the last; found {self.body_parts}"
+            )
+        return self
 
     @property
     def takes_position(self) -> bool:
