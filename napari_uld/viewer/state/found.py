@@ -56,6 +56,11 @@ class FindingRef:
         return {**self.findings.slice_boxes[self.index], self.native: self.box}
 
     @property
+    def with_margin(self) -> SliceBoxes:
+        """The same boxes as an annotation has them, with DeepLesion's margin."""
+        return self.findings.with_margin[self.index]
+
+    @property
     def tight(self) -> bool:
         """Whether its box lies about the lesion itself, without DeepLesion's margin."""
         return self.findings.tight
@@ -97,7 +102,7 @@ def shown(findings: Iterable[Findings], threshold: Callable[[Findings], float]) 
 def same_as(markings: Sequence[SliceBoxes], found: Sequence[FindingRef]) -> dict[int, int]:
     """For each finding (by its place) that is the same lesion as one of `markings` the one that it overlaps most."""
     best: dict[int, tuple[float, int]] = {}
-    for (marking, i), overlap in traced_iou(markings, [ref.boxes for ref in found]).items():
+    for (marking, i), overlap in traced_iou(markings, [ref.with_margin for ref in found]).items():
         best[i] = max(best.get(i, (0.0, -1)), (overlap, marking))
     return {i: marking for i, (_, marking) in best.items()}
 
@@ -126,7 +131,7 @@ def lesions_of(found: Sequence[FindingRef]) -> list[list[FindingRef]]:
 
 def _between(ordered: Sequence[FindingRef]) -> Mapping[int, list[tuple[int, float]]]:
     """For each finding the surer ones of other detectors that are the same lesion, with their overlap."""
-    boxes = [ref.boxes for ref in ordered]
+    boxes = [ref.with_margin for ref in ordered]
     surer: dict[int, list[tuple[int, float]]] = {}
     for (i, j), overlap in traced_iou(boxes, boxes).items():
         if i < j and ordered[i].detector != ordered[j].detector:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from napari_uld.ct.volume import CTVolume
 from napari_uld.lesions.annotations import Annotation, Annotations, LesionType, Source, State
 from napari_uld.lesions.boxes import RECIST_MARGIN
-from napari_uld.lesions.findings import Box, Findings
+from napari_uld.lesions.findings import Box, Findings, SliceBoxes
 from napari_uld.lesions.recist import Recist
 from napari_uld.lesions.rle import Rle
 from napari_uld.viewer.state.found import FindingRef, lesions_of, same_as, short_names, shown
@@ -75,7 +75,9 @@ class Row:
     def surface(self) -> FindingRef | None:
         """The finding whose points lie on its surface; None where it gave none, or a person moved its box."""
         finding = self.finding
-        return None if finding is None or finding.points is None or finding.box != self.box else finding
+        if finding is None or finding.points is None:
+            return None
+        return finding if self.box in (finding.box, finding.with_margin[finding.native]) else None
 
     @property
     def noisy(self) -> bool:
@@ -157,7 +159,7 @@ def _annotation_row(volume: CTVolume, annotation: Annotation, key: str, finding:
         key=key,
         native=annotation.key_slice,
         # A box that a person moved no longer agrees with the trace on the other slices.
-        boxes=annotation.traced(None if finding is None else finding.boxes),
+        boxes=annotation.traced(_trace(annotation, finding)),
         mark=_mark(annotation),
         score=annotation.score,
         lesion_type=annotation.lesion_type,
@@ -167,6 +169,13 @@ def _annotation_row(volume: CTVolume, annotation: Annotation, key: str, finding:
         annotation=annotation,
         finding=finding,
     )
+
+
+def _trace(annotation: Annotation, finding: FindingRef | None) -> SliceBoxes | None:
+    """What its finding was traced through, boxes with a margin or without one as the annotation's."""
+    if finding is None:
+        return None
+    return finding.boxes if finding.box == annotation.box else finding.with_margin
 
 
 def _finding_row(volume: CTVolume, finding: FindingRef, also: tuple[FindingRef, ...]) -> Row:
