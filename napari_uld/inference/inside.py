@@ -59,6 +59,7 @@ def look_inside(volume: CTVolume, z: int, boxes: np.ndarray, detector: LoadedDet
         scores=detections.scores[kept],
         detector=detector.info.detector,
         operating_point=detector.info.operating_point,
+        position=detections.position,
     )
 
 

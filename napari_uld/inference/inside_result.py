@@ -98,6 +98,9 @@ class Inside:
         As in `Findings`; "" and None without weights.
     centres
         A volumetric detector's heat map about the slice; else None.
+    position
+        Where along the body the detector takes the slice to lie, from 0 towards the head to 1; None where it does not
+        tell.
     """
 
     z: int
@@ -113,6 +116,7 @@ class Inside:
     detector: str
     operating_point: float | None
     centres: HeatMap | None = None
+    position: float | None = None
 
     @property
     def one_stage(self) -> bool:
