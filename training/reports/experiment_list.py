@@ -193,11 +193,11 @@ PHASES = Experiment(
 )
 
 
-def _from_host(name: str, with_maps: Row) -> tuple[Row, ...]:
-    """A host, the same for as long again, and with maps for as long again: the last two are compared."""
+def _from_host(name: str, *with_maps: Row) -> tuple[Row, ...]:
+    """A host, the same for as long again, and with maps for as long again: these are compared with the second."""
     host = Row(name, name)
     longer = Row(f"{name}, twice as long", name, host=name, init=host)
-    return host, longer, replace(with_maps, host=longer.label, init=host)
+    return host, longer, *(replace(row, host=longer.label, init=host) for row in with_maps)
 
 
 # Rows of the bounding-map paper's Table 1 on its stronger hosts, which start from the trained host as there. MVP-Net's
@@ -225,6 +225,30 @@ DISTANCES = Experiment(
     seeds=ONE_SEED,
     by_distance=True,
 )
+# Table 2 of the bounding-map paper: of each part of BMC + ABM on AlignShift, with its masks of RECIST diameters and
+# without, what it gives to the trained host.
+ALIGNSHIFT_PARTS = Experiment(
+    "alignshift",
+    "What each part of BMC + ABM gives on AlignShift",
+    (
+        *_from_host(
+            "alignshift",
+            Row("alignshift, BMC objectness", "alignshift", {"supervision": {"objectness": "bmc"}}),
+            Row("alignshift_bmc", "alignshift_bmc"),
+        ),
+        *_from_host(
+            "alignshift_no_recist",
+            Row("alignshift_no_recist, BMC without a branch", "alignshift_no_recist", {"supervision": BMC}),
+            Row("alignshift_no_recist_bmc", "alignshift_no_recist_bmc"),
+            Row(
+                "alignshift_no_recist, BMC and BM branch",
+                "alignshift_no_recist",
+                {"supervision": BMC | {"roi_branch": "bm"}},
+            ),
+        ),
+    ),
+    seeds=ONE_SEED,
+)
 # What the bounding-map paper compares with beside its hosts.
 OTHERS = Experiment(
     "others",
@@ -250,6 +274,7 @@ EXPERIMENTS = {
         PHASES,
         HOSTS,
         DISTANCES,
+        ALIGNSHIFT_PARTS,
         OTHERS,
     )
 }
