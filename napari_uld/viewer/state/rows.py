@@ -10,7 +10,7 @@ from napari_uld.lesions.boxes import RECIST_MARGIN
 from napari_uld.lesions.findings import Box, Findings
 from napari_uld.lesions.recist import Recist
 from napari_uld.lesions.rle import Rle
-from napari_uld.viewer.state.found import FindingRef, lesions_of, same_as, short_names, shown
+from napari_uld.viewer.state.found import FindingRef, lesions_of, same_as, short_names, shown, with_margin
 
 
 class Mark(StrEnum):
@@ -72,6 +72,11 @@ class Row:
         return self.finding is not None and self.finding.tight and self.finding.box == self.box
 
     @property
+    def padded(self) -> Mapping[int, Box]:
+        """Its boxes with DeepLesion's margin, as markings are compared by."""
+        return with_margin(self.boxes) if self.tight else self.boxes
+
+    @property
     def surface(self) -> FindingRef | None:
         """The finding whose points lie on its surface; None where it gave none, or a person moved its box."""
         finding = self.finding
@@ -130,7 +135,7 @@ def rows_of(
         rows[key] = _annotation_row(volume, annotation, key, refs.pop(parent, None))
     waiting = [ref for ref in shown(findings, threshold) if ref.id in refs]
     decided = list(rows.values())
-    same = same_as([row.boxes for row in decided], waiting)
+    same = same_as([row.padded for row in decided], waiting)
     for i, which in same.items():
         row = decided[which]
         rows[row.key] = replace(row, also=(*rows[row.key].also, waiting[i]))
@@ -163,7 +168,7 @@ def _annotation_row(volume: CTVolume, annotation: Annotation, key: str, finding:
         lesion_type=annotation.lesion_type,
         source=annotation.source.value,
         recist=annotation.recist,
-        diameter=_diameter(volume, annotation.box, annotation.recist, finding),
+        diameter=diameter_of(volume, annotation.box, annotation.recist, finding),
         annotation=annotation,
         finding=finding,
     )
@@ -179,13 +184,14 @@ def _finding_row(volume: CTVolume, finding: FindingRef, also: tuple[FindingRef, 
         lesion_type=LesionType.UNKNOWN,
         source="detector",
         recist=None,
-        diameter=_diameter(volume, finding.box, None, finding),
+        diameter=diameter_of(volume, finding.box, None, finding),
         finding=finding,
         also=also,
     )
 
 
-def _diameter(volume: CTVolume, box: Box, recist: Recist | None, finding: FindingRef | None) -> float:
+def diameter_of(volume: CTVolume, box: Box, recist: Recist | None, finding: FindingRef | None) -> float:
+    """Long diameter in mm: measured, else the long side of the box without its margin."""
     if recist is not None:
         return recist.millimetres(volume.spacing)[0]
     tight = finding is not None and finding.tight and finding.box == box
