@@ -29,10 +29,10 @@ class ComparedPart(StrEnum):
     LABELS = "Compare: scores"
 
 
-# Okabe and Ito's, without the blues and greens of people's lesions; a method keeps its place and so its colour.
+# Told apart by readers with any colour vision, on bright and on dark organs; no blue or green of people's lesions.
 PLACES = {
     ComparedPart.FIRST: "#F0A000",
-    ComparedPart.SECOND: "#CC79A7",
+    ComparedPart.SECOND: "#FF8CE0",
     ComparedPart.THIRD: "#F0E442",
     ComparedPart.FOURTH: "#D55E00",
     ComparedPart.FIFTH: "#8C9EFF",
@@ -41,18 +41,17 @@ REFERENCE_COLOUR = "#FFFFFF"
 MISSED = "missed"
 # How many dashes a side of a box has that is no lesion's.
 DASHES = 3
-# Pixels of the screen from a box to what is written beside it, and from one line to the next.
-BESIDE, LINE = 6.0, 17.0
+# Pixels of the screen from a box to what is written beside it, from one line to the next, and what a letter takes.
+BESIDE, LINE, CHARACTER = 6, 18, 9
 
 
 @dataclass(frozen=True)
 class Written:
-    """What a method has to say beside a box: a text in its colour, on its line from the box's top on."""
+    """What a method has to say beside a box: a text in its colour."""
 
     box: Box
     text: str
     colour: str
-    line: int
 
 
 class ComparedLayers:
@@ -137,7 +136,7 @@ class ComparedLayers:
         layer = self._labels.of(case, lambda: _labels_layer(case))
         self._labels.see(bool(self._written))
         if layer.visible:
-            show_labels(layer, [_placed(each, self._z, case.volume.spacing, zoom) for each in self._written])
+            show_labels(layer, laid_out(self._written, self._z, case.volume.spacing, zoom))
 
     def _zoomed(self) -> None:
         if self._written:
@@ -149,7 +148,7 @@ def drawn_of(method: Method, point: Point, native: int, z: int, colour: str) -> 
     counts, drawn = method.on_scan.counts(point), []
     for i, mark in enumerate(method.marked):
         if counts[i] and native in mark.boxes:
-            solid = _box(z, mark.boxes[native], colour)
+            solid = _box(z, mark.boxes[native], colour, thick=not method.on_scan.false[i])
             drawn += dashed(solid) if method.on_scan.false[i] else [solid]
     return drawn
 
@@ -171,20 +170,19 @@ def written_on(
     compared: Compared, points: Sequence[Point], places: Mapping[str, ComparedPart], native: int
 ) -> list[Written]:
     """Give what is written on a slice: beside each lesion every method's score, or that it missed; others' scores."""
-    written = []
-    order = sorted(places[method.name] for method in compared.methods)
     lesions = [(i, lesion.boxes[native]) for i, lesion in enumerate(compared.lesions) if native in lesion.boxes]
+    of_lesions, of_others = [], []
     for method, point in zip(compared.methods, points, strict=True):
-        counts = method.on_scan.counts(point)
-        texts = [(box, said(method, point, i) or MISSED) for i, box in lesions]
-        texts += [
-            (mark.boxes[native], f"{mark.score:.2f}")
-            for i, mark in enumerate(method.marked)
-            if counts[i] and method.on_scan.false[i] and native in mark.boxes and mark.score is not None
+        counts, colour = method.on_scan.counts(point), PLACES[places[method.name]]
+        of_lesions += [Written(box, said(method, point, i) or MISSED, colour) for i, box in lesions]
+        # A lesion that is known on one slice alone says its scores there.
+        own = counts & (method.on_scan.false if lesions else True)
+        of_others += [
+            Written(mark.boxes[native], f"{mark.score:.2f}", colour)
+            for mark, written in zip(method.marked, own, strict=True)
+            if written and native in mark.boxes and mark.score is not None
         ]
-        colour, line = PLACES[places[method.name]], order.index(places[method.name])
-        written += [Written(box, text, colour, line) for box, text in texts]
-    return written
+    return of_lesions + of_others
 
 
 def said(method: Method, point: Point, lesion: int) -> str:
@@ -195,17 +193,29 @@ def said(method: Method, point: Point, lesion: int) -> str:
     return "marked" if method.on_scan.scores is None else f"{score:.2f}"
 
 
-def _placed(written: Written, z: int, spacing: tuple[float, float, float], zoom: float) -> Drawn:
-    """Put what is written to the right of its box, below the lines of the methods before."""
+def laid_out(written: Sequence[Written], z: int, spacing: tuple[float, float, float], zoom: float) -> list[Drawn]:
+    """Put each text to the right of its box, below what stands there already."""
     _, dy, dx = spacing
-    _, top, right, _ = written.box
-    place = np.array([z, top + written.line * LINE / zoom / dy, right + BESIDE / zoom / dx])
-    corners = rectangle(z, written.box)
-    return Drawn("", Kind.DETECTIONS, corners, written.colour, label=written.text, place=place)
+    # (left, top, right) of each on the screen, in pixels; all are one line high.
+    taken = np.zeros((len(written), 3))
+    drawn = []
+    for i, each in enumerate(written):
+        _, top, right, _ = each.box
+        # Whole pixels: two lines that touch do not overlap by a rounding error.
+        left, y = right * dx * zoom + BESIDE, round(top * dy * zoom) + LINE
+        end = left + CHARACTER * len(each.text)
+        level = taken[:i][(taken[:i, 0] < end) & (taken[:i, 2] > left), 1]
+        while (hit := level[np.abs(level - y) < LINE]).size:
+            y = hit.max() + LINE
+        taken[i] = left, y, end
+        place = np.array([z, y / zoom / dy, left / zoom / dx])
+        line = rectangle(z, each.box)
+        drawn.append(Drawn("", Kind.DETECTIONS, line, each.colour, label=each.text, place=place))
+    return drawn
 
 
-def _box(z: int, box: Box, colour: str) -> Drawn:
-    return Drawn("", Kind.DETECTIONS, rectangle(z, box), colour)
+def _box(z: int, box: Box, colour: str, *, thick: bool = False) -> Drawn:
+    return Drawn("", Kind.DETECTIONS, rectangle(z, box), colour, thick)
 
 
 def _labels_layer(case: Case) -> Points:

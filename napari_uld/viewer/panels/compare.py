@@ -31,7 +31,7 @@ from napari_uld.viewer.state.compared import ANNOTATION, Compared, compare, row_
 
 # False positives on the scan where the slider begins.
 ALLOWED = 4
-CHOOSE = "Choose two or more above, then press <b>Run and compare</b>: what did not run on this scan yet runs first."
+CHOOSE = "Choose two or more above, then press Run and compare: what did not run on this scan yet runs first."
 LINES = "Solid boxes hit a lesion of the reference, dashed ones are false positives."
 SLIDER_TIP = (
     "How many false positives each method may give on this scan: all are shown from the score on that gives no more. "
@@ -176,9 +176,8 @@ class ComparePanel(DetectorPanel):
         self._layers.release()
 
     def _chosen(self) -> list[Choice]:
-        """What is checked of what is offered, in the order in which it was."""
-        offered = {choice.key: choice for choice in self._offered}
-        return [offered[key] for key in self.methods.checked if key in offered]
+        """What is checked of what is offered."""
+        return [choice for choice in self._offered if choice.key in self.methods.checked]
 
     def _refresh(self) -> None:
         """Offer what there is and compare what is chosen."""
@@ -220,13 +219,15 @@ class ComparePanel(DetectorPanel):
         self._places = kept | dict(zip(new, free, strict=False))
 
     def _set_slider(self) -> None:
-        most = 0 if self._compared is None else self._compared.most_false
+        self.allowed.enabled = self._compared is not None and self._compared.most_false > 0
+        if self._compared is None:
+            return
+        most = self._compared.most_false
         with self.allowed.changed.blocked():
             # Never beyond its end on the way.
             self.allowed.max = max(most, 1, self.allowed.value)
             self.allowed.value = min(self._allowed, max(most, 1))
             self.allowed.max = max(most, 1)
-        self.allowed.enabled = most > 0
 
     # -- what the person does --
 
@@ -298,11 +299,11 @@ class ComparePanel(DetectorPanel):
 
     def _describe(self) -> None:
         """Say how it stands, and what to do next."""
-        said = [html.escape(text, quote=False) for text in self._said]
+        said, empty = list(self._said), "The reference has no lesion on this scan."
         if self.session.case is None:
-            said.append(f"{NO_SCAN} {CHOOSE}")
+            empty = f"{NO_SCAN} {CHOOSE}"
         elif self._compared is None:
-            said.append(CHOOSE if self._on is None else "Fewer than two of what is chosen are there to be compared.")
+            empty = CHOOSE if self._on is None else "Fewer than two of what is chosen are there to be compared."
         else:
             if ANNOTATION in self.methods.checked and not self._offered[0].method:
                 said.append("Nobody annotated a lesion on this scan: a detector is the reference.")
@@ -310,8 +311,8 @@ class ComparePanel(DetectorPanel):
             if left_out > 0:
                 said.append(f"{len(PLACES)} can be told apart: the last {left_out} checked are left out.")
             said.append(LINES)
-        self.status.setText("<br>".join(said))
-        self.table.empty = "" if self._compared is None else "The reference has no lesion on this scan."
+        self.status.setText("<br>".join(html.escape(text, quote=False) for text in said))
+        self.table.empty = empty
         self.table.viewport().update()
 
     def _title(self, key: str) -> str:

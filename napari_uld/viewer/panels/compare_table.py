@@ -21,7 +21,8 @@ from napari_uld.viewer.state.compared import Compared
 HEADERS = ("Slice", "mm")
 TIPS = ("Number of the key slice in the scan's own files", "Long diameter in mm: measured, or (≈) from the box")
 FADED = "#909090"
-ROW_HEIGHT, LEAST_ROWS = 24, 5
+# Pixels, and how many rows there is room for however low the window is.
+ROW_HEIGHT, LEAST_WIDTH, LEAST_ROWS = 24, 40, 5
 _Role = Qt.ItemDataRole
 
 
@@ -124,8 +125,9 @@ class ComparisonView(QTableView):
         self.setTabKeyNavigation(False)
         self.verticalHeader().hide()
         self.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
-        self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        self.horizontalHeader().setStretchLastSection(True)
+        self.horizontalHeader().setMinimumSectionSize(LEAST_WIDTH)
+        model.modelReset.connect(self._share)
+        self._share()
         self.setMinimumHeight(self.horizontalHeader().sizeHint().height() + LEAST_ROWS * ROW_HEIGHT)
         self.selectionModel().selectionChanged.connect(self._tell)
 
@@ -142,6 +144,13 @@ class ComparisonView(QTableView):
         """Say why there is nothing where there is nothing."""
         super().paintEvent(event)
         write_if_empty(self, self.empty)
+
+    def _share(self) -> None:
+        """Give the methods the same width each, and scroll nothing sideways."""
+        for column in range(self.model().columnCount()):
+            own = column < len(HEADERS)
+            mode = QHeaderView.ResizeMode.ResizeToContents if own else QHeaderView.ResizeMode.Stretch
+            self.horizontalHeader().setSectionResizeMode(column, mode)
 
     def _tell(self, selected: QItemSelection) -> None:
         rows = [index.row() for index in selected.indexes()]

@@ -1,17 +1,19 @@
 """The list of what can be compared: the annotation, detectors that ran on the scan, checkpoints that did not yet."""
 
 # PyQt's stubs call every getter optional; these are there as long as the widget is.
-# mypy: disable-error-code="union-attr"
+# mypy: disable-error-code="union-attr, override"
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from qtpy.QtCore import QSignalBlocker, Qt, Signal
-from qtpy.QtGui import QColor, QIcon, QPixmap
-from qtpy.QtWidgets import QListWidget, QListWidgetItem
+from qtpy.QtCore import QSignalBlocker, QSize, Qt, Signal
+from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
+from qtpy.QtWidgets import QListWidget, QListWidgetItem, QSizePolicy
 
-# Rows that there is room for, and pixels of a colour's square.
-ROWS, SQUARE = 7, 10
+# Rows that are seen without scrolling, and pixels of a colour's square.
+ROWS, SQUARE = 10, 10
+# About a square: white is seen in a light window too.
+EDGE = "#808080"
 FLAGS = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsUserCheckable | Qt.ItemFlag.ItemIsSelectable
 _Role = Qt.ItemDataRole
 
@@ -49,21 +51,21 @@ class MethodList(QListWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._checked: list[str] = []
+        self._checked: set[str] = set()
         self.itemChanged.connect(self._take)
-        self.setMinimumHeight(ROWS * max(self.fontMetrics().height() + 4, SQUARE))
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Maximum)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
 
     @property
-    def checked(self) -> list[str]:
-        """Keys of what is checked, also of what is not offered on this scan, in the order in which that was done."""
-        return list(self._checked)
+    def checked(self) -> frozenset[str]:
+        """Keys of what is checked, also of what is not offered on this scan."""
+        return frozenset(self._checked)
 
     def check(self, key: str, on: bool = True) -> None:  # noqa: FBT001, FBT002
         """Check a choice, or no longer."""
         if on != (key in self._checked):
-            self._checked = [*self._checked, key] if on else [other for other in self._checked if other != key]
+            self._checked ^= {key}
             self._show_checks()
             self.changed.emit()
 
@@ -82,7 +84,13 @@ class MethodList(QListWidget):
                 item.setIcon(_square(colours.get(choice.key)))
                 item.setFlags(FLAGS)
             self._show_checks()
+        self.updateGeometry()
         self.viewport().update()
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """As high as the list is."""
+        rows = min(max(self.count(), 2), ROWS)
+        return QSize(super().sizeHint().width(), rows * self.sizeHintForRow(0) + 2 * self.frameWidth())
 
     def _show_checks(self) -> None:
         with QSignalBlocker(self):
@@ -96,5 +104,9 @@ class MethodList(QListWidget):
 
 def _square(colour: str | None) -> QIcon:
     picture = QPixmap(SQUARE, SQUARE)
-    picture.fill(QColor(colour or "transparent"))
+    picture.fill(QColor(EDGE if colour else "transparent"))
+    if colour:
+        painter = QPainter(picture)
+        painter.fillRect(1, 1, SQUARE - 2, SQUARE - 2, QColor(colour))
+        painter.end()
     return QIcon(picture)
