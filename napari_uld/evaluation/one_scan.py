@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from napari_uld.evaluation.froc import Froc, froc
-from napari_uld.evaluation.matching import best_first, match
+from napari_uld.evaluation.matching import match
 from napari_uld.lesions.findings import SliceBoxes
 from napari_uld.lesions.same_lesion import SAME_LESION, traced_iou
 
@@ -37,8 +37,8 @@ class OnScan:
     ----------
     scores
         (n,) of what it marked; None where it gives none, as a person does: then all of it always counts.
-    false
-        (n,) bool: it is the same as no lesion. A second mark of a lesion is neither a hit nor false.
+    lesion
+        (n,) index of the lesion that it is a mark of, the one that it overlaps most; -1 where it is false.
     lesion_scores
         (m,) of each lesion: the score of the first mark that hit it (0 without scores), minus infinity where none did.
     curve
@@ -46,9 +46,14 @@ class OnScan:
     """
 
     scores: np.ndarray | None
-    false: np.ndarray
+    lesion: np.ndarray
     lesion_scores: np.ndarray
     curve: Froc
+
+    @property
+    def false(self) -> np.ndarray:
+        """Whether each mark (n,) is of no lesion. A second mark of a lesion is neither a hit nor false."""
+        return self.lesion < 0
 
     @property
     def all_false(self) -> int:
@@ -64,7 +69,7 @@ class OnScan:
 
     def counts(self, point: Point) -> np.ndarray:
         """Whether each mark (n,) counts at a point."""
-        return np.ones(len(self.false), bool) if self.scores is None else self.scores >= point.score
+        return np.ones(len(self.lesion), bool) if self.scores is None else self.scores >= point.score
 
 
 def on_scan(lesions: Sequence[SliceBoxes], marked: Sequence[SliceBoxes], scores: np.ndarray | None) -> OnScan:
@@ -84,12 +89,13 @@ def on_scan(lesions: Sequence[SliceBoxes], marked: Sequence[SliceBoxes], scores:
         overlap[mark, lesion] = most
     given = np.zeros(len(marked)) if scores is None else np.asarray(scores, float)
     matches = match([overlap], [given], threshold=SAME_LESION)
-    false = np.empty(len(marked), bool)
-    false[best_first(given)] = matches.false_positive
+    lesion_of, hits = np.full(len(marked), -1), np.flatnonzero((overlap >= SAME_LESION).any(axis=1))
+    if len(hits):
+        lesion_of[hits] = overlap[hits].argmax(axis=1)
     (lesion_scores,) = matches.lesion_scores
     return OnScan(
         scores=None if scores is None else given,
-        false=false,
+        lesion=lesion_of,
         lesion_scores=lesion_scores,
-        curve=froc(matches, range(int(false.sum()) + 1)),
+        curve=froc(matches, range(len(marked) - len(hits) + 1)),
     )

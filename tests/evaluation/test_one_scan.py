@@ -23,6 +23,7 @@ def test_each_false_positive_that_is_allowed_lowers_the_score_to_just_above_the_
     method = on_scan(LESIONS, marked, np.array([0.9, 0.8, 0.7, 0.6, 0.5]))
     assert points(method, 3) == [(0.9, 1, 0), (0.7, 2, 1), (0.5, 2, 2), (0.5, 2, 2)]
     assert method.lesion_scores.tolist() == [0.9, 0.7, -np.inf]
+    assert method.lesion.tolist() == [0, -1, 1, -1, 0]
     assert method.false.tolist() == [False, True, False, True, False]
     assert method.counts(method.at(1)).tolist() == [True, True, True, False, False]
 

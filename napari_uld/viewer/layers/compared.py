@@ -170,13 +170,13 @@ def written_on(
     compared: Compared, points: Sequence[Point], places: Mapping[str, ComparedPart], native: int
 ) -> list[Written]:
     """Give what is written on a slice: beside each lesion every method's score, or that it missed; others' scores."""
-    lesions = [(i, lesion.boxes[native]) for i, lesion in enumerate(compared.lesions) if native in lesion.boxes]
+    lesions = {i: lesion.boxes[native] for i, lesion in enumerate(compared.lesions) if native in lesion.boxes}
     of_lesions, of_others = [], []
     for method, point in zip(compared.methods, points, strict=True):
         counts, colour = method.on_scan.counts(point), PLACES[places[method.name]]
-        of_lesions += [Written(box, said(method, point, i) or MISSED, colour) for i, box in lesions]
-        # A lesion that is known on one slice alone says its scores there.
-        own = counts & (method.on_scan.false if lesions else True)
+        of_lesions += [Written(box, said(method, point, i) or MISSED, colour) for i, box in lesions.items()]
+        # A lesion whose box is on the slice says its scores.
+        own = counts & ~np.isin(method.on_scan.lesion, list(lesions))
         of_others += [
             Written(mark.boxes[native], f"{mark.score:.2f}", colour)
             for mark, written in zip(method.marked, own, strict=True)

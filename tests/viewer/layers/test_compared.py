@@ -97,6 +97,26 @@ def test_beside_a_lesion_each_method_says_its_score_or_that_it_missed(
     assert texts(session) == {PLACES[ComparedPart.FIRST]: "missed", PLACES[ComparedPart.SECOND]: "0.62"}
 
 
+def test_what_hits_a_lesion_that_is_known_on_another_slice_says_its_score_itself(
+    session: Session, layers: ComparedLayers
+) -> None:
+    traced = Findings.from_rows(
+        scan_id="1.2.3",
+        scan_name="study",
+        method="second",
+        checkpoint="abc",
+        boxes=[[16, 20, 44, 40]],
+        scores=[0.625],
+        key_slices=[15],
+        slice_boxes=({15: (16.0, 20.0, 44.0, 40.0), 14: (16.0, 20.0, 44.0, 40.0)},),
+    )
+    session.case.set_findings(traced)
+    compared = compare(session.case, ANNOTATION, [traced.detector])
+    for z in (EXPERT_Z, EXPERT_Z + 1):
+        show(session, layers, compared, z)
+        assert texts(session) == {PLACES[ComparedPart.SECOND]: "0.62"}
+
+
 def test_layers_are_seen_where_there_is_something_on_their_slice_and_go_with_the_comparison(
     session: Session, layers: ComparedLayers, compared: Compared
 ) -> None:
