@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 from napari_uld.evaluation.one_scan import Point
 from napari_uld.viewer.layers.compared import MISSED, said
 from napari_uld.viewer.panels.empty import write_if_empty
+from napari_uld.viewer.panels.method_list import square
 from napari_uld.viewer.state.compared import Compared
 
 # Columns before those of the methods.
@@ -74,7 +75,7 @@ class ComparisonTable(QAbstractTableModel):
         if role == _Role.ToolTipRole:
             return TIPS[section] if column is None else f"{column.title}: the score that it found it with"
         if role == _Role.DecorationRole and column is not None:
-            return QColor(column.colour)
+            return square(column.colour)
         return None
 
     def data(self, index: QModelIndex, role: int = _Role.DisplayRole) -> Any:
@@ -126,6 +127,7 @@ class ComparisonView(QTableView):
         self.verticalHeader().hide()
         self.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
         self.horizontalHeader().setMinimumSectionSize(LEAST_WIDTH)
+        self.horizontalHeader().setTextElideMode(Qt.TextElideMode.ElideMiddle)
         model.modelReset.connect(self._share)
         self._share()
         self.setMinimumHeight(self.horizontalHeader().sizeHint().height() + LEAST_ROWS * ROW_HEIGHT)

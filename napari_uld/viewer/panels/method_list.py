@@ -81,7 +81,7 @@ class MethodList(QListWidget):
                 item.setText(f"{choice.title}  ·  {choice.note}" if choice.note else choice.title)
                 item.setToolTip(choice.tip)
                 item.setData(_Role.UserRole, choice.key)
-                item.setIcon(_square(colours.get(choice.key)))
+                item.setIcon(square(colours.get(choice.key)))
                 item.setFlags(FLAGS)
             self._show_checks()
         self.updateGeometry()
@@ -102,7 +102,8 @@ class MethodList(QListWidget):
         self.check(item.data(_Role.UserRole), item.checkState() == Qt.CheckState.Checked)
 
 
-def _square(colour: str | None) -> QIcon:
+def square(colour: str | None) -> QIcon:
+    """Give a square of a colour to stand before a name; None for as much room."""
     picture = QPixmap(SQUARE, SQUARE)
     picture.fill(QColor(EDGE if colour else "transparent"))
     if colour:
