@@ -39,6 +39,9 @@ class SlabDetections:
         (n, h, w) the segmentation branch's map over each box, None where there is no branch or it was not asked.
     slice_maps
         Maps (H, W) of the whole input by name: a one-stage detector's ``segmentation`` and ``attention ...``.
+    places
+        (n, 2) native points (x, y) that they come from: peaks of a heat map, queries' reference points; None where the
+        detector has neither.
     """
 
     boxes: np.ndarray
@@ -46,6 +49,7 @@ class SlabDetections:
     labels: np.ndarray
     maps: np.ndarray | None
     slice_maps: Mapping[str, np.ndarray]
+    places: np.ndarray | None = None
 
 
 def candidates(
@@ -83,6 +87,7 @@ def slab_detections(slab: Slab, output: dict[str, Tensor], *, count_negatives: b
         detections["labels"][kept].astype(int),
         detections["masks"][kept][:, 0] if "masks" in detections else None,
         {name: values for name, values in detections.items() if name not in NO_MAPS},
+        slab.axes.to_native(detections[PEAKS][kept].astype(np.float64)) if PEAKS in detections else None,
     )
 
 
