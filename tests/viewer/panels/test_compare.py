@@ -79,7 +79,7 @@ def open_case(session: Session, findings: Findings, tmp_path: Path, monkeypatch:
     """The expert's lesion, no findings, and three checkpoints, one of which is not there any more."""
 
     def find(name: str) -> Path:
-        if name not in NAMES[:2]:
+        if name not in (*NAMES[:2], "runs/mine.safetensors"):
             raise CheckpointError(f"There is no checkpoint {name}: give a file")
         return tmp_path / f"{name}.safetensors"
 
@@ -305,6 +305,11 @@ def test_without_a_scan_or_a_choice_it_says_what_to_do(session: Session, open_ca
     panel = panel_of(session, qtbot, "early")
     assert not panel.run_button.enabled
     assert panel.table.empty.startswith("Choose two or more above")
+    # A file that is opened is chosen.
+    panel.checkpoints.names.value = "early"
+    panel.checkpoints.add(Path("runs/mine.safetensors"))
+    assert offered(panel)[4] == "runs/mine  ·  not run on this scan"
+    assert panel.run_button.enabled
     session.viewer.layers.clear()
     assert panel.table.empty.startswith("Open a CT scan first")
     assert not panel.run_button.enabled
