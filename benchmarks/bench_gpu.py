@@ -20,17 +20,17 @@ import torch
 
 from napari_uld.ct.deeplesion import read_slices, slices_on_disk
 from napari_uld.ct.volume import CTVolume
-from napari_uld.detectors.build import build_detector
 from napari_uld.detectors.specs.recipe import load_recipe, recipe_names
 from napari_uld.inference.candidates import candidates
-from napari_uld.inference.catalogue import CheckpointInfo, bundled_checkpoints
+from napari_uld.inference.catalogue import bundled_checkpoints
 from napari_uld.inference.checkpoint import LoadedDetector, load_checkpoint
 from napari_uld.inference.detect import detect
-from napari_uld.inference.device import pick_device, place
+from napari_uld.inference.device import pick_device
 from napari_uld.inference.slabs import extract_slab
 from napari_uld.progress import finish
 from napari_uld.training.data.key_slices import true_slices
 from napari_uld.training.loop import TrainingOptions, train
+from napari_uld.training.reports.system_costs import random_detector
 
 ROUNDS = 3
 # Steps that pay for compilation and loaders, and steps that are timed.
@@ -64,7 +64,7 @@ def main() -> None:
         )
     for name in (name for name in recipe_names() if not load_recipe(name).input.volume):
         step, memory = step_of(name, arguments.data, arguments.device)
-        a_slice = seconds_a_slice(volume, random_detector(name, device))
+        a_slice = seconds_a_slice(volume, random_detector(name, "published", device))
         print(
             f"{name}, published: {1000 * step:.0f} ms a step, {memory / 2**30:.1f} GiB, "
             f"{1000 * a_slice:.1f} ms a slice",
@@ -110,16 +110,6 @@ def step_of(name: str, data: Path, device: str) -> tuple[float, int]:
         seconds = (time.perf_counter() - started) / TIMED
         work.close()
     return seconds, torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
-
-
-def random_detector(name: str, device: torch.device) -> LoadedDetector:
-    """A recipe's network at its published scale with random weights."""
-    recipe = load_recipe(name)
-    torch.manual_seed(0)
-    model = build_detector(recipe)
-    place(model, device)
-    info = CheckpointInfo(Path("random"), "", recipe.model_dump(mode="json"), {})
-    return LoadedDetector(model.eval(), recipe.input, info, device)
 
 
 if __name__ == "__main__":

@@ -29,19 +29,17 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from napari_uld.ct.volume import CTVolume
-from napari_uld.detectors.build import build_detector
-from napari_uld.detectors.specs.recipe import Version, load_recipe
 from napari_uld.evaluation.overlaps import iou
 from napari_uld.inference.candidates import candidates
-from napari_uld.inference.catalogue import CheckpointInfo
 from napari_uld.inference.checkpoint import LoadedDetector, load_checkpoint
 from napari_uld.inference.detect import lowest_score
-from napari_uld.inference.device import mixed_precision, pick_device, place
+from napari_uld.inference.device import mixed_precision, pick_device
 from napari_uld.inference.slabs import extract_slab
 from napari_uld.inference.sliding import Tiling, plan
 from napari_uld.inference.volumes import Resampling, run_volume
 from napari_uld.progress import finish
 from napari_uld.training.data.volume_dataset import true_volumes
+from napari_uld.training.reports.system_costs import random_detector
 
 # Slices 2.5 mm apart are the small networks' own.
 SPACING = (2.5, 0.8, 0.8)
@@ -210,17 +208,6 @@ def by_turns(
         per_slice = f" ({1000 * statistics.median(times) / slices:.1f} ms a slice)" if slices > 1 else ""
         print(f"  {name}: {statistics.median(times):.2f} s{per_slice}, {peaks[name].bytes / 2**30:.2f} GiB")
     return lambda a, b: statistics.median(x / y for x, y in zip(taken[a], taken[b], strict=True))
-
-
-def random_detector(name: str, version: Version, device: torch.device) -> LoadedDetector:
-    """A recipe's network with random weights, as a checkpoint would be loaded."""
-    recipe = load_recipe(name, version)
-    torch.manual_seed(0)
-    model = build_detector(recipe)
-    model.predicts_maps = False
-    place(model, device)
-    info = CheckpointInfo(Path("random"), "", recipe.model_dump(mode="json"), {})
-    return LoadedDetector(model.eval(), recipe.input, info, device)
 
 
 def monai_peer() -> torch.nn.Module:

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import settings
 
 # A build must not fail by luck: there the examples are always the same. Elsewhere new ones are tried every time.
-settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI"):
-    settings.load_profile("ci")
+# How long one takes says how busy the machine is.
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("elsewhere", deadline=None)
+settings.load_profile("ci" if os.environ.get("CI") else "elsewhere")
 
 # What marks a test: a fixture that it asks for, itself or through another one, or a function that it calls.
 MARKS = {"window": {"qapp"}, "trains": {"tiny_recipe", "place", "trained", "train", "bundled_checkpoints"}}

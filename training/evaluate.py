@@ -25,8 +25,8 @@ from napari_uld.progress import Progress, Work
 from .data.key_slices import KeySlice, Split
 from .data.slab_dataset import SlabDataset
 from .data.sub_volumes import SubVolume
-from .data.truths import true_images, true_scans
-from .data.volume_dataset import TrueVolume, VolumeDataset, true_volumes
+from .data.truths import TrueScans, true_images, true_scans
+from .data.volume_dataset import TrueVolume, VolumeDataset
 from .scoring import Evaluation, score
 from .subjects import check_in_images, check_margins, is_saved, read_subject
 from .volume_protocols import covered, detected, match_scans
@@ -148,8 +148,9 @@ def evaluate_subject(
                 raise DataError(f"{subject} finds bodies in volumes: score it on the whole truth, with --protocol 3d")
             if show is not None:
                 raise DataError(f"{subject} finds bodies in volumes: only what is found on key slices can be drawn")
-            volumes = VolumeDataset(true_volumes(data, split, detector.inputs.phases), detector.inputs)
-            return (yield from evaluate_detector(detector, volumes, rates))
+            truth = true_scans(data, split, PROTOCOLS["3d"], Margin.TIGHT)
+            table = yield from detected(detector, truth.scans, data)
+            return (yield from _score_volumes(table, truth, data, PROTOCOLS["3d"], rates))
         if detector.tight:
             # Its checkpoint alone says so.
             (slices, note), truth_margin = true_images(
@@ -184,6 +185,12 @@ def _evaluate_volumes(
         detector = load_checkpoint(find_checkpoint(subject), device)
         truth = true_scans(data, split, judging, Margin.TIGHT if detector.tight else Margin.PADDED)
         table = yield from detected(detector, truth.scans, images)
+    return (yield from _score_volumes(table, truth, data, judging, rates))
+
+
+def _score_volumes(
+    table: BoxTable, truth: TrueScans, data: Path, judging: Protocol, rates: Sequence[float] | None
+) -> Work[Evaluation]:
     said = check_margins(table.source, table.margin, truth.margin, data)
     matches, scans, note = match_scans(table, truth.scans, judging)
     yield Progress(0, 0, "Resampling patients")

@@ -69,7 +69,7 @@ def info(
 
 
 def recipes(out: JsonFile = None) -> None:
-    """The recipes that come with the package."""
+    """The recipes that come with the package, paper by paper."""
     from napari_uld.detectors.specs.recipe import load_recipe, recipe_names
 
     rows = []
@@ -81,4 +81,6 @@ def recipes(out: JsonFile = None) -> None:
             published += f"  ({f'{rates[0]:g}'.removeprefix('0')} to {rates[-1]:g} per volume)"
         rows.append({"recipe": name, "system": method.title, "published, %": published, "paper": method.paper})
     write_json(out, rows)
-    print_table("Recipes (sensitivity at .5, 1, 2, 4 and some at 8 and 16 FP per image as published)", rows)
+    for paper in sorted({row["paper"] for row in rows}):
+        print_table(paper, [{k: v for k, v in row.items() if k != "paper"} for row in rows if row["paper"] == paper])
+    say("Published: sensitivity at .5, 1, 2, 4 and some at 8 and 16 false positives per image.")

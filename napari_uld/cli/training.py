@@ -138,12 +138,20 @@ def experiments(
             callback=writable_folder, help="Draw the FROC curves of what is trained into this folder; train nothing."
         ),
     ] = None,
+    systems: Annotated[
+        Path | None,
+        typer.Option(
+            callback=writable,
+            help="Write a table of every recipe into this file, and a picture beside it; train nothing.",
+        ),
+    ] = None,
 ) -> None:
     """Train and score the recipes that the tables compare, going on where it stopped; several may run side by side."""
     from napari_uld.training.reports.experiment_list import select
     from napari_uld.training.reports.experiments import run_all, survey, time_all
     from napari_uld.training.reports.planning import Place, State
     from napari_uld.training.reports.plots import write_plots
+    from napari_uld.training.reports.systems import write_systems
     from napari_uld.training.reports.tables import write_tables
 
     chosen = select(name, only, seeds)
@@ -155,7 +163,9 @@ def experiments(
     if plots is not None:
         for path, lacking in follow(write_plots(plots, chosen, place)).items():
             say(f"Drawn: {path}" + (f"; not trained yet: {', '.join(lacking)}" if lacking else ""))
-    if timing or tables is not None or plots is not None:
+    if systems is not None:
+        follow(write_systems(systems, chosen, place))
+    if timing or any(path is not None for path in (tables, plots, systems)):
         return
     outcomes = survey(chosen, place) if listed else follow(run_all(chosen, place, renew=renew))
     # A sentence about most rows, of phantoms that are not there say, is said once.

@@ -114,7 +114,7 @@ def build_align_shift(
 ) -> TwoStageDetector:
     """Build a two-stage network on a truncated DenseNet of slices, channels shifted between them."""
     backbone = ShiftedDenseNet(blocks=detector.blocks, growth=detector.growth)
-    encoder = AlignShift(backbone, slices=inputs.slices, channels=detector.pyramid_channels)
+    encoder = AlignShift(backbone, slices=inputs.slices, channels=detector.pyramid_channels, shift=detector.shift)
     return TwoStageDetector(
         encoder=encoder,
         proposals=build_proposals(encoder, detector, supervision),

@@ -145,7 +145,7 @@ def disagreement(findings: Findings, second: Findings) -> np.ndarray:
     """
     other = np.zeros(len(findings))
     best: dict[int, float] = {}
-    for (row, theirs), overlap in traced_iou(findings.slice_boxes, second.slice_boxes).items():
+    for (row, theirs), overlap in traced_iou(findings.with_margin, second.with_margin).items():
         if overlap > best.get(row, 0.0):
             best[row], other[row] = overlap, second.scores[theirs]
     return np.abs(findings.scores - other)
@@ -161,9 +161,9 @@ def unannotated(findings: Findings, annotations: Annotations | None, known: Sequ
     """
     if annotations is None or not len(annotations):
         return findings
-    traces = {name: one.slice_boxes[row] for one in known for row, name in enumerate(one.ids)}
+    traces = {name: one.with_margin[row] for one in known for row, name in enumerate(one.ids)}
     marked = [lesion.traced(traces.get(lesion.parent_id or "")) for lesion in annotations]
-    same = {row for _, row in traced_iou(marked, findings.slice_boxes)}
+    same = {row for _, row in traced_iou(marked, findings.with_margin)}
     return findings.take(np.array([row not in same for row in range(len(findings))], dtype=bool))
 
 

@@ -260,12 +260,12 @@ def _verb(state: State) -> str:
 
 def _mined(findings: Findings, row: int) -> Annotation:
     """Give a finding as an accepted lesion that names it as its parent."""
-    parent, box, key = findings.finding_id(row), as_box(findings.boxes[row]), int(findings.key_slices[row])
+    parent, key = findings.finding_id(row), int(findings.key_slices[row])
     return Annotation(
-        id=new_id(findings.scan_id, key, box, parent),
+        id=new_id(findings.scan_id, key, as_box(findings.boxes[row]), parent),
         scan_id=findings.scan_id,
         key_slice=key,
-        box=box,
+        box=findings.with_margin[row][key],
         mask=findings.masks[row],
         source=Source.MINED,
         parent_id=parent,

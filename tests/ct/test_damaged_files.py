@@ -28,7 +28,7 @@ def whole_files(folder):
     return sorted(folder.iterdir())
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_changed_bytes_give_a_scan_or_a_typed_error(tmp_path, data):
     (tmp_path / "whole").mkdir(exist_ok=True)

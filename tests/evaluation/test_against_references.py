@@ -15,7 +15,7 @@ from napari_uld.evaluation.protocols import PROTOCOLS
 from . import references
 from .references import Unit
 
-thousand = settings(max_examples=1000, deadline=None)
+thousand = settings(max_examples=1000)
 # Quarters: sums and products of them are exact, so that no threshold is missed by a rounding.
 side = st.sampled_from([2.0, 2.5, 3.0, 4.0, 6.0])
 place = st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.0, 5.0])

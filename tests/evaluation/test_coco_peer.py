@@ -55,7 +55,7 @@ def area(box: list[float]) -> float:
     return (box[2] - box[0]) * (box[3] - box[1])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 2**32 - 1))
 def test_average_precision_is_the_peers(seed: int) -> None:
     rng = np.random.default_rng(seed)

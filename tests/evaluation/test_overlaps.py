@@ -18,7 +18,7 @@ def boxes(draw: st.DrawFn, dims: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(data=st.data())
 def test_iou_is_symmetric_bounded_and_one_on_itself(dims: int, data: st.DataObject) -> None:
     a, b = data.draw(boxes(dims)), data.draw(boxes(dims))
@@ -30,7 +30,7 @@ def test_iou_is_symmetric_bounded_and_one_on_itself(dims: int, data: st.DataObje
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(data=st.data())
 def test_iobb_is_bounded_and_at_least_the_iou(dims: int, data: st.DataObject) -> None:
     a, b = data.draw(boxes(dims)), data.draw(boxes(dims))
@@ -38,7 +38,7 @@ def test_iobb_is_bounded_and_at_least_the_iou(dims: int, data: st.DataObject) ->
     assert ((part >= iou(a, b)) & (part <= 1)).all()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(a=boxes(2), b=boxes(2), shift=st.tuples(coordinate, coordinate))
 def test_iou_does_not_depend_on_where_the_boxes_lie(a: np.ndarray, b: np.ndarray, shift: tuple[float, float]) -> None:
     moved = np.array([*shift, *shift])
@@ -95,7 +95,7 @@ tracklets = st.lists(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(a=tracklets, b=tracklets, least=st.sampled_from([0.05, 0.3, 0.9]))
 def test_traced_iou_is_the_highest_on_any_slice_that_both_lie_on(
     a: list[dict[int, tuple[float, ...]]], b: list[dict[int, tuple[float, ...]]], least: float

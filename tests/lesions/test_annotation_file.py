@@ -70,7 +70,7 @@ def test_every_field_comes_back(path: Path) -> None:
 finite = st.floats(-1e6, 1e6)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     low=st.tuples(finite, finite),
     size=st.tuples(st.floats(0, 1e6), st.floats(0, 1e6)),

@@ -57,7 +57,7 @@ KINDS = ["add", "decide", "edit finding", "remove", "state", "move", "edit"]
 edits = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 9)), max_size=25)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps=edits)
 def test_undoing_all_gives_the_beginning_and_redoing_all_the_end(steps: list[tuple[str, int]]) -> None:
     table = Annotations("scan", START)
@@ -82,7 +82,7 @@ def test_undoing_all_gives_the_beginning_and_redoing_all_the_end(steps: list[tup
 walk = st.lists(st.tuples(st.sampled_from([*KINDS, "undo", "undo", "redo", "save"]), st.integers(0, 9)), max_size=30)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps=walk)
 def test_whatever_is_not_on_disk_counts_as_unsaved(steps: list[tuple[str, int]]) -> None:
     table = Annotations("scan", START)

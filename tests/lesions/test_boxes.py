@@ -10,7 +10,7 @@ from napari_uld.lesions.boxes import area, as_boxes, intersection, to_centres, t
 coordinate = st.integers(-400, 400).map(lambda v: v / 4)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(*[coordinate] * 2)))
 def test_edges_and_centres_are_one_anothers_inverse(corners: list[tuple[float, float]]) -> None:
     boxes = as_boxes([(x, y, x + 3.5, y + 2.25) for x, y in corners])

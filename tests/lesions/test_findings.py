@@ -136,3 +136,22 @@ def test_numbers_of_slices_become_places_also_beyond_the_first_and_the_last(down
     position = {native: (4 - native if downwards else native) for native in range(5)}
     z = in_voxels(np.array([[1.0, 2, -0.5], [1, 2, 2.25], [1, 2, 4.5]]), position)[:, 0]
     assert z.tolist() == ([4.5, 1.75, -0.5] if downwards else [-0.5, 2.25, 4.5])
+
+
+@pytest.mark.parametrize(("tight", "margin"), [(False, 0.0), (True, 5.0)])
+def test_tight_boxes_get_the_margin_that_annotations_have_on_every_slice(tight: bool, margin: float) -> None:
+    findings = Findings.from_rows(
+        scan_id="a",
+        scan_name="a",
+        method="m",
+        checkpoint="c",
+        boxes=[[10, 20, 30, 40]],
+        scores=[0.5],
+        key_slices=[7],
+        slice_boxes=({7: (10.0, 20.0, 30.0, 40.0), 8: (11.0, 21.0, 29.0, 39.0)},),
+        tight=tight,
+    )
+    m = margin
+    assert findings.with_margin == (
+        {7: (10.0 - m, 20.0 - m, 30.0 + m, 40.0 + m), 8: (11.0 - m, 21.0 - m, 29.0 + m, 39.0 + m)},
+    )

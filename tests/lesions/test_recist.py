@@ -85,7 +85,7 @@ def test_an_empty_mask_is_refused() -> None:
         from_mask(np.zeros((4, 4)))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     # The tips' radius of curvature, half_long * ratio^2, is at least a pixel: sharper ones fall between the pixels.
     half_long=st.floats(4, 30),

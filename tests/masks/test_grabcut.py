@@ -174,7 +174,7 @@ place = st.floats(-40, 140, allow_nan=False)
 anywhere = st.one_of(place, st.integers(-5, 105).map(float), st.sampled_from([95.5, 1e-300, 1e154, -1e300, 1.7e308]))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(anywhere, anywhere), min_size=4, max_size=4), st.tuples(*[anywhere] * 4))
 @pytest.mark.filterwarnings("error")
 def test_no_recist_and_box_are_too_odd_for_a_mask_or_a_typed_error(points, corners):
@@ -192,7 +192,7 @@ def test_no_recist_and_box_are_too_odd_for_a_mask_or_a_typed_error(points, corne
             assert mask.any()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(place, place), min_size=4, max_size=4), st.floats(0, 30))
 def test_any_recist_gives_a_mask_inside_the_image_or_a_typed_error(points, margin):
     hu, _ = disc(noise=30)

@@ -120,7 +120,7 @@ level = st.floats(-3000, 3000) | st.sampled_from([0.0, 1e-300, 40.0]) | odd
 recists = st.none() | st.lists(coordinate, min_size=8, max_size=8).map(Recist.from_points)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(SHAPES), st.lists(coordinate | odd, min_size=4, max_size=4), recists, st.tuples(level, level))
 @pytest.mark.filterwarnings("error")
 def test_no_lesion_is_too_odd(kind, box, recist, window):

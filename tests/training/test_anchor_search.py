@@ -104,7 +104,7 @@ def test_bins_keep_every_box_and_its_mean() -> None:
     np.testing.assert_array_equal(bins.counts[order], [2, 1])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(BOXES, CANDIDATES, st.booleans())
 def test_one_box_a_bin_is_exact(boxes: np.ndarray, candidate: tuple[float, ...], plus_one: bool) -> None:
     exact = best_ious(boxes, set_of(candidate).shapes(), plus_one=plus_one).mean()
@@ -112,7 +112,7 @@ def test_one_box_a_bin_is_exact(boxes: np.ndarray, candidate: tuple[float, ...],
     assert found == pytest.approx(exact, abs=1e-4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(BOXES, CANDIDATES, st.booleans())
 def test_bins_change_the_objective_no_more_than_their_width_allows(
     boxes: np.ndarray, candidate: tuple[float, ...], plus_one: bool
@@ -131,7 +131,7 @@ def test_bins_of_many_boxes_change_it_by_a_thousandth(seed: int) -> None:
         assert objective(boxes, tuple(candidate)) == pytest.approx(exact, abs=1e-3)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(BOXES, CANDIDATES)
 def test_width_and_height_may_be_swapped_where_ratios_are_reciprocal(
     boxes: np.ndarray, candidate: tuple[float, ...]
@@ -141,7 +141,7 @@ def test_width_and_height_may_be_swapped_where_ratios_are_reciprocal(
     assert objective(boxes, candidate) == objective(boxes[:, ::-1], candidate)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(BOXES, CANDIDATES, CANDIDATES)
 def test_more_anchors_never_fit_worse(
     boxes: np.ndarray, candidate: tuple[float, ...], other: tuple[float, ...]

@@ -311,7 +311,7 @@ edits = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(edits)
 def test_whatever_was_done_the_log_knows_what_the_file_does_not(
     tmp_path_factory: pytest.TempPathFactory, done: list[tuple[str, int]]

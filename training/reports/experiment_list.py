@@ -74,33 +74,15 @@ RETINANET = Experiment(
     plots=(Plot(size_rate=4.0),),
 )
 
-# What comes with the package, and the papers' comparisons once more: does their order show when training has converged?
-TRAINED_OUT = Experiment(
-    "trained_out",
-    "Trained out",
-    (
-        HOST,
-        # Whether there is more to gain.
-        Row(LONGER, "faster_rcnn", {"training": {"epochs": 28, "milestones": (18, 24)}}, host="faster_rcnn"),
-        Row("faster_rcnn_bm", "faster_rcnn_bm", host="faster_rcnn"),
-        Row("faster_rcnn_bmc", "faster_rcnn_bmc", host="faster_rcnn"),
-        Row("3dce_bmc", "3dce_bmc", host="faster_rcnn"),
-        Row("mask_rcnn", "mask_rcnn", host="faster_rcnn"),
-        Row("uldor", "uldor", host="mask_rcnn"),
-        *RETINANET.rows,
-    ),
-    seeds=(0,),
-    version="bundled",
-)
-
 # Tables I to IV of the "end-to-end mining" paper. Every row takes as many steps; of the ablations one seed is trained.
+MINING_LABELS_ONLY = Row("mining_labels_only", "mining_labels_only", traced=True)
 MINING_ADD = Row("mining_add", "mining_add", host="mining_labels_only", traced=True)
 MINING_LONGER = "mining_add, twice as long"
 MINING = Experiment(
     "mining",
     "Mining what was never annotated",
     (
-        Row("mining_labels_only", "mining_labels_only", traced=True),
+        MINING_LABELS_ONLY,
         MINING_ADD,
         Row("mining_ignore", "mining_ignore", host="mining_labels_only", traced=True),
         # What starts from the trained detector is compared with going on for as long without hard negatives.
@@ -142,6 +124,27 @@ MINING = Experiment(
         ),
     ),
     budget=Budget(steps=2450),
+)
+
+# What comes with the package, and the papers' comparisons once more: does their order show when training has converged?
+TRAINED_OUT = Experiment(
+    "trained_out",
+    "Trained out",
+    (
+        HOST,
+        # Whether there is more to gain.
+        Row(LONGER, "faster_rcnn", {"training": {"epochs": 28, "milestones": (18, 24)}}, host="faster_rcnn"),
+        Row("faster_rcnn_bm", "faster_rcnn_bm", host="faster_rcnn"),
+        Row("faster_rcnn_bmc", "faster_rcnn_bmc", host="faster_rcnn"),
+        Row("3dce_bmc", "3dce_bmc", host="faster_rcnn"),
+        Row("mask_rcnn", "mask_rcnn", host="faster_rcnn"),
+        Row("uldor", "uldor", host="mask_rcnn"),
+        *RETINANET.rows,
+        MINING_LABELS_ONLY,
+        MINING_ADD,
+    ),
+    seeds=(0,),
+    version="bundled",
 )
 
 # Table 1 of VLD's paper; the first three rows have two seeds.
@@ -203,6 +206,19 @@ HOSTS = Experiment(
     ),
     seeds=ONE_SEED,
 )
+# AlignShift's claim is about scans of mixed slice distances, as the phantoms are: 1, 2 and 5 mm.
+NO_SHIFT = "alignshift_no_recist, no shift"
+DISTANCES = Experiment(
+    "distances",
+    "AlignShift by the slices' distance",
+    (
+        Row(NO_SHIFT, "alignshift_no_recist", {"detector": {"shift": "none"}}),
+        Row("alignshift_no_recist, shifted whole", "alignshift_no_recist", {"detector": {"shift": "whole"}}, NO_SHIFT),
+        Row("alignshift_no_recist", "alignshift_no_recist", host=NO_SHIFT),
+    ),
+    seeds=ONE_SEED,
+    by_distance=True,
+)
 # What the bounding-map paper compares with beside its hosts.
 OTHERS = Experiment(
     "others",
@@ -217,7 +233,19 @@ OTHERS = Experiment(
 
 EXPERIMENTS = {
     experiment.name: experiment
-    for experiment in (TWO_STAGE, ABLATION, FROM_HOST, RETINANET, MINING, TRAINED_OUT, VLD, PHASES, HOSTS, OTHERS)
+    for experiment in (
+        TWO_STAGE,
+        ABLATION,
+        FROM_HOST,
+        RETINANET,
+        MINING,
+        TRAINED_OUT,
+        VLD,
+        PHASES,
+        HOSTS,
+        DISTANCES,
+        OTHERS,
+    )
 }
 
 

@@ -135,6 +135,8 @@ class Experiment:
         Its pictures.
     protocol
         How its rows are judged: on key slices, "image", or in whole scans, "3d".
+    by_distance
+        Whether its rows are also told apart by how far the slices of a scan lie apart.
     """
 
     name: str
@@ -146,6 +148,7 @@ class Experiment:
     version: Version = "small"
     plots: tuple[Plot, ...] = (Plot(),)
     protocol: ProtocolName = "image"
+    by_distance: bool = False
 
     @property
     def judging(self) -> Protocol:

@@ -11,6 +11,7 @@ from napari_uld.evaluation.by_size import BINS, size_bins
 from napari_uld.evaluation.comparison import fp_at, paired_difference
 from napari_uld.evaluation.froc import FP_RATES, froc
 
+from .distance_tables import DISTANCE_ABOUT, distance_rows
 from .experiments import TIMING
 from .formats import markdown, signed, spread
 from .planning import Experiment, Place, Row, State, plan
@@ -53,7 +54,8 @@ def _parts(experiment: Experiment, place: Place) -> list[str]:
         return []
     section = experiment_section(experiment, results, timings)
     traced = [traced_about(scans), markdown(scan_rows(experiment, scans))] if any(scans.values()) else []
-    return [section, *traced]
+    apart = [DISTANCE_ABOUT, markdown(distance_rows(results, experiment, place))] if experiment.by_distance else []
+    return [section, *traced, *apart]
 
 
 def _nothing(experiments: Sequence[Experiment], place: Place) -> DataError:

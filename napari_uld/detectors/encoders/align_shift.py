@@ -3,6 +3,7 @@
 Yang et al., "AlignShift: Bridging the Gap of Imaging Thickness in 3D Anisotropic Volumes".
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,8 +13,15 @@ from napari_uld.detectors.backbones.shifted_densenet import ShiftedDenseNet, own
 from napari_uld.detectors.encoders.key_image import LEVEL
 from napari_uld.detectors.encoders.top_down import top_down
 from napari_uld.detectors.parts import Features, Fused
+from napari_uld.detectors.specs.align_shift import Shift
 
 STEM = "stem"
+# The share of a shifted channel that a slice keeps, of the distances (N,) in mm between a scan's slices.
+KEPT: dict[Shift, Callable[[Tensor], Tensor]] = {
+    "by_distance": own_share,
+    "whole": torch.zeros_like,
+    "none": torch.ones_like,
+}
 
 
 class AlignShift(nn.Module):
@@ -30,15 +38,18 @@ class AlignShift(nn.Module):
         Of a slab, each an image of its own, the key slice in their middle.
     channels
         Of the pyramid, and of the level that comes of it.
+    shift
+        What slices give of the channels that they exchange.
     """
 
     # A DenseNet; protocols' attributes are invariant, so that its own type would not fit `SlabEncoder`.
     backbone: Any
 
-    def __init__(self, backbone: ShiftedDenseNet, *, slices: int, channels: int) -> None:
+    def __init__(self, backbone: ShiftedDenseNet, *, slices: int, channels: int, shift: Shift = "by_distance") -> None:
         super().__init__()
         self.backbone = backbone
         self.channels = channels
+        self.kept = KEPT[shift]
         self.strides = backbone.strides[1:2]
         of_blocks = backbone.out_channels[1:]
         # A kernel (slices, 1, 1) of volumes, on slices that stand one behind the other along the channels.
@@ -57,7 +68,7 @@ class AlignShift(nn.Module):
     def join(self, slab: list[Features], thickness: Tensor) -> Fused:
         """Shift channels between the slices in every dense layer, then make one of them."""
         stems = torch.stack([image[STEM] for image in slab], dim=1)
-        blocks = self.backbone.dense_blocks(stems, own_share(thickness))
+        blocks = self.backbone.dense_blocks(stems, self.kept(thickness))
         *finer, coarsest = (
             lateral(reduce(block.flatten(1, 2)))
             for lateral, reduce, block in zip(self.laterals, self.reductions, blocks, strict=True)

@@ -9,11 +9,15 @@ from napari_uld.detectors.specs.family import SupervisionSpec, check_one_window
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.two_stage import BoxStds, StagesSpec
 
+# What slices give of the channels that they exchange: by how far apart they lie, all of them however far, or nothing.
+Shift = Literal["by_distance", "whole", "none"]
+
 
 class AlignShiftSpec(StagesSpec):
     """A two-stage network on one level of a truncated DenseNet's pyramid, whose slices exchange channels."""
 
     family: Literal["align_shift"] = "align_shift"
+    shift: Shift = "by_distance"
     # Layers of the three dense blocks, and channels that each adds; DenseNet-121 without its fourth block.
     blocks: tuple[PositiveInt, PositiveInt, PositiveInt] = (6, 12, 24)
     growth: PositiveInt = 32

@@ -145,9 +145,9 @@ def _ordered(case: Case, marked: Sequence[Marked]) -> tuple[Marked, ...]:
 
 
 def _of_row(row: Row) -> Marked:
-    return Marked(row.key, row.native, row.boxes, row.padded, row.diameter, measured=row.recist is not None)
+    return Marked(row.key, row.native, row.boxes, row.boxes, row.diameter, measured=row.recist is not None)
 
 
 def _of_finding(case: Case, ref: FindingRef) -> Marked:
     diameter = diameter_of(case.volume, ref.box, None, ref)
-    return Marked(ref.id, ref.native, ref.boxes, ref.padded, diameter, score=ref.score)
+    return Marked(ref.id, ref.native, ref.boxes, ref.with_margin, diameter, score=ref.score)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from napari_uld.lesions.boxes import RECIST_MARGIN
 from napari_uld.lesions.findings import DEFAULT_THRESHOLD, Box, Findings, SliceBoxes, as_box
 from napari_uld.lesions.rle import Rle
 from napari_uld.lesions.same_lesion import traced_iou
@@ -57,14 +56,14 @@ class FindingRef:
         return {**self.findings.slice_boxes[self.index], self.native: self.box}
 
     @property
+    def with_margin(self) -> SliceBoxes:
+        """The same boxes as an annotation has them, with DeepLesion's margin."""
+        return self.findings.with_margin[self.index]
+
+    @property
     def tight(self) -> bool:
         """Whether its box lies about the lesion itself, without DeepLesion's margin."""
         return self.findings.tight
-
-    @property
-    def padded(self) -> SliceBoxes:
-        """Its boxes with DeepLesion's margin, which others' have: without it small lesions would overlap too little."""
-        return with_margin(self.boxes) if self.tight else self.boxes
 
     @property
     def mask(self) -> Rle | None:
@@ -91,12 +90,6 @@ class FindingRef:
         return beyond / max(1 - point, 1e-6) if beyond >= 0 else beyond / point
 
 
-def with_margin(boxes: SliceBoxes) -> SliceBoxes:
-    """Give boxes that lie about a lesion itself the margin that DeepLesion's have."""
-    by = RECIST_MARGIN
-    return {native: (x1 - by, y1 - by, x2 + by, y2 + by) for native, (x1, y1, x2, y2) in boxes.items()}
-
-
 def shown(findings: Iterable[Findings], threshold: Callable[[Findings], float]) -> list[FindingRef]:
     """Give what detectors found from their thresholds on, without what was mined as no lesion."""
     return [
@@ -109,7 +102,7 @@ def shown(findings: Iterable[Findings], threshold: Callable[[Findings], float]) 
 def same_as(markings: Sequence[SliceBoxes], found: Sequence[FindingRef]) -> dict[int, int]:
     """For each finding (by its place) that is the same lesion as one of `markings` the one that it overlaps most."""
     best: dict[int, tuple[float, int]] = {}
-    for (marking, i), overlap in traced_iou(markings, [ref.padded for ref in found]).items():
+    for (marking, i), overlap in traced_iou(markings, [ref.with_margin for ref in found]).items():
         best[i] = max(best.get(i, (0.0, -1)), (overlap, marking))
     return {i: marking for i, (_, marking) in best.items()}
 
@@ -138,7 +131,7 @@ def lesions_of(found: Sequence[FindingRef]) -> list[list[FindingRef]]:
 
 def _between(ordered: Sequence[FindingRef]) -> Mapping[int, list[tuple[int, float]]]:
     """For each finding the surer ones of other detectors that are the same lesion, with their overlap."""
-    boxes = [ref.padded for ref in ordered]
+    boxes = [ref.with_margin for ref in ordered]
     surer: dict[int, list[tuple[int, float]]] = {}
     for (i, j), overlap in traced_iou(boxes, boxes).items():
         if i < j and ordered[i].detector != ordered[j].detector:

@@ -7,10 +7,10 @@ from enum import StrEnum
 from napari_uld.ct.volume import CTVolume
 from napari_uld.lesions.annotations import Annotation, Annotations, LesionType, Source, State
 from napari_uld.lesions.boxes import RECIST_MARGIN
-from napari_uld.lesions.findings import Box, Findings
+from napari_uld.lesions.findings import Box, Findings, SliceBoxes
 from napari_uld.lesions.recist import Recist
 from napari_uld.lesions.rle import Rle
-from napari_uld.viewer.state.found import FindingRef, lesions_of, same_as, short_names, shown, with_margin
+from napari_uld.viewer.state.found import FindingRef, lesions_of, same_as, short_names, shown
 
 
 class Mark(StrEnum):
@@ -72,15 +72,12 @@ class Row:
         return self.finding is not None and self.finding.tight and self.finding.box == self.box
 
     @property
-    def padded(self) -> Mapping[int, Box]:
-        """Its boxes with DeepLesion's margin, as markings are compared by."""
-        return with_margin(self.boxes) if self.tight else self.boxes
-
-    @property
     def surface(self) -> FindingRef | None:
         """The finding whose points lie on its surface; None where it gave none, or a person moved its box."""
         finding = self.finding
-        return None if finding is None or finding.points is None or finding.box != self.box else finding
+        if finding is None or finding.points is None:
+            return None
+        return finding if self.box in (finding.box, finding.with_margin[finding.native]) else None
 
     @property
     def noisy(self) -> bool:
@@ -135,7 +132,7 @@ def rows_of(
         rows[key] = _annotation_row(volume, annotation, key, refs.pop(parent, None))
     waiting = [ref for ref in shown(findings, threshold) if ref.id in refs]
     decided = list(rows.values())
-    same = same_as([row.padded for row in decided], waiting)
+    same = same_as([row.boxes for row in decided], waiting)
     for i, which in same.items():
         row = decided[which]
         rows[row.key] = replace(row, also=(*rows[row.key].also, waiting[i]))
@@ -162,7 +159,7 @@ def _annotation_row(volume: CTVolume, annotation: Annotation, key: str, finding:
         key=key,
         native=annotation.key_slice,
         # A box that a person moved no longer agrees with the trace on the other slices.
-        boxes=annotation.traced(None if finding is None else finding.boxes),
+        boxes=annotation.traced(_trace(annotation, finding)),
         mark=_mark(annotation),
         score=annotation.score,
         lesion_type=annotation.lesion_type,
@@ -172,6 +169,13 @@ def _annotation_row(volume: CTVolume, annotation: Annotation, key: str, finding:
         annotation=annotation,
         finding=finding,
     )
+
+
+def _trace(annotation: Annotation, finding: FindingRef | None) -> SliceBoxes | None:
+    """What its finding was traced through, boxes with a margin or without one as the annotation's."""
+    if finding is None:
+        return None
+    return finding.boxes if finding.box == annotation.box else finding.with_margin
 
 
 def _finding_row(volume: CTVolume, finding: FindingRef, also: tuple[FindingRef, ...]) -> Row:

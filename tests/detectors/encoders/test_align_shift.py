@@ -7,13 +7,14 @@ from torch import Tensor
 from napari_uld.detectors.backbones.shifted_densenet import ShiftedDenseNet
 from napari_uld.detectors.encoders.align_shift import STEM, AlignShift
 from napari_uld.detectors.encoders.key_image import LEVEL
+from napari_uld.detectors.specs.align_shift import Shift
 
 THICKNESS = torch.tensor([1.0, 5.0])
 
 
-def encoder(slices: int = 3) -> AlignShift:
+def encoder(slices: int = 3, shift: Shift = "by_distance") -> AlignShift:
     torch.manual_seed(0)
-    return AlignShift(ShiftedDenseNet(blocks=(1, 1, 1), growth=16), slices=slices, channels=8).eval()
+    return AlignShift(ShiftedDenseNet(blocks=(1, 1, 1), growth=16), slices=slices, channels=8, shift=shift).eval()
 
 
 def slab(slices: int = 3) -> list[Tensor]:
@@ -77,3 +78,19 @@ def test_gradients_reach_every_weight_and_every_slice() -> None:
     network.join([network.per_image(image) for image in images], THICKNESS).key[LEVEL].square().sum().backward()
     assert [name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()] == []
     assert all(image.grad is not None and image.grad.flatten(1).any(dim=1).all() for image in images)
+
+
+def test_shifted_whole_every_distance_is_that_of_thin_slices() -> None:
+    images, thin = slab(), torch.tensor([1.0, 1.0])
+    whole = level(encoder(shift="whole"), images)
+    assert torch.equal(whole, level(encoder(), images, thin))
+    assert not torch.allclose(whole, level(encoder(), images), atol=1e-4)
+
+
+def test_without_the_shift_slices_meet_behind_the_blocks_alone() -> None:
+    network, images = encoder(shift="none"), slab()
+    stems = torch.stack([network.backbone.stem(image) for image in images], dim=1)
+    one_by_one = [network.backbone.dense_blocks(stems[:, [z]], torch.zeros(2)) for z in range(3)]
+    together = network.backbone.dense_blocks(stems, network.kept(THICKNESS))
+    for place, block in enumerate(together):
+        assert torch.allclose(block, torch.cat([each[place] for each in one_by_one], dim=1), atol=1e-5)

@@ -100,7 +100,7 @@ def lesions(draw: st.DrawFn) -> np.ndarray:
     return np.asarray(rows) / 4
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, derandomize=True)
 @given(lesions(), st.sampled_from([4, 8]))
 def test_the_part_of_an_image_around_its_boxes_says_all(boxes: np.ndarray, stride: int) -> None:
     shape = (256, 192)

@@ -230,3 +230,27 @@ def test_a_tight_box_is_as_long_as_the_lesion_and_one_with_a_margin_is_longer(ca
     spacing = case.volume.spacing[1]
     # 20 pixels high, or 10 without the margin of 5 at both ends.
     assert lengths == pytest.approx([10 * spacing, 20 * spacing])
+
+
+def test_an_accepted_tight_box_has_the_margin_of_an_annotation_and_the_same_length(case: Case, other: Findings) -> None:
+    tight = replace(other, tight=True)
+    case.set_findings(tight)
+    key = tight.finding_id(0)
+    before = case.row(key)
+    case.decide(key, State.ACCEPTED)
+    row = case.row(key)
+    assert (before.box, row.box) == ((61.0, 62.0, 79.0, 82.0), (56.0, 57.0, 84.0, 87.0))
+    assert (before.tight, row.tight, row.diameter) == (True, False, before.diameter)
+    case.annotations.undo()
+    assert case.row(key).box == before.box
+
+
+def test_a_tight_box_and_one_with_a_margin_about_the_same_small_lesion_are_one_row(
+    case: Case, findings: Findings, other: Findings
+) -> None:
+    # 9 pixels wide beside the first detector's 19: without the margin they overlap by a quarter.
+    ours = replace(other, boxes=other.boxes + [5, 5, -5, -5], slice_boxes=({}, {}, {}), tight=True)
+    case.set_findings(findings)
+    case.set_findings(ours)
+    row = next(row for row in case.rows if row.key == ours.finding_id(0))
+    assert [ref.id for ref in row.also] == [findings.finding_id(1)]
