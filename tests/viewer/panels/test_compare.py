@@ -202,15 +202,17 @@ def test_what_was_found_before_stays_where_a_run_is_cancelled_in_the_middle(
     session: Session, open_case: Case, qtbot: QtBot
 ) -> None:
     detectors = Detectors(waits="late")
-    panel = panel_of(session, qtbot, ANNOTATION, "early", "late", detectors=detectors)
+    panel = panel_of(session, qtbot, ANNOTATION, *NAMES, detectors=detectors)
     panel.run_button.native.click()
-    qtbot.waitUntil(lambda: panel.status.text() == "2 of 2, late: Looking", timeout=5000)
+    qtbot.waitUntil(lambda: panel.status.text() == "2 of 3, late: Looking", timeout=5000)
     assert not panel.methods.isEnabled()
     panel.cancel_button.native.click()
     qtbot.waitUntil(lambda: not panel.running, timeout=5000)
     assert list(open_case.findings) == ["early abc"]
     assert table(panel)[0] == ["Slice", "mm", "early"]
     assert panel.status.text().startswith("Cancelled while late ran; what ran before is kept.")
+    # The third one was not tried any more.
+    assert "gone" not in panel.status.text()
     assert panel.run_button.enabled
 
 
