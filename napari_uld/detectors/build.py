@@ -17,7 +17,9 @@ from napari_uld.detectors.encoders.key_image import KeyImage
 from napari_uld.detectors.encoders.mulan import Mulan
 from napari_uld.detectors.encoders.position_sensitive import PositionSensitive
 from napari_uld.detectors.encoders.pyramid import Pyramid, PyramidEncoder
+from napari_uld.detectors.encoders.windows import Windows
 from napari_uld.detectors.heads.anchors import AnchorHead
+from napari_uld.detectors.heads.position import PositionHead
 from napari_uld.detectors.heads.proposals import ProposalHead, ProposalNetwork, Rules
 from napari_uld.detectors.heads.rescorer import CropRescorer
 from napari_uld.detectors.heads.roi import BoxHead, RoiStage
@@ -28,6 +30,7 @@ from napari_uld.detectors.losses.bounding_map import BM_POSITIVE_IOU, BmcObjectn
 from napari_uld.detectors.losses.branch import DiceLoss, MapLoss, MaskLoss
 from napari_uld.detectors.losses.focal import AnchorLoss, PixelLoss
 from napari_uld.detectors.losses.iou import IouAssigner, IouObjectness, IouRegression
+from napari_uld.detectors.losses.position import PositionLoss
 from napari_uld.detectors.losses.samples import Objectness, Regression
 from napari_uld.detectors.one_stage import OneStageDetector
 from napari_uld.detectors.parts import Detector, SlabEncoder
@@ -35,6 +38,7 @@ from napari_uld.detectors.specs.align_shift import AlignShiftSpec
 from napari_uld.detectors.specs.base import PYRAMID_LEVELS
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.mulan import MulanSpec
+from napari_uld.detectors.specs.mvp import MvpSpec, MvpSupervision
 from napari_uld.detectors.specs.one_stage import RetinaNetSpec, RetinaNetSupervision
 from napari_uld.detectors.specs.rescorer import RescorerSpec
 from napari_uld.detectors.specs.system import FAMILIES, System
@@ -120,6 +124,34 @@ def build_align_shift(
         proposals=build_proposals(encoder, detector, supervision),
         regions=build_regions(encoder, detector, supervision),
         slices_per_image=inputs.slices_per_image,
+    )
+
+
+def build_mvp(detector: MvpSpec, supervision: MvpSupervision, inputs: InputSpec) -> TwoStageDetector:
+    """Build a two-stage network on a ResNet's pyramids of several windows, and its head for the position."""
+    resnet = ResNet(
+        in_channels=inputs.slices_per_image,
+        blocks=detector.blocks,
+        width=detector.width,
+        stem_pool=detector.stem_pool,
+    )
+    pyramid = _mask_rcnn_pyramid(resnet.out_channels, detector.pyramid_channels)
+    encoder = Windows(resnet, pyramid, images=inputs.images, reduction=detector.gate_reduction)
+    first = len(inputs.windows) // 2 * inputs.images_per_window
+    position = PositionHead(
+        detector.pyramid_channels,
+        detector.position_channels,
+        images=range(first, first + inputs.images_per_window),
+        loss=PositionLoss(
+            supervision.body_parts, part_weight=supervision.part_weight, weight=supervision.position_weight
+        ),
+    )
+    return TwoStageDetector(
+        encoder=encoder,
+        proposals=build_proposals(encoder, detector, supervision),
+        regions=build_regions(encoder, detector, supervision),
+        slices_per_image=inputs.slices_per_image,
+        auxiliary={"position": position},
     )
 
 
@@ -217,7 +249,9 @@ def build_proposals(encoder: SlabEncoder, detector: StagesSpec, supervision: Two
     regression: dict[str, Regression] = {"iou": IouRegression(samples), "bmc": bmc}
     return ProposalNetwork(
         anchors,
-        ProposalHead(encoder.channels, detector.rpn_channels, anchors.num_anchors_per_location()[0]),
+        ProposalHead(
+            encoder.channels, detector.rpn_channels, anchors.num_anchors_per_location()[0], detector.rpn_kernel
+        ),
         strides=encoder.strides,
         assigner=_assigner(*supervision.rpn_iou),
         objectness=objectness[supervision.objectness],

@@ -12,14 +12,17 @@ Features = dict[str, Tensor]
 # (height, width), or (depth, height, width), of each image before padding.
 ImageSizes = list[tuple[int, ...]]
 # What is known of one image: ``boxes`` (n, 4) or (n, 6), edge-based, ``labels`` (n,), and what a supervision asks for;
-# in training also ``thickness`` (), the mm between its scan's slices. Boxes ``ignored`` (k, 4), where there are any,
-# are taught neither way, and those of ``negatives`` (k, 4) are background that is sampled first.
+# in training also ``thickness`` (), the mm between its scan's slices, and ``position`` () where that is known. Boxes
+# ``ignored`` (k, 4), where there are any, are taught neither way, and those of ``negatives`` (k, 4) are background that
+# is sampled first.
 Target = dict[str, Tensor]
 Detections = list[dict[str, Tensor]]
 # Names of maps among the detections: of lesions, and of attention by the features that it weighs.
 SEGMENTATION, ATTENTION = "segmentation", "attention "
 # Name of (n, k) places in the input, along x first, that detections were told from.
 PEAKS = "peaks"
+# Name of () where along the body an image lies, from 0 towards the head to 1, in targets and among the detections.
+POSITION = "position"
 
 
 class Fused(NamedTuple):

@@ -1,11 +1,13 @@
 """A two-stage detector: slab encoder -> proposals -> regions."""
 
+from typing import Any
+
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
 from napari_uld.detectors.heads.proposals import ProposalNetwork
 from napari_uld.detectors.heads.roi import RoiStage
-from napari_uld.detectors.parts import Detections, Features, GridSize, SlabEncoder, Target, Taught
+from napari_uld.detectors.parts import Detections, Features, Fused, GridSize, SlabEncoder, Target, Taught
 from napari_uld.detectors.slab_detector import SlabDetector
 
 
@@ -21,10 +23,12 @@ class TwoStageDetector(SlabDetector):
     regions
         Second stage.
     auxiliary
-        Further heads by name, (features of the slab, targets) -> losses by name; they serve training alone.
+        Further heads by name, (features of the slab, targets) -> losses by name; they serve training alone. What they
+        ``tell`` of the features, (N, ...) by name, joins the detections with the maps.
     """
 
     regions: RoiStage
+    auxiliary: Any
 
     def __init__(
         self,
@@ -49,10 +53,16 @@ class TwoStageDetector(SlabDetector):
         # The branch costs about half of a small detector's time: it is left out where boxes are all that is wanted.
         detections, region_losses = self.regions(fused, boxes, batch.image_sizes, targets, maps=self.predicts_maps)
         if targets is None:
-            return detections
+            return self._with_auxiliary(detections, fused) if self.predicts_maps else detections
         return {**losses, **region_losses, **self._auxiliary_losses(fused, targets)}
 
-    def _auxiliary_losses(self, fused: object, targets: list[Target]) -> dict[str, Tensor]:
+    def _with_auxiliary(self, detections: Detections, fused: Fused) -> Detections:
+        for head in self.auxiliary.values():
+            for name, values in head.tell(fused).items():
+                detections = [result | {name: value} for result, value in zip(detections, values, strict=True)]
+        return detections
+
+    def _auxiliary_losses(self, fused: Fused, targets: list[Target]) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = {}
         for head in self.auxiliary.values():
             losses |= head(fused, targets)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from napari_uld.detectors.batch import pad_images
-from napari_uld.detectors.parts import PEAKS, Features
+from napari_uld.detectors.parts import PEAKS, POSITION, Features
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.device import mixed_precision
 from napari_uld.inference.slabs import Slab, SlabImage, normalize
@@ -20,7 +20,7 @@ from napari_uld.lesions.findings import LESION_LABEL
 # Slabs run together on a GPU; on a CPU one by one is faster.
 GPU_BATCH = 8
 # Of what a network gives for a slab, all but these are maps of the whole slice.
-NO_MAPS = {"boxes", "scores", "labels", "masks", PEAKS}
+NO_MAPS = {"boxes", "scores", "labels", "masks", PEAKS, POSITION}
 # What a slab's images became, in each window.
 Seen = dict[SlabImage, list[Features]]
 
@@ -42,6 +42,8 @@ class SlabDetections:
     places
         (n, 2) native points (x, y) that they come from: peaks of a heat map, queries' reference points; None where the
         detector has neither.
+    position
+        Where along the body the slice lies, from 0 towards the head to 1; None where the detector does not tell.
     """
 
     boxes: np.ndarray
@@ -50,6 +52,7 @@ class SlabDetections:
     maps: np.ndarray | None
     slice_maps: Mapping[str, np.ndarray]
     places: np.ndarray | None = None
+    position: float | None = None
 
 
 def candidates(
@@ -58,7 +61,8 @@ def candidates(
     """Detect on the key slice of each slab.
 
     An image is kept while a later slab may hold it: one image for each slice within the slab's reach on both sides,
-    at the published scale 22 MiB each in float32 (.13 GiB for 9 slices 2 mm apart, .5 GiB for 27).
+    at the published scale 22 MiB each in float32 (.13 GiB for 9 slices 2 mm apart, .5 GiB for 27); of MVP-Net's three
+    windows 160 MiB (1.1 GiB for 9 slices).
 
     Parameters
     ----------
@@ -88,6 +92,7 @@ def slab_detections(slab: Slab, output: dict[str, Tensor], *, count_negatives: b
         detections["masks"][kept][:, 0] if "masks" in detections else None,
         {name: values for name, values in detections.items() if name not in NO_MAPS},
         slab.axes.to_native(detections[PEAKS][kept].astype(np.float64)) if PEAKS in detections else None,
+        float(detections[POSITION]) if POSITION in detections else None,
     )
 
 

@@ -60,6 +60,7 @@ def look_inside(volume: CTVolume, z: int, boxes: np.ndarray, detector: LoadedDet
         places=None if detections.places is None else detections.places[kept],
         detector=detector.info.detector,
         operating_point=detector.info.operating_point,
+        position=detections.position,
     )
 
 

@@ -112,6 +112,9 @@ class Inside:
         A volumetric detector's heat map about the slice; else None.
     places
         (n, 2) native points (x, y) that the detections come from, see `SlabDetections`; else None.
+    position
+        Where along the body the detector takes the slice to lie, from 0 towards the head to 1; None where it does not
+        tell.
     """
 
     z: int
@@ -128,6 +131,7 @@ class Inside:
     operating_point: float | None
     centres: HeatMap | None = None
     places: np.ndarray | None = None
+    position: float | None = None
 
     @property
     def one_stage(self) -> bool:

@@ -11,6 +11,7 @@ from napari_uld.detectors.backbones.vgg import Vgg
 from napari_uld.detectors.build import build_detector, build_proposals, build_regions, build_two_stage, parameter_count
 from napari_uld.detectors.encoders.key_image import KeyImage
 from napari_uld.detectors.encoders.position_sensitive import PositionSensitive
+from napari_uld.detectors.encoders.windows import Windows
 from napari_uld.detectors.heads.roi import RoiStage
 from napari_uld.detectors.heads.roi_pools import PositionSensitiveRoiPool
 from napari_uld.detectors.losses.bounding_map import BmcObjectness, BmcRegression, BmObjectness
@@ -96,6 +97,39 @@ def test_alignshift_is_as_large_as_its_released_codes_layers(name: str, branch: 
     assert parameter_count(model) == backbone + reductions + PYRAMID + heads
     assert model.regions.box_coder.weights == pytest.approx((10, 10, 5, 5))
     assert branch == 0 or isinstance(model.regions.branch.criterion, DiceLoss)
+
+
+# ResNet-50 without its classifier; four 1x1 and four 3x3 convolutions of 256 channels on its stages.
+RESNET_50, PYRAMID_ON_RESNET = 23_508_032, (256 + 512 + 1024 + 2048 + 4) * 256 + 4 * (256 * 256 * 9 + 256)
+# Three 3x3 convolutions without biases, their norms, three parts of the body and a coordinate.
+POSITION_HEAD = (256 * 256 + 256 * 1024 + 1024 * 1024) * 9 + 2 * (256 + 1024 + 1024) + (1024 + 1) * 4
+
+
+@pytest.mark.parametrize(("name", "images"), [("mvp_3", 3), ("mvp_9", 9), ("mvp_bm", 9), ("mvp_bmc", 9)])
+def test_mvp_net_is_as_large_as_its_released_codes_layers(name: str, images: int) -> None:
+    with torch.device("meta"):
+        model = build_detector(load_recipe(name))
+    assert isinstance(model, TwoStageDetector)
+    assert isinstance(model.encoder, Windows)
+    channels = 256 * images
+    assert model.encoder.channels == channels
+    gate = channels * (channels // 16) * 2 + channels // 16 + channels
+    # A 1x1 convolution over all images, then three anchors' objectness and boxes.
+    proposals = channels * 256 + 256 + (256 + 1) * 3 * 5
+    head = channels * 49 * 1024 + 1024 + 1024 * 1024 + 1024 + (1024 + 1) * 10
+    branch = 0 if model.regions.branch is None else (channels + 3 * 256) * 256 * 9 + 4 * 256 + 256 * 256 * 4 + 256 + 257
+    assert parameter_count(model) == (RESNET_50 + PYRAMID_ON_RESNET + gate + proposals + head + branch + POSITION_HEAD)
+    assert (model.regions.branch is None) == (name in ("mvp_3", "mvp_9"))
+    assert model.regions.box_coder.weights == pytest.approx((10, 10, 5, 5))
+    assert model.proposals.anchor_generator.sizes == ((16,), (32,), (64,), (128,), (256,))
+
+
+@pytest.mark.parametrize(("name", "middle"), [("mvp_3", range(1, 2)), ("mvp_9", range(3, 6))])
+def test_mvp_nets_position_head_looks_at_the_middle_windows_images(name: str, middle: range) -> None:
+    with torch.device("meta"):
+        model = build_detector(load_recipe(name))
+    assert isinstance(model, TwoStageDetector)
+    assert model.auxiliary["position"].images == middle
 
 
 @pytest.mark.parametrize(("name", "classes"), [("mask_rcnn_no_mask", 1), ("mask_rcnn", 1), ("uldor", 2)])

@@ -130,6 +130,9 @@ def test_an_auxiliary_head_adds_its_losses_in_training_alone() -> None:
             (level,) = fused.key.values()
             return {"presence": F.binary_cross_entropy_with_logits(level.mean(dim=(1, 2, 3)), wanted)}
 
+        def tell(self, fused: Fused) -> dict[str, torch.Tensor]:
+            return {}
+
     model = tiny(TwoStageSupervision())
     model.auxiliary["presence"] = Presence()
     losses = model.train()(*batch())
@@ -137,6 +140,22 @@ def test_an_auxiliary_head_adds_its_losses_in_training_alone() -> None:
     assert losses["presence"].requires_grad
     with torch.inference_mode():
         assert set(model.eval()(batch()[0])[0]) == {"boxes", "scores", "labels"}
+
+
+def test_what_an_auxiliary_head_tells_of_each_slab_joins_its_detections_where_maps_are_asked_for() -> None:
+    class Order(nn.Module):
+        """Tells which slab of the batch it is."""
+
+        def tell(self, fused: Fused) -> dict[str, torch.Tensor]:
+            (level,) = fused.key.values()
+            return {"order": torch.arange(len(level))}
+
+    model = tiny(TwoStageSupervision()).eval()
+    model.auxiliary["order"] = Order()
+    with torch.inference_mode():
+        assert [int(found["order"]) for found in model(batch()[0])] == [0, 1]
+        model.predicts_maps = False
+        assert set(model(batch()[0])[0]) == {"boxes", "scores", "labels"}
 
 
 def test_what_it_is_taught_is_what_its_training_learns_boxes_on() -> None:

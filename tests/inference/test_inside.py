@@ -237,6 +237,21 @@ def test_the_detector_is_left_as_it_was(body: CTVolume, detector: LoadedDetector
     assert len(detector.model.proposals.head._forward_hooks) == 0
 
 
+def test_where_a_detector_takes_the_slice_to_lie_along_the_body_is_told(body: CTVolume) -> None:
+    recipe = load_recipe("mvp_3", "small")
+    torch.manual_seed(0)
+    model = build_detector(recipe).eval()
+    model.auxiliary["position"].position.bias.data.fill_(0.3)  # type: ignore[attr-defined]
+    info = CheckpointInfo(Path("tiny"), "0", recipe.model_dump(mode="json"), {})
+    found = look_inside(body, 3, NONE, LoadedDetector(model, recipe.input, info, torch.device("cpu")))
+    assert found.position == pytest.approx(0.3, abs=0.05)
+    assert found.position != 0.3, "what it sees counts too"
+
+
+def test_a_detector_without_such_a_head_tells_no_position(body: CTVolume, detector: LoadedDetector) -> None:
+    assert look_inside(body, 3, NONE, detector).position is None
+
+
 @pytest.fixture
 def one_stage() -> LoadedDetector:
     """A RetinaNet with a segmentation path and gates, fresh, on the bodies that `detector` sees."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from napari_uld.detectors.build import build_detector
+from napari_uld.detectors.parts import POSITION
 from napari_uld.detectors.specs.recipe import Recipe, load_recipe, recipe_names
 from napari_uld.detectors.targets import make_target
 from napari_uld.lesions.findings import HARD_NEGATIVE_LABEL, LESION_LABEL
@@ -37,7 +38,8 @@ def example(recipe: Recipe, lesions: int = 2) -> tuple[list[Tensor], list[dict[s
         maps=recipe.supervision.maps,
         pixel_area=1.0,
     )
-    return [torch.randn(recipe.input.slices, SIZE, SIZE)], [target]
+    target[POSITION] = torch.tensor(0.6)
+    return [torch.randn(recipe.input.slices * len(recipe.input.windows), SIZE, SIZE)], [target]
 
 
 def bodies(boxes: np.ndarray, along_z: np.ndarray) -> Tensor:
@@ -75,14 +77,17 @@ def test_gradients_reach_every_trainable_part(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["faster_rcnn_bmc", "mask_rcnn", "uldor", "retinanet_dense_ag", "fcos", "centernet", "deformable_detr"]
+    "name",
+    ["faster_rcnn_bmc", "mask_rcnn", "uldor", "retinanet_dense_ag", "fcos", "centernet", "deformable_detr", "mvp_3"],
 )
 def test_a_batch_without_lesions_leaves_no_parameter_without_a_gradient(name: str) -> None:
     # Processes that train together wait for each other's gradients: one that is not there stops them all.
     recipe = load_recipe(name, "small")
     torch.manual_seed(0)
     model = build_detector(recipe).train()
-    losses = model(*example(recipe, lesions=0))
+    images, (target,) = example(recipe, lesions=0)
+    # Nor is it known where along the body it lies.
+    losses = model(images, [{name: value for name, value in target.items() if name != POSITION}])
     assert set(losses) == set(model(*example(recipe)))
     sum(losses.values()).backward()
     assert [parameter for parameter, value in model.named_parameters() if value.grad is None] == []
@@ -137,7 +142,11 @@ def test_a_small_network_detects_on_an_image(name: str) -> None:
     torch.manual_seed(0)
     model = build_detector(recipe).eval()
     with torch.inference_mode():
-        deep = (recipe.input.channels, DEPTH) if recipe.input.volume else (recipe.input.slices,)
+        deep = (
+            (recipe.input.channels, DEPTH)
+            if recipe.input.volume
+            else (recipe.input.slices * len(recipe.input.windows),)
+        )
         (found,) = model([torch.randn(*deep, 64, 96)])
     assert bool(found.keys() & {"masks", "segmentation"}) == predicts_maps(recipe)
     assert set(found["labels"].tolist()) <= set(range(1, len(recipe.detector.classes) + 1))

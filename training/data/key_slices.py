@@ -1,5 +1,6 @@
 """Key slices to train and to evaluate on: which there are, and their slabs."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 from napari_uld.ct.deeplesion import read_slices, series_id, slices_on_disk
-from napari_uld.ct.dl_info import DlInfo, read_dl_info
+from napari_uld.ct.dl_info import DlInfo, DlInfoRow, read_dl_info
 from napari_uld.ct.windows import Window
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.errors import DataError
@@ -56,6 +57,8 @@ class KeySlice:
         Width and height of the image, None where nobody looked.
     sources
         Where the markings of its lesions come from; () where nobody marked them.
+    position
+        Where along the body it lies, from 0 towards the head to 1; None where unknown.
     """
 
     series: str
@@ -68,6 +71,7 @@ class KeySlice:
     types: tuple[LesionType, ...] = ()
     size: tuple[int, int] | None = None
     sources: tuple[Source, ...] = ()
+    position: float | None = None
 
     @property
     def diameters(self) -> np.ndarray:
@@ -153,9 +157,16 @@ def _of_series(root: Path, info: DlInfo, series: str, left_out: LeftOut) -> list
             tuple(lesion.lesion_type for lesion in on_slice),
             sizes[number],
             tuple(lesion.source for lesion in on_slice),
+            _position(rows, number),
         )
         for number, on_slice in sorted(lesions.items())
     ]
+
+
+def _position(rows: Sequence[DlInfoRow], number: int) -> float | None:
+    """Where along the body a slice lies by its rows; DeepLesion's are of the slice, those of new lesions blank."""
+    along = [row.numbers["Normalized_lesion_location"][2] for row in rows if row.key_slice == number]
+    return next((z for z in along if not math.isnan(z)), None)
 
 
 def _listed(info: DlInfo, series: str) -> list[tuple[str, Annotation]]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from napari_uld.ct.deeplesion import slices_on_disk
+from napari_uld.detectors.parts import POSITION
 from napari_uld.detectors.specs.family import SupervisionSpec, TargetMaps
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.recipe import TrainingSpec
@@ -181,6 +182,9 @@ class SlabDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
             pixel_area=slab.pixel_area,
         )
         target["thickness"] = torch.tensor(slab.thickness, dtype=torch.float32)
+        position = self.slices[index].position
+        if self.supervision is not None and self.supervision.takes_position and position is not None:
+            target[POSITION] = torch.tensor(position, dtype=torch.float32)
         # What making it anew for other lesions takes: its pixels in mm^2, and how many of them a native one is wide.
         if self._maps.names:
             target["pixel_area"] = torch.tensor(slab.pixel_area, dtype=torch.float64)

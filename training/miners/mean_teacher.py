@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from napari_uld.detectors.parts import Detector, Target
+from napari_uld.detectors.parts import POSITION, Detector, Target
 from napari_uld.detectors.specs.mining import MeanTeacherSpec, MiningSpec
 from napari_uld.detectors.targets import make_target
 from napari_uld.errors import NoMaskError, TrainingError
@@ -145,7 +145,7 @@ class MeanTeacher(Miner):
             made["masks"] = torch.cat([resize_masks(target["masks"], (size[0], size[1])), drawn])
         if size != tuple(image.shape[1:]):
             image = F.interpolate(image[None], size=size, mode="bilinear", align_corners=False)[0]
-        return image, made | {"thickness": target["thickness"]}
+        return image, made | {name: target[name] for name in ("thickness", POSITION) if name in target}
 
 
 def choose(found: Found, annotated: np.ndarray, spec: MeanTeacherSpec) -> tuple[np.ndarray, np.ndarray]:

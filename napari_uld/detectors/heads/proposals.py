@@ -42,7 +42,7 @@ class Rules(NamedTuple):
 
 
 class ProposalHead(nn.Module):
-    """A 3x3 convolution, then objectness and box deltas for each anchor.
+    """A convolution, then objectness and box deltas for each anchor.
 
     Parameters
     ----------
@@ -50,11 +50,13 @@ class ProposalHead(nn.Module):
         Channels of the features and of the hidden layer.
     anchors
         Anchors on a cell.
+    kernel
+        Cells on a side that the convolution sees.
     """
 
-    def __init__(self, in_channels: int, channels: int, anchors: int) -> None:
+    def __init__(self, in_channels: int, channels: int, anchors: int, kernel: int = 3) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, channels, 3, padding=1)
+        self.conv = nn.Conv2d(in_channels, channels, kernel, padding=kernel // 2)
         self.objectness = nn.Conv2d(channels, anchors, 1)
         self.deltas = nn.Conv2d(channels, 4 * anchors, 1)
         for layer in (self.conv, self.objectness, self.deltas):

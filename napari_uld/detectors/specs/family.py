@@ -47,6 +47,11 @@ class SupervisionSpec(Spec):
         """Whether hard negatives teach it more than other background: sampled first, or weighed more."""
         return False
 
+    @property
+    def takes_position(self) -> bool:
+        """Whether where along the body a slab lies teaches it."""
+        return False
+
 
 class DetectorSpec(Spec):
     """What a family's network is made of."""

@@ -18,6 +18,7 @@ from napari_uld.detectors.specs.deformable_detr import DeformableDetrSpec, Defor
 from napari_uld.detectors.specs.family import DetectorSpec, SupervisionSpec
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.mulan import MulanSpec
+from napari_uld.detectors.specs.mvp import MvpSpec, MvpSupervision
 from napari_uld.detectors.specs.one_stage import FcosSpec, FcosSupervision, RetinaNetSpec, RetinaNetSupervision
 from napari_uld.detectors.specs.rescorer import RescorerSpec
 from napari_uld.detectors.specs.two_stage import TwoStageSpec, TwoStageSupervision
@@ -51,6 +52,7 @@ FAMILIES: dict[str, Family] = {
     "retinanet": Family(RetinaNetSpec, RetinaNetSupervision, "napari_uld.detectors.build:build_retinanet"),
     "mulan": Family(MulanSpec, TwoStageSupervision, "napari_uld.detectors.build:build_mulan"),
     "align_shift": Family(AlignShiftSpec, TwoStageSupervision, "napari_uld.detectors.build:build_align_shift"),
+    "mvp": Family(MvpSpec, MvpSupervision, "napari_uld.detectors.build:build_mvp"),
     "centernet": Family(CenterNetSpec, CentreSupervision, "napari_uld.detectors.build_centres:build_centernet"),
     "centernet_3d": Family(
         CenterNet3dSpec, VolumeCentreSupervision, "napari_uld.detectors.build_centres:build_centernet_3d"

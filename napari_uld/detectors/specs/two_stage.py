@@ -29,6 +29,8 @@ class StagesSpec(DetectorSpec):
     anchor_sizes: tuple[PositiveFloat, ...] = (16, 24, 32, 48, 96)
     anchor_ratios: tuple[PositiveFloat, ...] = (0.5, 1.0, 2.0)
     rpn_channels: PositiveInt = 256
+    # Of the convolution before objectness and deltas: so many cells on a side.
+    rpn_kernel: Literal[1, 3] = 3
     rpn_nms: Fraction = 0.7
     rpn_min_size: float = 8.0
     proposals_before_nms: tuple[PositiveInt, PositiveInt] = (12000, 6000)
@@ -50,6 +52,18 @@ class StagesSpec(DetectorSpec):
         if not self.classes or self.classes[0] != LESION or set(self.classes[1:]) - {FALSE_POSITIVE}:
             raise ValueError(f"classes are {LESION!r}, and {FALSE_POSITIVE!r} where hard negatives are mined")
         return self
+
+
+def check_pyramid(anchor_sizes: tuple[float, ...]) -> None:
+    """Check that a pyramid has one size of anchors for each of its levels.
+
+    Raises
+    ------
+    ValueError
+        If it has not.
+    """
+    if len(anchor_sizes) != PYRAMID_LEVELS:
+        raise ValueError(f"a pyramid needs one of anchor_sizes for each of its {PYRAMID_LEVELS} levels")
 
 
 class TwoStageSpec(StagesSpec):
@@ -76,8 +90,8 @@ class TwoStageSpec(StagesSpec):
 
     @model_validator(mode="after")
     def _check_encoder(self) -> "TwoStageSpec":
-        if self.backbone == "resnet_fpn" and len(self.anchor_sizes) != PYRAMID_LEVELS:
-            raise ValueError(f"a pyramid needs one of anchor_sizes for each of its {PYRAMID_LEVELS} levels")
+        if self.backbone == "resnet_fpn":
+            check_pyramid(self.anchor_sizes)
         if self.backbone == "resnet_fpn" and (self.roi_pool != "align" or self.fusion != "key_image"):
             raise ValueError("position-sensitive fusion and max pooling of regions work on one level, not on a pyramid")
         return self

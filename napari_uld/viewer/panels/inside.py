@@ -271,6 +271,8 @@ def report(case: Case, inside: Inside) -> str:
         lines.append(_attention(inside))
     if inside.places is not None and drawn[Boxes.DETECTIONS]:
         lines.append(ORIGINS[inside.guesses])
+    if inside.position is not None:
+        lines.append(f"Position along the body, from 0 towards the head to 1: {inside.position:.2f}")
     return "<br>".join(lines)
 
 

@@ -161,3 +161,15 @@ def test_looking_at_the_best_part_first_gives_what_looking_at_all_gives() -> Non
     scores = torch.linspace(1, 0, len(boxes))
     kept = survivors(boxes, scores, torch.zeros(len(boxes), dtype=torch.int64), 0.7, most)
     assert kept.tolist() == [[0, 0, 10, 10], [0, 20, 10, 30], [20, 20, 30, 30]]
+
+
+@pytest.mark.parametrize(("kernel", "cells"), [(1, 1), (3, 9)])
+def test_a_cells_proposals_are_told_from_as_many_cells_as_the_convolution_sees(kernel: int, cells: int) -> None:
+    torch.manual_seed(0)
+    head = ProposalHead(4, 8, 3, kernel)
+    level = torch.randn(1, 4, 7, 7, requires_grad=True)
+    objectness, deltas = head([level])
+    assert (objectness[0].shape, deltas[0].shape) == ((1, 3, 7, 7), (1, 12, 7, 7))
+    objectness[0][0, :, 3, 3].sum().backward()
+    assert level.grad is not None
+    assert int(level.grad.any(dim=1).sum()) == cells

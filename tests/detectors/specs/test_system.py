@@ -28,6 +28,16 @@ from napari_uld.detectors.specs.two_stage import TwoStageSpec, TwoStageSupervisi
         ({"detector": None}, "detector"),
         ({"input": {"slices": 9}}, "needs a fusion part"),
         ({"detector": {"family": "align_shift"}}, "slices_per_image must be 1, found 3"),
+        (
+            {"detector": {"family": "mvp"}, "input": {"volume": True, "slices_per_image": 1}},
+            "this family sees slabs of slices: volume is for others",
+        ),
+        ({"detector": {"family": "mvp", "anchor_sizes": (16, 32)}}, "one of anchor_sizes for each of its 5 levels"),
+        (
+            {"detector": {"family": "mvp"}, "supervision": {"body_parts": (0.7, 0.5)}},
+            r"each beyond the last; found \(0.7, 0.5\)",
+        ),
+        ({"detector": {"family": "mvp", "roi_pool": "max"}}, "roi_pool\n  Input should be 'align'"),
         ({"supervision": {"mask_loss": "dice"}}, 'mask_loss = "dice" needs roi_branch'),
         ({"detector": {"family": "centernet_3d"}}, "a 3D U-Net sees volumes: input.volume must be true"),
         ({"detector": {"family": "centernet", "extent": "points"}}, "extent\n  Extra inputs"),

@@ -1,10 +1,12 @@
 """Which key slices a data set has, and the slabs around them."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from napari_uld.ct.dl_info import read_dl_info
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.errors import DataError
 from napari_uld.lesions.annotations import LesionType
@@ -46,6 +48,26 @@ def test_lesions_have_the_types_of_the_truth_and_those_of_the_table(phantoms: Pa
     types = {split: {t for key in annotated_slices(phantoms, split) for t in key.types} for split in ("train", "test")}
     assert types["train"] == {LesionType.UNKNOWN}
     assert LesionType.UNKNOWN not in types["test"]
+
+
+def test_a_slice_lies_where_the_table_says_along_the_body(phantoms: Path) -> None:
+    info = read_dl_info(phantoms / "DL_info.csv")
+    along = {(row.series, row.key_slice): row.numbers["Normalized_lesion_location"][2] for row in info.rows}
+    keys = annotated_slices(phantoms, "all")
+    assert {key.position for key in keys} == set(along.values())
+    assert all(key.position == along[key.series, key.number] for key in keys)
+
+
+def test_where_the_table_leaves_the_location_blank_nothing_is_known_of_it(tmp_path: Path, phantoms: Path) -> None:
+    (tmp_path / "Images_png").symlink_to(phantoms / "Images_png")
+    header, *rows = (phantoms / "DL_info.csv").read_text().splitlines()
+    location = list(csv.reader([rows[0]]))[0][header.split(",").index("Normalized_lesion_location")]
+    text = "\n".join([header, rows[0].replace(location, "NaN, NaN, NaN"), *rows[1:]])
+    (tmp_path / "DL_info.csv").write_text(text)
+    first = read_dl_info(tmp_path / "DL_info.csv").rows[0]
+    positions = {(key.series, key.number): key.position for key in annotated_slices(tmp_path, "all")}
+    assert positions[first.series, first.key_slice] is None
+    assert None not in [positions[place] for place in positions if place != (first.series, first.key_slice)]
 
 
 def test_reading_only_the_slices_needed_gives_the_slab_of_the_whole_scan(phantoms: Path) -> None:

@@ -9,7 +9,9 @@ import psutil
 import pytest
 import torch
 
+from napari_uld.detectors.parts import POSITION
 from napari_uld.detectors.specs.inputs import InputSpec
+from napari_uld.detectors.specs.mvp import MvpSupervision
 from napari_uld.detectors.specs.recipe import TrainingSpec
 from napari_uld.detectors.specs.two_stage import TwoStageSupervision
 from napari_uld.lesions.rle import encode
@@ -60,6 +62,17 @@ def test_a_flipped_image_carries_its_boxes_and_masks_along(phantoms: Path, flips
     if flips[1]:
         y1, y2 = height - y2, height - y1
     assert target["boxes"][0].tolist() == pytest.approx([x1, y1, x2, y2], abs=1e-3)
+
+
+def test_a_target_says_where_along_the_body_it_lies_where_that_is_known_and_teaches(phantoms: Path) -> None:
+    keys = annotated_slices(phantoms, "all")[:2]
+    keys[1] = replace(keys[1], position=None)
+    dataset = SlabDataset(phantoms, keys, InputSpec(), MvpSupervision())
+    (_, known), (_, unknown) = dataset[0], dataset[1]
+    assert known[POSITION].shape == ()
+    assert float(known[POSITION]) == pytest.approx(keys[0].position)
+    assert POSITION not in unknown
+    assert POSITION not in SlabDataset(phantoms, keys[:1], InputSpec(), TwoStageSupervision())[0][1]
 
 
 @pytest.mark.parametrize("flips", FLIPS)

@@ -195,6 +195,12 @@ def test_the_students_image_is_resized_and_both_kinds_of_boxes_with_it(recipe: C
     assert "ignored" not in made
 
 
+def test_where_along_the_body_an_image_lies_goes_with_it(recipe: Callable[..., Recipe]) -> None:
+    known = target_of(LESION, position=torch.tensor(0.4))
+    assert float(taught(recipe(), TEACHER, known)[1]["position"]) == pytest.approx(0.4)
+    assert "position" not in taught(recipe(), TEACHER, target_of(LESION))[1]
+
+
 def test_boxes_are_mapped_by_what_an_image_was_resized_by_in_truth(recipe: Callable[..., Recipe]) -> None:
     image, made = taught(recipe(resize=(0.81, 0.81)), TEACHER, target_of(LESION))
     assert image.shape == (3, 32, 49)

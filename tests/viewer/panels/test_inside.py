@@ -12,6 +12,7 @@ from napari_uld.inference.inside_result import Rule
 from napari_uld.lesions.annotations import Annotations, State
 from napari_uld.viewer.layers.inside import MOST_DRAWN, OBJECTNESS, SEGMENTATION, Boxes, InsidePart, boxes_of
 from napari_uld.viewer.layers.parts import Part
+from napari_uld.viewer.panels.inside import report
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
 
@@ -230,6 +231,11 @@ def test_the_panel_counts_anchors_for_each_lesion(session: Session, qtbot: QtBot
     assert "Objectness: at most 0.25" in text
     assert "Segmentation on each detection: at most 0.75" in text
     assert "Detections: 1 of 1 drawn, from 0.400 on as in the review; the best 0.81" in text
+
+
+def test_a_detector_that_tells_where_along_the_body_the_slice_lies_is_quoted(case: Case) -> None:
+    assert report(case, inside(position=0.4349)).endswith("Position along the body, from 0 towards the head to 1: 0.43")
+    assert "Position" not in report(case, inside())
 
 
 def test_without_a_lesion_the_panel_says_so_and_shows_the_maps_all_the_same(session: Session, qtbot: QtBot) -> None:
