@@ -19,6 +19,8 @@ from napari.qt import get_qapp
 from napari_uld.masks import MaskKind
 from napari_uld.viewer.layers.inside import SEGMENTATION, Boxes
 from napari_uld.viewer.layers.parts import Part
+from napari_uld.viewer.panels.compare import ComparePanel
+from napari_uld.viewer.panels.detector_panel import DetectorPanel
 from napari_uld.viewer.panels.inside import InsidePanel
 from napari_uld.viewer.panels.masks import MasksPanel
 from napari_uld.viewer.plugin.demo import close_window, run_demo, settle, show_best
@@ -33,6 +35,8 @@ SIZE = (1500, 900)
 CLOSE = 0.3
 # Slice of the study that shows lesions of several kinds.
 WITH_DETECTIONS = 41
+# What is compared, and at how many false positives on the study.
+COMPARED, FALSE = ("faster_rcnn_bmc", "retinanet_dense_ag", "vld_acs_spr"), 6
 
 
 @contextmanager
@@ -86,6 +90,11 @@ def masks() -> None:
 def look_inside(session: Session, panel: InsidePanel, checkpoint: str) -> None:
     """Look inside a bundled detector on the slice that is shown."""
     panel.checkpoints.names.value = checkpoint
+    run(panel)
+
+
+def run(panel: DetectorPanel) -> None:
+    """Run what is chosen, and wait for it."""
     panel.run()
     while panel.running:
         get_qapp().processEvents()
@@ -109,8 +118,22 @@ def one_stage() -> None:
         take(session, "retinanet.png", close=None)
 
 
+def compare() -> None:
+    """Three detectors on one slice, and what each finds of the annotation."""
+    with panel_on_study("Compare methods") as (session, panel):
+        assert isinstance(panel, ComparePanel)
+        for name in COMPARED:
+            panel.methods.check(name)
+        run(panel)
+        session.show_masks(False)
+        panel.allowed.value = FALSE
+        panel.table.selectRow(2)
+        take(session, "compare.png", close=CLOSE / 2)
+
+
 if __name__ == "__main__":
     run_demo(DOCS / "demo.png")
     masks()
     inside()
     one_stage()
+    compare()

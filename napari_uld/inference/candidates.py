@@ -39,6 +39,9 @@ class SlabDetections:
         (n, h, w) the segmentation branch's map over each box, None where there is no branch or it was not asked.
     slice_maps
         Maps (H, W) of the whole input by name: a one-stage detector's ``segmentation`` and ``attention ...``.
+    places
+        (n, 2) native points (x, y) that they come from: peaks of a heat map, queries' reference points; None where the
+        detector has neither.
     position
         Where along the body the slice lies, from 0 towards the head to 1; None where the detector does not tell.
     """
@@ -48,6 +51,7 @@ class SlabDetections:
     labels: np.ndarray
     maps: np.ndarray | None
     slice_maps: Mapping[str, np.ndarray]
+    places: np.ndarray | None = None
     position: float | None = None
 
 
@@ -87,6 +91,7 @@ def slab_detections(slab: Slab, output: dict[str, Tensor], *, count_negatives: b
         detections["labels"][kept].astype(int),
         detections["masks"][kept][:, 0] if "masks" in detections else None,
         {name: values for name, values in detections.items() if name not in NO_MAPS},
+        slab.axes.to_native(detections[PEAKS][kept].astype(np.float64)) if PEAKS in detections else None,
         float(detections[POSITION]) if POSITION in detections else None,
     )
 

@@ -57,6 +57,7 @@ def look_inside(volume: CTVolume, z: int, boxes: np.ndarray, detector: LoadedDet
         attention={name.removeprefix(ATTENTION): values for name, values in pasted.items()},
         boxes=detections.boxes[kept],
         scores=detections.scores[kept],
+        places=None if detections.places is None else detections.places[kept],
         detector=detector.info.detector,
         operating_point=detector.info.operating_point,
         position=detections.position,

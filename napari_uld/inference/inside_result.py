@@ -17,6 +17,18 @@ class Rule(StrEnum):
     BMC = "bmc"
 
 
+class Guesses(StrEnum):
+    """What a detector guesses lesions with."""
+
+    ANCHORS = "anchors"
+    CELLS = "cells"
+    QUERIES = "queries"
+
+
+# What the rules of heads without anchors make positive.
+BY_RULE = {"points": Guesses.CELLS, "centres": Guesses.CELLS, "queries": Guesses.QUERIES}
+
+
 @dataclass(frozen=True, eq=False)
 class PositiveAnchors:
     """The anchors that teach where a slice's lesions are, row i of every column belonging together.
@@ -81,11 +93,11 @@ class Inside:
     lesions
         (n, 4) pixel-centre boxes of the lesions that were asked about.
     anchors
-        Their positive anchors by rule, those alone that the detector's family can follow.
+        Their positive anchors (cells, queries) by rule, those alone that the detector's family can follow.
     cells, per_cell
-        Feature cells of all levels, and anchors on each.
+        Feature cells of all levels, or queries, and guesses of each.
     objectness
-        (H, W) in [0, 1], the surest of a cell's anchors and of the levels; None without weights.
+        (H, W) in [0, 1], the surest of a cell's guesses and of the levels; None without weights.
     branch
         (H, W) in [0, 1], the segmentation branch's map over each detection, or the map of the whole slice that a
         one-stage detector's segmentation path draws; None without either or without weights.
@@ -98,6 +110,8 @@ class Inside:
         As in `Findings`; "" and None without weights.
     centres
         A volumetric detector's heat map about the slice; else None.
+    places
+        (n, 2) native points (x, y) that the detections come from, see `SlabDetections`; else None.
     position
         Where along the body the detector takes the slice to lie, from 0 towards the head to 1; None where it does not
         tell.
@@ -116,12 +130,18 @@ class Inside:
     detector: str
     operating_point: float | None
     centres: HeatMap | None = None
+    places: np.ndarray | None = None
     position: float | None = None
 
     @property
     def one_stage(self) -> bool:
         """Whether the detector scores at once: proposals alone are taught by bounding maps."""
         return Rule.BM not in self.anchors
+
+    @property
+    def guesses(self) -> Guesses:
+        """What its rules make positive: of detectors with anchors, anchors."""
+        return next((BY_RULE[rule] for rule in self.anchors if rule in BY_RULE), Guesses.ANCHORS)
 
     def per_lesion(self, rule: str) -> np.ndarray:
         """How many anchors a rule makes positive for each lesion, (n,)."""

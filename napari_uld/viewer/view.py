@@ -11,6 +11,7 @@ from napari.utils.notifications import show_info
 from psygnal import Signal
 
 from napari_uld.ct.windows import Window
+from napari_uld.lesions.findings import Box
 from napari_uld.viewer.layers.canvas import Fit, Legend, write_caption
 from napari_uld.viewer.layers.directions import shown_axes
 from napari_uld.viewer.layers.marks import Plane
@@ -127,10 +128,14 @@ class View(Hooks):
             return
         with self.at_once():
             self.case.select(row.key)
-            z, (x1, y1, x2, y2) = self._z_of(row.native), row.box
-            if z is not None:
-                self.show_voxel({0: z, 1: round((y1 + y2) / 2), 2: round((x1 + x2) / 2)})
-                self._bring_into_view(((z, z), (y1, y2), (x1, x2)))
+            self.show_box(row.native, row.box)
+
+    def show_box(self, native: int, box: Box) -> None:
+        """Show what is on the slice with this number; where slices are cut otherwise, the one through its middle."""
+        z, (x1, y1, x2, y2) = self._z_of(native), box
+        if z is not None:
+            self.show_voxel({0: z, 1: round((y1 + y2) / 2), 2: round((x1 + x2) / 2)})
+            self._bring_into_view(((z, z), (y1, y2), (x1, x2)))
 
     def _bring_into_view(self, sides: Sequence[tuple[float, float]]) -> None:
         """Move a view that was zoomed or moved to what lies between these voxels (z, y, x), if any of it is out."""

@@ -18,6 +18,7 @@ from napari.components import ViewerModel
 import napari_uld.viewer.plugin.reader, napari_uld.viewer.plugin.writer
 import napari_uld.viewer.plugin.samples, napari_uld.viewer.plugin.demo
 from napari_uld.viewer.panels.cases import CasesPanel
+from napari_uld.viewer.panels.compare import ComparePanel
 from napari_uld.viewer.panels.detect import DetectPanel
 from napari_uld.viewer.panels.inside import InsidePanel
 from napari_uld.viewer.panels.masks import MasksPanel
@@ -25,7 +26,7 @@ from napari_uld.viewer.panels.mining import MiningPanel
 from napari_uld.viewer.panels.review import ReviewPanel
 from napari_uld.viewer.panels.views import ViewsPanel
 viewer = ViewerModel()
-kinds = (CasesPanel, MiningPanel, ReviewPanel, DetectPanel, MasksPanel, InsidePanel, ViewsPanel)
+kinds = (CasesPanel, MiningPanel, ReviewPanel, DetectPanel, ComparePanel, MasksPanel, InsidePanel, ViewsPanel)
 panels = [make(viewer) for make in kinds]
 print(sorted(name for name in sys.modules if name.split(".")[0] in ("torch", "torchvision")))
 """
@@ -40,6 +41,7 @@ def test_the_manifest_is_valid_and_everything_it_names_is_there() -> None:
         "Mining",
         "Review",
         "Detect",
+        "Compare methods",
         "Masks",
         "Look inside",
         "Views",

@@ -19,6 +19,8 @@ from napari_uld.viewer.state.case import Case
 
 # A lesion that has more boxes fills its slice anyway.
 MOST_DRAWN = 300
+# Half a cross, in voxels.
+CROSS = 3.0
 # The fewer boxes there are, the more each one counts: up to so many are drawn thick.
 FEW = 5
 
@@ -99,6 +101,9 @@ class InsideLayers:
                 corners = (each for box in boxes for each in _rectangles(box, inside.z))
                 few = len(boxes) <= FEW
                 drawn += [Drawn("", Kind.DETECTIONS, each, BOX_COLOURS[kind], thick=few) for each in corners]
+        if Boxes.DETECTIONS in kinds:
+            lines = (line for ends in origins_of(case, inside) for line in ends)
+            drawn += [Drawn("", Kind.DETECTIONS, each, BOX_COLOURS[Boxes.DETECTIONS]) for each in lines]
         self._boxes.draw(case, drawn, inside.z)
 
     def see(self, something: bool, *, in_3d: bool) -> None:
@@ -150,9 +155,28 @@ def boxes_of(case: Case, inside: Inside) -> dict[Boxes, np.ndarray]:
         kind, drawn = kind_of(rule), _to_draw(anchors, inside.lesions, every_one=rule != Rule.BMC)
         boxes[kind] = np.concatenate([boxes[kind], drawn]) if kind in boxes else drawn
     if inside.objectness is not None or inside.centres is not None:
-        lowest = case.thresholds.of(inside.detector, inside.operating_point)
-        boxes[Boxes.DETECTIONS] = inside.boxes[inside.scores >= lowest]
+        boxes[Boxes.DETECTIONS] = inside.boxes[_reviewed(case, inside)]
     return {kind: boxes[kind] for kind in Boxes if kind in boxes}
+
+
+def origins_of(case: Case, inside: Inside) -> list[list[np.ndarray]]:
+    """Lines (2, 3) for each detection that is drawn: a cross where it comes from, and from there to its box's middle.
+
+    A detector that has no such places has none.
+    """
+    if inside.places is None:
+        return []
+    shown, crosses = _reviewed(case, inside), []
+    for (x, y), (x1, y1, x2, y2) in zip(inside.places[shown], inside.boxes[shown], strict=True):
+        middle = (x1 + x2) / 2, (y1 + y2) / 2
+        ends = [((x - CROSS, y), (x + CROSS, y)), ((x, y - CROSS), (x, y + CROSS)), ((x, y), middle)]
+        crosses.append([np.array([[inside.z, v, u] for u, v in line], float) for line in ends])
+    return crosses
+
+
+def _reviewed(case: Case, inside: Inside) -> np.ndarray:
+    """Which detections a review would show."""
+    return inside.scores >= case.thresholds.of(inside.detector, inside.operating_point)
 
 
 def kind_of(rule: str) -> Boxes:

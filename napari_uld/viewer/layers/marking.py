@@ -70,6 +70,7 @@ class Marking:
         self.sketch = Sketch()
         self.kinds: frozenset[Kind] = frozenset(Kind)
         self.labels_all = False
+        self._left_out: frozenset[Kind] = frozenset()
         self._pointed: str | None = None
 
     @property
@@ -122,6 +123,12 @@ class Marking:
         self.kinds, self.labels_all = kinds, labels_all
         self.redraw()
         self.kinds_changed.emit()
+
+    def leave_out(self, kinds: frozenset[Kind]) -> None:
+        """Do not show these kinds, whatever was chosen: something else shows them meanwhile."""
+        if kinds != self._left_out:
+            self._left_out = kinds
+            self.redraw()
 
     def open_eyes(self) -> None:
         """Let the marks be seen again where a person hid them."""
@@ -189,7 +196,7 @@ class Marking:
         if self.held is not None and self.held.key and (current is None or current.key != self.held.key):
             self.let_go()
             return
-        self._drawn = drawn_on(self._case, self._plane, self.kinds)
+        self._drawn = drawn_on(self._case, self._plane, self.kinds - self._left_out)
         with self._while_busy():
             self._show_hand()
             self._show_marks()

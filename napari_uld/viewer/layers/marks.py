@@ -99,7 +99,7 @@ def labels_layer(case: Case) -> LayerTuple:
         "size": 0.01,
         "face_color": "transparent",
         "border_color": "transparent",
-        "features": _label_features(()),
+        "features": label_features(()),
         "text": labels_in({"feature": "colour"}),
         "visible": False,
     }
@@ -210,7 +210,7 @@ def show_marks(layer: Vectors, drawn: Sequence[Drawn], plane: Plane, zoom: float
 def show_labels(layer: Points, labelled: Sequence[Drawn]) -> None:
     """Write the labels of marks beside them."""
     places = [each.corners.min(axis=0) if each.place is None else each.place for each in labelled]
-    features = _label_features(labelled)
+    features = label_features(labelled)
     if not np.array_equal(np.reshape(places, (-1, SPATIAL)), layer.data):
         _fill(layer, np.reshape(places, (-1, SPATIAL)))
     if not features.equals(layer.features.astype(object)):
@@ -265,7 +265,8 @@ def _turned(along: np.ndarray, plane: Plane) -> np.ndarray:
     return normal
 
 
-def _label_features(labelled: Iterable[Drawn]) -> pd.DataFrame:
+def label_features(labelled: Iterable[Drawn]) -> pd.DataFrame:
+    """What is written beside marks, as the features that `labels_in` writes from."""
     columns = {"label": [each.label for each in labelled], "colour": [each.colour for each in labelled]}
     return pd.DataFrame(columns, dtype=object)
 

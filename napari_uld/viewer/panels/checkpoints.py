@@ -40,7 +40,17 @@ class CheckpointChoice:
         """
         if self.names.value is None:
             raise CheckpointError("No checkpoint comes with this installation: open a file.")
-        return find_checkpoint(self.names.value)
+        return self.path_of(self.names.value)
+
+    def path_of(self, name: str) -> Path:
+        """Give the file of one of the names.
+
+        Raises
+        ------
+        CheckpointError
+            If it is gone.
+        """
+        return find_checkpoint(name)
 
     @property
     def info(self) -> CheckpointInfo:
@@ -52,6 +62,16 @@ class CheckpointChoice:
             If it cannot be read, or there is none to choose.
         """
         return read_info(self.path)
+
+    def info_of(self, name: str) -> CheckpointInfo:
+        """What the checkpoint of one of the names says of itself.
+
+        Raises
+        ------
+        CheckpointError
+            If it is gone or cannot be read.
+        """
+        return read_info(self.path_of(name))
 
     def add(self, path: Path) -> None:
         """Offer a checkpoint file and choose it.

@@ -81,10 +81,7 @@ class DetectPanel(DetectorPanel):
 
     def _task(self, case: Case) -> tuple[str, Callable[[], Work[Findings]]]:
         chosen = (self.checkpoints.path, self.device.value)
-        phases = self._phases()
-        work = partial(self.detector.detect, case.volume, *chosen)
-        if phases:
-            work = partial(_in_phases, self.detector, case, phases, *chosen)
+        work = partial(detection, self.detector, case, self._phases(), *chosen)
         return f"Detecting in {case.volume.name}", work
 
     def _phases(self) -> tuple[str, ...]:
@@ -166,7 +163,7 @@ class DetectPanel(DetectorPanel):
             self._say(f"{shown} of {len(scores)} detections of {name} score at least {case.threshold:.3f}")
 
 
-def _in_phases(detector: Detector, case: Case, phases: Sequence[str], checkpoint: Path, device: str) -> Work[Findings]:
-    """Detect in the phases of the open study; those that are not held are read first."""
-    volume = yield from case.phases.together(phases)
+def detection(detector: Detector, case: Case, phases: Sequence[str], checkpoint: Path, device: str) -> Work[Findings]:
+    """Detect in the open scan, or in these phases of its study; those that are not held are read first."""
+    volume = (yield from case.phases.together(phases)) if phases else case.volume
     return (yield from detector.detect(volume, checkpoint, device))

@@ -11,7 +11,7 @@ from napari_uld.viewer.state.settings import PLUGIN
 
 REVIEW, CASES, MINING = "Review", "Cases", "Mining"
 # Those that share a place beside the canvas, in the order of their tabs; the views stand below it.
-TABBED = (REVIEW, "Detect", "Masks", "Look inside", CASES, MINING)
+TABBED = (REVIEW, "Detect", "Compare methods", "Masks", "Look inside", CASES, MINING)
 BELOW = "Views"
 
 

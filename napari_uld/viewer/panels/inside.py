@@ -16,7 +16,7 @@ from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import QCheckBox, QGridLayout
 
 from napari_uld.ct.volume import CTVolume
-from napari_uld.inference.inside_result import HeatMap, Inside, Rule
+from napari_uld.inference.inside_result import Guesses, HeatMap, Inside, Rule
 from napari_uld.inference.worker import DetectionWorker, Look
 from napari_uld.lesions.findings import Box
 from napari_uld.progress import Work
@@ -46,17 +46,36 @@ THE_CHECKPOINT, NO_MAP = "none: the detector above", "none"
 # How many scores are said, check boxes stand in a row, and pixels a colour takes beside its box.
 BEST, BOXES_A_ROW, SWATCH = 5, 3, 10
 EXPLANATION = (
-    "Shows on the slice in view which anchors are positive for its lesions by each rule, what the detector takes for "
-    "an object, what it draws as lesions, what its attention gates let through, and its detections; of a detector of "
-    "volumes, where it takes the centres of lesions to lie, on the slices about this one and in 3D. A recipe has no "
-    "weights yet: it shows anchors alone."
+    "Shows on the slice in view which anchors (or cells, or queries) are positive for its lesions by each rule, what "
+    "the detector takes for an object, what it draws as lesions, what its attention gates let through, and its "
+    "detections; of a detector of volumes, where it takes the centres of lesions to lie, on the slices about this one "
+    "and in 3D. A recipe has no weights yet: it shows what is positive alone."
 )
 CALIBRATED = (
     "A score is p (1 + IoU) / 2: the anchor's own, and how well its box fits the one about a component of the map."
 )
 # Where a skip connection brings features to: levels of the pyramid, then of the segmentation path.
 JOINED = {"C4": "P4", "C3": "P3", "C2": "P2", "C1": "P1", "input": "P0"}
-TITLES: dict[str, str] = {Rule.IOU: "IoU", Rule.BM: "BM", Rule.BMC: "BMC"}
+TITLES: dict[str, str] = {
+    Rule.IOU: "IoU",
+    Rule.BM: "BM",
+    Rule.BMC: "BMC",
+    "points": "Cells",
+    "centres": "Cells of centres",
+    "queries": "Queries",
+}
+ONE = {Guesses.ANCHORS: "anchor", Guesses.CELLS: "cell", Guesses.QUERIES: "query"}
+# What the map of objectness is of a detector that scores at once.
+OWN_SCORES = {
+    Guesses.ANCHORS: "Objectness, the anchors' own scores p",
+    Guesses.CELLS: "Objectness, the cells' own scores",
+    Guesses.QUERIES: "Objectness, the surest query's score where its box has its middle",
+}
+ORIGINS = {
+    Guesses.ANCHORS: "",
+    Guesses.CELLS: "A cross lies on the peak that a detection comes from.",
+    Guesses.QUERIES: "A cross is the reference point of a detection's query, and a line leads from there to its box.",
+}
 
 
 class Looker(Process, Protocol):
@@ -228,18 +247,19 @@ def report(case: Case, inside: Inside) -> str:
     lines = [f"<b>Slice {case.volume.native_slice(inside.z)}</b> of {html.escape(case.volume.name)}"]
     if inside.centres is not None:
         return "<br>".join([*lines, _centres(case, inside.centres), _detections(case, inside, drawn[Boxes.DETECTIONS])])
-    total = f"{inside.cells * inside.per_cell:,} anchors in all, {inside.per_cell} on each of {inside.cells:,} cells."
+    total = _total(inside)
     if len(inside.lesions):
         lines += [_table(inside, drawn), total]
     else:
-        lines += ["No accepted lesion here, so no anchor is positive: draw one, or accept one.", total]
+        positive = f"no {ONE[inside.guesses]} is positive"
+        lines += [f"No accepted lesion here, so {positive}: draw one, or accept one.", total]
     if len(inside.lesions) and Rule.BMC in inside.anchors:
         lines.append("By BMC all anchors of a cell are positive; drawn is the one of each cell that fits best.")
     if inside.one_stage and Rule.IOU in inside.anchors and not inside.per_lesion(Rule.IOU).all():
         lines.append("No anchor is forced: a lesion that none overlaps enough teaches no box.")
     if inside.objectness is None:
         return "<br>".join([*lines, "A recipe has no weights: no maps, no detections."])
-    name = "Objectness, the anchors' own scores p" if inside.one_stage else "Objectness"
+    name = OWN_SCORES[inside.guesses] if inside.one_stage else "Objectness"
     lines += [
         f"{swatch(MAP_COLOURS[OBJECTNESS])} {name}: at most {inside.objectness.max():.2f}",
         _segmentation(inside),
@@ -249,13 +269,25 @@ def report(case: Case, inside: Inside) -> str:
         lines.append(CALIBRATED)
     if inside.attention:
         lines.append(_attention(inside))
+    if inside.places is not None and drawn[Boxes.DETECTIONS]:
+        lines.append(ORIGINS[inside.guesses])
     if inside.position is not None:
         lines.append(f"Position along the body, from 0 towards the head to 1: {inside.position:.2f}")
     return "<br>".join(lines)
 
 
+def _total(inside: Inside) -> str:
+    """How many guesses there are."""
+    guesses = f"{inside.cells * inside.per_cell:,} {inside.guesses} in all"
+    if inside.guesses is Guesses.ANCHORS:
+        return f"{guesses}, {inside.per_cell} on each of {inside.cells:,} cells."
+    if inside.guesses is Guesses.QUERIES:
+        return f"{guesses}: each lesion is taught one of them, whichever fits it best among what all of them say."
+    return f"{guesses}: each makes one guess."
+
+
 def _table(inside: Inside, drawn: dict[Boxes, int]) -> str:
-    """Positive anchors by rule: all of them, for each lesion, and how many are drawn."""
+    """What is positive by rule: all of them, for each lesion, and how many are drawn."""
     rows = ["<tr><td></td><td>positive&nbsp;</td><td>per lesion&nbsp;</td><td>drawn</td></tr>"]
     for rule in [*(rule for rule in TITLES if rule in inside.anchors), *(r for r in inside.anchors if r not in TITLES)]:
         title, kind = TITLES.get(rule, rule), kind_of(rule)

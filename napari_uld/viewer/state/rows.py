@@ -165,7 +165,7 @@ def _annotation_row(volume: CTVolume, annotation: Annotation, key: str, finding:
         lesion_type=annotation.lesion_type,
         source=annotation.source.value,
         recist=annotation.recist,
-        diameter=_diameter(volume, annotation.box, annotation.recist, finding),
+        diameter=diameter_of(volume, annotation.box, annotation.recist, finding),
         annotation=annotation,
         finding=finding,
     )
@@ -188,13 +188,14 @@ def _finding_row(volume: CTVolume, finding: FindingRef, also: tuple[FindingRef, 
         lesion_type=LesionType.UNKNOWN,
         source="detector",
         recist=None,
-        diameter=_diameter(volume, finding.box, None, finding),
+        diameter=diameter_of(volume, finding.box, None, finding),
         finding=finding,
         also=also,
     )
 
 
-def _diameter(volume: CTVolume, box: Box, recist: Recist | None, finding: FindingRef | None) -> float:
+def diameter_of(volume: CTVolume, box: Box, recist: Recist | None, finding: FindingRef | None) -> float:
+    """Long diameter in mm: measured, else the long side of the box without its margin."""
     if recist is not None:
         return recist.millimetres(volume.spacing)[0]
     tight = finding is not None and finding.tight and finding.box == box
