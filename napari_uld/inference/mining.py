@@ -161,8 +161,8 @@ def unannotated(findings: Findings, annotations: Annotations | None, known: Sequ
     """
     if annotations is None or not len(annotations):
         return findings
-    traces = {name: one.with_margin[row] for one in known for row, name in enumerate(one.ids)}
-    marked = [lesion.traced(traces.get(lesion.parent_id or "")) for lesion in annotations]
+    parents = {name: (one, row) for one in known for row, name in enumerate(one.ids)}
+    marked = [lesion.with_margin(*parents.get(lesion.parent_id or "", (None, 0))) for lesion in annotations]
     same = {row for _, row in traced_iou(marked, findings.with_margin)}
     return findings.take(np.array([row not in same for row in range(len(findings))], dtype=bool))
 

@@ -102,6 +102,17 @@ class Annotation:
         boxes = dict(trace) if trace is not None and self.source is Source.MINED else {}
         return {**boxes, self.key_slice: self.box}
 
+    def with_margin(self, findings: Findings | None, row: int) -> dict[int, Box]:
+        """Give its boxes as lesions are compared, of a machine's lesion with this finding's trace.
+
+        A tight finding's own box, as one that was accepted had it before accepted boxes got a margin, gets it here.
+        """
+        if findings is None:
+            return self.traced(None)
+        trace, key = findings.with_margin[row], int(findings.key_slices[row])
+        own = self.key_slice == key and self.box == as_box(findings.boxes[row])
+        return {**self.traced(trace), **({key: trace[key]} if own else {})}
+
 
 def new_id(scan_id: str, key_slice: int, box: Box, parent_id: str | None = None) -> str:
     """Id of a lesion: a hash of where it was first marked, kept through later edits."""

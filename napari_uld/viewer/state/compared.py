@@ -145,7 +145,7 @@ def _ordered(case: Case, marked: Sequence[Marked]) -> tuple[Marked, ...]:
 
 
 def _of_row(row: Row) -> Marked:
-    return Marked(row.key, row.native, row.boxes, row.boxes, row.diameter, measured=row.recist is not None)
+    return Marked(row.key, row.native, row.boxes, row.with_margin, row.diameter, measured=row.recist is not None)
 
 
 def _of_finding(case: Case, ref: FindingRef) -> Marked:

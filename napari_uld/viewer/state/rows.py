@@ -72,6 +72,14 @@ class Row:
         return self.finding is not None and self.finding.tight and self.finding.box == self.box
 
     @property
+    def with_margin(self) -> SliceBoxes:
+        """Its boxes as lesions are compared, with DeepLesion's margin."""
+        finding = self.finding
+        if self.annotation is None:
+            return self.boxes if finding is None else finding.with_margin
+        return self.annotation.with_margin(*((None, 0) if finding is None else (finding.findings, finding.index)))
+
+    @property
     def surface(self) -> FindingRef | None:
         """The finding whose points lie on its surface; None where it gave none, or a person moved its box."""
         finding = self.finding
@@ -132,7 +140,7 @@ def rows_of(
         rows[key] = _annotation_row(volume, annotation, key, refs.pop(parent, None))
     waiting = [ref for ref in shown(findings, threshold) if ref.id in refs]
     decided = list(rows.values())
-    same = same_as([row.boxes for row in decided], waiting)
+    same = same_as([row.with_margin for row in decided], waiting)
     for i, which in same.items():
         row = decided[which]
         rows[row.key] = replace(row, also=(*rows[row.key].also, waiting[i]))

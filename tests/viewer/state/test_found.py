@@ -3,13 +3,16 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from napari_uld.ct.volume import CTVolume
+from napari_uld.inference.mining import unannotated
 from napari_uld.lesions.annotations import Annotation, State
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.findings_file import write_findings
 from napari_uld.viewer.state.case import Case
+from napari_uld.viewer.state.compared import ANNOTATION, compare
 from napari_uld.viewer.state.files import findings_path, keep_findings, open_case
 from napari_uld.viewer.state.found import short_names
 from napari_uld.viewer.state.rows import Mark, Row
@@ -243,6 +246,25 @@ def test_an_accepted_tight_box_has_the_margin_of_an_annotation_and_the_same_leng
     assert (before.tight, row.tight, row.diameter) == (True, False, before.diameter)
     case.annotations.undo()
     assert case.row(key).box == before.box
+
+
+@pytest.mark.parametrize("state", [State.ACCEPTED, State.REJECTED])
+def test_what_was_decided_with_a_tight_box_is_not_asked_again_because_boxes_have_a_margin_since(
+    case: Case, findings: Findings, other: Findings, state: State
+) -> None:
+    # 6 pixels wide; its lesion has that box, as an earlier version saved it.
+    ours = replace(other, boxes=other.boxes + [6, 6, -6, -6], slice_boxes=({}, {}, {}), tight=True)
+    case.set_findings(ours)
+    case.decide(ours.finding_id(0), state)
+    saved = replace(case.annotations.from_finding(ours, 0), box=tuple(ours.boxes[0].tolist()))
+    case.annotations.put_back(saved)
+    case.set_findings(findings)
+    row = case.row(ours.finding_id(0))
+    assert (row.box, [ref.id for ref in row.also]) == (saved.box, [findings.finding_id(1)])
+    assert unannotated(findings.take(np.array([1])), case.annotations, [ours]).ids == ()
+    if state is State.ACCEPTED:
+        (own,) = compare(case, ANNOTATION, [ours.detector]).methods
+        assert own.on_scan.false.tolist() == [False, False, True]
 
 
 def test_a_tight_box_and_one_with_a_margin_about_the_same_small_lesion_are_one_row(
