@@ -255,7 +255,7 @@ class ComparePanel(DetectorPanel):
 
     def _show(self) -> None:
         """Show the comparison at the false positives that are allowed."""
-        compared, names = self._compared, {choice.method: choice.title for choice in self._offered}
+        compared, names = self._compared, self._names
         if compared is None:
             self.points.setText("")
             self.model.show(None, (), ())
@@ -276,8 +276,7 @@ class ComparePanel(DetectorPanel):
         if not seen or compared is None or plane is None or self._on is None:
             self._layers.hide()
             return
-        names = {choice.method: choice.title for choice in self._offered}
-        points = compared.points(self.allowed.value)
+        points, names = compared.points(self.allowed.value), self._names
         self._layers.show(self._on, compared, points, self._places, plane.index)
         self._layers.name({part: names[method] for method, part in self._places.items()})
 
@@ -307,9 +306,9 @@ class ComparePanel(DetectorPanel):
         else:
             if ANNOTATION in self.methods.checked and not self._offered[0].method:
                 said.append("Nobody annotated a lesion on this scan: a detector is the reference.")
-            left_out = len([choice for choice in self._chosen() if choice.method]) - 1 - len(self._compared.methods)
+            left_out = len(self._names) - 1 - len(self._compared.methods)
             if left_out > 0:
-                said.append(f"{len(PLACES)} can be told apart: the last {left_out} checked are left out.")
+                said.append(f"{len(PLACES)} can be told apart: of what is checked the last {left_out} are left out.")
             said.append(LINES)
         self.status.setText("<br>".join(html.escape(text, quote=False) for text in said))
         self.table.empty = empty
@@ -317,6 +316,11 @@ class ComparePanel(DetectorPanel):
 
     def _title(self, key: str) -> str:
         return next((choice.title for choice in self._offered if choice.key == key), key)
+
+    @property
+    def _names(self) -> dict[str, str]:
+        """What each chosen method that is there is called: by the first of its names."""
+        return {choice.method: choice.title for choice in reversed(self._chosen()) if choice.method}
 
     @property
     def _ready(self) -> bool:

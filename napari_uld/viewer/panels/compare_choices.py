@@ -1,6 +1,8 @@
 """What there is to compare on a scan: the annotation, every checkpoint, and findings of detectors that are no more."""
 
+from collections import Counter
 from collections.abc import Collection
+from dataclasses import replace
 
 from napari_uld.errors import CheckpointError
 from napari_uld.inference.catalogue import CheckpointInfo
@@ -53,11 +55,13 @@ class Choices:
             tip = str(info) if isinstance(info, CheckpointError) else f"{info.title}: {name}"
             choices.append(Choice(name, _title(name), note, tip, detector if detector in found else ""))
         known, names = {choice.method for choice in choices}, short_names(found)
-        return choices + [
+        choices += [
             Choice(detector, names[detector], counts[detector], f"Findings beside the scan, by {detector}", detector)
             for detector in found
             if detector not in known
         ]
+        titles = Counter(choice.title for choice in choices)
+        return [choice if titles[choice.title] == 1 else replace(choice, title=choice.key) for choice in choices]
 
     def _info(self, name: str) -> CheckpointInfo | CheckpointError:
         if name not in self._infos:
@@ -80,6 +84,6 @@ class Choices:
 
 
 def _title(name: str) -> str:
-    """Of a file, which is named by its path, its own name says enough; a run's is the folder's."""
+    """Of a file, which is named by its path, its own name and its folder's say enough; a run's is the folder's."""
     parts = name.replace("\\", "/").removesuffix(".safetensors").split("/")
     return "/".join(parts[-2:]) if len(parts) > 1 else name

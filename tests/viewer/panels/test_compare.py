@@ -300,7 +300,33 @@ def test_of_more_methods_than_there_are_colours_the_last_are_left_out(
         panel.methods.check(one.detector)
     run(panel, qtbot)
     assert [column.title for column in panel.model.columns] == [f"m{i}" for i in range(len(PLACES))]
-    assert "the last 2 checked are left out" in panel.status.text()
+    assert "of what is checked the last 2 are left out" in panel.status.text()
+
+
+def test_checkpoints_of_one_title_are_told_apart_and_two_files_of_one_checkpoint_are_one_method(
+    session: Session, open_case: Case, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two runs that are called alike, and a copy of the second.
+    files = [f"{folder}/mine-seed0/best.safetensors" for folder in ("first", "second", "copy")]
+
+    def read(path: Path) -> CheckpointInfo:
+        digest = "abc" if path.parts[0] == "first" else "def"
+        return CheckpointInfo(path, digest, {"method": {"name": "mine", "title": "Mine"}}, {})
+
+    monkeypatch.setattr(checkpoints_module, "find_checkpoint", Path)
+    monkeypatch.setattr(checkpoints_module, "read_info", read)
+    for digest in ("abc", "def"):
+        open_case.set_findings(replace(found_by("early"), method="mine", checkpoint=digest))
+    panel = panel_of(session, qtbot, ANNOTATION)
+    for file in files:
+        panel.checkpoints.add(Path(file))
+    for key in panel.methods.checked - {ANNOTATION, *files}:
+        panel.methods.check(key, on=False)
+    run(panel, qtbot)
+    assert [column.title for column in panel.model.columns] == files[:2]
+    assert "left out" not in panel.status.text()
+    panel.reference.value = "mine def"
+    assert [column.title for column in panel.model.columns] == ["The annotation", files[0]]
 
 
 def test_without_a_scan_or_a_choice_it_says_what_to_do(session: Session, open_case: Case, qtbot: QtBot) -> None:
