@@ -70,7 +70,7 @@ class Marking:
         self.sketch = Sketch()
         self.kinds: frozenset[Kind] = frozenset(Kind)
         self.labels_all = False
-        self._left_out: frozenset[Kind] = frozenset()
+        self._left_out: frozenset[str] = frozenset()
         self._pointed: str | None = None
 
     @property
@@ -124,10 +124,10 @@ class Marking:
         self.redraw()
         self.kinds_changed.emit()
 
-    def leave_out(self, kinds: frozenset[Kind]) -> None:
-        """Do not show these kinds, whatever was chosen: something else shows them meanwhile."""
-        if kinds != self._left_out:
-            self._left_out = kinds
+    def leave_out(self, detectors: frozenset[str]) -> None:
+        """Do not show what these found but the one at hand: something else shows it meanwhile."""
+        if detectors != self._left_out:
+            self._left_out = detectors
             self.redraw()
 
     def open_eyes(self) -> None:
@@ -196,7 +196,7 @@ class Marking:
         if self.held is not None and self.held.key and (current is None or current.key != self.held.key):
             self.let_go()
             return
-        self._drawn = drawn_on(self._case, self._plane, self.kinds - self._left_out)
+        self._drawn = drawn_on(self._case, self._plane, self.kinds, without=self._left_out)
         with self._while_busy():
             self._show_hand()
             self._show_marks()

@@ -106,8 +106,13 @@ def labels_layer(case: Case) -> LayerTuple:
     return np.zeros((0, SPATIAL)), look, "points"
 
 
-def drawn_on(case: Case, plane: Plane | None, kinds: Collection[Kind] = tuple(Kind)) -> list[Drawn]:
-    """Everything of these kinds that there is to draw on a slice (None: slices are not shown)."""
+def drawn_on(
+    case: Case, plane: Plane | None, kinds: Collection[Kind] = tuple(Kind), *, without: Collection[str] = ()
+) -> list[Drawn]:
+    """Everything of these kinds that there is to draw on a slice (None: slices are not shown).
+
+    Of what the detectors in `without` found and nobody decided on, the one at hand alone is drawn.
+    """
     if plane is None:
         return []
     current, position = case.current, slice_positions(case.volume)
@@ -115,7 +120,8 @@ def drawn_on(case: Case, plane: Plane | None, kinds: Collection[Kind] = tuple(Ki
     for row in case.rows:
         at_hand = current is not None and row.key == current.key
         kind = Kind.DETECTIONS if row.annotation is None else Kind.LESIONS
-        if kind in kinds:
+        left_out = row.annotation is None and row.finding is not None and row.finding.detector in without
+        if kind in kinds and (at_hand or not left_out):
             corners = _outline(row, plane, position)
             if corners is not None:
                 drawn.append(Drawn(row.key, kind, corners, COLOURS[row.mark], at_hand, label_of(row)))

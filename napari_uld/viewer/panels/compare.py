@@ -17,7 +17,7 @@ from napari_uld.inference.worker import DetectionWorker
 from napari_uld.lesions.findings import Findings
 from napari_uld.progress import Work
 from napari_uld.viewer.layers.compared import PLACES, REFERENCE_COLOUR, ComparedLayers, ComparedPart
-from napari_uld.viewer.layers.marks import Kind, Plane
+from napari_uld.viewer.layers.marks import Plane
 from napari_uld.viewer.panels.compare_choices import Choices
 from napari_uld.viewer.panels.compare_table import Column, ComparisonTable, ComparisonView
 from napari_uld.viewer.panels.detect import Detector, detection
@@ -86,7 +86,7 @@ class ComparePanel(DetectorPanel):
         self.model = ComparisonTable()
         self.table = ComparisonView(self.model)
         self.drawn = QCheckBox("Draw on the slices")
-        self.drawn.setToolTip("What is compared in its colours, in place of what the review draws of findings")
+        self.drawn.setToolTip("What is compared in its colours, in place of what the review draws of its findings")
         self.drawn.setChecked(True)
         self.drawn.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.methods.changed.connect(self._refresh)
@@ -272,17 +272,18 @@ class ComparePanel(DetectorPanel):
         plane, compared = self.session.plane, self._compared
         self._plane = plane
         seen = compared is not None and self.drawn.isChecked() and plane is not None and plane.axis == 0
-        self._leave_out(frozenset({Kind.DETECTIONS}) if seen else frozenset())
         if not seen or compared is None or plane is None or self._on is None:
+            self._leave_out(frozenset())
             self._layers.hide()
             return
         points, names = compared.points(self.allowed.value), self._names
+        self._leave_out(frozenset({compared.reference, *self._places}))
         self._layers.show(self._on, compared, points, self._places, plane.index)
         self._layers.name({part: names[method] for method, part in self._places.items()})
 
-    def _leave_out(self, kinds: frozenset[Kind]) -> None:
+    def _leave_out(self, detectors: frozenset[str]) -> None:
         if self.session.marking is not None:
-            self.session.marking.leave_out(kinds)
+            self.session.marking.leave_out(detectors)
 
     def _turned(self) -> None:
         if self._compared is not None and self.session.plane != self._plane:

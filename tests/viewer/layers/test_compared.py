@@ -157,7 +157,14 @@ def test_texts_of_boxes_that_crowd_find_room_of_their_own() -> None:
 def test_what_the_review_draws_of_findings_can_be_left_out_meanwhile(session: Session) -> None:
     session.show_native(15)
     assert drawn(session, Kind.DETECTIONS)
-    session.marking.leave_out(frozenset({Kind.DETECTIONS}))
+    session.marking.leave_out(frozenset({"second abc"}))
+    assert drawn(session, Kind.DETECTIONS)
+    session.marking.leave_out(frozenset({"fake f00"}))
+    assert not drawn(session, Kind.DETECTIONS)
+    # Who is asked about one sees it.
+    session.case.select(next(row.key for row in session.case.rows if row.native == 15 and row.annotation is None))
+    assert len(drawn(session, Kind.DETECTIONS)) == 1
+    session.case.select(None)
     assert not drawn(session, Kind.DETECTIONS)
     assert drawn(session, Kind.LESIONS)
     assert session.kinds == set(Kind)

@@ -182,6 +182,12 @@ def test_the_comparison_is_drawn_in_place_of_the_reviews_findings_until_it_is_no
     assert first.name == "Compare: early"
     assert first.visible
     assert not drawn(session, Kind.DETECTIONS)
+    # What is not compared is still the review's.
+    open_case.thresholds.choose("late abc", 0.1)
+    open_case.set_findings(replace(found_by("late"), boxes=found_by("late").boxes + 8.0))
+    assert drawn(session, Kind.DETECTIONS)
+    open_case.remove_findings("late abc")
+    assert not drawn(session, Kind.DETECTIONS)
     session.show_native(17)
     assert not first.visible
     session.show_native(12)
