@@ -97,7 +97,10 @@ def _plan_or_none(experiment: Experiment, row: Row, seed: int, place: Place) -> 
 
 
 def _as_it_is(row: Row, name: str) -> bool:
-    return row.recipe == name and not row.changes and not row.count_negatives
+    if row.recipe != name or row.changes or row.count_negatives:
+        return False
+    # What goes on from a trained row though its recipe does not ask for that was trained for longer.
+    return row.init is None or row.init.recipe == load_recipe(name, "small").method.init
 
 
 def _about(name: str, slices: int) -> str:

@@ -9,6 +9,7 @@ import pytest
 from napari_uld.ct.volume import CTVolume
 from napari_uld.evaluation.matching import match
 from napari_uld.progress import finish
+from napari_uld.training.reports.experiment_list import EXPERIMENTS
 from napari_uld.training.reports.planning import Experiment, Place, Row, State
 from napari_uld.training.reports.results import Result
 from napari_uld.training.reports.system_costs import costs_of
@@ -55,6 +56,12 @@ def test_what_a_recipe_reached_is_of_the_first_row_that_trains_it_as_it_is(plann
     found = reached_by("a", [first, bundled, second], planned)
     assert found == Reached(["the a 0", "the a 1"], ["the a 0 traced", "the a 1 traced"])  # type: ignore[list-item]
     assert reached_by("nobody's", [first, second], planned) == Reached([], [])
+
+
+def test_what_goes_on_from_a_trained_host_is_as_it_is_where_its_recipe_asks_for_that_alone(planned: Place) -> None:
+    hosts, mining = EXPERIMENTS["hosts"], EXPERIMENTS["mining"]
+    assert reached_by("mulan_no_recist_bmc", [hosts], planned) == Reached([], [])
+    assert reached_by("mining_hard_negatives", [mining], planned).on_slices == ["mining_hard_negatives 0"]
 
 
 def test_a_system_of_volumes_reached_what_it_did_in_whole_scans(planned: Place) -> None:
