@@ -55,6 +55,8 @@ def random_detector(name: str, version: Version, device: torch.device) -> Loaded
 def costs_of(names: list[str], scan: CTVolume) -> Work[dict[str, Cost]]:
     """Measure the small versions of recipes on one scan, by turns: what else the machine does meets all alike.
 
+    One thread computes.
+
     Parameters
     ----------
     names
@@ -65,15 +67,20 @@ def costs_of(names: list[str], scan: CTVolume) -> Work[dict[str, Cost]]:
     slices = sorted({round((i + 0.5) * count / SLICES - 0.5) for i in range(SLICES)})
     taken: dict[str, list[float]] = {name: [] for name in names}
     peaks: dict[str, int] = {}
-    for turn, z in enumerate(slices):
-        for done, name in enumerate(names):
-            yield Progress(turn * len(names) + done, len(slices) * len(names), f"Measuring {name}")
-            seconds, look = _look(detectors[name], scan, z)
-            if turn == 0:
-                # Also warms what is measured from the second turn on.
-                peaks[name] = _peak(look)
-            else:
-                taken[name].append(seconds())
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for turn, z in enumerate(slices):
+            for done, name in enumerate(names):
+                yield Progress(turn * len(names) + done, len(slices) * len(names), f"Measuring {name}")
+                seconds, look = _look(detectors[name], scan, z)
+                if turn == 0:
+                    # Also warms what is measured from the second turn on.
+                    peaks[name] = _peak(look)
+                else:
+                    taken[name].append(seconds())
+    finally:
+        torch.set_num_threads(threads)
     return {name: Cost(statistics.median(taken[name]), peaks[name]) for name in names}
 
 

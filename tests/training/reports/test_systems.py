@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from napari_uld.ct.volume import CTVolume
 from napari_uld.evaluation.matching import match
@@ -69,10 +70,19 @@ def test_a_system_of_volumes_reached_what_it_did_in_whole_scans(planned: Place) 
     assert reached_by("v", [bodies], planned) == Reached([], ["v 0"])  # type: ignore[list-item]
 
 
-def test_time_and_memory_are_of_a_slice_or_of_a_scan_in_all_its_phases() -> None:
+def test_time_and_memory_are_of_a_slice_or_of_a_scan_in_all_its_phases_and_of_one_thread() -> None:
     rng = np.random.default_rng(0)
     hu = rng.integers(-100, 100, (3, 64, 64)).astype(np.int16)
-    costs = finish(costs_of(NAMES, CTVolume(hu, (5.0, 2.0, 2.0), Path("scan"), "scan", np.arange(3))))
+    work = costs_of(NAMES, CTVolume(hu, (5.0, 2.0, 2.0), Path("scan"), "scan", np.arange(3)))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        next(work)
+        assert torch.get_num_threads() == 1
+        costs = finish(work)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
     assert list(costs) == NAMES
     for cost in costs.values():
         assert 0 < cost.seconds < 30
