@@ -22,9 +22,14 @@ STUDY = ROOT / "sample_data" / "phantom"
 TEST_PATIENTS, TEST_SEED = 120, 12
 
 
-def test_seven_recipes_have_a_checkpoint_to_run() -> None:
+def test_nine_recipes_have_a_checkpoint_to_run() -> None:
     two_stage = {"faster_rcnn", "faster_rcnn_bmc", "3dce_bmc", "mask_rcnn", "uldor"}
-    assert set(bundled_checkpoints()) == two_stage | {"retinanet_dense_ag", "vld_acs_spr"}
+    assert set(bundled_checkpoints()) == two_stage | {
+        "retinanet_dense_ag",
+        "mining_labels_only",
+        "mining_add",
+        "vld_acs_spr",
+    }
     assert set(bundled_checkpoints()) <= set(recipe_names())
 
 
