@@ -29,9 +29,9 @@ class ComparedPart(StrEnum):
     LABELS = "Compare: scores"
 
 
-# Told apart by readers with any colour vision, on bright and on dark organs; no blue or green of people's lesions.
+# Told apart by readers with any colour vision, on bright and on dark organs; none is the review's.
 PLACES = {
-    ComparedPart.FIRST: "#F0A000",
+    ComparedPart.FIRST: "#D0FFA8",
     ComparedPart.SECOND: "#FF8CE0",
     ComparedPart.THIRD: "#F0E442",
     ComparedPart.FOURTH: "#D55E00",

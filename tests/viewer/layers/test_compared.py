@@ -172,8 +172,6 @@ def test_what_the_review_draws_of_findings_can_be_left_out_meanwhile(session: Se
     assert drawn(session, Kind.DETECTIONS)
 
 
-def test_no_method_has_the_colour_of_peoples_lesions_or_of_another() -> None:
+def test_no_method_has_the_colour_of_what_the_review_draws_or_of_another() -> None:
     assert len(set(PLACES.values())) == len(PLACES)
-    assert not {colour.lower() for colour in PLACES.values()} & {
-        COLOURS[mark].lower() for mark in COLOURS if mark != "to decide"
-    }
+    assert not {colour.lower() for colour in PLACES.values()} & {colour.lower() for colour in COLOURS.values()}
