@@ -111,7 +111,8 @@ def _about(name: str, slices: int) -> str:
         f"average at {FP_RATES[0]:g} to {FP_RATES[-1]:g}, and the average per whole scan, by P3D IoU at .125 to 8 or, "
         "of VLD's paper, by 3D IoU at .25 to 2, means over the seeds. Time and memory are the small version's with "
         f"random weights, one thread of a CPU, all systems by turns on one scan of {slices} slices: the median of a "
-        "slice, and the most that tensors held at a time beside the weights, of a system of volumes for the whole "
+        "slice by itself (along a scan, neighbours share what they see), and the most that tensors held at a time "
+        "beside the weights, of a system of volumes for the whole "
         f"scan.\n\n```\nnapari-uld experiments --systems docs/{name}\n```"
     )
 

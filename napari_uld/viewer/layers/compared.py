@@ -69,7 +69,7 @@ class ComparedLayers:
         self._viewer = viewer
         self._later = later
         drawn = [part for part in ComparedPart if part != ComparedPart.LABELS]
-        self._lines = {part: SliceLines(viewer, part, (), later) for part in drawn}
+        self._lines = {part: SliceLines(viewer, part, (ComparedPart.LABELS,), later) for part in drawn}
         self._labels = SliceLayer(viewer, ComparedPart.LABELS, ())
         self._written: Sequence[Written] = ()
         self._z = 0

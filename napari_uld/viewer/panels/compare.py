@@ -123,6 +123,9 @@ class ComparePanel(DetectorPanel):
 
     def _go_on(self) -> None:
         """Run the next one, or show what came of all."""
+        case = self._on
+        # Another name of the same checkpoint may have run meanwhile.
+        self._waiting = [name for name in self._waiting if case is not None and not self._choices.has_run(name, case)]
         if self._waiting:
             super().run()
         if not self.running:

@@ -27,7 +27,7 @@ class Choices:
 
     def __init__(self, checkpoints: CheckpointChoice) -> None:
         self._checkpoints = checkpoints
-        self._infos: dict[str, CheckpointInfo | CheckpointError] = {}
+        self._infos: dict[str, CheckpointInfo] = {}
         # The detectors of the checkpoints that ran, by name.
         self._ran: dict[str, str] = {}
 
@@ -39,6 +39,10 @@ class Choices:
         """The phases that a checkpoint's detector sees together; what cannot be read says so when it is run."""
         info = self._info(name)
         return () if isinstance(info, CheckpointError) else info.phases
+
+    def has_run(self, name: str, case: Case) -> bool:
+        """Whether a checkpoint's findings are open on a scan, which ran under another name maybe."""
+        return self._detector_of(name, case.findings) in case.findings
 
     def on(self, case: Case | None) -> list[Choice]:
         """Give what there is to compare, and how it stands on a scan."""
@@ -68,7 +72,8 @@ class Choices:
             try:
                 self._infos[name] = self._checkpoints.info_of(name)
             except CheckpointError as error:
-                self._infos[name] = error
+                # Not kept: the file may be put back.
+                return error
         return self._infos[name]
 
     def _detector_of(self, name: str, found: Collection[str]) -> str:

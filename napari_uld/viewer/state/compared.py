@@ -4,7 +4,7 @@ Two markings are of the same lesion by the rule of the review: an IoU of `SAME_L
 through, boxes without DeepLesion's margin getting it first. Hits are counted as the evaluation does.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from napari_uld.evaluation.one_scan import OnScan, Point, on_scan
 from napari_uld.lesions.findings import Box, SliceBoxes
 from napari_uld.viewer.state.case import Case
-from napari_uld.viewer.state.found import FindingRef, short_names, shown
+from napari_uld.viewer.state.found import FindingRef, shown
 from napari_uld.viewer.state.rows import Mark, Row, diameter_of, slice_positions
 
 # What people marked is a method like any other, without scores; detectors have names with a hash.
@@ -132,11 +132,6 @@ def row_of(case: Case, marked: Marked) -> Row | None:
         (row for row in case.rows if marked.id == row.key or marked.id in {ref.id for ref in row.also}),
         None,
     )
-
-
-def names_of(case: Case) -> Mapping[str, str]:
-    """What each method that there is on a scan is called in a table."""
-    return {ANNOTATION: ANNOTATION, **short_names(case.findings)}
 
 
 def _ordered(case: Case, marked: Sequence[Marked]) -> tuple[Marked, ...]:

@@ -335,6 +335,26 @@ def test_checkpoints_of_one_title_are_told_apart_and_two_files_of_one_checkpoint
     assert [column.title for column in panel.model.columns] == ["The annotation", files[0]]
 
 
+def test_two_files_of_one_checkpoint_run_once(
+    session: Session, open_case: Case, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints_module, "find_checkpoint", Path)
+    monkeypatch.setattr(
+        checkpoints_module,
+        "read_info",
+        lambda path: CheckpointInfo(path, "abc", {"method": {"name": "early", "title": "E"}}, {}),
+    )
+    detectors = Detectors()
+    panel = panel_of(session, qtbot, ANNOTATION, detectors=detectors)
+    for file in ("here/early.safetensors", "copy/early.safetensors"):
+        panel.checkpoints.add(Path(file))
+    for key in panel.methods.checked - {ANNOTATION, "here/early.safetensors", "copy/early.safetensors"}:
+        panel.methods.check(key, on=False)
+    run(panel, qtbot)
+    assert detectors.ran == ["early"]
+    assert len(panel.model.columns) == 1
+
+
 def test_without_a_scan_or_a_choice_it_says_what_to_do(session: Session, open_case: Case, qtbot: QtBot) -> None:
     panel = panel_of(session, qtbot, "early")
     assert not panel.run_button.enabled
