@@ -250,4 +250,4 @@ class Rescorer(Protocol):
         """What it learns on padded images (N, slices, H, W) from detections and lesions."""
 
     def rescore(self, images: Tensor, detections: Detections) -> Detections:
-        """The same detections with its own scores, best first."""
+        """The same detections with scores that both say, best first."""

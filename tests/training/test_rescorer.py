@@ -46,14 +46,14 @@ def test_without_a_detectors_checkpoint_there_is_nothing_to_look_at(
         finish(train(recipe, TrainingOptions(phantoms, tmp_path / "run", device="cpu")))
 
 
-def test_detections_keep_their_boxes_and_get_its_scores_best_first() -> None:
+def test_detections_keep_their_boxes_and_get_the_mean_of_both_scores_best_first() -> None:
     torch.manual_seed(0)
     rescorer = CropRescorer(3, channels=4, convolutions=2, crop=8, context=2, iou=0.5, samples=8).eval()
     images = torch.randn(1, 9, 64, 64)
     boxes = torch.tensor([[4.0, 4, 20, 20], [30, 30, 60, 60], [10, 40, 20, 50]])
     found = {"boxes": boxes, "scores": torch.tensor([0.9, 0.5, 0.1]), "labels": torch.tensor([1, 1, 1])}
     (result,) = rescorer.rescore(images, [found])
-    expected = rescorer(rescorer.crops(images, [boxes])).sigmoid()
+    expected = (rescorer(rescorer.crops(images, [boxes])).sigmoid() + found["scores"]) / 2
     order = expected.argsort(descending=True)
     assert torch.equal(result["boxes"], boxes[order])
     assert torch.equal(result["scores"], expected[order])

@@ -82,12 +82,15 @@ class CropRescorer(nn.Module):
         return F.binary_cross_entropy_with_logits(self(self.crops(images, boxes)), torch.cat(labels))
 
     def rescore(self, images: Tensor, detections: Detections) -> Detections:
-        """The same detections with its own scores, best first."""
+        """The same detections, each with the mean of its score and this one's, best first."""
         if not sum(len(detected["scores"]) for detected in detections):
             return detections
         logits = self(self.crops(images, [detected["boxes"] for detected in detections]))
-        scores = logits.sigmoid().split([len(detected["scores"]) for detected in detections])
-        return [_ordered(detected | {"scores": second}) for detected, second in zip(detections, scores, strict=True)]
+        seconds = logits.sigmoid().split([len(detected["scores"]) for detected in detections])
+        return [
+            _ordered(detected | {"scores": (detected["scores"] + second) / 2})
+            for detected, second in zip(detections, seconds, strict=True)
+        ]
 
 
 def _ordered(detected: dict[str, Tensor]) -> dict[str, Tensor]:
