@@ -41,7 +41,7 @@ def test_an_act_is_drawn_once_though_it_changes_slice_and_lesions(
     review.step(session, 1)
     review.decide(session, State.ACCEPTED)
     drawn, draw = [], marking.drawn_on
-    monkeypatch.setattr(marking, "drawn_on", lambda *about: drawn.append(about) or draw(*about))
+    monkeypatch.setattr(marking, "drawn_on", lambda *about, **given: drawn.append(about) or draw(*about, **given))
     act(session)
     assert len(drawn) == 1
     assert [each.key for each in session.marking.drawn] == [each.key for each in draw(session.case, session.plane)]
