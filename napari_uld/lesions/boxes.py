@@ -11,6 +11,8 @@ from napari_uld.errors import BoxError
 
 # RECIST boxes are the end points' extremes with this margin, native pixels (DeepLesion).
 RECIST_MARGIN = 5.0
+# What that margin adds to a box.
+PADDING = RECIST_MARGIN * np.array([-1, -1, 1, 1])
 # Nobody measures a smaller lesion in a CT, pixels: a smaller box is a slip of the hand.
 MIN_SIDE = 3.0
 

@@ -8,11 +8,10 @@ from functools import cached_property
 import numpy as np
 
 from napari_uld.errors import BoxError
-from napari_uld.lesions.boxes import RECIST_MARGIN, Box, as_boxes
+from napari_uld.lesions.boxes import PADDING, Box, as_boxes
 from napari_uld.lesions.rle import Rle
 
 SliceBoxes = Mapping[int, Box]
-OUTWARD = np.array([-1.0, -1.0, 1.0, 1.0])
 # Class numbers: what detectors are for, and what hard negatives are taught as.
 LESION_LABEL, HARD_NEGATIVE_LABEL = 1, 2
 # Score from which on findings are shown at first whose detector nobody evaluated.
@@ -192,9 +191,9 @@ class Findings:
     @cached_property
     def with_margin(self) -> tuple[SliceBoxes, ...]:
         """`slice_boxes` as annotations have theirs, with DeepLesion's margin; the key slice's among them."""
-        margin = RECIST_MARGIN if self.tight else 0.0
+        margin = PADDING if self.tight else 0.0
         return tuple(
-            {native: as_box(np.add(box, margin * OUTWARD)) for native, box in {**traced, int(key): own}.items()}
+            {native: as_box(np.add(box, margin)) for native, box in {**traced, int(key): own}.items()}
             for traced, key, own in zip(self.slice_boxes, self.key_slices, self.boxes, strict=True)
         )
 

@@ -14,7 +14,7 @@ from scipy import ndimage
 from napari_uld.ct.volume import CTVolume
 from napari_uld.ct.windows import Window
 from napari_uld.errors import RecistError
-from napari_uld.lesions.boxes import RECIST_MARGIN, Box, area, as_boxes
+from napari_uld.lesions.boxes import PADDING, RECIST_MARGIN, Box, area, as_boxes
 from napari_uld.lesions.findings import as_box
 from napari_uld.lesions.recist import Recist, from_mask
 from napari_uld.lesions.rle import Rle, decode
@@ -28,8 +28,6 @@ CORE = 0.7
 ABOUT, NARROWEST = 150.0, 50.0
 # Half axes of the ellipse are at least this long (px).
 SHORTEST = 1.0
-# What DeepLesion's margin adds to a box.
-PADDING = RECIST_MARGIN * np.array([-1, -1, 1, 1])
 # The cost grows with the area: larger boxes (px) are looked at in every second, third, ... row and column.
 LARGEST = 128.0
 # Of the slices that a lesion is traced through those with its largest boxes are measured.
