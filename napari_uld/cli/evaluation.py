@@ -1,4 +1,4 @@
-"""Saying how good a detector is: evaluate."""
+"""Saying how good a detector is, and showing it: evaluate, figure."""
 
 from enum import StrEnum
 from functools import partial
@@ -140,18 +140,30 @@ def figure(
     subjects: Annotated[
         list[str],
         typer.Argument(
-            help="Systems to set side by side: checkpoints (files or bundled names), or findings of the series (a file "
-            "or a folder of them)."
+            help="Systems to set side by side: checkpoints (files or bundled names), or findings (a file or a folder "
+            "of them)."
         ),
     ],
-    data: Annotated[Path, typer.Option(help="Folder of phantoms, whose whole truth is known.")],
-    series: Annotated[str, typer.Option(help="Which of them.")],
+    data: Annotated[Path, typer.Option(help="Folder of phantoms, whose whole truth is known; with --above any data.")],
     out: Annotated[Path, typer.Option(callback=writable, help="The picture, a PNG file.")],
+    series: Annotated[str | None, typer.Option(help="Draw a lesion of this series in 3D and on three slices.")] = None,
     lesion: Annotated[str | None, typer.Option(help="Which of its lesions, by its id; default the largest.")] = None,
+    above: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Draw key slices, with what is found there from this score on."),
+    ] = None,
+    slices: Annotated[int, typer.Option(min=1, max=12, help="With --above: how many, drawn at random.")] = 4,
+    split: SplitName = "test",
     device: Device = "auto",
 ) -> None:
-    """Draw a lesion as several systems find it, in 3D and on three slices."""
+    """Draw what several systems find: one lesion in 3D and on three slices, or key slices with all they are sure of."""
     from napari_uld.training.reports.body_pictures import draw_bodies
+    from napari_uld.training.reports.slice_pictures import draw_sure
 
-    follow(draw_bodies(subjects, data, series, out, lesion, device))
+    if (series is None) == (above is None):
+        raise typer.BadParameter("give one of them", param_hint="--series, --above")
+    if series is not None:
+        follow(draw_bodies(subjects, data, series, out, lesion, device))
+    elif above is not None:
+        follow(draw_sure(subjects, data, out, split=split, above=above, count=slices, device=device))
     say(f"The picture is in {out}")

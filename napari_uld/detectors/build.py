@@ -9,6 +9,7 @@ from torchvision.ops import FeaturePyramidNetwork
 
 from napari_uld.detectors.anchors import CentredAnchorGenerator
 from napari_uld.detectors.backbones.densenet import DenseNet
+from napari_uld.detectors.backbones.fused_densenet import FusedDenseNet
 from napari_uld.detectors.backbones.resnet import ResNet
 from napari_uld.detectors.backbones.shifted_densenet import ShiftedDenseNet
 from napari_uld.detectors.backbones.vgg import Vgg
@@ -116,8 +117,12 @@ def build_mulan(detector: MulanSpec, supervision: TwoStageSupervision, inputs: I
 def build_align_shift(
     detector: AlignShiftSpec, supervision: TwoStageSupervision, inputs: InputSpec
 ) -> TwoStageDetector:
-    """Build a two-stage network on a truncated DenseNet of slices, channels shifted between them."""
-    backbone = ShiftedDenseNet(blocks=detector.blocks, growth=detector.growth)
+    """Build a two-stage network on a truncated DenseNet of slices, channels shifted between them or fused."""
+    backbone = (
+        FusedDenseNet(slices=inputs.slices, blocks=detector.blocks, growth=detector.growth)
+        if detector.shift == "learned"
+        else ShiftedDenseNet(blocks=detector.blocks, growth=detector.growth)
+    )
     encoder = AlignShift(backbone, slices=inputs.slices, channels=detector.pyramid_channels, shift=detector.shift)
     return TwoStageDetector(
         encoder=encoder,

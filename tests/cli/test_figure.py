@@ -4,6 +4,7 @@ from pathlib import Path
 
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.findings_file import write_findings
+from napari_uld.training.data.key_slices import true_slices
 
 from .running import run
 
@@ -29,3 +30,26 @@ def test_it_writes_the_picture_and_says_in_a_sentence_what_there_is_none_of(tmp_
     done = run("figure", *asked, "--lesion", "nowhere")
     assert done.returncode == 1
     assert "has no lesion nowhere" in done.stderr
+
+
+def test_it_draws_what_systems_are_sure_of_on_key_slices(tmp_path: Path) -> None:
+    findings = Findings.from_rows(
+        scan_id="deeplesion:000001_01_01",
+        scan_name="000001_01_01",
+        method="vld",
+        checkpoint="1",
+        boxes=[[290, 300, 330, 340]],
+        scores=[0.95],
+        key_slices=[true_slices(STUDY, "all")[0].number],
+    )
+    found, picture = tmp_path / "found.findings.json", tmp_path / "figure.png"
+    write_findings(found, findings)
+    asked = ("figure", found, "--data", STUDY, "--split", "all", "--out", picture)
+    done = run(*asked, "--above", 0.9)
+    assert done.returncode == 0, done.stderr
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    unsure = run(*asked, "--above", 0.99)
+    assert unsure.returncode == 1
+    assert "give a lower one" in unsure.stderr
+    for options in ((), ("--above", 0.9, "--series", "000001_01_01")):
+        assert run(*asked, *options).returncode == 2

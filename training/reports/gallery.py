@@ -151,17 +151,17 @@ def _draw_tile(axes: Axes, image: np.ndarray, lesion: Lesion, found: Found, poin
     axes.imshow(part, cmap="gray", vmin=0, vmax=255, extent=extent, interpolation="bilinear")
     axes.set(xlim=(x - half, x + half), ylim=(y + half, y - half))
     for each in key.boxes:
-        _draw_box(axes, each, TRUE, 2.4)
+        draw_box(axes, each, TRUE, 2.4)
     for each, sure, false in zip(*found.on_slice(lesion.image), strict=True):
         if sure >= point:
             # Dashes for those who do not tell red from green.
-            _draw_box(axes, each, FALSE if false else HIT, 1.2, "--" if false else "-", f"{sure:.2f}")
+            draw_box(axes, each, FALSE if false else HIT, 1.2, "--" if false else "-", f"{sure:.2f}")
     diameter = f"{key.diameters[lesion.row]:.1f} mm, " if np.isfinite(key.diameters[lesion.row]) else ""
     outcome = f"score {score:.2f}" if score >= point else "missed"
     axes.set_xlabel(f"{diameter}{outcome}\n{key.series}, slice {key.number}", fontsize="small")
 
 
-def _draw_box(axes: Axes, box: np.ndarray, colour: str, width: float, dashes: str = "-", text: str = "") -> None:
+def draw_box(axes: Axes, box: np.ndarray, colour: str, width: float, dashes: str = "-", text: str = "") -> None:
     """A frame that enters the tile, and a text where its upper left corner is, or would be."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     x1, y1, x2, y2 = box

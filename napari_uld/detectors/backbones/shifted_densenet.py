@@ -71,9 +71,26 @@ class ShiftedDenseNet(DenseNet):
         `own` (N,) is the share of a shifted channel that a slice keeps.
         """
         layers: Any = self.features
-        first = _dense_block(layers.denseblock1, stems, own)
-        second = _dense_block(layers.denseblock2, _of_each(layers.transition1, first), own)
-        return [first, second, _dense_block(layers.denseblock3, _of_each(layers.transition2, second), own)]
+        first = self._dense_block("denseblock1", stems, own)
+        second = self._dense_block("denseblock2", _of_each(layers.transition1, first), own)
+        return [first, second, self._dense_block("denseblock3", _of_each(layers.transition2, second), own)]
+
+    def exchange(self, conv: str, slices: Tensor, own: Tensor) -> Tensor:
+        """What a convolution, by its name, sees of slices (N, D, C, h, w) and their neighbours."""
+        return align_shift(slices, own)
+
+    def _dense_block(self, block: str, slices: Tensor, own: Tensor) -> Tensor:
+        """(N, D, C, H, W) -> the same with what each layer of torchvision's block adds, along C."""
+        layers: Any = self.features
+        seen = slices.flatten(0, 1)
+
+        def met(conv: str, images: Tensor) -> Tensor:
+            return self.exchange(conv, images.unflatten(0, slices.shape[:2]), own).flatten(0, 1)
+
+        for name, layer in getattr(layers, block).items():
+            narrow = layer.conv1(met(f"{block}_{name}_conv1", layer.relu1(layer.norm1(seen))))
+            seen = torch.cat([seen, layer.conv2(met(f"{block}_{name}_conv2", layer.relu2(layer.norm2(narrow))))], dim=1)
+        return seen.unflatten(0, slices.shape[:2])
 
     def take_imagenet(self, state: dict[str, Tensor]) -> bool:
         """Take torchvision's weights over, of the first convolution those for green; False where shapes differ."""
@@ -88,16 +105,3 @@ def _of_each(layer: Any, slices: Tensor) -> Tensor:
     """Run a 2D layer on each slice of (N, D, C, H, W)."""
     made: Tensor = layer(slices.flatten(0, 1))
     return made.unflatten(0, slices.shape[:2])
-
-
-def _dense_block(block: Any, slices: Tensor, own: Tensor) -> Tensor:
-    """(N, D, C, H, W) -> the same with what each layer of torchvision's block adds, along C."""
-
-    def shift(images: Tensor) -> Tensor:
-        return align_shift(images.unflatten(0, slices.shape[:2]), own).flatten(0, 1)
-
-    seen = slices.flatten(0, 1)
-    for layer in block.values():
-        narrow = layer.conv1(shift(layer.relu1(layer.norm1(seen))))
-        seen = torch.cat([seen, layer.conv2(shift(layer.relu2(layer.norm2(narrow))))], dim=1)
-    return seen.unflatten(0, slices.shape[:2])

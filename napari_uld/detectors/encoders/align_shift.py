@@ -21,6 +21,8 @@ KEPT: dict[Shift, Callable[[Tensor], Tensor]] = {
     "by_distance": own_share,
     "whole": torch.zeros_like,
     "none": torch.ones_like,
+    # Nothing is shifted.
+    "learned": torch.ones_like,
 }
 
 

@@ -10,7 +10,8 @@ from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.detectors.specs.two_stage import BoxStds, StagesSpec
 
 # What slices give of the channels that they exchange: by how far apart they lie, all of them however far, or nothing.
-Shift = Literal["by_distance", "whole", "none"]
+# Or they give of every channel what is learnt, which is A3D.
+Shift = Literal["by_distance", "whole", "none", "learned"]
 
 
 class AlignShiftSpec(StagesSpec):
