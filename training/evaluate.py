@@ -14,7 +14,7 @@ from napari_uld.evaluation.matching import Matches, match
 from napari_uld.evaluation.overlaps import iou, p3d_iou
 from napari_uld.evaluation.protocols import HARVESTER_RATES, PROTOCOLS, Protocol, ProtocolName
 from napari_uld.inference.candidates import candidates
-from napari_uld.inference.catalogue import find_checkpoint
+from napari_uld.inference.catalogue import find_checkpoint, read_info
 from napari_uld.inference.checkpoint import LoadedDetector, load_checkpoint
 from napari_uld.inference.detect import detect
 from napari_uld.inference.volumes import run_volume
@@ -25,7 +25,7 @@ from napari_uld.progress import Progress, Work
 from .data.key_slices import KeySlice, Split
 from .data.slab_dataset import SlabDataset
 from .data.sub_volumes import SubVolume
-from .data.truths import TrueScans, true_images, true_scans
+from .data.truths import true_images, true_scans
 from .data.volume_dataset import TrueVolume, VolumeDataset
 from .scoring import Evaluation, score
 from .subjects import check_in_images, check_margins, is_saved, read_subject
@@ -117,8 +117,10 @@ def evaluate_subject(
     UldError
         If the subject or the data cannot be read, hold nothing to score, or nothing that `show` takes.
     """
-    judging = PROTOCOLS[protocol or "image"]
-    if is_saved(subject):
+    info = None if is_saved(subject) else read_info(find_checkpoint(subject))
+    finds_bodies = info is not None and info.volume
+    judging = PROTOCOLS[protocol or ("3d" if finds_bodies else "image")]
+    if info is None:
         if count_negatives:
             raise DataError("Saved boxes hold no detections of the false-positive class: give the checkpoint")
     elif data.is_file() and (images is None or judging.counts == "images"):
@@ -129,34 +131,25 @@ def evaluate_subject(
     if judging.counts == "volumes":
         if annotated or count_negatives or lesion_free or show is not None:
             raise DataError(
-                f"--protocol {judging.name} counts every lesion of whole volumes: leave out --annotated, "
-                "--count-negatives, --lesion-free and --gallery, which are about key slices"
+                f"Protocol {judging.name} counts every lesion of whole volumes: leave out what is about key slices, "
+                "--annotated, --count-negatives, --lesion-free, --gallery and pictures of them"
             )
         return (yield from _evaluate_volumes(subject, data, split, judging, margin, images or data, rates, device))
+    if finds_bodies:
+        raise DataError(f"{subject} finds bodies in volumes: score it on the whole truth, with --protocol 3d")
     # Data first: what is wrong with them is said before a network is loaded.
-    (slices, note), truth_margin = true_images(data, split, annotated=annotated, lesion_free=lesion_free)
-    if is_saved(subject):
+    (slices, note), truth_margin = true_images(
+        data, split, annotated=annotated, lesion_free=lesion_free, tight=info is not None and info.tight
+    )
+    if info is None:
         table = read_subject(Path(subject), data, split, margin)
         said = check_margins(table.source, table.margin, truth_margin, data)
         check_in_images(table, slices)
         found, left_out = place_boxes(table, slices, measure)
         note = " ".join(filter(None, (note, left_out)))
     else:
-        detector = load_checkpoint(find_checkpoint(subject), device)
-        if detector.inputs.volume:
-            if annotated or count_negatives or lesion_free or protocol is not None:
-                raise DataError(f"{subject} finds bodies in volumes: score it on the whole truth, with --protocol 3d")
-            if show is not None:
-                raise DataError(f"{subject} finds bodies in volumes: only what is found on key slices can be drawn")
-            truth = true_scans(data, split, PROTOCOLS["3d"], Margin.TIGHT)
-            table = yield from detected(detector, truth.scans, data)
-            return (yield from _score_volumes(table, truth, data, PROTOCOLS["3d"], rates))
-        if detector.tight:
-            # Its checkpoint alone says so.
-            (slices, note), truth_margin = true_images(
-                data, split, annotated=annotated, lesion_free=lesion_free, tight=True
-            )
-        said = check_margins(subject, Margin.TIGHT if detector.tight else Margin.PADDED, truth_margin, data)
+        said = check_margins(subject, Margin.TIGHT if info.tight else Margin.PADDED, truth_margin, data)
+        detector = load_checkpoint(info.path, device)
         dataset = SlabDataset(data, slices, detector.inputs)
         found = yield from detect_on_slices(detector, dataset, count_negatives=count_negatives, measure=measure)
     if show is not None:
@@ -185,12 +178,6 @@ def _evaluate_volumes(
         detector = load_checkpoint(find_checkpoint(subject), device)
         truth = true_scans(data, split, judging, Margin.TIGHT if detector.tight else Margin.PADDED)
         table = yield from detected(detector, truth.scans, images)
-    return (yield from _score_volumes(table, truth, data, judging, rates))
-
-
-def _score_volumes(
-    table: BoxTable, truth: TrueScans, data: Path, judging: Protocol, rates: Sequence[float] | None
-) -> Work[Evaluation]:
     said = check_margins(table.source, table.margin, truth.margin, data)
     matches, scans, note = match_scans(table, truth.scans, judging)
     yield Progress(0, 0, "Resampling patients")

@@ -83,11 +83,15 @@ class CheckpointInfo:
         return detector_name(self.name, self.digest)
 
     @property
+    def volume(self) -> bool:
+        """Whether it finds bodies in volumes; else boxes on slices."""
+        return bool(self.recipe.get("input", {}).get("volume"))
+
+    @property
     def tight(self) -> bool:
         """Whether its boxes lie about the voxels of what they hold; else they have DeepLesion's margin."""
         # Before recipes said so, bodies alone were tight.
-        learnt = self.recipe.get("supervision", {}).get("boxes", "padded")
-        return learnt == "tight" or bool(self.recipe.get("input", {}).get("volume"))
+        return self.volume or self.recipe.get("supervision", {}).get("boxes") == "tight"
 
     @property
     def operating_point(self) -> float | None:

@@ -1,7 +1,6 @@
 """Scoring saved findings and checkpoints on a data set."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ from napari_uld.inference.detect import SlabDetections
 from napari_uld.lesions.findings import Findings
 from napari_uld.lesions.findings_file import write_findings
 from napari_uld.progress import Work, finish
-from napari_uld.training import evaluate
 from napari_uld.training.data.key_slices import read_slab, true_slices
 from napari_uld.training.data.slab_dataset import SlabDataset
 from napari_uld.training.evaluate import Found, evaluate_subject, match_detector
@@ -143,9 +141,7 @@ def test_what_is_scored_can_be_shown_best_first(phantoms: Path, tmp_path: Path) 
     assert false.tolist() == [False] * len(key.boxes) + [True]
 
 
-def test_what_is_found_in_volumes_cannot_be_shown(phantoms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    in_volumes = SimpleNamespace(inputs=InputSpec(volume=True, slices=8, slices_per_image=1))
-    monkeypatch.setattr(evaluate, "load_checkpoint", lambda *_: in_volumes)
-    work = evaluate_subject("faster_rcnn", phantoms, "all", show=lambda _: iter(()))  # type: ignore[arg-type, return-value]
-    with pytest.raises(DataError, match="only what is found on key slices can be drawn"):
+def test_what_is_found_in_volumes_cannot_be_shown(phantoms: Path) -> None:
+    work = evaluate_subject("vld_acs_spr", phantoms, "all", show=lambda _: iter(()))  # type: ignore[arg-type, return-value]
+    with pytest.raises(DataError, match="leave out what is about key slices"):
         next(work)

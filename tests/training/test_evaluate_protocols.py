@@ -179,8 +179,8 @@ def test_bodies_reach_by_the_protocol_what_they_reach_without_naming_it(
 
     monkeypatch.setattr(evaluate, "run_volume", moved)
     monkeypatch.setattr(volume_protocols, "run_volume", moved)
-    plain = scored("faster_rcnn", phantoms, rates=(0.5, 1.0, 2.0))
-    named = scored("faster_rcnn", phantoms, rates=(0.5, 1.0, 2.0), protocol="3d")
+    plain = scored("vld_acs_spr", phantoms, rates=(0.5, 1.0, 2.0))
+    named = scored("vld_acs_spr", phantoms, rates=(0.5, 1.0, 2.0), protocol="3d")
     assert 0 < plain.curve.sensitivity[-1] < 1
     assert named.curve.values.tolist() == plain.curve.values.tolist()
     lesions = [{name: part.lesions for name, part in each.by_size.items()} for each in (plain, named)]

@@ -76,15 +76,21 @@ def test_a_checkpoint_says_how_closely_its_boxes_lie(name: str, tight: bool) -> 
 
 
 def toy(*, tight: bool) -> SimpleNamespace:
-    info = SimpleNamespace(name="toy", digest="none", operating_point=None)
+    info = SimpleNamespace(name="toy", digest="none", operating_point=None, volume=False, tight=tight, path=Path("toy"))
     return SimpleNamespace(inputs=InputSpec(), tight=tight, info=info)
+
+
+def read_a_toy(monkeypatch: pytest.MonkeyPatch, *, tight: bool) -> None:
+    """Whatever checkpoint is asked for, have the toy read."""
+    monkeypatch.setattr(evaluate, "load_checkpoint", lambda *_: toy(tight=tight))
+    monkeypatch.setattr(evaluate, "read_info", lambda _: toy(tight=tight).info)
 
 
 def test_a_tight_detector_is_scored_on_the_tight_boxes_of_key_slices(
     phantoms: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     boxes = iter([key.boxes for key in tight_slices(phantoms, "all")])
-    monkeypatch.setattr(evaluate, "load_checkpoint", lambda *_: toy(tight=True))
+    read_a_toy(monkeypatch, tight=True)
 
     def perfect(_slabs: object, _detector: object, **_: object) -> list[SlabDetections]:
         found = next(boxes)
@@ -98,7 +104,7 @@ def test_a_tight_detector_is_scored_on_the_tight_boxes_of_key_slices(
 def test_what_the_table_lists_is_padded_and_no_truth_of_a_tight_detector(
     phantoms: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate, "load_checkpoint", lambda *_: toy(tight=True))
+    read_a_toy(monkeypatch, tight=True)
     with pytest.raises(DataError, match="are tight, those of .* padded"):
         finish(evaluate_subject("faster_rcnn", phantoms, "all", annotated=True))
 
@@ -112,7 +118,7 @@ def test_in_volumes_it_is_measured_on_boxes_of_its_kind(
         return findings(tight=tight).take(np.zeros(0, int))
 
     monkeypatch.setattr(volume_protocols, "detect", nothing)
-    monkeypatch.setattr(evaluate, "load_checkpoint", lambda *_: toy(tight=tight))
+    read_a_toy(monkeypatch, tight=tight)
     margin = Margin.TIGHT if tight else Margin.PADDED
     scans = true_scans(phantoms, "test", PROTOCOLS["3d"], margin).scans
     assert finish(detected(toy(tight=tight), scans, phantoms)).margin is margin  # type: ignore[arg-type]
