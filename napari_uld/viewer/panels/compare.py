@@ -27,7 +27,7 @@ from napari_uld.viewer.panels.empty import NO_SCAN
 from napari_uld.viewer.panels.legend import swatch
 from napari_uld.viewer.panels.method_list import Choice, MethodList
 from napari_uld.viewer.state.case import Case
-from napari_uld.viewer.state.compared import ANNOTATION, Compared, compare, row_of
+from napari_uld.viewer.state.compared import ANNOTATION, Compared, basis_of, compare, row_of
 
 # False positives on the scan where the slider begins.
 ALLOWED = 4
@@ -59,6 +59,7 @@ class ComparePanel(DetectorPanel):
         # The scan that is compared on, what came of it, and the layer of each method.
         self._on: Case | None = None
         self._compared: Compared | None = None
+        self._basis: tuple[object, ...] | None = None
         self._places: dict[str, ComparedPart] = {}
         self._plane: Plane | None = None
         # Checkpoints that are to run yet, the one that runs and how many there were; what became of them.
@@ -192,8 +193,7 @@ class ComparePanel(DetectorPanel):
                 there.setdefault(choice.method, choice)
         reference = self._offer_reference(there)
         methods = [method for method in there if method != reference][: len(PLACES)]
-        case = self._on
-        self._compared = compare(case, reference, methods) if case is not None and methods else None
+        self._compare(self._on, reference, methods)
         self._place([] if self._compared is None else methods)
         colours = {there[method].key: PLACES[part] for method, part in self._places.items()}
         if self._compared is not None:
@@ -204,6 +204,13 @@ class ComparePanel(DetectorPanel):
         self._enable()
         if not self.running:
             self._describe()
+
+    def _compare(self, case: Case | None, reference: str, methods: Sequence[str]) -> None:
+        """Compare, unless nothing that it depends on has changed: the review's rows do at every step of a slider."""
+        basis = basis_of(case, reference, methods) if case is not None and methods else None
+        if basis != self._basis:
+            self._basis = basis
+            self._compared = compare(case, reference, methods) if case is not None and methods else None
 
     def _offer_reference(self, there: Mapping[str, Choice]) -> str:
         """Let a person choose the reference among what is there; give it, "" where there is none."""

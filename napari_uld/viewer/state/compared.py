@@ -19,7 +19,7 @@ from napari_uld.viewer.state.rows import Mark, Row, diameter_of, slice_positions
 ANNOTATION = "annotation"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Marked:
     """One thing that a method marked.
 
@@ -117,13 +117,19 @@ def compare(case: Case, reference: str, methods: Sequence[str]) -> Compared:
     return Compared(reference, lesions, tuple(compared))
 
 
+def basis_of(case: Case, reference: str, methods: Sequence[str]) -> tuple[object, ...]:
+    """Give all that `compare` depends on: while it is equal, so is what comes of it."""
+    of_people = marked_by(case, ANNOTATION) if ANNOTATION in (reference, *methods) else ()
+    findings = [case.findings[name] for name in (reference, *methods) if name != ANNOTATION]
+    return case, reference, *methods, of_people, *findings, _lowest(case, reference, reviewed=True)
+
+
 def marked_by(case: Case, method: str, *, reviewed: bool = False) -> tuple[Marked, ...]:
     """Give what a method marked; of a detector all of it, or what is under review."""
     if method == ANNOTATION:
         return tuple(_of_row(row) for row in case.rows if row.mark in (Mark.EXPERT, Mark.ACCEPTED))
-    findings = case.findings[method]
-    lowest = case.thresholds.of(method, findings.operating_point) if reviewed else -np.inf
-    return tuple(_of_finding(case, ref) for ref in shown([findings], lambda _: lowest))
+    lowest = _lowest(case, method, reviewed=reviewed)
+    return tuple(_of_finding(case, ref) for ref in shown([case.findings[method]], lambda _: lowest))
 
 
 def row_of(case: Case, marked: Marked) -> Row | None:
@@ -132,6 +138,13 @@ def row_of(case: Case, marked: Marked) -> Row | None:
         (row for row in case.rows if marked.id == row.key or marked.id in {ref.id for ref in row.also}),
         None,
     )
+
+
+def _lowest(case: Case, method: str, *, reviewed: bool) -> float:
+    """Score from which on something of a method counts; of people all does."""
+    if method == ANNOTATION or not reviewed:
+        return -np.inf
+    return case.thresholds.of(method, case.findings[method].operating_point)
 
 
 def _ordered(case: Case, marked: Sequence[Marked]) -> tuple[Marked, ...]:

@@ -10,7 +10,7 @@ from napari_uld.ct.volume import CTVolume
 from napari_uld.lesions.annotations import Annotation, Annotations, State
 from napari_uld.lesions.findings import Findings
 from napari_uld.viewer.state.case import Case
-from napari_uld.viewer.state.compared import ANNOTATION, Compared, compare, row_of
+from napari_uld.viewer.state.compared import ANNOTATION, Compared, basis_of, compare, row_of
 
 from ..conftest import RECIST
 
@@ -78,6 +78,30 @@ def test_a_detector_that_is_the_reference_gives_what_the_review_shows_of_it_from
     found.detector = findings.detector
     found.threshold = 0.8
     assert [each.score for each in compare(found, findings.detector, [other.detector]).lesions] == [0.9]
+
+
+def test_what_comes_of_it_depends_on_decisions_and_findings_and_on_the_slider_of_its_reference_alone(
+    found: Case, findings: Findings, other: Findings
+) -> None:
+    def of_people() -> object:
+        return basis_of(found, ANNOTATION, [findings.detector, other.detector])
+
+    def of_detector() -> object:
+        return basis_of(found, findings.detector, [other.detector])
+
+    people, detector = of_people(), of_detector()
+    assert (people, detector) == (of_people(), of_detector())
+    found.detector = findings.detector
+    found.threshold = 0.8
+    assert people == of_people()
+    assert detector != of_detector()
+    detector = of_detector()
+    found.decide(found.rows[-1].key, State.ACCEPTED)
+    assert people != of_people()
+    assert detector == of_detector()
+    # Its own findings anew, as after another run.
+    found.set_findings(replace(other, scores=other.scores / 2))
+    assert detector != of_detector()
 
 
 def test_people_can_be_held_against_a_detector_and_no_slider_moves_them(
