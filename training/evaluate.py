@@ -14,11 +14,11 @@ from napari_uld.evaluation.matching import Matches, match
 from napari_uld.evaluation.overlaps import iou, p3d_iou
 from napari_uld.evaluation.protocols import HARVESTER_RATES, PROTOCOLS, Protocol, ProtocolName
 from napari_uld.inference.candidates import candidates
-from napari_uld.inference.catalogue import find_checkpoint, read_info
+from napari_uld.inference.catalogue import CheckpointInfo, find_checkpoint, read_info
 from napari_uld.inference.checkpoint import LoadedDetector, load_checkpoint
 from napari_uld.inference.detect import detect
 from napari_uld.inference.volumes import run_volume
-from napari_uld.lesions.box_table import BoxTable, Margin
+from napari_uld.lesions.box_table import BoxTable, Extent, Margin
 from napari_uld.lesions.findings import LESION_LABEL
 from napari_uld.progress import Progress, Work
 
@@ -69,6 +69,25 @@ class Found:
         return self.boxes[index], self.matches.scores[rows], self.matches.false_positive[rows]
 
 
+@dataclass(frozen=True, eq=False)
+class OnSlices:
+    """What a subject finds on key slices.
+
+    Parameters
+    ----------
+    found
+        Its boxes, matched.
+    left_out
+        What was not matched, and why; "" for nothing.
+    boxes
+        How closely these lie about what they hold.
+    """
+
+    found: Found
+    left_out: str
+    boxes: str
+
+
 def evaluate_subject(
     subject: str,
     data: Path,
@@ -78,7 +97,7 @@ def evaluate_subject(
     annotated: bool = False,
     count_negatives: bool = False,
     lesion_free: bool = False,
-    measure: Overlap = iou,
+    measure: Overlap | None = None,
     margin: Margin | None = None,
     images: Path | None = None,
     rates: Sequence[float] | None = None,
@@ -102,7 +121,7 @@ def evaluate_subject(
     lesion_free
         Score on slices without a lesion, too.
     measure
-        How much two boxes overlap on an image.
+        How much two boxes overlap on an image; default their IoU.
     margin
         How closely a saved subject's boxes lie about lesions, if its file's kind does not say it.
     images
@@ -118,50 +137,92 @@ def evaluate_subject(
         If the subject or the data cannot be read, hold nothing to score, or nothing that `show` takes.
     """
     info = None if is_saved(subject) else read_info(find_checkpoint(subject))
-    finds_bodies = info is not None and info.volume
-    judging = PROTOCOLS[protocol or ("3d" if finds_bodies else "image")]
-    if info is None:
-        if count_negatives:
-            raise DataError("Saved boxes hold no detections of the false-positive class: give the checkpoint")
-    elif data.is_file() and (images is None or judging.counts == "images"):
+    judging = PROTOCOLS[protocol or ("3d" if info is not None and info.volume else "image")]
+    if info is None and count_negatives:
+        raise DataError("Saved boxes hold no detections of the false-positive class: give the checkpoint")
+    if info is not None and data.is_file() and (images is None or judging.counts == "images"):
         raise DataError(
             f"{data} holds no scans to detect on: give a folder in DeepLesion's layout as --data, or, where whole "
             "volumes are judged, as --images"
         )
     if judging.counts == "volumes":
-        if annotated or count_negatives or lesion_free or show is not None:
+        if annotated or count_negatives or lesion_free or measure is not None or show is not None:
             raise DataError(
-                f"Protocol {judging.name} counts every lesion of whole volumes: leave out what is about key slices, "
-                "--annotated, --count-negatives, --lesion-free, --gallery and pictures of them"
+                f"{subject} is judged on whole volumes, by the protocol {judging.name}, with every lesion in them: "
+                "leave out what is about key slices, --annotated, --count-negatives, --lesion-free, --overlap, "
+                "--plus-one and --gallery"
             )
-        return (yield from _evaluate_volumes(subject, data, split, judging, margin, images or data, rates, device))
-    if finds_bodies:
-        raise DataError(f"{subject} finds bodies in volumes: score it on the whole truth, with --protocol 3d")
-    # Data first: what is wrong with them is said before a network is loaded.
-    (slices, note), truth_margin = true_images(
-        data, split, annotated=annotated, lesion_free=lesion_free, tight=info is not None and info.tight
+        return (
+            yield from _evaluate_volumes(subject, info, data, split, judging, margin, images or data, rates, device)
+        )
+    seen = yield from find_on_slices(
+        subject,
+        data,
+        split,
+        annotated=annotated,
+        count_negatives=count_negatives,
+        lesion_free=lesion_free,
+        measure=measure or iou,
+        margin=margin,
+        device=device,
     )
-    if info is None:
+    if show is not None:
+        yield from show(seen.found)
+    yield Progress(0, 0, "Resampling patients")
+    coco = _coco(seen.found) if protocol == "coco" else None
+    evaluation = score(seen.found.matches, seen.found.slices, rates, judging=judging, coco=coco)
+    return replace(evaluation, left_out=seen.left_out, boxes=seen.boxes)
+
+
+def find_on_slices(
+    subject: str,
+    data: Path,
+    split: Split,
+    *,
+    annotated: bool = False,
+    count_negatives: bool = False,
+    lesion_free: bool = False,
+    measure: Overlap = iou,
+    margin: Margin | None = None,
+    device: str = "auto",
+) -> Work[OnSlices]:
+    """Detect on key slices, or take saved boxes on them, and match with their lesions; see `evaluate_subject`.
+
+    Boxes that are tight are measured on tight ones where a whole truth is known.
+
+    Raises
+    ------
+    UldError
+        If the subject or the data cannot be read, hold nothing to match, or the subject finds bodies in volumes.
+    """
+    if is_saved(subject):
         table = read_subject(Path(subject), data, split, margin)
+        # A body's box is about all of its slices, and tight about none.
+        tight = table.margin is Margin.TIGHT and table.extent is not Extent.BODIES
+        (slices, note), truth_margin = true_images(
+            data, split, annotated=annotated, lesion_free=lesion_free, tight=tight
+        )
         said = check_margins(table.source, table.margin, truth_margin, data)
         check_in_images(table, slices)
         found, left_out = place_boxes(table, slices, measure)
-        note = " ".join(filter(None, (note, left_out)))
-    else:
-        said = check_margins(subject, Margin.TIGHT if info.tight else Margin.PADDED, truth_margin, data)
-        detector = load_checkpoint(info.path, device)
-        dataset = SlabDataset(data, slices, detector.inputs)
-        found = yield from detect_on_slices(detector, dataset, count_negatives=count_negatives, measure=measure)
-    if show is not None:
-        yield from show(found)
-    yield Progress(0, 0, "Resampling patients")
-    coco = _coco(found) if protocol == "coco" else None
-    evaluation = score(found.matches, found.slices, rates, judging=judging, coco=coco)
-    return replace(evaluation, left_out=note, boxes=said)
+        return OnSlices(found, " ".join(filter(None, (note, left_out))), said)
+    info = read_info(find_checkpoint(subject))
+    if info.volume:
+        raise DataError(f"{subject} finds bodies in volumes, not on key slices: evaluate it with --protocol 3d")
+    # Data first: what is wrong with them is said before a network is loaded.
+    (slices, note), truth_margin = true_images(
+        data, split, annotated=annotated, lesion_free=lesion_free, tight=info.tight
+    )
+    said = check_margins(subject, Margin.TIGHT if info.tight else Margin.PADDED, truth_margin, data)
+    detector = load_checkpoint(info.path, device)
+    dataset = SlabDataset(data, slices, detector.inputs)
+    found = yield from detect_on_slices(detector, dataset, count_negatives=count_negatives, measure=measure)
+    return OnSlices(found, note, said)
 
 
 def _evaluate_volumes(
     subject: str,
+    info: CheckpointInfo | None,
     data: Path,
     split: Split,
     judging: Protocol,
@@ -170,14 +231,13 @@ def _evaluate_volumes(
     rates: Sequence[float] | None,
     device: str,
 ) -> Work[Evaluation]:
-    """Score a checkpoint or saved boxes on whole volumes."""
-    if is_saved(subject):
+    """Score a checkpoint, or saved boxes where there is no `info`, on whole volumes."""
+    if info is None:
         table = read_subject(Path(subject), data, split, margin)
         truth = true_scans(data, split, judging, table.margin)
     else:
-        detector = load_checkpoint(find_checkpoint(subject), device)
-        truth = true_scans(data, split, judging, Margin.TIGHT if detector.tight else Margin.PADDED)
-        table = yield from detected(detector, truth.scans, images)
+        truth = true_scans(data, split, judging, Margin.TIGHT if info.tight else Margin.PADDED)
+        table = yield from detected(load_checkpoint(info.path, device), truth.scans, images)
     said = check_margins(table.source, table.margin, truth.margin, data)
     matches, scans, note = match_scans(table, truth.scans, judging)
     yield Progress(0, 0, "Resampling patients")

@@ -25,6 +25,10 @@ from napari_uld.lesions.box_table import Margin
 ProtocolChoice = StrEnum("ProtocolChoice", {name: name for name in PROTOCOLS})  # type: ignore[misc]
 
 
+# Key slices in a picture.
+SLICES = 4
+
+
 class OverlapChoice(StrEnum):
     """How much of two boxes on an image is measured."""
 
@@ -100,11 +104,9 @@ def evaluate(
     from napari_uld.training.reports.gallery import open_gallery
     from napari_uld.training.scoring import difference
 
-    by_image = protocol in (None, ProtocolChoice.image)  # type: ignore[attr-defined]
-    if not by_image and (plus_one or overlap is not OverlapChoice.IOU):
-        raise typer.BadParameter("belong to --protocol image", param_hint="--overlap, --plus-one")
     if against == subject:
         raise typer.BadParameter("give another subject", param_hint="--against")
+    as_usual = overlap is OverlapChoice.IOU and not plus_one
     judge = partial(
         evaluate_subject,
         data=data,
@@ -113,7 +115,7 @@ def evaluate(
         annotated=annotated,
         count_negatives=count_negatives,
         lesion_free=lesion_free,
-        measure=partial(getattr(overlaps, overlap.value), pixel_inclusive=plus_one),
+        measure=None if as_usual else partial(getattr(overlaps, overlap.value), pixel_inclusive=plus_one),
         margin=boxes,
         images=images,
         rates=None if rates is None else positive_numbers(rates, "--rates"),
@@ -144,7 +146,10 @@ def figure(
             "of them)."
         ),
     ],
-    data: Annotated[Path, typer.Option(help="Folder of phantoms, whose whole truth is known; with --above any data.")],
+    data: Annotated[
+        Path,
+        typer.Option(help="Folder of phantoms, whose whole truth is known; with --above any in DeepLesion's layout."),
+    ],
     out: Annotated[Path, typer.Option(callback=writable, help="The picture, a PNG file.")],
     series: Annotated[str | None, typer.Option(help="Draw a lesion of this series in 3D and on three slices.")] = None,
     lesion: Annotated[str | None, typer.Option(help="Which of its lesions, by its id; default the largest.")] = None,
@@ -152,18 +157,27 @@ def figure(
         float | None,
         typer.Option(min=0, max=1, help="Draw key slices, with what is found there from this score on."),
     ] = None,
-    slices: Annotated[int, typer.Option(min=1, max=12, help="With --above: how many, drawn at random.")] = 4,
-    split: SplitName = "test",
+    slices: Annotated[
+        int | None, typer.Option(min=1, max=12, help=f"With --above: how many, drawn at random; default {SLICES}.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="With --above: of train, val, test or all; default test.")] = None,
     device: Device = "auto",
 ) -> None:
     """Draw what several systems find: one lesion in 3D and on three slices, or key slices with all they are sure of."""
     from napari_uld.training.reports.body_pictures import draw_bodies
     from napari_uld.training.reports.slice_pictures import draw_sure
 
-    if (series is None) == (above is None):
+    of_lesion, of_slices = series is not None, above is not None
+    if of_lesion == of_slices:
         raise typer.BadParameter("give one of them", param_hint="--series, --above")
+    if (lesion is not None and not of_lesion) or ((slices or split) and not of_slices):
+        raise typer.BadParameter(
+            "--lesion belongs to --series, --slices and --split to --above", param_hint="--series, --above"
+        )
     if series is not None:
         follow(draw_bodies(subjects, data, series, out, lesion, device))
     elif above is not None:
-        follow(draw_sure(subjects, data, out, split=split, above=above, count=slices, device=device))
+        follow(
+            draw_sure(subjects, data, out, split=split or "test", above=above, count=slices or SLICES, device=device)
+        )
     say(f"The picture is in {out}")

@@ -12,6 +12,7 @@ import pytest
 from napari_uld.ct.volume import CTVolume
 from napari_uld.detectors.specs.inputs import InputSpec
 from napari_uld.errors import DataError
+from napari_uld.evaluation.protocols import PROTOCOLS
 from napari_uld.inference.volumes import VolumeDetections
 from napari_uld.lesions.box_table import Margin
 from napari_uld.lesions.findings import Findings
@@ -177,11 +178,11 @@ def test_bodies_reach_by_the_protocol_what_they_reach_without_naming_it(
         shaken[:, 3:] = np.maximum(shaken[:, 3:], shaken[:, :3] + 0.2)
         return VolumeDetections(shaken, rng.permutation(len(boxes)) / 100, None)
 
-    monkeypatch.setattr(evaluate, "run_volume", moved)
     monkeypatch.setattr(volume_protocols, "run_volume", moved)
     plain = scored("vld_acs_spr", phantoms, rates=(0.5, 1.0, 2.0))
     named = scored("vld_acs_spr", phantoms, rates=(0.5, 1.0, 2.0), protocol="3d")
     assert 0 < plain.curve.sensitivity[-1] < 1
+    assert plain.judging is PROTOCOLS["3d"]
     assert named.curve.values.tolist() == plain.curve.values.tolist()
     lesions = [{name: part.lesions for name, part in each.by_size.items()} for each in (plain, named)]
     assert lesions[0] == lesions[1]

@@ -101,6 +101,25 @@ def test_a_tight_detector_is_scored_on_the_tight_boxes_of_key_slices(
     assert (evaluation.curve.values.tolist()[0], evaluation.ap, evaluation.boxes) == (1, 1, "tight boxes")
 
 
+def test_saved_tight_boxes_are_measured_on_the_tight_boxes_of_key_slices(phantoms: Path, tmp_path: Path) -> None:
+    keys = tight_slices(phantoms, "all")
+    for series in {key.series for key in keys}:
+        of_series = [(key.number, box) for key in keys if key.series == series for box in key.boxes]
+        found = Findings.from_rows(
+            scan_id=series,
+            scan_name=series,
+            method="perfect",
+            checkpoint="none",
+            boxes=[box for _, box in of_series],
+            scores=[0.5] * len(of_series),
+            key_slices=[number for number, _ in of_series],
+            tight=True,
+        )
+        write_findings(tmp_path / f"{series}.findings.json", found)
+    evaluation = finish(evaluate_subject(str(tmp_path), phantoms, "all"))
+    assert (evaluation.curve.values.tolist()[0], evaluation.ap, evaluation.boxes) == (1, 1, "tight boxes")
+
+
 def test_what_the_table_lists_is_padded_and_no_truth_of_a_tight_detector(
     phantoms: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -212,7 +212,7 @@ HOSTS = Experiment(
     ),
     seeds=ONE_SEED,
 )
-# AlignShift's claim is about scans of mixed slice distances, as the phantoms are: 1, 2 and 5 mm. A3D does not ask.
+# AlignShift's claim is about scans of mixed slice distances, as the phantoms are: 1, 2 and 5 mm. A3D interpolates.
 NO_SHIFT = "alignshift_no_recist, no shift"
 DISTANCES = Experiment(
     "distances",
@@ -221,8 +221,12 @@ DISTANCES = Experiment(
         Row(NO_SHIFT, "alignshift_no_recist", {"detector": {"shift": "none"}}),
         Row("alignshift_no_recist, shifted whole", "alignshift_no_recist", {"detector": {"shift": "whole"}}, NO_SHIFT),
         Row("alignshift_no_recist", "alignshift_no_recist", host=NO_SHIFT),
-        # A3D without its masks.
-        Row("alignshift_no_recist, learned", "alignshift_no_recist", {"detector": {"shift": "learned"}}, NO_SHIFT),
+        Row(
+            "A3D without RECIST",
+            "alignshift_no_recist",
+            {"detector": {"shift": "learned"}, "input": {"interpolate_thick": True}},
+            NO_SHIFT,
+        ),
     ),
     seeds=ONE_SEED,
     by_distance=True,
@@ -238,6 +242,7 @@ ALIGNSHIFT_PARTS = Experiment(
             Row("alignshift, BMC objectness", "alignshift", {"supervision": {"objectness": "bmc"}}),
             Row("alignshift_bmc", "alignshift_bmc"),
         ),
+        Row("a3d", "a3d", host="alignshift"),
         *_from_host(
             "alignshift_no_recist",
             Row("alignshift_no_recist, BMC without a branch", "alignshift_no_recist", {"supervision": BMC}),

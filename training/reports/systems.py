@@ -20,7 +20,7 @@ from napari_uld.progress import Progress, Work
 
 from ..data.sub_volumes import sub_volumes
 from .formats import markdown, short
-from .planning import Experiment, Place, Row, Run, State, plan
+from .planning import Budget, Experiment, Place, Row, Run, State, plan
 from .plots import COLOURS, DASHES, FIRST_RATE, LAST_RATE, mean_curve
 from .results import Result
 from .system_costs import Cost, costs_of
@@ -40,10 +40,13 @@ class Reached:
         Results on key slices, one a seed.
     in_scans
         Those in whole scans: by 3D IoU, or traced by P3D IoU.
+    trained
+        Of how many seeds, and in what its training was another than that of most.
     """
 
     on_slices: list[Result]
     in_scans: list[Result]
+    trained: str = ""
 
 
 def write_systems(path: Path, experiments: Sequence[Experiment], place: Place) -> Work[None]:
@@ -74,18 +77,31 @@ def write_systems(path: Path, experiments: Sequence[Experiment], place: Place) -
 
 
 def reached_by(name: str, experiments: Sequence[Experiment], place: Place) -> Reached:
-    """What the first experiment that trained a recipe as it is, in its small version, found out about it."""
-    for experiment in experiments:
-        rows = [each for each in experiment.rows if _as_it_is(each, name)] if experiment.version == "small" else []
-        for row in rows:
-            runs = [_plan_or_none(experiment, row, seed, place) for seed in experiment.seeds_of(row)]
-            finished = [run for run in runs if run is not None and run.state is State.FINISHED]
-            if finished:
-                results = [run.result() for run in finished]
-                if experiment.judging.counts == "volumes":
-                    return Reached([], results)
-                return Reached(results, [run.traced_result() for run in finished] if row.traced else [])
+    """What the first experiment that trained a recipe, in its small version, found out about it.
+
+    One that trained it as it is comes before one that let it go on from a trained host.
+    """
+    rows = [(each, row) for each in experiments if each.version == "small" for row in each.rows if _is_of(row, name)]
+    for experiment, row in sorted(rows, key=lambda found: _goes_on(found[1])):
+        runs = [_plan_or_none(experiment, row, seed, place) for seed in experiment.seeds_of(row)]
+        finished = [run for run in runs if run is not None and run.state is State.FINISHED]
+        if finished:
+            results, trained = [run.result() for run in finished], _trained(experiment, row, len(finished))
+            if experiment.judging.counts == "volumes":
+                return Reached([], results, trained)
+            return Reached(results, [run.traced_result() for run in finished] if row.traced else [], trained)
     return Reached([], [])
+
+
+def _trained(experiment: Experiment, row: Row, seeds: int) -> str:
+    """Say of how many seeds it is, and what is peculiar about it."""
+    said = [f"{seeds} seed{'s' * (seeds != 1)}"]
+    if row.init is not None:
+        said.append(f"from `{row.init.label}`")
+    patients, _ = experiment.budget.train
+    if patients != Budget().train[0]:
+        said.append(f"on {patients} other patients")
+    return ", ".join(said)
 
 
 def _plan_or_none(experiment: Experiment, row: Row, seed: int, place: Place) -> Run | None:
@@ -96,11 +112,15 @@ def _plan_or_none(experiment: Experiment, row: Row, seed: int, place: Place) -> 
         return None
 
 
-def _as_it_is(row: Row, name: str) -> bool:
-    if row.recipe != name or row.changes or row.count_negatives:
-        return False
-    # What goes on from a trained row though its recipe does not ask for that was trained for longer.
-    return row.init is None or row.init.recipe == load_recipe(name, "small").method.init
+def _is_of(row: Row, name: str) -> bool:
+    """Whether a row is a recipe's, as it is or gone on from a trained host; the host itself, for longer, is not."""
+    longer = row.init is not None and row.init.recipe == name
+    return row.recipe == name and not row.changes and not row.count_negatives and not longer
+
+
+def _goes_on(row: Row) -> bool:
+    """Whether it goes on from a trained row though its recipe does not ask for that: it was trained for longer."""
+    return row.init is not None and row.init.recipe != load_recipe(row.recipe, "small").method.init
 
 
 def _about(name: str, slices: int) -> str:
@@ -109,8 +129,10 @@ def _about(name: str, slices: int) -> str:
         "(per cent, at the paper's own rates, on its own data), and what its small version reaches on the phantoms of "
         "[experiments.md](experiments.md): sensitivity at .5, 1, 2 and 4 false positives per key slice with its "
         f"average at {FP_RATES[0]:g} to {FP_RATES[-1]:g}, and the average per whole scan, by P3D IoU at .125 to 8 or, "
-        "of VLD's paper, by 3D IoU at .25 to 2, means over the seeds. Time and memory are the small version's with "
-        f"random weights, one thread of a CPU, all systems by turns on one scan of {slices} slices: the median of a "
+        "of VLD's paper, by 3D IoU at .25 to 2, means over the seeds; what is empty is not trained, or with changes "
+        "alone. What went on from a trained host had as many steps again: it is no match for what did not. Time and "
+        "memory are the small version's with random weights, one thread of a CPU, all systems by turns on one scan of "
+        f"{slices} slices: the median of a "
         "slice by itself (along a scan, neighbours share what they see), and the most that tensors held at a time "
         "beside the weights, of a system of volumes for the whole "
         f"scan.\n\n```\nnapari-uld experiments --systems docs/{name}\n```"
@@ -130,6 +152,7 @@ def _row(name: str, recipe: Recipe, reached: Reached, cost: Cost) -> dict[str, s
         "small, per key slice": " ".join(at_rates),
         "average": _average([each.curve.average for each in on_slices]),
         "per scan": _average([each.scan_curve.average for each in in_scans]),
+        "trained": reached.trained,
         "parameters": _millions(published),
         "small ones": _millions(small),
         "ms a slice": f"{1000 * cost.seconds:.0f}",

@@ -21,7 +21,7 @@ KEPT: dict[Shift, Callable[[Tensor], Tensor]] = {
     "by_distance": own_share,
     "whole": torch.zeros_like,
     "none": torch.ones_like,
-    # Nothing is shifted.
+    # Its backbone fuses slices instead, however far apart they lie.
     "learned": torch.ones_like,
 }
 
@@ -68,7 +68,7 @@ class AlignShift(nn.Module):
         return {STEM: self.backbone.stem(images)}
 
     def join(self, slab: list[Features], thickness: Tensor) -> Fused:
-        """Shift channels between the slices in every dense layer, then make one of them."""
+        """Exchange channels between the slices in every dense layer, then make one of them."""
         stems = torch.stack([image[STEM] for image in slab], dim=1)
         blocks = self.backbone.dense_blocks(stems, self.kept(thickness))
         *finer, coarsest = (

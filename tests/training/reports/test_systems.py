@@ -55,19 +55,31 @@ def test_what_a_recipe_reached_is_of_the_first_row_that_trains_it_as_it_is(plann
     bundled = Experiment("y", "Y", (Row("a, trained out", "a"),), version="bundled")
     second = Experiment("z", "Z", (Row("the a", "a", traced=True), Row("a, twice as long", "a")), seeds=(0, 1))
     found = reached_by("a", [first, bundled, second], planned)
-    assert found == Reached(["the a 0", "the a 1"], ["the a 0 traced", "the a 1 traced"])  # type: ignore[list-item]
+    traced = ["the a 0 traced", "the a 1 traced"]
+    assert found == Reached(["the a 0", "the a 1"], traced, "2 seeds")  # type: ignore[list-item, arg-type]
     assert reached_by("nobody's", [first, second], planned) == Reached([], [])
 
 
-def test_what_goes_on_from_a_trained_host_is_as_it_is_where_its_recipe_asks_for_that_alone(planned: Place) -> None:
+def test_what_goes_on_from_a_trained_host_says_so_where_its_recipe_does_not_ask_for_that(planned: Place) -> None:
     hosts, mining = EXPERIMENTS["hosts"], EXPERIMENTS["mining"]
-    assert reached_by("mulan_no_recist_bmc", [hosts], planned) == Reached([], [])
+    gone_on = reached_by("mulan_no_recist_bmc", [hosts], planned)
+    assert gone_on == Reached(["mulan_no_recist_bmc 0"], [], "1 seed, from `mulan_no_recist`")  # type: ignore[list-item]
+    # What was trained as it is comes first, and is never what the host became in twice the time.
+    as_it_is = Experiment("x", "X", (Row("by itself", "mulan_no_recist_bmc"),), seeds=(0,))
+    assert reached_by("mulan_no_recist_bmc", [hosts, as_it_is], planned).on_slices == ["by itself 0"]
+    longer = Experiment("x", "X", hosts.rows[4:5], seeds=(0,))
+    assert longer.rows[0].label == "mulan_no_recist, twice as long"
+    assert reached_by("mulan_no_recist", [longer], planned) == Reached([], [])
     assert reached_by("mining_hard_negatives", [mining], planned).on_slices == ["mining_hard_negatives 0"]
+
+
+def test_what_was_trained_on_other_patients_says_so(planned: Place) -> None:
+    assert reached_by("vld_acs_phases", [EXPERIMENTS["phases"]], planned).trained == "1 seed, on 200 other patients"
 
 
 def test_a_system_of_volumes_reached_what_it_did_in_whole_scans(planned: Place) -> None:
     bodies = Experiment("x", "X", (Row("v", "v"),), seeds=(0,), protocol="3d")
-    assert reached_by("v", [bodies], planned) == Reached([], ["v 0"])  # type: ignore[list-item]
+    assert reached_by("v", [bodies], planned) == Reached([], ["v 0"], "1 seed")  # type: ignore[list-item]
 
 
 def test_time_and_memory_are_of_a_slice_or_of_a_scan_in_all_its_phases_and_of_one_thread() -> None:
