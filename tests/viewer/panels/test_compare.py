@@ -1,7 +1,7 @@
 """The Compare methods panel, with a stand-in for the detectors' process."""
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,17 +15,18 @@ from qtpy.QtGui import QColor
 from napari_uld.ct.volume import CTVolume
 from napari_uld.errors import CancelledError, CheckpointError, WorkerError
 from napari_uld.inference.catalogue import CheckpointInfo
-from napari_uld.lesions.annotations import Annotations
+from napari_uld.lesions.annotations import Annotations, State
 from napari_uld.lesions.findings import Findings
 from napari_uld.progress import Progress
 from napari_uld.viewer.layers.compared import PLACES, REFERENCE_COLOUR, ComparedPart
 from napari_uld.viewer.layers.marks import Kind
 from napari_uld.viewer.layers.parts import find_layer
 from napari_uld.viewer.panels import checkpoints as checkpoints_module
+from napari_uld.viewer.panels import compare as compare_module
 from napari_uld.viewer.panels.compare import ComparePanel
 from napari_uld.viewer.session import Session
 from napari_uld.viewer.state.case import Case
-from napari_uld.viewer.state.compared import ANNOTATION
+from napari_uld.viewer.state.compared import ANNOTATION, Compared, compare
 
 from ..conftest import drawn, show
 
@@ -166,6 +167,31 @@ def test_a_row_leads_to_its_lesion_and_the_lesion_at_hand_to_its_row(
     # Its own choices are a person's alone.
     assert session.case.volume.native_slice(session.z) == 15
     assert not open_case.annotations.unsaved
+
+
+def test_decisions_change_what_is_compared_and_the_reviews_slider_does_not(
+    session: Session, open_case: Case, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel = panel_of(session, qtbot, ANNOTATION, "early", "late")
+    run(panel, qtbot)
+    assert [row[0] for row in table(panel)] == ["Slice", "15"]
+    compared: list[str] = []
+
+    def counted(case: Case, reference: str, methods: Sequence[str]) -> Compared:
+        compared.append(reference)
+        return compare(case, reference, methods)
+
+    monkeypatch.setattr(compare_module, "compare", counted)
+    open_case.detector = "early abc"
+    for threshold in (0.2, 0.6, 0.1):
+        open_case.threshold = threshold
+    assert compared == []
+    suggestion = next(row for row in open_case.rows if row.native == 12)
+    open_case.decide(suggestion.key, State.ACCEPTED)
+    assert [row[0] for row in table(panel)] == ["Slice", "12", "15"]
+    open_case.decide(suggestion.key, State.REJECTED)
+    assert [row[0] for row in table(panel)] == ["Slice", "15"]
+    assert set(compared) == {ANNOTATION}
 
 
 def test_the_comparison_is_drawn_in_place_of_the_reviews_findings_until_it_is_not_wanted(
