@@ -24,7 +24,6 @@ from napari_uld.lesions.box_table import Margin
 
 ProtocolChoice = StrEnum("ProtocolChoice", {name: name for name in PROTOCOLS})  # type: ignore[misc]
 
-
 # Key slices in a picture.
 SLICES = 4
 

@@ -24,10 +24,10 @@ from .gallery import draw_box
 
 # As there.
 TRUE, FOUND = "#2FD05F", "#FF3B28"
-# Of a slice, in inches.
-PANEL = 3.0
+# Of a slice, in inches: patients are wider than they are deep.
+WIDTH, HEIGHT = 3.0, 2.5
 # A slice: of which series, and its number.
-Place = tuple[str, int]
+SliceId = tuple[str, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,18 +46,18 @@ class Sure:
     above: float
 
     @cached_property
-    def rows(self) -> dict[Place, int]:
+    def rows(self) -> dict[SliceId, int]:
         """Each slice's place among those that it was judged on."""
         return {(key.series, key.number): row for row, key in enumerate(self.seen.found.slices)}
 
     @cached_property
-    def somewhere(self) -> set[Place]:
+    def somewhere(self) -> set[SliceId]:
         """The slices on which it is sure of something."""
         matches, slices = self.seen.found.matches, self.seen.found.slices
         chosen = np.unique(matches.images[matches.scores >= self.above])
         return {(slices[row].series, slices[row].number) for row in chosen}
 
-    def on(self, place: Place) -> tuple[KeySlice, np.ndarray, np.ndarray]:
+    def on(self, place: SliceId) -> tuple[KeySlice, np.ndarray, np.ndarray]:
         """A slice with its lesions as the system is judged on them, boxes (n, 4), best first, and their scores."""
         row = self.rows[place]
         boxes, scores, _ = self.seen.found.on_slice(row)
@@ -116,7 +116,7 @@ def draw_sure(
     draw(shown, systems, data).savefig(out, format="png", dpi=110, metadata={"Software": None})
 
 
-def choose(systems: Sequence[Sure], count: int, seed: int) -> list[Place]:
+def choose(systems: Sequence[Sure], count: int, seed: int) -> list[SliceId]:
     """At most `count` slices that every system was judged on and where one is sure of something, in the data's order.
 
     Raises
@@ -135,9 +135,9 @@ def choose(systems: Sequence[Sure], count: int, seed: int) -> list[Place]:
     return [sure[row] for row in np.sort(drawn)]
 
 
-def draw(shown: Sequence[Place], systems: Mapping[str, Sure], data: Path) -> Figure:
+def draw(shown: Sequence[SliceId], systems: Mapping[str, Sure], data: Path) -> Figure:
     """Draw a row for each system, a column for each slice."""
-    figure = Figure(figsize=(PANEL * len(shown), (PANEL + 0.3) * len(systems) + 0.6), layout="constrained")
+    figure = Figure(figsize=(WIDTH * len(shown), HEIGHT * len(systems) + 0.6), layout="constrained")
     above = next(iter(systems.values())).above
     figure.suptitle(f"green: true, red: found with a score of {above:g} or more")
     tiles = figure.subplots(len(systems), len(shown), squeeze=False)
