@@ -36,13 +36,42 @@ def align_shift(slices: Tensor, own: Tensor) -> Tensor:
     own
         (N,) share that a slice keeps, as `own_share` gives it.
     """
-    share = own.to(slices)[:, None, None, None, None]
-    eighth = slices.shape[2] // FOLD
-    shifted = slices.clone()
-    later, earlier = slices[:, :, :eighth], slices[:, :, eighth : 2 * eighth]
-    shifted[:, :-1, :eighth] = torch.lerp(later[:, 1:], later[:, :-1], share)
-    shifted[:, 1:, eighth : 2 * eighth] = torch.lerp(earlier[:, :-1], earlier[:, 1:], share)
+    shifted: Tensor = _Exchange.apply(slices, own.to(slices)[:, None, None, None, None])
     return shifted
+
+
+class _Exchange(torch.autograd.Function):
+    """`align_shift` with gradients of its own: those of its slices copy all channels four times over."""
+
+    @staticmethod
+    def forward(ctx: Any, slices: Tensor, share: Tensor) -> Tensor:
+        ctx.save_for_backward(share)
+        later, earlier = _exchanged(slices)
+        shifted = slices.clone()
+        of_later, of_earlier = _exchanged(shifted)
+        of_later[:, :-1] = torch.lerp(later[:, 1:], later[:, :-1], share)
+        of_earlier[:, 1:] = torch.lerp(earlier[:, :-1], earlier[:, 1:], share)
+        return shifted
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = gradients
+        (share,) = ctx.saved_tensors
+        later, earlier = _exchanged(gradient)
+        given, given_back = later[:, :-1] * (1 - share), earlier[:, 1:] * (1 - share)
+        to_slices = gradient.clone()
+        to_later, to_earlier = _exchanged(to_slices)
+        to_later[:, :-1] -= given
+        to_later[:, 1:] += given
+        to_earlier[:, 1:] -= given_back
+        to_earlier[:, :-1] += given_back
+        return to_slices, None
+
+
+def _exchanged(slices: Tensor) -> tuple[Tensor, Tensor]:
+    """Views of the channels taken from the next slice, and of those taken from the one before."""
+    eighth = slices.shape[2] // FOLD
+    return slices[:, :, :eighth], slices[:, :, eighth : 2 * eighth]
 
 
 class ShiftedDenseNet(DenseNet):

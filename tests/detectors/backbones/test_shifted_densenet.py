@@ -79,6 +79,17 @@ def test_it_leaves_what_it_is_given_as_it_is_and_gradients_come_back_along_the_s
     ]
 
 
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_gradients_of_all_slices_are_those_of_the_shift_written_out(depth: int) -> None:
+    slices = torch.randn(3, depth, 16, 2, 2, requires_grad=True)
+    weights = torch.randn(3, depth, 16, 2, 2)
+    of_shift, of_hand = (
+        torch.autograd.grad((weights * shifted).sum(), slices)[0]
+        for shifted in (align_shift(slices, own_share(THICKNESS)), by_hand(slices, OWN))
+    )
+    assert torch.allclose(of_shift, of_hand, atol=1e-6)
+
+
 def test_layer_by_layer_it_is_a_3d_network_that_shifts_before_both_convolutions() -> None:
     network = small()
     torch.manual_seed(2)
