@@ -41,7 +41,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/bench_anchor_search.py
 	$(BIN)/python benchmarks/bench_froc.py
 	$(BIN)/python benchmarks/bench_grabcut.py runs/phantoms/test
-	$(BIN)/python benchmarks/bench_proposals.py runs/phantoms/test
+	$(BIN)/python benchmarks/bench_proposals.py runs/phantoms/test --every 4
 	$(BIN)/python benchmarks/bench_phantom_difficulty.py --patients 24
 	$(BIN)/python benchmarks/bench_shared_features.py --every 8
 	$(BIN)/python benchmarks/bench_detection.py runs/phantoms/test
