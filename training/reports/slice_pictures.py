@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -26,6 +27,8 @@ from .gallery import draw_box
 TRUE, FOUND = "#2FD05F", "#FF3B28"
 # Of a slice, in inches: patients are wider than they are deep.
 WIDTH, HEIGHT = 3.0, 2.5
+# Letters of a system's name in a line beside its row.
+LABEL = 30
 # A slice: of which series, and its number.
 SliceId = tuple[str, int]
 
@@ -149,7 +152,7 @@ def draw(shown: Sequence[SliceId], systems: Mapping[str, Sure], data: Path) -> F
             if row == 0:
                 axes.set_title(f"{series}, slice {number}", fontsize="small")
             if column == 0:
-                axes.set_ylabel(f"{name}\n{system.tally}", fontsize="small")
+                axes.set_ylabel(f"{fill(name, LABEL)}\n{system.tally}", fontsize="small")
     return figure
 
 
