@@ -211,6 +211,7 @@ HOSTS = Experiment(
         *_from_host("alignshift_no_recist", Row("alignshift_no_recist_bmc", "alignshift_no_recist_bmc")),
     ),
     seeds=ONE_SEED,
+    by_distance=True,
 )
 # AlignShift's claim is about scans of mixed slice distances, as the phantoms are: 1, 2 and 5 mm. A3D interpolates.
 NO_SHIFT = "alignshift_no_recist, no shift"
