@@ -6,6 +6,7 @@ from types import FrameType
 import pytest
 import torch
 from torch import nn
+from torchvision.models.detection import fcos_resnet50_fpn
 
 from napari_uld.detectors.backbones.vgg import Vgg
 from napari_uld.detectors.build import build_detector, build_proposals, build_regions, build_two_stage, parameter_count
@@ -99,8 +100,9 @@ def test_alignshift_is_as_large_as_its_released_codes_layers(name: str, branch: 
     assert branch == 0 or isinstance(model.regions.branch.criterion, DiceLoss)
 
 
-# ResNet-50 without its classifier; four 1x1 and four 3x3 convolutions of 256 channels on its stages.
-RESNET_50, PYRAMID_ON_RESNET = 23_508_032, (256 + 512 + 1024 + 2048 + 4) * 256 + 4 * (256 * 256 * 9 + 256)
+# ResNets without their classifiers; four 1x1 and four 3x3 convolutions of 256 channels on its stages.
+RESNET_50, RESNET_101 = 23_508_032, 42_500_160
+PYRAMID_ON_RESNET = (256 + 512 + 1024 + 2048 + 4) * 256 + 4 * (256 * 256 * 9 + 256)
 # Three 3x3 convolutions without biases, their norms, three parts of the body and a coordinate.
 POSITION_HEAD = (256 * 256 + 256 * 1024 + 1024 * 1024) * 9 + 2 * (256 + 1024 + 1024) + (1024 + 1) * 4
 
@@ -130,6 +132,37 @@ def test_mvp_nets_position_head_looks_at_the_middle_windows_images(name: str, mi
         model = build_detector(load_recipe(name))
     assert isinstance(model, TwoStageDetector)
     assert model.auxiliary["position"].images == middle
+
+
+def test_fcos_differs_from_torchvisions_by_a_finer_level_and_where_the_coarsest_comes_from() -> None:
+    with torch.device("meta"):
+        ours = build_detector(load_recipe("fcos"))
+        theirs = fcos_resnet50_fpn(weights=None, weights_backbone=None, num_classes=1)
+    finer = 256 * 256 + 256 + 256 * 256 * 9 + 256
+    # One level from C5 here, two from P5 there; a scale for each of five levels.
+    coarser = (2048 * 256 * 9 + 256) - 2 * (256 * 256 * 9 + 256)
+    assert parameter_count(ours) - sum(p.numel() for p in theirs.parameters()) == finer + coarser + 5
+
+
+def test_centernet_is_as_large_as_its_released_codes_layers_but_for_one_hidden_convolution() -> None:
+    with torch.device("meta"):
+        model = build_detector(load_recipe("centernet"))
+    up = 16 * 256 * (2048 + 256 + 256) + 3 * 2 * 256
+    hidden, released_heads = 256 * 64 * 9 + 64, (64 + 1) * (1 + 2 + 2) + 3 * (256 * 64 * 9 + 64)
+    # Sizes and offsets share theirs.
+    assert parameter_count(model) == RESNET_101 + up + released_heads - hidden
+
+
+def test_deformable_detr_is_as_large_as_its_released_codes_layers() -> None:
+    with torch.device("meta"):
+        model = build_detector(load_recipe("deformable_detr"))
+    d, sampled = 256, 8 * 4 * 4
+    levels = (512 + 1024 + 2048 + 3) * d + 2048 * d * 9 + d + 4 * 2 * d
+    # Values and outputs, offsets and weights; two layers on each place; what queries ask one another; norms.
+    attention, feed, among = 2 * (d + 1) * d + (d + 1) * sampled * 3, (d + 1) * 1024 + (1024 + 1) * d, 4 * (d + 1) * d
+    encoder, decoder = attention + feed + 2 * 2 * d, attention + feed + among + 3 * 2 * d
+    heads = 300 * 2 * d + 4 * d + (d + 1) * 2 + (d + 1) + 2 * (d + 1) * d + (d + 1) * 4
+    assert parameter_count(model) == RESNET_50 + levels + 6 * (encoder + decoder) + heads
 
 
 @pytest.mark.parametrize(("name", "classes"), [("mask_rcnn_no_mask", 1), ("mask_rcnn", 1), ("uldor", 2)])
