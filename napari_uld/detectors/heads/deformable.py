@@ -104,13 +104,10 @@ class Feed(nn.Module):
 
     def __init__(self, channels: int, hidden: int, dropout: float) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(channels, hidden),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(hidden, channels),
-            nn.Dropout(dropout),
-        )
+        first, second = nn.Linear(channels, hidden), nn.Linear(hidden, channels)
+        for layer in (first, second):
+            nn.init.xavier_uniform_(layer.weight)
+        self.layers = nn.Sequential(first, nn.ReLU(), nn.Dropout(dropout), second, nn.Dropout(dropout))
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -141,6 +138,7 @@ class DecoderLayer(nn.Module):
     def __init__(self, attention: DeformableAttention, channels: int, hidden: int, dropout: float) -> None:
         super().__init__()
         self.among = nn.MultiheadAttention(channels, attention.heads, dropout=dropout, batch_first=True)
+        nn.init.xavier_uniform_(self.among.out_proj.weight)
         self.attention = attention
         self.dropout = nn.Dropout(dropout)
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(2))

@@ -76,7 +76,9 @@ class QueryLoss:
     def match(self, logits: Tensor, boxes: Tensor, wanted: Tensor) -> Tensor:
         """Index of each query's lesion (q,), -1 for none, of an image's logits (q,) and boxes (q, 4); see `costs`."""
         matched = torch.full((len(logits),), BACKGROUND, device=logits.device)
-        queries, lesions = linear_sum_assignment(self.costs(logits, boxes, wanted).cpu().numpy())
+        # Of a network that says nan any match will do: its loss is what tells.
+        costs = self.costs(logits, boxes, wanted).nan_to_num(nan=0.0)
+        queries, lesions = linear_sum_assignment(costs.cpu().numpy())
         matched[torch.as_tensor(queries, device=matched.device)] = torch.as_tensor(lesions, device=matched.device)
         return matched
 

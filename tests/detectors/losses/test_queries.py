@@ -65,3 +65,9 @@ def test_a_query_on_an_ignored_box_is_not_taught_that_nothing_is_there() -> None
     assert LOSS(p.logit(), boxes, [known], SCALE)["classification"].item() == pytest.approx(
         2 * (found + second), rel=1e-4
     )
+
+
+def test_what_is_not_a_number_is_left_to_the_loss_to_tell() -> None:
+    target = {"boxes": torch.tensor([[50.0, 15, 70, 35]])}
+    losses = LOSS(torch.full((1, 2), torch.nan), torch.full((1, 2, 4), torch.nan), [target], SCALE)
+    assert all(loss.isnan() for loss in losses.values())
