@@ -23,6 +23,8 @@ SEGMENTATION, ATTENTION = "segmentation", "attention "
 PEAKS = "peaks"
 # Name of () where along the body an image lies, from 0 towards the head to 1, in targets and among the detections.
 POSITION = "position"
+# Of a detection: how much a gate lets through of each image of the slab, (images,).
+GATE = "gate"
 
 
 class Fused(NamedTuple):
@@ -38,12 +40,15 @@ class Fused(NamedTuple):
         Finer stages of the key image, by which a segmentation path goes down to full resolution.
     maps
         (N, 1, h, w) maps to look at, such as attention.
+    gate
+        (N, images) in [0, 1], the mean weight of each image's channels, where a gate weighs them.
     """
 
     key: Features
     context: list[Features]
     stem: Features = {}
     maps: Features = {}
+    gate: Tensor | None = None
 
 
 class Backbone(Protocol):

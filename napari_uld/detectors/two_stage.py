@@ -7,7 +7,7 @@ from torchvision.models.detection.image_list import ImageList
 
 from napari_uld.detectors.heads.proposals import ProposalNetwork
 from napari_uld.detectors.heads.roi import RoiStage
-from napari_uld.detectors.parts import Detections, Features, Fused, GridSize, SlabEncoder, Target, Taught
+from napari_uld.detectors.parts import GATE, Detections, Features, Fused, GridSize, SlabEncoder, Target, Taught
 from napari_uld.detectors.slab_detector import SlabDetector
 
 
@@ -24,7 +24,7 @@ class TwoStageDetector(SlabDetector):
         Second stage.
     auxiliary
         Further heads by name, (features of the slab, targets) -> losses by name; they serve training alone. What they
-        ``tell`` of the features, (N, ...) by name, joins the detections with the maps.
+        ``tell`` of the features, (N, ...) by name, joins the detections with the maps, as does an encoder's gate.
     """
 
     regions: RoiStage
@@ -53,13 +53,15 @@ class TwoStageDetector(SlabDetector):
         # The branch costs about half of a small detector's time: it is left out where boxes are all that is wanted.
         detections, region_losses = self.regions(fused, boxes, batch.image_sizes, targets, maps=self.predicts_maps)
         if targets is None:
-            return self._with_auxiliary(detections, fused) if self.predicts_maps else detections
+            return self._with_what_else_is_seen(detections, fused) if self.predicts_maps else detections
         return {**losses, **region_losses, **self._auxiliary_losses(fused, targets)}
 
-    def _with_auxiliary(self, detections: Detections, fused: Fused) -> Detections:
+    def _with_what_else_is_seen(self, detections: Detections, fused: Fused) -> Detections:
+        seen = {} if fused.gate is None else {GATE: fused.gate}
         for head in self.auxiliary.values():
-            for name, values in head.tell(fused).items():
-                detections = [result | {name: value} for result, value in zip(detections, values, strict=True)]
+            seen |= head.tell(fused)
+        for name, values in seen.items():
+            detections = [result | {name: value} for result, value in zip(detections, values, strict=True)]
         return detections
 
     def _auxiliary_losses(self, fused: Fused, targets: list[Target]) -> dict[str, Tensor]:

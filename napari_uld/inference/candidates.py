@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from napari_uld.detectors.batch import pad_images
-from napari_uld.detectors.parts import PEAKS, POSITION, Features
+from napari_uld.detectors.parts import GATE, PEAKS, POSITION, Features
 from napari_uld.inference.checkpoint import LoadedDetector
 from napari_uld.inference.device import mixed_precision
 from napari_uld.inference.slabs import Slab, SlabImage, normalize
@@ -20,7 +20,7 @@ from napari_uld.lesions.findings import LESION_LABEL
 # Slabs run together on a GPU; on a CPU one by one is faster.
 GPU_BATCH = 8
 # Of what a network gives for a slab, all but these are maps of the whole slice.
-NO_MAPS = {"boxes", "scores", "labels", "masks", PEAKS, POSITION}
+NO_MAPS = {"boxes", "scores", "labels", "masks", PEAKS, POSITION, GATE}
 # What a slab's images became, in each window.
 Seen = dict[SlabImage, list[Features]]
 
@@ -44,6 +44,8 @@ class SlabDetections:
         detector has neither.
     position
         Where along the body the slice lies, from 0 towards the head to 1; None where the detector does not tell.
+    gate
+        (images,) in [0, 1], how much a gate lets through of each image of the slab; None where there is none.
     """
 
     boxes: np.ndarray
@@ -53,6 +55,7 @@ class SlabDetections:
     slice_maps: Mapping[str, np.ndarray]
     places: np.ndarray | None = None
     position: float | None = None
+    gate: np.ndarray | None = None
 
 
 def candidates(
@@ -93,6 +96,7 @@ def slab_detections(slab: Slab, output: dict[str, Tensor], *, count_negatives: b
         {name: values for name, values in detections.items() if name not in NO_MAPS},
         slab.axes.to_native(detections[PEAKS][kept].astype(np.float64)) if PEAKS in detections else None,
         float(detections[POSITION]) if POSITION in detections else None,
+        detections.get(GATE),
     )
 
 

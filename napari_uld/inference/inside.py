@@ -61,7 +61,16 @@ def look_inside(volume: CTVolume, z: int, boxes: np.ndarray, detector: LoadedDet
         detector=detector.info.detector,
         operating_point=detector.info.operating_point,
         position=detections.position,
+        windows=_by_window(detections.gate, detector.inputs),
     )
+
+
+def _by_window(gate: np.ndarray | None, inputs: InputSpec) -> dict[tuple[float, float], float]:
+    """The mean over each window's images of what a gate lets through."""
+    if gate is None:
+        return {}
+    means = gate.reshape(len(inputs.windows), -1).mean(axis=1).tolist()
+    return dict(zip(inputs.windows, means, strict=True))
 
 
 def look_inside_recipe(volume: CTVolume, z: int, boxes: np.ndarray, system: System) -> Inside:

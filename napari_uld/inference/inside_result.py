@@ -1,7 +1,7 @@
 """What a look inside a detector shows of one slice; no torch here, so that a viewer can receive it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -115,6 +115,9 @@ class Inside:
     position
         Where along the body the detector takes the slice to lie, from 0 towards the head to 1; None where it does not
         tell.
+    windows
+        How much of each window, (low, high) HU, the detector's gate lets through, 0 to 1: the mean weight of its
+        images' channels; empty where there is no gate.
     """
 
     z: int
@@ -132,6 +135,7 @@ class Inside:
     centres: HeatMap | None = None
     places: np.ndarray | None = None
     position: float | None = None
+    windows: Mapping[tuple[float, float], float] = field(default_factory=dict)
 
     @property
     def one_stage(self) -> bool:

@@ -237,7 +237,7 @@ def test_the_detector_is_left_as_it_was(body: CTVolume, detector: LoadedDetector
     assert len(detector.model.proposals.head._forward_hooks) == 0
 
 
-def test_where_a_detector_takes_the_slice_to_lie_along_the_body_is_told(body: CTVolume) -> None:
+def test_where_a_detector_takes_the_slice_to_lie_and_what_its_gate_lets_through_is_told(body: CTVolume) -> None:
     recipe = load_recipe("mvp_3", "small")
     torch.manual_seed(0)
     model = build_detector(recipe).eval()
@@ -246,10 +246,16 @@ def test_where_a_detector_takes_the_slice_to_lie_along_the_body_is_told(body: CT
     found = look_inside(body, 3, NONE, LoadedDetector(model, recipe.input, info, torch.device("cpu")))
     assert found.position == pytest.approx(0.3, abs=0.05)
     assert found.position != 0.3, "what it sees counts too"
+    # A fresh gate is all but half open; what it sees makes windows differ.
+    assert tuple(found.windows) == recipe.input.windows
+    assert all(share == pytest.approx(0.5, abs=0.3) for share in found.windows.values())
+    assert len(set(found.windows.values())) == len(recipe.input.windows)
 
 
-def test_a_detector_without_such_a_head_tells_no_position(body: CTVolume, detector: LoadedDetector) -> None:
-    assert look_inside(body, 3, NONE, detector).position is None
+def test_a_detector_without_such_parts_tells_neither(body: CTVolume, detector: LoadedDetector) -> None:
+    found = look_inside(body, 3, NONE, detector)
+    assert found.position is None
+    assert not found.windows
 
 
 @pytest.fixture

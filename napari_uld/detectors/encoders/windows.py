@@ -26,10 +26,11 @@ class ChannelGate(nn.Module):
         hidden = max(1, channels // reduction)
         self.layers = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, channels))
 
-    def forward(self, level: Tensor) -> Tensor:
-        """(N, C, h, w) -> the same, each channel times its weight."""
-        weights: Tensor = self.layers(level.mean(dim=(2, 3))) + self.layers(level.amax(dim=(2, 3)))
-        return level * weights.sigmoid()[:, :, None, None]
+    def forward(self, level: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, C, h, w) -> the same, each channel times its weight; and the weights (N, C)."""
+        logits: Tensor = self.layers(level.mean(dim=(2, 3))) + self.layers(level.amax(dim=(2, 3)))
+        weights = logits.sigmoid()
+        return level * weights[:, :, None, None], weights
 
 
 class Windows(PyramidEncoder):
@@ -52,5 +53,7 @@ class Windows(PyramidEncoder):
 
     def join(self, slab: list[Features], thickness: Tensor) -> Fused:
         """Put each level's maps of all images one behind the other, and weigh them."""
-        levels = {name: self.gate(torch.cat([image[name] for image in slab], dim=1)) for name in slab[0]}
-        return Fused(levels, [levels])
+        gated = {name: self.gate(torch.cat([image[name] for image in slab], dim=1)) for name in slab[0]}
+        levels = {name: level for name, (level, _) in gated.items()}
+        weights = torch.stack([weights for _, weights in gated.values()]).mean(dim=0)
+        return Fused(levels, [levels], gate=weights.unflatten(1, (len(slab), -1)).mean(dim=2))

@@ -271,6 +271,9 @@ def report(case: Case, inside: Inside) -> str:
         lines.append(_attention(inside))
     if inside.places is not None and drawn[Boxes.DETECTIONS]:
         lines.append(ORIGINS[inside.guesses])
+    if inside.windows:
+        each = ", ".join(f"{low:g} to {high:g} HU {share:.2f}" for (low, high), share in inside.windows.items())
+        lines.append(f"What its gate lets through of each window, from 0 to 1: {each}")
     if inside.position is not None:
         lines.append(f"Position along the body, from 0 towards the head to 1: {inside.position:.2f}")
     return "<br>".join(lines)

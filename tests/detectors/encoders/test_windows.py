@@ -35,10 +35,11 @@ def test_a_gate_weighs_a_channel_by_its_average_and_its_maximum_which_one_networ
         second.weight.copy_(torch.tensor([[1.0], [-0.5]]))
         second.bias.copy_(torch.tensor([0.1, 0.2]))
         level = torch.tensor([[[[1.0, 3.0]], [[-2.0, 4.0]]]])
-        gated = gate(level)
+        gated, told = gate(level)
     # Averages (2, 1) make 2 * 2 - 1 + .5 = 3.5; maxima (3, 4) make 2 * 3 - 4 + .5 = 2.5. Both biases count twice.
     weights = torch.tensor([3.5 + 2.5 + 2 * 0.1, -0.5 * (3.5 + 2.5) + 2 * 0.2]).sigmoid()
     assert torch.allclose(gated, level * weights[None, :, None, None])
+    assert torch.allclose(told[0], weights)
 
 
 def test_a_hidden_unit_that_is_below_0_says_nothing() -> None:
@@ -50,7 +51,7 @@ def test_a_hidden_unit_that_is_below_0_says_nothing() -> None:
             layer.bias.zero_()
         # The average is 0 and the maximum 4, which becomes -4 and then 0.
         level = torch.tensor([[[[-4.0, 4.0]]]])
-        assert torch.allclose(gate(level), level * 0.5)
+        assert torch.allclose(gate(level)[0], level * 0.5)
 
 
 @pytest.mark.parametrize("images", [3, 9])
@@ -60,6 +61,7 @@ def test_every_level_holds_all_images_one_behind_the_other_times_one_gate(images
         fused = network.join([network.per_image(image) for image in inputs], THICKNESS)
         # By hand: each image through backbone and pyramid alone, its channels at its own place.
         alone = [network.pyramid(network.backbone(image))[0] for image in inputs]
+        let_through = torch.zeros(2, images)
         for number, name in enumerate(LEVELS):
             level = torch.zeros_like(fused.key[name])
             for place, levels in enumerate(alone):
@@ -67,6 +69,8 @@ def test_every_level_holds_all_images_one_behind_the_other_times_one_gate(images
             squeezed = [level.flatten(2).mean(dim=2), level.flatten(2).max(dim=2).values]
             weights = sum(network.gate.layers(values) for values in squeezed).sigmoid()
             assert torch.allclose(fused.key[name], level * weights[..., None, None], atol=1e-6)
+            let_through += weights.view(2, images, 4).mean(dim=2) / len(LEVELS)
+    assert torch.allclose(fused.gate, let_through, atol=1e-6)
     assert tuple(fused.key) == LEVELS
     assert (network.channels, network.strides) == (4 * images, (4, 8, 16, 32, 64))
     assert fused.context == [fused.key]

@@ -233,8 +233,10 @@ def test_the_panel_counts_anchors_for_each_lesion(session: Session, qtbot: QtBot
     assert "Detections: 1 of 1 drawn, from 0.400 on as in the review; the best 0.81" in text
 
 
-def test_a_detector_that_tells_where_along_the_body_the_slice_lies_is_quoted(case: Case) -> None:
+def test_where_a_slice_lies_and_what_a_gate_lets_through_of_its_windows_are_quoted(case: Case) -> None:
     assert report(case, inside(position=0.4349)).endswith("Position along the body, from 0 towards the head to 1: 0.43")
+    gated = report(case, inside(windows={(-174, 274): 0.514, (-1493.5, 484): 0.25}))
+    assert gated.endswith("of each window, from 0 to 1: -174 to 274 HU 0.51, -1493.5 to 484 HU 0.25")
     assert "Position" not in report(case, inside())
 
 
