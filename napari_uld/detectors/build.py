@@ -106,12 +106,7 @@ def build_mulan(detector: MulanSpec, supervision: TwoStageSupervision, inputs: I
     """Build a two-stage network on a truncated DenseNet, its images fused as MULAN does."""
     backbone = DenseNet(in_channels=inputs.slices_per_image, blocks=detector.blocks, growth=detector.growth)
     encoder = Mulan(backbone, images=inputs.images, channels=detector.pyramid_channels)
-    return TwoStageDetector(
-        encoder=encoder,
-        proposals=build_proposals(encoder, detector, supervision),
-        regions=build_regions(encoder, detector, supervision),
-        slices_per_image=inputs.slices_per_image,
-    )
+    return _two_stage_on(encoder, detector, supervision, inputs)
 
 
 def build_align_shift(
@@ -124,12 +119,7 @@ def build_align_shift(
         else ShiftedDenseNet(blocks=detector.blocks, growth=detector.growth)
     )
     encoder = AlignShift(backbone, slices=inputs.slices, channels=detector.pyramid_channels, shift=detector.shift)
-    return TwoStageDetector(
-        encoder=encoder,
-        proposals=build_proposals(encoder, detector, supervision),
-        regions=build_regions(encoder, detector, supervision),
-        slices_per_image=inputs.slices_per_image,
-    )
+    return _two_stage_on(encoder, detector, supervision, inputs)
 
 
 def build_mvp(detector: MvpSpec, supervision: MvpSupervision, inputs: InputSpec) -> TwoStageDetector:
@@ -151,12 +141,23 @@ def build_mvp(detector: MvpSpec, supervision: MvpSupervision, inputs: InputSpec)
             supervision.body_parts, part_weight=supervision.part_weight, weight=supervision.position_weight
         ),
     )
+    return _two_stage_on(encoder, detector, supervision, inputs, auxiliary={"position": position})
+
+
+def _two_stage_on(
+    encoder: SlabEncoder,
+    detector: StagesSpec,
+    supervision: TwoStageSupervision,
+    inputs: InputSpec,
+    auxiliary: dict[str, nn.Module] | None = None,
+) -> TwoStageDetector:
+    """Both stages, as every two-stage host has them, on an encoder."""
     return TwoStageDetector(
         encoder=encoder,
         proposals=build_proposals(encoder, detector, supervision),
         regions=build_regions(encoder, detector, supervision),
         slices_per_image=inputs.slices_per_image,
-        auxiliary={"position": position},
+        auxiliary=auxiliary,
     )
 
 

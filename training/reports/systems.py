@@ -79,10 +79,11 @@ def write_systems(path: Path, experiments: Sequence[Experiment], place: Place) -
 def reached_by(name: str, experiments: Sequence[Experiment], place: Place) -> Reached:
     """What the first experiment that trained a recipe, in its small version, found out about it.
 
-    One that trained it as it is comes before one that let it go on from a trained host.
+    One that trained it as it is comes before one that let it go on from a trained host, and before one that changed
+    what it sees.
     """
     rows = [(each, row) for each in experiments if each.version == "small" for row in each.rows if _is_of(row, name)]
-    for experiment, row in sorted(rows, key=lambda found: _goes_on(found[1])):
+    for experiment, row in sorted(rows, key=lambda found: (bool(found[1].changes), _goes_on(found[1]))):
         runs = [_plan_or_none(experiment, row, seed, place) for seed in experiment.seeds_of(row)]
         finished = [run for run in runs if run is not None and run.state is State.FINISHED]
         if finished:
@@ -96,6 +97,7 @@ def reached_by(name: str, experiments: Sequence[Experiment], place: Place) -> Re
 def _trained(experiment: Experiment, row: Row, seeds: int) -> str:
     """Say of how many seeds it is, and what is peculiar about it."""
     said = [f"{seeds} seed{'s' * (seeds != 1)}"]
+    said += [f"with {name} = {value}" for name, value in row.changes.get("input", {}).items()]
     if row.init is not None:
         said.append(f"from `{row.init.label}`")
     patients, _ = experiment.budget.train
@@ -113,9 +115,12 @@ def _plan_or_none(experiment: Experiment, row: Row, seed: int, place: Place) -> 
 
 
 def _is_of(row: Row, name: str) -> bool:
-    """Whether a row is a recipe's, as it is or gone on from a trained host; the host itself, for longer, is not."""
+    """Whether a row is a recipe's, gone on from a trained host or not, and changed in what it sees at most.
+
+    The host itself, for longer, is none.
+    """
     longer = row.init is not None and row.init.recipe == name
-    return row.recipe == name and not row.changes and not row.count_negatives and not longer
+    return row.recipe == name and row.changes.keys() <= {"input"} and not row.count_negatives and not longer
 
 
 def _goes_on(row: Row) -> bool:
@@ -129,12 +134,11 @@ def _about(name: str, slices: int) -> str:
         "(per cent, at the paper's own rates, on its own data), and what its small version reaches on the phantoms of "
         "[experiments.md](experiments.md): sensitivity at .5, 1, 2 and 4 false positives per key slice with its "
         f"average at {FP_RATES[0]:g} to {FP_RATES[-1]:g}, and the average per whole scan, by P3D IoU at .125 to 8 or, "
-        "of VLD's paper, by 3D IoU at .25 to 2, means over the seeds; what is empty is not trained, or with changes "
-        "alone. What went on from a trained host had as many steps again: it is no match for what did not. Time and "
-        "memory are the small version's with random weights, one thread of a CPU, all systems by turns on one scan of "
-        f"{slices} slices: the median of a "
-        "slice by itself (along a scan, neighbours share what they see), and the most that tensors held at a time "
-        "beside the weights, of a system of volumes for the whole "
+        "of VLD's paper, by 3D IoU at .25 to 2, means over the seeds; what is empty is not trained, or with other "
+        "changes than to its input alone. What went on from a trained host had as many steps again: it is no match for "
+        "what did not. Time and memory are the small version's with random weights, one thread of a CPU, all systems by "
+        f"turns on one scan of {slices} slices: the median of a slice by itself (along a scan, neighbours share what "
+        "they see), and the most that tensors held at a time beside the weights, of a system of volumes for the whole "
         f"scan.\n\n```\nnapari-uld experiments --systems docs/{name}\n```"
     )
 

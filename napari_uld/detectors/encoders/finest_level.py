@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_uld.detectors.backbones.densenet import DenseNet
-from napari_uld.detectors.encoders.key_image import LEVEL
-from napari_uld.detectors.parts import Features, Fused
+from napari_uld.detectors.encoders.key_image import LEVEL, Unfused
+from napari_uld.detectors.parts import Features
 
 
-class FinestLevel(nn.Module):
+class FinestLevel(Unfused):
     """The dense blocks' outputs through 1x1 convolutions, summed at the first block's stride; z keeps its slices.
 
     Cai et al., "Deep Volumetric Universal Lesion Detection", section 2.1.
@@ -45,8 +45,3 @@ class FinestLevel(nn.Module):
             stage = stages.pop()
             level = F.interpolate(level, size=stage.shape[2:], mode="nearest").add_(lateral(stage))
         return {LEVEL: level}
-
-    def join(self, slab: list[Features], thickness: Tensor) -> Fused:
-        """An image, or a volume, is whole already."""
-        (features,) = slab
-        return Fused(features, [features])

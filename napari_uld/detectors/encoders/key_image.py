@@ -7,7 +7,16 @@ from napari_uld.detectors.parts import Backbone, Features, Fused
 LEVEL = "0"
 
 
-class KeyImage(nn.Module):
+class Unfused(nn.Module):
+    """What encoders share whose images meet nowhere: of a slab they see the key image alone, or a volume."""
+
+    def join(self, slab: list[Features], thickness: Tensor) -> Fused:
+        """Give the key image's features of a slab's."""
+        key = slab[len(slab) // 2]
+        return Fused(key, [key])
+
+
+class KeyImage(Unfused):
     """A backbone's last stage, of the key image alone.
 
     Parameters
@@ -27,8 +36,3 @@ class KeyImage(nn.Module):
     def per_image(self, images: Tensor) -> Features:
         """(N, C, H, W) -> one level."""
         return {LEVEL: self.backbone(images)[-1]}
-
-    def join(self, slab: list[Features], thickness: Tensor) -> Fused:
-        """Give the key image's features of a slab's."""
-        key = slab[len(slab) // 2]
-        return Fused(key, [key])

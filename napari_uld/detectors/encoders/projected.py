@@ -2,10 +2,11 @@
 
 from torch import Tensor, nn
 
-from napari_uld.detectors.parts import Backbone, Features, Fused
+from napari_uld.detectors.encoders.key_image import Unfused
+from napari_uld.detectors.parts import Backbone, Features
 
 
-class ProjectedStages(nn.Module):
+class ProjectedStages(Unfused):
     """The stages from C3 on by 1x1 convolutions, C6 and on by strided ones from the last stage; group norms behind.
 
     Nothing is passed from a level to another: a transformer behind them does that.
@@ -42,14 +43,9 @@ class ProjectedStages(nn.Module):
     def per_image(self, images: Tensor) -> Features:
         """(N, C, H, W) -> levels "C3" and on."""
         stages = self.backbone(images)[1:]
-        levels: list[Tensor] = []
-        for number, projection in enumerate(self.projections):
-            within = number < len(stages)
-            below = stages[number] if within else stages[-1] if number == len(stages) else levels[-1]
-            levels.append(projection(below))
+        levels = [projection(stage) for projection, stage in zip(self.projections, stages, strict=False)]
+        below = stages[-1]
+        for coarser in self.projections[len(stages) :]:
+            below = coarser(below)
+            levels.append(below)
         return {f"C{number}": level for number, level in enumerate(levels, start=3)}
-
-    def join(self, slab: list[Features], thickness: Tensor) -> Fused:
-        """An image is whole already."""
-        (features,) = slab
-        return Fused(features, [features])

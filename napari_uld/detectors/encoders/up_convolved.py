@@ -2,14 +2,14 @@
 
 from torch import Tensor, nn
 
-from napari_uld.detectors.encoders.key_image import LEVEL
-from napari_uld.detectors.parts import Backbone, Features, Fused
+from napari_uld.detectors.encoders.key_image import LEVEL, Unfused
+from napari_uld.detectors.parts import Backbone, Features
 
 # Each doubles the resolution: from stride 32 to 4.
 UPS = 3
 
 
-class UpConvolved(nn.Module):
+class UpConvolved(Unfused):
     """The last stage alone through three transposed convolutions, each with batch norm and ReLU.
 
     Zhou et al., "Objects as Points", section 5 (ResNet, without the deformable convolutions that it may have there).
@@ -41,8 +41,3 @@ class UpConvolved(nn.Module):
     def per_image(self, images: Tensor) -> Features:
         """(N, C, H, W) -> the level (N, channels, h, w)."""
         return {LEVEL: self.up(self.backbone(images)[-1])}
-
-    def join(self, slab: list[Features], thickness: Tensor) -> Fused:
-        """An image is whole already."""
-        (features,) = slab
-        return Fused(features, [features])

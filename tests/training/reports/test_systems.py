@@ -73,6 +73,14 @@ def test_what_goes_on_from_a_trained_host_says_so_where_its_recipe_does_not_ask_
     assert reached_by("mining_hard_negatives", [mining], planned).on_slices == ["mining_hard_negatives 0"]
 
 
+def test_what_saw_something_else_says_so_and_gives_way_to_what_was_trained_as_it_is(planned: Place) -> None:
+    hosts = EXPERIMENTS["hosts"]
+    changed = reached_by("mvp_bmc", [hosts], planned)
+    assert changed == Reached(["mvp_3_bmc 0"], [], "1 seed, with slices = 3, from `mvp_3`")  # type: ignore[list-item]
+    as_it_is = Experiment("x", "X", (Row("on nine", "mvp_bmc"),), seeds=(0,))
+    assert reached_by("mvp_bmc", [hosts, as_it_is], planned).on_slices == ["on nine 0"]
+
+
 def test_what_was_trained_on_other_patients_says_so(planned: Place) -> None:
     assert reached_by("vld_acs_phases", [EXPERIMENTS["phases"]], planned).trained == "1 seed, on 200 other patients"
 
