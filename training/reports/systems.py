@@ -136,10 +136,10 @@ def _about(name: str, slices: int) -> str:
         f"average at {FP_RATES[0]:g} to {FP_RATES[-1]:g}, and the average per whole scan, by P3D IoU at .125 to 8 or, "
         "of VLD's paper, by 3D IoU at .25 to 2, means over the seeds; what is empty is not trained, or with other "
         "changes than to its input alone. What went on from a trained host had as many steps again: it is no match for "
-        "what did not. Time and memory are the small version's with random weights, one thread of a CPU, all systems by "
-        f"turns on one scan of {slices} slices: the median of a slice by itself (along a scan, neighbours share what "
-        "they see), and the most that tensors held at a time beside the weights, of a system of volumes for the whole "
-        f"scan.\n\n```\nnapari-uld experiments --systems docs/{name}\n```"
+        "what did not. Time and memory are the small version's with random weights, one thread of a CPU, all systems "
+        f"by turns on one scan of {slices} slices: the median of a slice by itself (along a scan, neighbours share "
+        "what they see), and the most that tensors held at a time beside the weights, of a system of volumes for the "
+        f"whole scan.\n\n```\nnapari-uld experiments --systems docs/{name}\n```"
     )
 
 
