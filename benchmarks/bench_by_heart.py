@@ -1,8 +1,8 @@
 """Whether systems learn a few key slices by heart: one that cannot is wrong, one that can lacks steps or images.
 
-python benchmarks/bench_by_heart.py DATA RECIPE ... [--slices 24] [--steps 1500] [--every 250]
+python benchmarks/bench_by_heart.py DATA RECIPE ... [--slices 24] [--steps 1500] [--every 250] [--lr RATE]
 
-Trains small versions without augmentation at the recipe's own rate and scores them on the slices they learn from.
+Trains small versions without augmentation and scores them on the slices they learn from.
 """
 
 import argparse
@@ -76,11 +76,14 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=24)
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--every", type=int, default=250)
+    parser.add_argument("--lr", type=float, help="default: the recipe's")
     chosen = parser.parse_args()
     keys = annotated_slices(chosen.data, "train")[: chosen.slices]
     print(f"{len(keys)} key slices with {sum(len(key.boxes) for key in keys)} lesions")
     for name in chosen.recipes:
         recipe = load_recipe(name, "small")
+        training = recipe.training.model_copy(update={"lr": chosen.lr or recipe.training.lr})
+        recipe = recipe.model_copy(update={"training": training})
         dataset = SlabDataset(chosen.data, keys, recipe.input, recipe.supervision, training=TrainingSpec())
         print(name)
         learn(recipe, dataset, chosen.steps, chosen.every)
