@@ -167,7 +167,9 @@ class QueryHead(nn.Module):
             if calibrate is not None:
                 scores = calibrate(number, boxes, scores)
             best = scores.topk(min(self.detections, len(scores))).indices
-            best = best[scores[best] > self.score_threshold]
+            # What lies in the padding alone is clipped to nothing.
+            seen = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
+            best = best[(scores[best] > self.score_threshold) & seen[best]]
             labels = torch.ones(len(best), dtype=torch.int64, device=best.device)
             places = raw.reference[number, best] * scale[:2]
             detections.append({"boxes": boxes[best], "scores": scores[best], "labels": labels, PEAKS: places})
