@@ -28,6 +28,9 @@ from .system_costs import Cost, costs_of
 # Where a table's picture lies: beside it.
 PICTURE = "systems.png"
 COLUMNS, POINTS = 2, 80
+LEGEND_COLUMNS = 3
+# A paper has more than fourteen systems.
+STYLES = (*DASHES, ":")
 
 
 @dataclass(frozen=True)
@@ -189,7 +192,7 @@ def draw_systems(path: Path, papers: dict[str, dict[str, Reached]]) -> None:
     shown = {paper: {n: r for n, r in of.items() if r.on_slices or r.in_scans} for paper, of in papers.items()}
     shown = {paper: of for paper, of in shown.items() if of}
     rows = -(-len(shown) // COLUMNS)
-    figure = Figure(figsize=(11, 4 * max(rows, 1)), layout="constrained")
+    figure = Figure(figsize=(11, 4.5 * max(rows, 1)), layout="constrained")
     panels = figure.subplots(max(rows, 1), COLUMNS, squeeze=False).ravel()
     grey = [r.on_slices for of in shown.values() for r in of.values() if r.on_slices]
     for axes, (paper, of) in zip(panels, shown.items(), strict=False):
@@ -208,7 +211,7 @@ def _panel(axes: Axes, paper: str, of: dict[str, Reached]) -> None:
     for place, (name, reached) in enumerate(of.items()):
         results = reached.on_slices if by_slice else reached.in_scans
         if results:
-            style = DASHES[place // len(COLOURS) % len(DASHES)]
+            style = STYLES[place // len(COLOURS) % len(STYLES)]
             _curve(axes, results, COLOURS[place % len(COLOURS)], style, name)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -216,7 +219,15 @@ def _panel(axes: Axes, paper: str, of: dict[str, Reached]) -> None:
     axes.set(xlabel=f"false positives per {counted}", ylabel="sensitivity", ylim=(0, 1), xlim=(FIRST_RATE, LAST_RATE))
     axes.set_title(paper, fontsize="small", wrap=True)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="x-small", frameon=False, loc="lower right", ncols=2 if len(of) > len(COLOURS) else 1)
+    # Below the axes: of a paper with many systems it would hide curves.
+    axes.legend(
+        fontsize="x-small",
+        frameon=False,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.14),
+        ncols=LEGEND_COLUMNS,
+        columnspacing=1,
+    )
 
 
 def _curve(axes: Axes, results: list[Result], colour: str, dashes: str, label: str | None) -> None:
