@@ -166,10 +166,10 @@ class QueryHead(nn.Module):
             boxes = clip_boxes_to_image(boxes, (size[0], size[1]))
             if calibrate is not None:
                 scores = calibrate(number, boxes, scores)
-            best = scores.topk(min(self.detections, len(scores))).indices
             # What lies in the padding alone is clipped to nothing.
             seen = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
-            best = best[(scores[best] > self.score_threshold) & seen[best]]
+            (kept,) = torch.nonzero((scores > self.score_threshold) & seen, as_tuple=True)
+            best = kept[scores[kept].topk(min(self.detections, len(kept))).indices]
             labels = torch.ones(len(best), dtype=torch.int64, device=best.device)
             places = raw.reference[number, best] * scale[:2]
             detections.append({"boxes": boxes[best], "scores": scores[best], "labels": labels, PEAKS: places})
